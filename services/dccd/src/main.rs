@@ -1,0 +1,2 @@
+//! The `dccd` executable.
+fn main() {}
