@@ -1,0 +1,191 @@
+//! What a `datad.<exchange>` offers to clients: markets, search, feeds, books, jobs, flush. Wire types are positional
+//! (bincode): append fields and methods at the end and raise [`DATAD_PROTOCOL`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Hello, HelloReply, RpcError};
+
+/// Version of this contract.
+pub const DATAD_PROTOCOL: u32 = 1;
+
+/// The service of one exchange.
+#[tarpc::service]
+pub trait Datad {
+    /// First call of a connection; refuses a client that speaks another version.
+    async fn hello(hello: Hello) -> Result<HelloReply, RpcError>;
+    /// What is known of one market, by unified symbol or the exchange's own id.
+    async fn market(symbol: String) -> Result<MarketInfo, RpcError>;
+    /// Markets that match a pattern, best first.
+    async fn search(pattern: String, limit: u32) -> Result<Vec<SearchHit>, RpcError>;
+    /// Opens a feed, or joins it where it is open already. It lives on when the client leaves.
+    async fn open_feed(symbol: String, channel: String) -> Result<FeedInfo, RpcError>;
+    /// Takes back one `open_feed`; the feed closes with the last one, unless the configuration wants it.
+    async fn close_feed(symbol: String, channel: String) -> Result<FeedInfo, RpcError>;
+    /// The order book of an open feed, the best `depth` levels a side (0: all).
+    async fn book(symbol: String, depth: u32) -> Result<BookSnapshot, RpcError>;
+    /// The state of every feed.
+    async fn feeds() -> Result<Vec<FeedInfo>, RpcError>;
+    /// The stream jobs of the configuration.
+    async fn jobs() -> Result<Vec<JobInfo>, RpcError>;
+    /// Counters of the whole process.
+    async fn stats() -> Result<Stats, RpcError>;
+    /// Returns when everything received so far is in the store's files.
+    async fn flush() -> Result<FlushReport, RpcError>;
+    /// Asks the process to flush and exit; it answers before it does.
+    async fn shutdown() -> Result<(), RpcError>;
+}
+
+/// One market of the exchange.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MarketInfo {
+    /// Unified symbol.
+    pub symbol: String,
+    /// The exchange's own name of it.
+    pub id: String,
+    /// `trading`, `halted`, `closed`, …
+    pub status: String,
+    /// Smallest price step, as decimal text.
+    pub price_tick: Option<String>,
+    /// Smallest amount step, as decimal text.
+    pub amount_step: Option<String>,
+}
+
+/// One search result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchHit {
+    /// The exchange.
+    pub exchange: String,
+    /// The market.
+    pub market: MarketInfo,
+    /// Higher is better; comparable within one answer.
+    pub score: u32,
+}
+
+/// One feed: a symbol's channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeedInfo {
+    /// Unified symbol.
+    pub symbol: String,
+    /// Channel.
+    pub channel: String,
+    /// Name of the ring under `/dev/shm`.
+    pub ring: String,
+    /// The ring's generation.
+    pub generation: u64,
+    /// Records published so far.
+    pub cursor: u64,
+    /// `live`, `stale`, `syncing`, `closed`.
+    pub state: String,
+    /// `syncing`, `valid`, `suspect`; books only.
+    pub book_state: Option<String>,
+    /// Book epoch; 0 elsewhere.
+    pub epoch: u32,
+    /// Whether its records go to the store.
+    pub recorded: bool,
+    /// How many clients opened it and did not close it.
+    pub holders: u32,
+    /// Gaps found so far in this process.
+    pub gaps: u64,
+    /// Of these, how many were made good.
+    pub gaps_repaired: u64,
+    /// Host time of the last record, ns; 0: none yet.
+    pub last_recv: i64,
+    /// Last price: of the last trade, or the middle of the quote or book; decimal text.
+    pub last_price: Option<String>,
+    /// Best bid and ask (quotes and books), decimal text.
+    pub best: Option<(String, String)>,
+    /// What is wrong, in words; `None` when nothing is.
+    pub error: Option<String>,
+}
+
+/// An order book at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BookSnapshot {
+    /// Unified symbol.
+    pub symbol: String,
+    /// Ring it belongs to.
+    pub ring: String,
+    /// All ring records with a sequence below this one are in the snapshot, none at or above it.
+    pub sequence: u64,
+    /// Book epoch.
+    pub epoch: u32,
+    /// `syncing`, `valid`, `suspect`.
+    pub state: String,
+    /// The exchange's sequence number of the last event.
+    pub update_id: u64,
+    /// Best first: price and amount, decimal text.
+    pub bids: Vec<(String, String)>,
+    /// Best first: price and amount, decimal text.
+    pub asks: Vec<(String, String)>,
+}
+
+/// One stream job: a series that the configuration wants recorded. Times are ns since the epoch, 0: never.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobInfo {
+    /// Series, e.g. `binance/BTC/USDT/trades`.
+    pub job: String,
+    /// `stream`.
+    pub kind: String,
+    /// `live`, `stale`, `syncing`, `closed`, `error`.
+    pub state: String,
+    /// Last record received.
+    pub last_run: i64,
+    /// Last time its rows were made durable.
+    pub last_success: i64,
+    /// Rows written by this process.
+    pub rows: u64,
+    /// Errors in this process.
+    pub errors: u64,
+    /// Errors since the last success.
+    pub consecutive_errors: u64,
+    /// The last error's text.
+    pub last_error: Option<String>,
+}
+
+/// Counters of one datad since its start, and what they are now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Frames received.
+    pub frames: u64,
+    /// Records published to rings.
+    pub records: u64,
+    /// Frames that could not be read.
+    pub parse_errors: u64,
+    /// Connections opened.
+    pub connects: u64,
+    /// Connections open now.
+    pub connections: u32,
+    /// Gaps found.
+    pub gaps: u64,
+    /// Gaps made good.
+    pub gap_repairs: u64,
+    /// Frame complete to record visible in the ring, ns: median of the last interval.
+    pub frame_to_ring_p50: u64,
+    /// The same, 99th percentile.
+    pub frame_to_ring_p99: u64,
+    /// Rows in the store's files.
+    pub rows_written: u64,
+    /// Journal bytes that the recorder has not read yet.
+    pub recorder_lag_bytes: u64,
+    /// Whether received frames are being recorded.
+    pub recording: bool,
+    /// Why not, or what else is wrong.
+    pub error: Option<String>,
+    /// REST request weight used in the present window.
+    pub weight_used: u32,
+    /// Its limit.
+    pub weight_limit: u32,
+    /// Until when REST is frozen by the exchange, ns; 0: not frozen.
+    pub frozen_until: i64,
+}
+
+/// What a flush did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlushReport {
+    /// Journal position up to which everything is in the files.
+    pub position: u64,
+    /// Rows written by this flush.
+    pub rows: u64,
+    /// Files written by this flush.
+    pub files: u32,
+}
