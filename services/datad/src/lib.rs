@@ -1,1 +1,19 @@
-//! Under construction.
+//! `datad.<exchange>`: the service of one exchange. Collects its live data, hands it on through shared memory, records it.
+//!
+//! Threads: the *hot* thread (sockets, journal, session, rings), the *recorder* thread (journal → store), the journal's sync
+//! thread, and the calling runtime (RPC, REST, heartbeats). They share counters and bounded queues and nothing else.
+
+mod bus;
+mod clock;
+mod error;
+mod fetch;
+mod hot;
+mod links;
+mod markets;
+mod recorder;
+mod rpc;
+mod service;
+mod shared;
+
+pub use error::{DatadError, chain};
+pub use service::{DatadOptions, run};

@@ -1,0 +1,386 @@
+//! The feed bus: for each feed its ring, its order book, its counters. Owned by the hot thread; shared by all clients.
+
+use dccd_exchange::{FeedIndex, Ladder};
+use dccd_model::{
+    BookLevel, BookSide, BookState, Channel, Decimal, Flags, Gap, Quote, Record, RecordKind, Side, Symbol, Trade, TradeId, UnixNanos,
+};
+use dccd_ring::{FeedState, RingSpec, Writer, ring_name};
+use dccd_rpc::datad::{BookSnapshot, FeedInfo};
+use tracing::warn;
+
+use crate::error::DatadError;
+
+/// How many slots a ring gets.
+#[derive(Clone, Copy, Debug)]
+pub struct RingSizes {
+    /// Order-book rings; an event is many records.
+    pub book: u64,
+    /// All others.
+    pub other: u64,
+}
+
+/// One feed on the bus.
+pub struct BusFeed {
+    /// What is traded.
+    pub symbol: Symbol,
+    /// What it carries.
+    pub channel: Channel,
+    /// Clients that opened it and did not close it.
+    pub holders: u32,
+    /// Whether the configuration wants it.
+    pub configured: bool,
+    /// Gaps found, and made good, in this process.
+    pub gaps: u64,
+    /// Of these, made good.
+    pub gaps_repaired: u64,
+    /// Host time of the last record.
+    pub last_recv: UnixNanos,
+    /// What is wrong with it, in words.
+    pub error: Option<String>,
+    ring: Writer,
+    ring_name: String,
+    ladder: Option<Ladder>,
+    state: FeedState,
+    book_state: BookState,
+    epoch: u32,
+    last_update_id: u64,
+    last_trade: Option<Trade>,
+    last_quote: Option<Quote>,
+    touched: bool,
+}
+
+/// All feeds, by the session's index.
+pub struct Bus {
+    instance: String,
+    exchange: String,
+    sizes: RingSizes,
+    feeds: Vec<Option<BusFeed>>,
+    touched: Vec<FeedIndex>,
+    /// Records published so far.
+    pub records: u64,
+    /// Books whose best bid reached the best ask since this was last taken.
+    pub crossed: Vec<FeedIndex>,
+}
+
+impl Bus {
+    /// An empty bus.
+    pub fn new(instance: &str, exchange: &str, sizes: RingSizes) -> Self {
+        Self {
+            instance: instance.to_owned(),
+            exchange: exchange.to_owned(),
+            sizes,
+            feeds: Vec::new(),
+            touched: Vec::with_capacity(64),
+            records: 0,
+            crossed: Vec::new(),
+        }
+    }
+
+    /// The feed with this index, if it is open.
+    pub fn get(&self, index: FeedIndex) -> Option<&BusFeed> {
+        self.feeds.get(index as usize).and_then(Option::as_ref)
+    }
+
+    /// The same, to change.
+    pub fn get_mut(&mut self, index: FeedIndex) -> Option<&mut BusFeed> {
+        self.feeds.get_mut(index as usize).and_then(Option::as_mut)
+    }
+
+    /// The open feed of a symbol's channel.
+    pub fn find(&self, symbol: &Symbol, channel: Channel) -> Option<FeedIndex> {
+        self.iter().find(|(_, f)| f.symbol == *symbol && f.channel == channel).map(|(i, _)| i)
+    }
+
+    /// All open feeds.
+    pub fn iter(&self) -> impl Iterator<Item = (FeedIndex, &BusFeed)> {
+        (0..).zip(&self.feeds).filter_map(|(i, f)| f.as_ref().map(|f| (i, f)))
+    }
+
+    /// Puts a feed on the bus and opens its ring.
+    ///
+    /// # Errors
+    /// When the ring can't be made: no room in shared memory, another live writer.
+    pub fn open(&mut self, index: FeedIndex, symbol: Symbol, channel: Channel, now: UnixNanos) -> Result<&mut BusFeed, DatadError> {
+        let name = ring_name(&self.instance, &self.exchange, &symbol.path_name(), channel.as_str());
+        let (kind, capacity) = match channel {
+            Channel::Trades => (RecordKind::Trade, self.sizes.other),
+            Channel::Quotes => (RecordKind::Quote, self.sizes.other),
+            Channel::Book => (RecordKind::BookLevel, self.sizes.book),
+            Channel::Ohlc => (RecordKind::Candle, self.sizes.other),
+        };
+        let spec = RingSpec {
+            name: &name,
+            kind: kind as u32,
+            slot_size: u32::try_from(kind.slot_size()).unwrap_or(64),
+            capacity,
+            exchange: &self.exchange,
+            symbol: symbol.as_str(),
+            channel: channel.as_str(),
+        };
+        let mut ring = Writer::open(&spec, now.0).map_err(|source| DatadError::Ring { ring: name.clone(), source })?;
+        ring.set_state(FeedState::Stale);
+        let slot = index as usize;
+        if self.feeds.len() <= slot {
+            self.feeds.resize_with(slot + 1, || None);
+        }
+        Ok(self.feeds[slot].insert(BusFeed {
+            symbol,
+            channel,
+            holders: 0,
+            configured: false,
+            gaps: 0,
+            gaps_repaired: 0,
+            last_recv: UnixNanos::UNKNOWN,
+            error: None,
+            ring,
+            ring_name: name,
+            ladder: (channel == Channel::Book).then(Ladder::new),
+            state: FeedState::Stale,
+            book_state: BookState::Syncing,
+            epoch: 0,
+            last_update_id: 0,
+            last_trade: None,
+            last_quote: None,
+            touched: false,
+        }))
+    }
+
+    /// Takes a feed off the bus and removes its ring.
+    pub fn close(&mut self, index: FeedIndex) {
+        self.touched.retain(|i| *i != index);
+        let Some(feed) = self.feeds.get_mut(index as usize).and_then(Option::take) else { return };
+        if let Err(error) = feed.ring.unlink() {
+            warn!(ring = feed.ring_name, error = %crate::error::chain(&error), "could not remove a ring");
+        }
+    }
+
+    /// Takes all feeds off the bus.
+    pub fn close_all(&mut self) {
+        for index in (0..).take(self.feeds.len()) {
+            self.close(index);
+        }
+    }
+
+    /// Tells waiting readers of every ring that got records since the last call.
+    pub fn end_batch(&mut self) {
+        for index in self.touched.drain(..) {
+            if let Some(feed) = self.feeds.get_mut(index as usize).and_then(Option::as_mut) {
+                feed.touched = false;
+                feed.ring.end_batch();
+            }
+        }
+    }
+
+    /// Shows readers that the writer lives.
+    pub fn heartbeat(&mut self, now: UnixNanos) {
+        for feed in self.feeds.iter_mut().flatten() {
+            feed.ring.heartbeat(now.0);
+        }
+    }
+
+    /// Sets whether a feed's connection delivers.
+    pub fn set_connected(&mut self, index: FeedIndex, connected: bool) {
+        if let Some(feed) = self.get_mut(index) {
+            feed.state = if connected { FeedState::Live } else { FeedState::Stale };
+            feed.show_state();
+        }
+    }
+
+    fn published(&mut self, index: FeedIndex, count: u64) {
+        self.records += count;
+        if let Some(feed) = self.feeds.get_mut(index as usize).and_then(Option::as_mut)
+            && !feed.touched
+        {
+            feed.touched = true;
+            self.touched.push(index);
+        }
+    }
+
+    /// Publishes a trade. One that comes late, to fill a gap, goes to the store alone: a ring is what is new.
+    pub fn trade(&mut self, index: FeedIndex, trade: &Trade) {
+        let Some(feed) = self.get_mut(index) else { return };
+        let late = feed.last_trade.is_some_and(|last| {
+            trade.epoch == last.epoch && !trade.flags.contains(Flags::WIDE_ID) && trade.id <= last.id && last.id != TradeId(0)
+        });
+        if late {
+            return;
+        }
+        feed.ring.publish(&without_gap_flag(trade.flags, |flags| Trade { flags, ..*trade }).encode());
+        feed.last_trade = Some(*trade);
+        feed.last_recv = trade.ts_recv;
+        self.published(index, 1);
+    }
+
+    /// Publishes a quote.
+    pub fn quote(&mut self, index: FeedIndex, quote: &Quote) {
+        let Some(feed) = self.get_mut(index) else { return };
+        feed.ring.publish(&without_gap_flag(quote.flags, |flags| Quote { flags, ..*quote }).encode());
+        feed.last_quote = Some(*quote);
+        feed.last_recv = quote.ts_recv;
+        self.published(index, 1);
+    }
+
+    /// Publishes a book level and applies it to the feed's book.
+    pub fn level(&mut self, index: FeedIndex, level: &BookLevel) {
+        let Some(feed) = self.get_mut(index) else { return };
+        feed.ring.publish(&without_gap_flag(level.flags, |flags| BookLevel { flags, ..*level }).encode());
+        feed.last_recv = level.ts_recv;
+        feed.last_update_id = level.update_id;
+        let mut crossed = false;
+        if let Some(ladder) = &mut feed.ladder {
+            ladder.apply(level);
+            crossed = level.flags.contains(Flags::LAST) && ladder.is_crossed();
+        }
+        if crossed && feed.book_state == BookState::Valid && !self.crossed.contains(&index) {
+            self.crossed.push(index);
+        }
+        self.published(index, 1);
+    }
+
+    /// Declares a gap: counted, and marked in the ring by a record of its own. One made good is only counted.
+    pub fn gap(&mut self, index: FeedIndex, gap: &Gap, now: UnixNanos) {
+        let Some(feed) = self.get_mut(index) else { return };
+        if gap.repaired {
+            feed.gaps_repaired += 1;
+            return;
+        }
+        feed.gaps += 1;
+        feed.ring.add_gap();
+        match feed.channel {
+            Channel::Trades => {
+                // The halves hold the last id seen and the next one.
+                let (last, next) = gap.ids.map_or((0, 0), |(first, last)| (first.saturating_sub(1), last.saturating_add(1)));
+                let marker = Trade {
+                    ts_venue: gap.to,
+                    ts_recv: now,
+                    price: Decimal::ZERO,
+                    amount: Decimal::ZERO,
+                    id: TradeId::from_halves(last, next),
+                    side: Side::Unknown,
+                    flags: Flags::GAP,
+                    epoch: feed.epoch,
+                };
+                feed.ring.publish(&marker.encode());
+            }
+            Channel::Quotes => {
+                let zero = Decimal::ZERO;
+                let marker = Quote {
+                    ts_venue: UnixNanos::UNKNOWN,
+                    ts_recv: now,
+                    bid: zero,
+                    bid_amount: zero,
+                    ask: zero,
+                    ask_amount: zero,
+                    flags: Flags::GAP,
+                };
+                feed.ring.publish(&marker.encode());
+            }
+            Channel::Book => {
+                let marker = BookLevel {
+                    ts_venue: gap.to,
+                    ts_recv: now,
+                    price: Decimal::ZERO,
+                    amount: Decimal::ZERO,
+                    update_id: 0,
+                    side: BookSide::Bid,
+                    flags: Flags::GAP,
+                    epoch: feed.epoch,
+                    order_count: 0,
+                };
+                feed.ring.publish(&marker.encode());
+            }
+            Channel::Ohlc => return,
+        }
+        self.published(index, 1);
+    }
+
+    /// Sets what is known of a book's integrity.
+    pub fn book_state(&mut self, index: FeedIndex, state: BookState, epoch: u32) {
+        if let Some(feed) = self.get_mut(index) {
+            feed.book_state = state;
+            feed.epoch = epoch;
+            feed.show_state();
+        }
+    }
+
+    /// The book of a feed, the best `depth` levels a side (0: all).
+    pub fn book(&self, index: FeedIndex, depth: usize) -> Option<BookSnapshot> {
+        let feed = self.get(index)?;
+        let ladder = feed.ladder.as_ref()?;
+        let depth = if depth == 0 { usize::MAX } else { depth };
+        let text = |levels: Vec<(Decimal, Decimal)>| levels.into_iter().map(|(p, a)| (p.to_string(), a.to_string())).collect();
+        Some(BookSnapshot {
+            symbol: feed.symbol.to_string(),
+            ring: feed.ring_name.clone(),
+            sequence: feed.ring.cursor(),
+            epoch: feed.epoch,
+            state: book_state_name(feed.book_state).to_owned(),
+            update_id: feed.last_update_id,
+            bids: text(ladder.top(BookSide::Bid, depth)),
+            asks: text(ladder.top(BookSide::Ask, depth)),
+        })
+    }
+}
+
+impl BusFeed {
+    /// What clients are told of the feed.
+    pub fn info(&self, recorded: bool) -> FeedInfo {
+        let book_best = self.ladder.as_ref().and_then(|l| Some((l.best(BookSide::Bid)?.0, l.best(BookSide::Ask)?.0)));
+        let best = self.last_quote.map(|q| (q.bid, q.ask)).or(book_best);
+        let last_price = self.last_trade.map(|t| t.price.to_string()).or_else(|| best.map(|(bid, _)| bid.to_string()));
+        FeedInfo {
+            symbol: self.symbol.to_string(),
+            channel: self.channel.to_string(),
+            ring: self.ring_name.clone(),
+            generation: self.ring.generation(),
+            cursor: self.ring.cursor(),
+            state: feed_state_name(self.shown_state()).to_owned(),
+            book_state: (self.channel == Channel::Book).then(|| book_state_name(self.book_state).to_owned()),
+            epoch: self.epoch,
+            recorded,
+            holders: self.holders,
+            gaps: self.gaps,
+            gaps_repaired: self.gaps_repaired,
+            last_recv: self.last_recv.0,
+            last_price,
+            best: best.map(|(bid, ask)| (bid.to_string(), ask.to_string())),
+            error: self.error.clone(),
+        }
+    }
+
+    fn shown_state(&self) -> FeedState {
+        match self.state {
+            FeedState::Live if self.channel == Channel::Book && self.book_state != BookState::Valid => FeedState::Syncing,
+            state => state,
+        }
+    }
+
+    fn show_state(&mut self) {
+        let state = self.shown_state();
+        self.ring.set_state(state);
+    }
+}
+
+/// In a ring the gap flag marks a record of its own; it never stands on a real one.
+fn without_gap_flag<T>(flags: Flags, with: impl FnOnce(Flags) -> T) -> T {
+    with(Flags(flags.0 & !Flags::GAP.0))
+}
+
+/// The word for a feed's state.
+fn feed_state_name(state: FeedState) -> &'static str {
+    match state {
+        FeedState::Closed => "closed",
+        FeedState::Live => "live",
+        FeedState::Stale => "stale",
+        FeedState::Syncing => "syncing",
+    }
+}
+
+/// The word for a book's state.
+fn book_state_name(state: BookState) -> &'static str {
+    match state {
+        BookState::Syncing => "syncing",
+        BookState::Valid => "valid",
+        BookState::Suspect => "suspect",
+    }
+}

@@ -1,0 +1,547 @@
+//! The hot thread: socket → journal → session → rings. It waits for nobody but the socket.
+//!
+//! Frames are journaled before they are interpreted. When the journal can't take them (no space), live rings go on, the
+//! state says so, and recording resumes by itself with a `Lost` entry that declares the hole.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use dccd_exchange::{Adapter, FeedIndex, Markets, Notice, Output, Session, Want};
+use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade, UnixNanos};
+use dccd_net::{FrameBatch, LinkEvent};
+use dccd_rpc::datad::{BookSnapshot, FeedInfo};
+use dccd_store::{JournalWriter, Position};
+use hdrhistogram::Histogram;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{error, info, warn};
+
+use crate::bus::Bus;
+use crate::clock::{self, Monotonic};
+use crate::error::chain;
+use crate::fetch::FetchRequest;
+use crate::links::Links;
+use crate::recorder::{LIVE_ONLY, RECORDED};
+use crate::shared::Shared;
+
+/// Heartbeats, retries and planned replacements are looked at this often.
+const TICK: Duration = Duration::from_millis(250);
+/// A book that is not valid asks for a snapshot again this often, beside its session's own wants.
+const BOOK_RETRY: Duration = Duration::from_secs(5);
+/// A journal that failed is tried again this often.
+const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+/// Frame-to-ring quantiles are those of an interval this long.
+const LATENCY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What other threads ask of the hot thread. The queue holds 256; a full one makes the asker wait.
+pub enum Command {
+    /// Open a feed, or join it. `configured`: the configuration wants it, so it is recorded and no client closes it.
+    OpenFeed { symbol: Symbol, channel: Channel, configured: bool, reply: oneshot::Sender<Result<FeedInfo, String>> },
+    /// Take one opening back.
+    CloseFeed { symbol: Symbol, channel: Channel, reply: oneshot::Sender<Result<FeedInfo, String>> },
+    /// The state of all feeds.
+    Feeds { reply: oneshot::Sender<Vec<FeedInfo>> },
+    /// A book.
+    Book { symbol: Symbol, depth: usize, reply: oneshot::Sender<Result<BookSnapshot, String>> },
+    /// A REST answer that a session wanted.
+    Fetched { subject: String, body: bytes::Bytes },
+    /// Where the journal ends now.
+    JournalEnd { reply: oneshot::Sender<Position> },
+    /// Disconnect, commit, and end; answers where the journal ends.
+    Stop { reply: oneshot::Sender<Position> },
+}
+
+/// The journal as the hot thread sees it: it may be out of order for a while.
+struct Journaling {
+    writer: JournalWriter,
+    clock: Monotonic,
+    /// Why entries are not being recorded, since when, and when to try again.
+    broken: Option<(String, UnixNanos, Instant)>,
+    shared: Arc<Shared>,
+}
+
+impl Journaling {
+    fn append(&mut self, entry: &Entry<'_>) {
+        if self.broken.is_none()
+            && let Err(error) = self.writer.append(entry)
+        {
+            self.fail(&error, entry.ts_recv);
+        }
+    }
+
+    /// Hands everything appended to the system: from here on it survives the end of this process.
+    fn commit(&mut self) {
+        if self.broken.is_none() {
+            match self.writer.commit() {
+                Ok(position) => self.shared.journal_end.store(position.0, Ordering::Relaxed),
+                Err(error) => {
+                    let now = self.clock.now();
+                    self.fail(&error, now);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &dccd_store::JournalError, since: UnixNanos) {
+        let text = chain(error);
+        error!(error = text, "recording stopped; live data goes on, and recording resumes when the journal can be written");
+        self.shared.not_recording.store(true, Ordering::Relaxed);
+        self.shared.set_error(Some(format!("not recording: {text}")));
+        self.broken = Some((text, since, Instant::now() + JOURNAL_RETRY));
+    }
+
+    /// Tries a broken journal again. `Some`: it works, and this entry, already journaled, declares what was lost.
+    fn retry(&mut self, now: Instant) -> Option<(UnixNanos, String)> {
+        let (reason, since, at) = self.broken.as_ref()?;
+        if now < *at {
+            return None;
+        }
+        let (reason, since) = (reason.clone(), *since);
+        let ts_recv = self.clock.now();
+        let lost = Entry { kind: EntryKind::Lost, conn: 0, ts_recv, subject: &reason, payload: &since.0.to_le_bytes() };
+        match self.writer.append(&lost).and_then(|()| self.writer.commit()) {
+            Ok(position) => {
+                self.broken = None;
+                self.shared.journal_end.store(position.0, Ordering::Relaxed);
+                self.shared.not_recording.store(false, Ordering::Relaxed);
+                self.shared.set_error(None);
+                info!(since = %since, "recording resumed; what was lost is declared");
+                Some((ts_recv, reason))
+            }
+            Err(_) => {
+                self.broken = Some((reason, since, now + JOURNAL_RETRY));
+                None
+            }
+        }
+    }
+}
+
+/// Hands a session's records to the bus.
+struct LiveOutput<'a> {
+    bus: &'a mut Bus,
+    wants: &'a mut Vec<Want>,
+    shared: &'a Shared,
+    now: UnixNanos,
+}
+
+impl Output for LiveOutput<'_> {
+    fn trade(&mut self, feed: FeedIndex, trade: &Trade) {
+        self.bus.trade(feed, trade);
+    }
+
+    fn quote(&mut self, feed: FeedIndex, quote: &Quote) {
+        self.bus.quote(feed, quote);
+    }
+
+    fn level(&mut self, feed: FeedIndex, level: &BookLevel) {
+        self.bus.level(feed, level);
+    }
+
+    fn gap(&mut self, feed: FeedIndex, gap: &Gap) {
+        let counter = if gap.repaired { &self.shared.gap_repairs } else { &self.shared.gaps };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.bus.gap(feed, gap, self.now);
+    }
+
+    fn book_state(&mut self, feed: FeedIndex, state: BookState, epoch: u32) {
+        self.bus.book_state(feed, state, epoch);
+    }
+
+    fn want(&mut self, want: Want) {
+        self.wants.push(want);
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            Notice::Unreadable { conn, reason } => {
+                let count = self.shared.parse_errors.fetch_add(1, Ordering::Relaxed) + 1;
+                // Each is in the journal; the log needs to know that it happens, not a line for each of a flood.
+                if count.is_power_of_two() {
+                    warn!(conn, reason, count, "a frame could not be read; it is kept in the journal");
+                }
+            }
+            Notice::ErrorReply { conn, code, message } => warn!(conn, code, message, "the exchange refuses a request"),
+            Notice::Shutdown { conn } => info!(conn, "the exchange announces that it closes this connection"),
+            Notice::UnknownMessage { .. } | Notice::Ack { .. } => {}
+        }
+    }
+}
+
+/// What the hot thread is given.
+pub struct HotContext {
+    /// The exchange's adapter.
+    pub adapter: Arc<dyn Adapter>,
+    /// Its markets.
+    pub markets: Arc<Markets>,
+    /// A session that stands where the journal ends.
+    pub session: Box<dyn Session>,
+    /// Which of its feeds are recorded, by index.
+    pub recorded: Vec<bool>,
+    /// The journal.
+    pub journal: JournalWriter,
+    /// The feed bus.
+    pub bus: Bus,
+    /// The connections.
+    pub links: Links,
+    /// What others ask.
+    pub commands: mpsc::Receiver<Command>,
+    /// Where wants go.
+    pub fetches: mpsc::Sender<FetchRequest>,
+    /// Counters.
+    pub shared: Arc<Shared>,
+    /// Counters that the root sees.
+    pub progress: dccd_service::Progress,
+}
+
+/// The loop and what it owns.
+pub struct Hot {
+    adapter: Arc<dyn Adapter>,
+    markets: Arc<Markets>,
+    session: Box<dyn Session>,
+    recorded: Vec<bool>,
+    journal: Journaling,
+    bus: Bus,
+    links: Links,
+    commands: mpsc::Receiver<Command>,
+    fetches: mpsc::Sender<FetchRequest>,
+    shared: Arc<Shared>,
+    progress: dccd_service::Progress,
+    wants: Vec<Want>,
+    latency: Histogram<u64>,
+    latency_since: Instant,
+    books_checked: Instant,
+}
+
+enum Wake {
+    Tick,
+    Command(Option<Command>),
+    Link(usize, LinkEvent),
+}
+
+impl Hot {
+    /// Takes over; nothing is connected before feeds are opened.
+    ///
+    /// # Panics
+    /// Never: the histogram's bounds are constants it accepts.
+    pub fn new(ctx: HotContext) -> Self {
+        let now = Instant::now();
+        Self {
+            adapter: ctx.adapter,
+            markets: ctx.markets,
+            session: ctx.session,
+            recorded: ctx.recorded,
+            journal: Journaling { writer: ctx.journal, clock: Monotonic::after(clock::now()), broken: None, shared: ctx.shared.clone() },
+            bus: ctx.bus,
+            links: ctx.links,
+            commands: ctx.commands,
+            fetches: ctx.fetches,
+            shared: ctx.shared,
+            progress: ctx.progress,
+            wants: Vec::new(),
+            latency: latency_histogram(),
+            latency_since: now,
+            books_checked: now,
+        }
+    }
+
+    /// Runs until it is told to stop or everybody who could tell it is gone.
+    pub async fn run(mut self) {
+        self.process_restarted();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = FrameBatch::default();
+        loop {
+            match self.wait(&mut tick, &mut batch).await {
+                Wake::Tick => self.tick(),
+                Wake::Link(link, event) => self.link_event(link, event, &mut batch),
+                Wake::Command(Some(Command::Stop { reply })) => {
+                    self.links.close().await;
+                    self.journal.commit();
+                    self.bus.close_all();
+                    let _ = reply.send(self.journal.writer.position());
+                    return;
+                }
+                Wake::Command(Some(command)) => self.command(command),
+                Wake::Command(None) => return,
+            }
+            self.settle();
+        }
+    }
+
+    async fn wait(&mut self, tick: &mut Interval, batch: &mut FrameBatch) -> Wake {
+        std::future::poll_fn(|cx| {
+            if tick.poll_tick(cx).is_ready() {
+                return std::task::Poll::Ready(Wake::Tick);
+            }
+            if let std::task::Poll::Ready(command) = self.commands.poll_recv(cx) {
+                return std::task::Poll::Ready(Wake::Command(command));
+            }
+            self.links.poll_next(batch, cx).map(|(link, event)| Wake::Link(link, event))
+        })
+        .await
+    }
+
+    /// Journals and applies one entry that is not a frame.
+    fn enter(&mut self, kind: EntryKind, conn: u32, subject: &str, payload: &[u8]) {
+        let entry = Entry { kind, conn, ts_recv: self.journal.clock.now(), subject, payload };
+        self.journal.append(&entry);
+        self.journal.commit();
+        self.apply(&entry);
+    }
+
+    fn apply(&mut self, entry: &Entry<'_>) {
+        let mut out = LiveOutput { bus: &mut self.bus, wants: &mut self.wants, shared: &self.shared, now: entry.ts_recv };
+        self.session.apply(entry, &mut out);
+    }
+
+    /// The first entry of a process: whatever was connected before is not any more. Conn 0 stands for all.
+    fn process_restarted(&mut self) {
+        if !self.session.feeds().is_empty() {
+            self.enter(EntryKind::Closed, 0, "process restarted", b"");
+        }
+    }
+
+    fn link_event(&mut self, link: usize, event: LinkEvent, batch: &mut FrameBatch) {
+        match event {
+            LinkEvent::Frames { conn } => self.frames(conn, batch),
+            LinkEvent::Opened { conn, replaces } => {
+                self.shared.connects.fetch_add(1, Ordering::Relaxed);
+                self.enter(EntryKind::Opened, conn, "", b"");
+                self.links.opened(link, conn, replaces, Instant::now());
+                self.show_connected(link);
+            }
+            LinkEvent::Closed { conn, reason, retry_in } => {
+                let reason = reason.to_string();
+                if let Some(conn) = conn {
+                    self.enter(EntryKind::Closed, conn, &reason, b"");
+                    if !self.links.closed(link, conn) {
+                        warn!(conn, reason, ?retry_in, "disconnected from the exchange");
+                    }
+                } else {
+                    warn!(reason, ?retry_in, "cannot connect to the exchange");
+                }
+                self.show_connected(link);
+                let feeds: Vec<FeedIndex> = self.links.feeds(link).collect();
+                let connected = self.links.is_connected(link);
+                for feed in feeds {
+                    if let Some(feed) = self.bus.get_mut(feed) {
+                        feed.error = (!connected).then(|| reason.clone());
+                    }
+                }
+            }
+        }
+        let connections = u32::try_from(self.links.connections()).unwrap_or(u32::MAX);
+        self.shared.connections.store(connections, Ordering::Relaxed);
+    }
+
+    fn show_connected(&mut self, link: usize) {
+        let connected = self.links.is_connected(link);
+        let feeds: Vec<FeedIndex> = self.links.feeds(link).collect();
+        for feed in feeds {
+            self.bus.set_connected(feed, connected);
+            if connected && let Some(feed) = self.bus.get_mut(feed) {
+                feed.error = None;
+            }
+        }
+    }
+
+    /// The hot path: all frames that were there, journaled with one write, then interpreted one by one.
+    fn frames(&mut self, conn: u32, batch: &mut FrameBatch) {
+        let frames = batch.frames();
+        for frame in frames {
+            let ts_recv = self.journal.clock.at_least(UnixNanos(frame.ts_recv));
+            self.journal.append(&Entry { kind: EntryKind::Frame, conn, ts_recv, subject: "", payload: &frame.bytes });
+        }
+        self.journal.commit();
+        for frame in frames {
+            let entry =
+                Entry { kind: EntryKind::Frame, conn, ts_recv: UnixNanos(frame.ts_recv), subject: "", payload: &frame.bytes };
+            let mut out = LiveOutput { bus: &mut self.bus, wants: &mut self.wants, shared: &self.shared, now: entry.ts_recv };
+            self.session.apply(&entry, &mut out);
+            let delay = clock::now().0.saturating_sub(frame.ts_recv);
+            self.latency.saturating_record(u64::try_from(delay).unwrap_or(0));
+        }
+        self.shared.frames.fetch_add(frames.len() as u64, Ordering::Relaxed);
+        batch.clear();
+    }
+
+    /// After each turn: readers are told, and what sessions and books asked for is passed on.
+    fn settle(&mut self) {
+        self.bus.end_batch();
+        self.shared.records.store(self.bus.records, Ordering::Relaxed);
+        while let Some(index) = self.bus.crossed.pop() {
+            if let Some(feed) = self.bus.get(index) {
+                let subject = format!("{} {}", feed.symbol, feed.channel);
+                warn!(feed = subject, "the book crossed itself; building it anew");
+                self.enter(EntryKind::Resync, 0, &subject, b"best bid reached best ask");
+            }
+        }
+        for want in std::mem::take(&mut self.wants) {
+            match want {
+                Want::Replace { conn } => self.links.replace(conn),
+                Want::BookSnapshot { .. } => self.fetch(want),
+                // The recorder asks for missing trades: it knows what the store lacks.
+                Want::Trades { .. } => {}
+            }
+        }
+    }
+
+    fn fetch(&self, want: Want) {
+        if self.fetches.try_send(FetchRequest::Want(want)).is_err() {
+            self.shared.fetches_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        self.bus.heartbeat(clock::now());
+        self.links.retire_due(now);
+        self.progress.set("frames", self.shared.frames.load(Ordering::Relaxed));
+        self.progress.set("records", self.bus.records);
+        self.progress.tick();
+        if let Some((ts_recv, reason)) = self.journal.retry(now) {
+            self.apply(&Entry { kind: EntryKind::Lost, conn: 0, ts_recv, subject: &reason, payload: b"" });
+        }
+        if now.duration_since(self.latency_since) >= LATENCY_INTERVAL {
+            if !self.latency.is_empty() {
+                self.shared.frame_to_ring_p50.store(self.latency.value_at_quantile(0.5), Ordering::Relaxed);
+                self.shared.frame_to_ring_p99.store(self.latency.value_at_quantile(0.99), Ordering::Relaxed);
+                self.latency.reset();
+            }
+            self.latency_since = now;
+        }
+        if now.duration_since(self.books_checked) >= BOOK_RETRY {
+            self.books_checked = now;
+            self.ask_for_invalid_books();
+        }
+    }
+
+    /// A book must not wait for ever for a snapshot that got lost on the way.
+    fn ask_for_invalid_books(&self) {
+        for (index, feed) in self.bus.iter() {
+            let buffering = self.session.feed_status(index).buffered_events > 0;
+            if feed.channel == Channel::Book && buffering {
+                self.fetch(Want::BookSnapshot { feed: index, symbol: feed.symbol.clone() });
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        // Whoever asked may have given up waiting: an answer that nobody takes is no failure.
+        match command {
+            Command::OpenFeed { symbol, channel, configured, reply } => {
+                let _ = reply.send(self.open_feed(symbol, channel, configured));
+            }
+            Command::CloseFeed { symbol, channel, reply } => {
+                let _ = reply.send(self.close_feed(&symbol, channel));
+            }
+            Command::Feeds { reply } => {
+                let _ = reply.send(self.bus.iter().map(|(index, feed)| feed.info(self.is_recorded(index))).collect());
+            }
+            Command::Book { symbol, depth, reply } => {
+                let book = self.bus.find(&symbol, Channel::Book).and_then(|index| self.bus.book(index, depth));
+                let _ = reply.send(book.ok_or_else(|| format!("there is no open book of {symbol}; open its feed first")));
+            }
+            Command::Fetched { subject, body } => self.enter(EntryKind::Response, 0, &subject, &body),
+            Command::JournalEnd { reply } => {
+                self.journal.commit();
+                let _ = reply.send(self.journal.writer.position());
+            }
+            Command::Stop { .. } => {} // ends the loop before it gets here
+        }
+    }
+
+    fn is_recorded(&self, index: FeedIndex) -> bool {
+        self.recorded.get(index as usize).copied().unwrap_or(false)
+    }
+
+    fn open_feed(&mut self, symbol: Symbol, channel: Channel, configured: bool) -> Result<FeedInfo, String> {
+        self.check(&symbol, channel)?;
+        if let Some(index) = self.bus.find(&symbol, channel) {
+            if configured && !self.is_recorded(index) {
+                self.enter_opened(&symbol, channel, true);
+            }
+            return self.hold(index, configured);
+        }
+        self.enter_opened(&symbol, channel, configured);
+        let found = self.session.feeds().iter().position(|f| f.symbol == symbol && f.channel == channel);
+        let index = found.and_then(|i| FeedIndex::try_from(i).ok()).ok_or("the session did not take the feed")?;
+        let now = clock::now();
+        if let Err(error) = self.bus.open(index, symbol.clone(), channel, now) {
+            let text = chain(&error);
+            self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
+            return Err(text);
+        }
+        self.links.add(index, &symbol, channel);
+        self.bus.set_connected(index, self.links.connections() > 0);
+        let status = self.session.feed_status(index);
+        if channel == Channel::Book {
+            self.bus.book_state(index, status.book_state, status.epoch);
+        }
+        self.hold(index, configured)
+    }
+
+    /// Journals that a feed is open, and whether it is recorded.
+    fn enter_opened(&mut self, symbol: &Symbol, channel: Channel, recorded: bool) {
+        let payload = if recorded { RECORDED } else { LIVE_ONLY };
+        self.enter(EntryKind::FeedOpened, 0, &format!("{symbol} {channel}"), payload);
+        let index = self.session.feeds().iter().position(|f| f.symbol == *symbol && f.channel == channel);
+        if let Some(index) = index {
+            if self.recorded.len() <= index {
+                self.recorded.resize(index + 1, false);
+            }
+            self.recorded[index] = recorded;
+        }
+    }
+
+    /// Refuses what the exchange can't do, by name.
+    fn check(&self, symbol: &Symbol, channel: Channel) -> Result<(), String> {
+        let exchange = self.adapter.name();
+        if !self.adapter.capabilities().live.contains(&channel) {
+            let offered: Vec<&str> = self.adapter.capabilities().live.iter().map(|c| c.as_str()).collect();
+            return Err(format!("{exchange} offers no live channel \"{channel}\"; it offers {}", offered.join(", ")));
+        }
+        if self.markets.by_symbol(symbol).is_none() {
+            let near = dccd_exchange::search(self.markets.iter(), symbol.as_str(), 1);
+            let hint = near.first().map(|m| format!("; did you mean {}?", m.market.symbol)).unwrap_or_default();
+            return Err(format!("{exchange} has no market {symbol}{hint}"));
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, index: FeedIndex, configured: bool) -> Result<FeedInfo, String> {
+        let recorded = self.is_recorded(index);
+        let feed = self.bus.get_mut(index).ok_or("the feed is gone")?;
+        if configured {
+            feed.configured = true;
+        } else {
+            feed.holders += 1;
+        }
+        Ok(feed.info(recorded))
+    }
+
+    fn close_feed(&mut self, symbol: &Symbol, channel: Channel) -> Result<FeedInfo, String> {
+        let index = self.bus.find(symbol, channel).ok_or_else(|| format!("no feed {symbol} {channel} is open"))?;
+        let recorded = self.is_recorded(index);
+        let feed = self.bus.get_mut(index).ok_or("the feed is gone")?;
+        if feed.holders == 0 {
+            return Err(format!("{symbol} {channel} is open because the configuration wants it; no client opened it"));
+        }
+        feed.holders -= 1;
+        let mut info = feed.info(recorded);
+        if feed.holders == 0 && !feed.configured {
+            self.links.remove(index);
+            self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
+            self.bus.close(index);
+            "closed".clone_into(&mut info.state);
+        }
+        Ok(info)
+    }
+}
+
+/// From 1 ns to 10 s, two significant digits.
+fn latency_histogram() -> Histogram<u64> {
+    // The bounds are valid constants; the fallback is the library's own auto-sizing histogram.
+    Histogram::new_with_bounds(1, 10_000_000_000, 2).unwrap_or_else(|_| Histogram::new(2).unwrap_or_else(|_| unreachable!()))
+}

@@ -1,0 +1,192 @@
+//! The exchange's WebSocket connections of one datad: which feed is subscribed on which, within the exchange's limits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use dccd_exchange::{Adapter, FeedIndex, Markets};
+use dccd_model::{Channel, Symbol};
+use dccd_net::{FrameBatch, Link, LinkEvent, LinkOptions};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::error::chain;
+
+/// How long old and new connection deliver side by side at a planned replacement.
+const OVERLAP: Duration = Duration::from_secs(5);
+
+/// One link and what is subscribed on it.
+struct Slot {
+    link: Link,
+    feeds: BTreeMap<FeedIndex, (Symbol, Channel)>,
+    /// Connections of it that are open, newest last.
+    conns: Vec<u32>,
+    /// A connection that is dropped at this time, now that another took its place.
+    retiring: Option<(u32, Instant)>,
+    next_message_id: u64,
+}
+
+/// All links.
+pub struct Links {
+    adapter: Arc<dyn Adapter>,
+    markets: Arc<Markets>,
+    options: LinkOptions,
+    slots: Vec<Slot>,
+    turn: usize,
+}
+
+impl Links {
+    /// No link yet; each is made when a feed needs it.
+    pub fn new(adapter: Arc<dyn Adapter>, markets: Arc<Markets>, options: LinkOptions) -> Self {
+        Self { adapter, markets, options, slots: Vec::new(), turn: 0 }
+    }
+
+    /// Options of a link to this address, within the adapter's limits.
+    pub fn options(adapter: &dyn Adapter, ws_base: &str, conn_ids: Arc<AtomicU32>) -> LinkOptions {
+        let limits = adapter.limits();
+        LinkOptions {
+            conn_ids,
+            read_timeout: limits.read_timeout,
+            lifetime: limits.connection_lifetime,
+            messages_per_second: limits.client_messages_per_second,
+            connects_per_window: (limits.connects_per_window, limits.connect_window),
+            ..LinkOptions::new(adapter.connect_url(ws_base))
+        }
+    }
+
+    /// Subscribes a feed: on a link with room, else on a new one.
+    pub fn add(&mut self, feed: FeedIndex, symbol: &Symbol, channel: Channel) {
+        let room = self.adapter.limits().streams_per_connection;
+        let index = match self.slots.iter().position(|s| s.feeds.len() < room) {
+            Some(index) => index,
+            None => {
+                self.slots.push(Slot {
+                    link: Link::new(self.options.clone()),
+                    feeds: BTreeMap::new(),
+                    conns: Vec::new(),
+                    retiring: None,
+                    next_message_id: 1,
+                });
+                self.slots.len() - 1
+            }
+        };
+        self.slots[index].feeds.insert(feed, (symbol.clone(), channel));
+        let feeds = [(symbol.clone(), channel)];
+        for conn in self.slots[index].conns.clone() {
+            self.subscribe(index, conn, &feeds);
+        }
+    }
+
+    /// Unsubscribes a feed.
+    pub fn remove(&mut self, feed: FeedIndex) {
+        for slot in &mut self.slots {
+            let Some(key) = slot.feeds.remove(&feed) else { continue };
+            let messages = self.adapter.unsubscribe(&[key], &self.markets, slot.next_message_id);
+            slot.next_message_id += messages.len() as u64;
+            for conn in slot.conns.clone() {
+                send(&mut slot.link, conn, messages.clone());
+            }
+        }
+    }
+
+    /// The feeds of a link.
+    pub fn feeds(&self, link: usize) -> impl Iterator<Item = FeedIndex> + '_ {
+        self.slots[link].feeds.keys().copied()
+    }
+
+    /// Whether a link has an open connection.
+    pub fn is_connected(&self, link: usize) -> bool {
+        !self.slots[link].conns.is_empty()
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> usize {
+        self.slots.iter().map(|s| s.conns.len()).sum()
+    }
+
+    /// The next event of any link, with the link's number; frames are in `batch`. Each link gets its turn.
+    pub fn poll_next(&mut self, batch: &mut FrameBatch, cx: &mut Context<'_>) -> Poll<(usize, LinkEvent)> {
+        let count = self.slots.len();
+        for offset in 0..count {
+            let index = (self.turn + offset) % count;
+            // `next` may be dropped at any await, so a future of one poll is enough; nothing is allocated for it.
+            let next = std::pin::pin!(self.slots[index].link.next(batch));
+            if let Poll::Ready(event) = next.poll(cx) {
+                self.turn = index + 1;
+                return Poll::Ready((index, event));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// A connection opened: subscribes the link's feeds on it, and lets one that it replaces go a little later.
+    pub fn opened(&mut self, link: usize, conn: u32, replaces: Option<u32>, now: Instant) {
+        let slot = &mut self.slots[link];
+        slot.conns.push(conn);
+        slot.retiring = replaces.map(|old| (old, now + OVERLAP));
+        let feeds: Vec<_> = slot.feeds.values().cloned().collect();
+        info!(conn, ?replaces, feeds = feeds.len(), "connected to the exchange");
+        self.subscribe(link, conn, &feeds);
+    }
+
+    /// A connection ended; says whether the link has another one.
+    pub fn closed(&mut self, link: usize, conn: u32) -> bool {
+        let slot = &mut self.slots[link];
+        slot.conns.retain(|c| *c != conn);
+        if slot.retiring.is_some_and(|(old, _)| old == conn) {
+            slot.retiring = None;
+        }
+        !slot.conns.is_empty()
+    }
+
+    /// Asks for a new connection in the place of this one, which ends only when the new one delivers.
+    pub fn replace(&mut self, conn: u32) {
+        for slot in &mut self.slots {
+            if slot.conns.contains(&conn) {
+                slot.link.replace(conn);
+            }
+        }
+    }
+
+    /// Lets replaced connections go whose time has come.
+    pub fn retire_due(&mut self, now: Instant) {
+        for slot in &mut self.slots {
+            if let Some((old, at)) = slot.retiring
+                && now >= at
+            {
+                slot.retiring = None;
+                slot.link.retire(old);
+            }
+        }
+    }
+
+    /// Closes all connections, in bounded time.
+    pub async fn close(&mut self) {
+        for slot in &mut self.slots {
+            slot.link.close().await;
+        }
+    }
+
+    fn subscribe(&mut self, link: usize, conn: u32, feeds: &[(Symbol, Channel)]) {
+        if feeds.is_empty() {
+            return;
+        }
+        let slot = &mut self.slots[link];
+        let messages = self.adapter.subscribe(feeds, &self.markets, slot.next_message_id);
+        slot.next_message_id += messages.len() as u64;
+        send(&mut slot.link, conn, messages);
+    }
+}
+
+fn send(link: &mut Link, conn: u32, messages: Vec<String>) {
+    for message in messages {
+        if let Err(error) = link.send(conn, message) {
+            // A connection whose queue is full is not taking anything: begin anew on another one.
+            warn!(conn, error = %chain(&error), "could not subscribe; replacing the connection");
+            link.replace(conn);
+            return;
+        }
+    }
+}

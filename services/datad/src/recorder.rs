@@ -1,0 +1,382 @@
+//! The recorder: follows the journal with a session of its own and writes what it yields to the store.
+//!
+//! It knows nothing but the journal, so the store is a pure function of it: recovery after a crash is going on from the last
+//! checkpoint, a slow disk delays no ring, and what was lost between two entries is found by the same rules as live.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use dccd_exchange::{Adapter, FeedIndex, Markets, Notice, Output, Session, Want};
+use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade};
+use dccd_rpc::datad::FlushReport;
+use dccd_store::{CommitMode, JournalReader, Position, Recorder, SeriesHandle, StoreError};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use crate::error::{DatadError, chain};
+use crate::fetch::FetchRequest;
+use crate::shared::Shared;
+
+/// How often the journal's end is looked at while nothing happens.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Entries read between two looks at the commands.
+const ENTRIES_PER_TURN: usize = 4_096;
+/// Rows in memory at which a commit comes early. About 100 bytes each.
+const PENDING_ROWS_MAX: usize = 262_144;
+/// How long to wait before a failed commit is tried again.
+const COMMIT_RETRY: Duration = Duration::from_secs(1);
+
+/// Payload of a `FeedOpened` entry whose feed goes to the store.
+pub const RECORDED: &[u8] = b"recorded";
+/// Payload of a `FeedOpened` entry whose feed is only handed on.
+pub const LIVE_ONLY: &[u8] = b"live";
+
+/// What the recorder is asked to do.
+pub enum RecorderCommand {
+    /// Make everything up to this journal position durable, then answer.
+    Flush { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
+    /// The same, with open days merged into their files, and end.
+    Close { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
+}
+
+/// What a checkpoint holds beside the position.
+#[derive(Default, Serialize, Deserialize)]
+struct SavedState {
+    session: Vec<u8>,
+    recorded: Vec<bool>,
+}
+
+/// Where a session stands after the journal was read to its end: the live side goes on from here.
+pub struct Recovered {
+    /// The session's saved state; `None` where there was no journal.
+    pub session: Option<Vec<u8>>,
+    /// Which feeds go to the store, by index.
+    pub recorded: Vec<bool>,
+    /// Entries read since the last checkpoint.
+    pub entries: u64,
+}
+
+/// What the recorder works with.
+pub struct RecorderContext {
+    /// The exchange's adapter.
+    pub adapter: Arc<dyn Adapter>,
+    /// Its markets.
+    pub markets: Arc<Markets>,
+    /// The journal's directory.
+    pub journal_dir: PathBuf,
+    /// The store.
+    pub data_path: PathBuf,
+    /// Kept journal that has been recorded already, bytes.
+    pub journal_keep_bytes: u64,
+    /// Where missing trades are asked for.
+    pub fetches: mpsc::Sender<FetchRequest>,
+    /// Counters.
+    pub shared: Arc<Shared>,
+}
+
+/// The recorder's loop and what it owns.
+pub struct RecorderLoop {
+    ctx: RecorderContext,
+    recorder: Recorder,
+    reader: JournalReader,
+    session: Box<dyn Session>,
+    feeds: Feeds,
+    position: Position,
+    retry_at: Option<Instant>,
+}
+
+/// The store's side of the session's feeds.
+#[derive(Default)]
+struct Feeds {
+    handles: Vec<Option<SeriesHandle>>,
+    keys: Vec<(Symbol, Channel)>,
+    recorded: Vec<bool>,
+}
+
+impl Feeds {
+    fn handle(&self, feed: FeedIndex) -> Option<SeriesHandle> {
+        self.handles.get(feed as usize).copied().flatten()
+    }
+
+    /// Opens the series of feeds that the session has and we don't.
+    fn follow(&mut self, session: &dyn Session, recorder: &mut Recorder) -> Result<(), StoreError> {
+        for (index, feed) in session.feeds().iter().enumerate() {
+            if self.handles.len() <= index {
+                self.handles.push(None);
+                self.keys.push((feed.symbol.clone(), feed.channel));
+            }
+            if self.recorded.len() <= index {
+                self.recorded.push(false);
+            }
+            if self.recorded[index] && self.handles[index].is_none() {
+                self.handles[index] = Some(recorder.series(&feed.symbol, feed.channel)?);
+            } else if !self.recorded[index] {
+                self.handles[index] = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes whether the feed of a `FeedOpened` entry is recorded; the session has applied the entry already.
+    fn note_opened(&mut self, session: &dyn Session, entry: &Entry<'_>) {
+        let Some((symbol, channel)) = entry.subject.rsplit_once(' ') else { return };
+        let index = session.feeds().iter().position(|f| f.symbol.as_str() == symbol && f.channel.as_str() == channel);
+        if let Some(index) = index {
+            if self.recorded.len() <= index {
+                self.recorded.resize(index + 1, false);
+            }
+            self.recorded[index] = entry.payload == RECORDED;
+        }
+    }
+}
+
+/// Hands a session's records to the store.
+struct StoreOutput<'a> {
+    recorder: &'a mut Recorder,
+    feeds: &'a Feeds,
+    at: Position,
+    wants: &'a mut Vec<Want>,
+}
+
+impl Output for StoreOutput<'_> {
+    fn trade(&mut self, feed: FeedIndex, trade: &Trade) {
+        if let Some(handle) = self.feeds.handle(feed) {
+            self.recorder.trade(handle, self.at, trade);
+        }
+    }
+
+    fn quote(&mut self, feed: FeedIndex, quote: &Quote) {
+        if let Some(handle) = self.feeds.handle(feed) {
+            self.recorder.quote(handle, self.at, quote);
+        }
+    }
+
+    fn level(&mut self, feed: FeedIndex, level: &BookLevel) {
+        if let Some(handle) = self.feeds.handle(feed) {
+            self.recorder.level(handle, self.at, level);
+        }
+    }
+
+    fn gap(&mut self, feed: FeedIndex, gap: &Gap) {
+        if let Some(handle) = self.feeds.handle(feed) {
+            self.recorder.gap(handle, self.at, gap);
+        }
+    }
+
+    fn book_state(&mut self, _feed: FeedIndex, _state: BookState, _epoch: u32) {}
+
+    fn want(&mut self, want: Want) {
+        // Books are the live side's business: it is the one that must be valid now. Trades are ours: what the store lacks.
+        if let Want::Trades { feed, .. } = &want
+            && self.feeds.handle(*feed).is_some()
+        {
+            self.wants.push(want);
+        }
+    }
+
+    fn notice(&mut self, _notice: Notice<'_>) {}
+}
+
+impl RecorderLoop {
+    /// Opens the store, goes back to the last checkpoint and reads the journal to its end.
+    ///
+    /// # Errors
+    /// When store or journal can't be opened, or the checkpoint can't be read.
+    pub fn recover(ctx: RecorderContext, mut recorder: Recorder) -> Result<(Self, Recovered), DatadError> {
+        let store_error = |source| DatadError::Store { dir: ctx.data_path.clone(), source };
+        let mut feeds = Feeds::default();
+        let (session, position, had_state) = match recorder.checkpoint() {
+            None => (ctx.adapter.session(ctx.markets.clone()), Position(0), false),
+            Some(checkpoint) => {
+                let saved: SavedState = serde_json::from_slice(&checkpoint.state).unwrap_or_default();
+                feeds.recorded.clone_from(&saved.recorded);
+                let session = ctx.adapter.restore(ctx.markets.clone(), &saved.session).map_err(|source| DatadError::Session {
+                    exchange: ctx.adapter.name().to_owned(),
+                    source,
+                })?;
+                (session, checkpoint.position, true)
+            }
+        };
+        feeds.follow(session.as_ref(), &mut recorder).map_err(store_error)?;
+        let reader = JournalReader::open_at(&ctx.journal_dir, position)
+            .map_err(|source| DatadError::Journal { dir: ctx.journal_dir.clone(), source })?;
+        let mut this = Self { ctx, recorder, reader, session, feeds, position, retry_at: None };
+        let mut entries = 0;
+        loop {
+            let (read, wants) = this.read_some()?;
+            entries += read as u64;
+            // What was missing before the crash is asked for once the live side runs and finds the same gaps open.
+            drop(wants);
+            if read == 0 {
+                break;
+            }
+            this.commit_if_due(false);
+        }
+        let session = (had_state || entries > 0).then(|| this.session.save());
+        let recorded = this.feeds.recorded.clone();
+        Ok((this, Recovered { session, recorded, entries }))
+    }
+
+    /// Follows the journal until it is told to close, or nobody is left to tell it.
+    pub fn run(mut self, commands: &Receiver<RecorderCommand>) {
+        self.ask_for_open_gaps();
+        loop {
+            let read = match self.read_some() {
+                Ok((read, wants)) => {
+                    self.ask(wants);
+                    read
+                }
+                Err(error) => {
+                    // The journal is what everything rests on: stop here, be restarted, and go on from the checkpoint.
+                    error!(error = %chain(&error), "the recorder cannot read on");
+                    self.ctx.shared.set_error(Some(chain(&error)));
+                    return;
+                }
+            };
+            self.commit_if_due(false);
+            let wait = if read == ENTRIES_PER_TURN { Duration::ZERO } else { POLL_INTERVAL };
+            match commands.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(RecorderCommand::Flush { upto, reply }) => {
+                    let report = self.flush(upto, CommitMode::Step);
+                    let _ = reply.send(report); // who asked may have given up waiting
+                }
+                Ok(RecorderCommand::Close { upto, reply }) => {
+                    let report = self.flush(upto, CommitMode::Close);
+                    let _ = reply.send(report);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads and applies entries, at most a turn's worth.
+    fn read_some(&mut self) -> Result<(usize, Vec<Want>), DatadError> {
+        let mut wants = Vec::new();
+        let mut read = 0;
+        while read < ENTRIES_PER_TURN && self.recorder.pending_rows() < 2 * PENDING_ROWS_MAX {
+            let next = self.reader.next().map_err(|source| DatadError::Journal { dir: self.ctx.journal_dir.clone(), source })?;
+            let Some((after, entry)) = next else { break };
+            let mut out = StoreOutput { recorder: &mut self.recorder, feeds: &self.feeds, at: after, wants: &mut wants };
+            self.session.apply(&entry, &mut out);
+            if matches!(entry.kind, EntryKind::FeedOpened | EntryKind::FeedClosed) {
+                if entry.kind == EntryKind::FeedOpened {
+                    self.feeds.note_opened(self.session.as_ref(), &entry);
+                }
+                self.feeds
+                    .follow(self.session.as_ref(), &mut self.recorder)
+                    .map_err(|source| DatadError::Store { dir: self.ctx.data_path.clone(), source })?;
+            }
+            self.position = after;
+            read += 1;
+        }
+        self.ctx.shared.recorder_at.store(self.position.0, Ordering::Relaxed);
+        Ok((read, wants))
+    }
+
+    fn ask(&self, wants: Vec<Want>) {
+        for want in wants {
+            if self.ctx.fetches.try_send(FetchRequest::Want(want)).is_err() {
+                self.ctx.shared.fetches_dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Asks for what the store lacked when this process began.
+    fn ask_for_open_gaps(&self) {
+        let mut wants = Vec::new();
+        for (index, feed) in (0..).zip(self.session.feeds()) {
+            if self.feeds.handle(index).is_some() {
+                for (from_id, to_id) in self.session.feed_status(index).open_gaps {
+                    wants.push(Want::Trades { feed: index, symbol: feed.symbol.clone(), from_id, to_id });
+                }
+            }
+        }
+        self.ask(wants);
+    }
+
+    fn commit_if_due(&mut self, force: bool) {
+        let now = Instant::now();
+        if self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        if force || self.recorder.pending_rows() >= PENDING_ROWS_MAX || self.recorder.due(now) {
+            let _ = self.commit(CommitMode::Step); // logged and tried again
+        }
+    }
+
+    fn flush(&mut self, upto: Position, mode: CommitMode) -> Result<FlushReport, String> {
+        while self.position.0 < upto.0 {
+            let (read, wants) = self.read_some().map_err(|e| chain(&e))?;
+            self.ask(wants);
+            if read == 0 && self.recorder.pending_rows() < 2 * PENDING_ROWS_MAX {
+                break;
+            }
+            if self.recorder.pending_rows() >= PENDING_ROWS_MAX {
+                self.commit(CommitMode::Step)?;
+            }
+        }
+        self.commit(mode)
+    }
+
+    fn commit(&mut self, mode: CommitMode) -> Result<FlushReport, String> {
+        let saved = SavedState { session: self.session.save(), recorded: self.feeds.recorded.clone() };
+        let state = serde_json::to_vec(&saved).map_err(|e| e.to_string())?;
+        match self.recorder.commit(self.position, &state, mode) {
+            Ok(report) => {
+                let now = crate::clock::now().0;
+                for (handle, rows) in &report.rows {
+                    if let Some(index) = self.feeds.handles.iter().position(|h| *h == Some(*handle)) {
+                        self.ctx.shared.add_rows(self.feeds.keys[index].clone(), *rows, now);
+                    }
+                }
+                if self.retry_at.take().is_some() {
+                    info!("the store takes rows again");
+                }
+                self.ctx.shared.set_error(None);
+                if let Err(error) = dccd_store::retain(&self.ctx.journal_dir, self.position, self.ctx.journal_keep_bytes) {
+                    warn!(error = %chain(&error), "could not remove old journal segments");
+                }
+                let rows = report.rows.iter().map(|(_, rows)| rows).sum();
+                Ok(FlushReport { position: self.position.0, rows, files: report.files })
+            }
+            Err(error) => {
+                let text = chain(&error);
+                // Nothing is lost: the journal has it all, and the next commit writes it.
+                if self.ctx.shared.set_error(Some(text.clone())) {
+                    error!(error = text, "rows could not be written; they stay in the journal and are tried again");
+                }
+                self.retry_at = Some(Instant::now() + COMMIT_RETRY);
+                Err(text)
+            }
+        }
+    }
+}
+
+/// A recorder on a thread of its own.
+pub struct RecorderThread {
+    /// Commands to it; 16 wait at most, then the sender waits.
+    pub commands: SyncSender<RecorderCommand>,
+    /// Its thread.
+    pub thread: std::thread::JoinHandle<()>,
+}
+
+impl RecorderThread {
+    /// Lets a recovered recorder follow the journal on a thread of its own.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(recorder: RecorderLoop) -> Result<Self, DatadError> {
+        let (commands, receiver) = std::sync::mpsc::sync_channel(16);
+        let thread = std::thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || recorder.run(&receiver))
+            .map_err(|_| DatadError::Thread { name: "recorder" })?;
+        Ok(Self { commands, thread })
+    }
+}

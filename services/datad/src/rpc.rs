@@ -1,0 +1,242 @@
+//! The service that clients talk to. Every call is answered from shared counters or by one message to the hot thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use dccd_exchange::{Adapter, Market, Markets};
+use dccd_model::{Channel, Symbol};
+use dccd_net::Governor;
+use dccd_rpc::datad::{BookSnapshot, DATAD_PROTOCOL, Datad, FeedInfo, FlushReport, JobInfo, MarketInfo, SearchHit, Stats};
+use dccd_rpc::{Hello, HelloReply, RpcError};
+use dccd_service::Shutdown;
+use tarpc::context::Context;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::hot::Command;
+use crate::recorder::RecorderCommand;
+use crate::shared::Shared;
+
+/// How long the hot thread may take to answer; it answers in microseconds unless something is wrong.
+const HOT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a flush may take.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
+/// Search results at most.
+const SEARCH_MAX: u32 = 1_000;
+
+/// What a running datad is made of, for those who answer questions about it.
+#[derive(Clone)]
+pub struct Running {
+    /// The hot thread.
+    pub hot: mpsc::Sender<Command>,
+    /// The recorder.
+    pub recorder: std::sync::mpsc::SyncSender<RecorderCommand>,
+    /// The exchange's markets.
+    pub markets: Arc<Markets>,
+}
+
+/// One connection's server; cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    /// The exchange's adapter.
+    pub adapter: Arc<dyn Adapter>,
+    /// `None` until the exchange's markets are known.
+    pub running: tokio::sync::watch::Receiver<Option<Running>>,
+    /// Counters.
+    pub shared: Arc<Shared>,
+    /// REST weights.
+    pub governor: Arc<Governor>,
+    /// Ends the process.
+    pub shutdown: Shutdown,
+    /// What the configuration wants, with what is wrong with it, if anything.
+    pub jobs: Arc<std::sync::Mutex<Vec<ConfiguredFeed>>>,
+}
+
+/// One feed that the configuration wants.
+#[derive(Clone, Debug)]
+pub struct ConfiguredFeed {
+    /// What is traded.
+    pub symbol: Symbol,
+    /// What is wanted of it.
+    pub channel: Channel,
+    /// Why it could not be opened.
+    pub error: Option<String>,
+}
+
+fn market_info(market: &Market) -> MarketInfo {
+    MarketInfo {
+        symbol: market.symbol.to_string(),
+        id: market.id.clone(),
+        status: market.status.as_str().to_owned(),
+        price_tick: market.price_tick.map(|d| d.to_string()),
+        amount_step: market.amount_step.map(|d| d.to_string()),
+    }
+}
+
+fn feed_key(symbol: &str, channel: &str) -> Result<(Symbol, Channel), RpcError> {
+    let symbol = symbol.parse().map_err(|e: dccd_model::SymbolError| RpcError::Invalid { message: e.to_string() })?;
+    let channel = channel.parse().map_err(|e: dccd_model::NameError| RpcError::Invalid { message: e.to_string() })?;
+    Ok((symbol, channel))
+}
+
+impl Server {
+    fn running(&self) -> Result<Running, RpcError> {
+        self.running.borrow().clone().ok_or_else(|| RpcError::Unavailable {
+            message: self.shared.error().unwrap_or_else(|| format!("{} is still starting", self.adapter.name())),
+        })
+    }
+
+    /// Asks the hot thread and waits for its answer, both within the deadline.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, RpcError> {
+        let running = self.running()?;
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            running.hot.send(command(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(HOT_DEADLINE, asked).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(RpcError::Unavailable { message: "the process is stopping".to_owned() }),
+            Err(_) => Err(RpcError::Unavailable { message: format!("no answer within {HOT_DEADLINE:?}") }),
+        }
+    }
+
+    /// The configuration's feeds as jobs, each with the state of its feed.
+    async fn job_list(&self) -> Vec<JobInfo> {
+        let feeds = self.ask(|reply| Command::Feeds { reply }).await.unwrap_or_default();
+        let configured = self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let store_error = self.shared.error();
+        configured
+            .into_iter()
+            .map(|job| {
+                let feed = feeds.iter().find(|f| f.symbol == job.symbol.as_str() && f.channel == job.channel.as_str());
+                let progress = self.shared.progress(&job.symbol, job.channel);
+                let error = job.error.or_else(|| feed.and_then(|f| f.error.clone())).or_else(|| store_error.clone());
+                let state = match feed {
+                    Some(feed) => feed.state.clone(),
+                    None if error.is_some() => "error".to_owned(),
+                    None => "starting".to_owned(),
+                };
+                JobInfo {
+                    job: format!("{}/{}/{}", self.adapter.name(), job.symbol, job.channel),
+                    kind: "stream".to_owned(),
+                    state,
+                    last_run: feed.map_or(0, |f| f.last_recv),
+                    last_success: progress.last_success,
+                    rows: progress.rows,
+                    errors: u64::from(error.is_some()),
+                    consecutive_errors: u64::from(error.is_some()),
+                    last_error: error,
+                }
+            })
+            .collect()
+    }
+}
+
+impl Datad for Server {
+    async fn hello(self, _: Context, hello: Hello) -> Result<HelloReply, RpcError> {
+        hello.check(DATAD_PROTOCOL)
+    }
+
+    async fn market(self, _: Context, symbol: String) -> Result<MarketInfo, RpcError> {
+        let markets = self.running()?.markets;
+        let found = symbol.parse::<Symbol>().ok().and_then(|s| markets.by_symbol(&s)).or_else(|| markets.by_id(&symbol));
+        found.map(market_info).ok_or_else(|| RpcError::Invalid {
+            message: format!("{} has no market {symbol}; try `dccd search`", self.adapter.name()),
+        })
+    }
+
+    async fn search(self, _: Context, pattern: String, limit: u32) -> Result<Vec<SearchHit>, RpcError> {
+        let markets = self.running()?.markets;
+        let limit = limit.clamp(1, SEARCH_MAX) as usize;
+        Ok(dccd_exchange::search(markets.iter(), &pattern, limit)
+            .into_iter()
+            .map(|hit| SearchHit {
+                exchange: self.adapter.name().to_owned(),
+                market: market_info(hit.market),
+                score: hit.score,
+            })
+            .collect())
+    }
+
+    async fn open_feed(self, _: Context, symbol: String, channel: String) -> Result<FeedInfo, RpcError> {
+        let (symbol, channel) = feed_key(&symbol, &channel)?;
+        let answer = self.ask(|reply| Command::OpenFeed { symbol, channel, configured: false, reply }).await?;
+        answer.map_err(|message| RpcError::Invalid { message })
+    }
+
+    async fn close_feed(self, _: Context, symbol: String, channel: String) -> Result<FeedInfo, RpcError> {
+        let (symbol, channel) = feed_key(&symbol, &channel)?;
+        let answer = self.ask(|reply| Command::CloseFeed { symbol, channel, reply }).await?;
+        answer.map_err(|message| RpcError::Invalid { message })
+    }
+
+    async fn book(self, _: Context, symbol: String, depth: u32) -> Result<BookSnapshot, RpcError> {
+        let (symbol, _) = feed_key(&symbol, Channel::Book.as_str())?;
+        let answer = self.ask(|reply| Command::Book { symbol, depth: depth as usize, reply }).await?;
+        answer.map_err(|message| RpcError::Invalid { message })
+    }
+
+    async fn feeds(self, _: Context) -> Result<Vec<FeedInfo>, RpcError> {
+        self.ask(|reply| Command::Feeds { reply }).await
+    }
+
+    async fn jobs(self, _: Context) -> Result<Vec<JobInfo>, RpcError> {
+        Ok(self.job_list().await)
+    }
+
+    async fn stats(self, _: Context) -> Result<Stats, RpcError> {
+        let s = &self.shared;
+        let weights = self.governor.snapshot();
+        Ok(Stats {
+            frames: s.frames.load(Ordering::Relaxed),
+            records: s.records.load(Ordering::Relaxed),
+            parse_errors: s.parse_errors.load(Ordering::Relaxed),
+            connects: s.connects.load(Ordering::Relaxed),
+            connections: s.connections.load(Ordering::Relaxed),
+            gaps: s.gaps.load(Ordering::Relaxed),
+            gap_repairs: s.gap_repairs.load(Ordering::Relaxed),
+            frame_to_ring_p50: s.frame_to_ring_p50.load(Ordering::Relaxed),
+            frame_to_ring_p99: s.frame_to_ring_p99.load(Ordering::Relaxed),
+            rows_written: s.rows_written.load(Ordering::Relaxed),
+            recorder_lag_bytes: s.recorder_lag(),
+            recording: !s.not_recording.load(Ordering::Relaxed) && self.running.borrow().is_some(),
+            error: s.error(),
+            weight_used: weights.used,
+            weight_limit: weights.limit,
+            frozen_until: weights.frozen_until,
+        })
+    }
+
+    async fn flush(self, _: Context) -> Result<FlushReport, RpcError> {
+        let upto = self.ask(|reply| Command::JournalEnd { reply }).await?;
+        let running = self.running()?;
+        let (reply, answer) = oneshot::channel();
+        running
+            .recorder
+            .try_send(RecorderCommand::Flush { upto, reply })
+            .map_err(|_| RpcError::Unavailable { message: "the recorder is busy or gone; try again".to_owned() })?;
+        match tokio::time::timeout(FLUSH_DEADLINE, answer).await {
+            Ok(Ok(Ok(report))) => Ok(report),
+            Ok(Ok(Err(message))) => Err(RpcError::Failed { message }),
+            Ok(Err(_)) => Err(RpcError::Unavailable { message: "the recorder is gone".to_owned() }),
+            Err(_) => Err(RpcError::Unavailable { message: format!("not flushed within {FLUSH_DEADLINE:?}") }),
+        }
+    }
+
+    async fn shutdown(self, _: Context) -> Result<(), RpcError> {
+        self.shutdown.trigger("asked over RPC");
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Writes the state of the jobs where `dccd status` finds it when no daemon runs.
+    pub async fn save_jobs(&self, path: &std::path::Path) {
+        let jobs = self.job_list().await;
+        let Ok(text) = serde_json::to_vec_pretty(&jobs) else { return };
+        if let Err(error) = dccd_store::write_atomically(path, &text) {
+            tracing::warn!(error = %crate::error::chain(&error), "could not save the state of the jobs");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! From options to a running datad and back: recovery, threads, RPC, ordered shutdown.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use dccd_exchange::{Adapter, Markets};
+use dccd_model::{Channel, ExchangeName, Symbol};
+use dccd_net::{Governor, GovernorOptions, HttpClient, HttpOptions, Priority};
+use dccd_rpc::datad::Datad as _;
+use dccd_service::{Progress, ServiceContext};
+use dccd_store::{JournalOptions, JournalWriter, Recorder, RecorderOptions};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use crate::bus::{Bus, RingSizes};
+use crate::error::{DatadError, chain};
+use crate::fetch::{FetchRequest, Fetcher};
+use crate::hot::{Command, Hot, HotContext};
+use crate::links::Links;
+use crate::markets;
+use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread};
+use crate::rpc::{ConfiguredFeed, Running, Server};
+use crate::shared::Shared;
+
+/// Wants that wait for the fetcher; one more is dropped and counted, and raised again by later events.
+const FETCH_QUEUE: usize = 1_024;
+/// Commands that wait for the hot thread; one more makes its sender wait.
+const HOT_QUEUE: usize = 256;
+/// Between two attempts to get the exchange's markets.
+const MARKETS_RETRY: Duration = Duration::from_secs(2);
+/// How often the state of the jobs is saved for `dccd status` without a daemon.
+const SAVE_JOBS: Duration = Duration::from_secs(10);
+
+/// What a datad works on.
+#[derive(Clone, Debug)]
+pub struct DatadOptions {
+    /// The exchange.
+    pub exchange: ExchangeName,
+    /// Name of the instance; part of the rings' names.
+    pub instance: String,
+    /// The store.
+    pub data_path: PathBuf,
+    /// Another REST address than the exchange's own.
+    pub rest_url: Option<String>,
+    /// Another WebSocket address than the exchange's own.
+    pub ws_url: Option<String>,
+    /// What the configuration wants recorded.
+    pub feeds: Vec<(Symbol, Channel)>,
+    /// How old the newest Parquet part may be.
+    pub time_step: Duration,
+    /// Order-book levels a side to ask for.
+    pub depth: u32,
+    /// Collect aggregated trades where the exchange has both.
+    pub aggregated_trades: bool,
+    /// Slots of an order-book ring; the others have a quarter. A power of two.
+    pub ring_slots: u64,
+    /// Recorded journal that is kept for deriving again, bytes.
+    pub journal_keep_bytes: u64,
+}
+
+/// Runs until shutdown is asked for; then everything received is in the store.
+///
+/// # Errors
+/// When it can't start, or a thread of it ended before its time. What the exchange does is no error: it is waited for.
+pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), DatadError> {
+    let adapter_options =
+        dccd_exchange::AdapterOptions { aggregated_trades: options.aggregated_trades, depth: options.depth };
+    let adapter = dccd_exchange::adapter(options.exchange.as_str(), &adapter_options).ok_or_else(|| {
+        DatadError::UnknownExchange { exchange: options.exchange.to_string(), known: dccd_exchange::NAMES.join(", ") }
+    })?;
+    let shared = Arc::new(Shared::default());
+    let limits = adapter.limits();
+    let governor = Arc::new(Governor::new(GovernorOptions {
+        limit_per_window: limits.weight_limit,
+        window: limits.weight_window,
+        used_weight_header: limits.used_weight_header,
+        freeze_file: Some(state_dir(&options).join("freeze.json")),
+        ..GovernorOptions::default()
+    }));
+    let rest_url = options.rest_url.clone().unwrap_or_else(|| adapter.rest_url().to_owned());
+    let http = HttpClient::new(HttpOptions { governor: governor.clone(), ..HttpOptions::new(rest_url) })
+        .map_err(|e| DatadError::Serve(Box::new(e)))?;
+
+    let (running_tx, running) = watch::channel(None);
+    let jobs = options.feeds.iter().map(|(symbol, channel)| ConfiguredFeed { symbol: symbol.clone(), channel: *channel, error: None });
+    let server = Server {
+        adapter: adapter.clone(),
+        running,
+        shared: shared.clone(),
+        governor,
+        shutdown: ctx.shutdown(),
+        jobs: Arc::new(std::sync::Mutex::new(jobs.collect())),
+    };
+
+    // The journal first: it locks out another datad of this exchange and cuts a torn tail before anybody reads it.
+    let journal_dir = options.data_path.join(".dccd").join("journal").join(options.exchange.as_str());
+    let journal = open_journal(&journal_dir, &ctx).await?;
+    let sync = journal.sync_handle().map_err(|source| DatadError::Journal { dir: journal_dir.clone(), source })?;
+
+    let endpoint = ctx.endpoint_path();
+    let listener = dccd_rpc::unix_listen(&endpoint).map_err(|e| DatadError::Serve(Box::new(e)))?;
+    let serving = tokio::spawn(dccd_rpc::serve(listener, server.clone().serve()));
+
+    let parts = Parts { options: &options, adapter, shared, http, journal_dir, server: &server };
+    let outcome = parts.run(journal, &running_tx, &ctx).await;
+    serving.abort();
+    drop(sync);
+    outcome
+}
+
+fn state_dir(options: &DatadOptions) -> PathBuf {
+    options.data_path.join(".dccd").join("state").join(options.exchange.as_str())
+}
+
+/// Opens the journal. A datad that is just ending (its root died) may still hold it: wait for that one, but not for ever.
+async fn open_journal(dir: &std::path::Path, ctx: &ServiceContext) -> Result<JournalWriter, DatadError> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        match JournalWriter::open(dir, JournalOptions::default()) {
+            Ok(journal) => {
+                if journal.recovered().bytes_cut > 0 {
+                    warn!(bytes = journal.recovered().bytes_cut, "cut the torn end of the journal: it had never been acknowledged");
+                }
+                return Ok(journal);
+            }
+            Err(dccd_store::JournalError::Locked { pid, .. })
+                if tokio::time::Instant::now() < deadline && !ctx.shutdown().is_triggered() =>
+            {
+                info!(pid, "the journal is still held by another process; waiting for it");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(source) => return Err(DatadError::Journal { dir: dir.to_owned(), source }),
+        }
+    }
+}
+
+struct Parts<'a> {
+    options: &'a DatadOptions,
+    adapter: Arc<dyn Adapter>,
+    shared: Arc<Shared>,
+    http: HttpClient,
+    journal_dir: PathBuf,
+    server: &'a Server,
+}
+
+impl Parts<'_> {
+    async fn run(
+        &self,
+        journal: JournalWriter,
+        running: &watch::Sender<Option<Running>>,
+        ctx: &ServiceContext,
+    ) -> Result<(), DatadError> {
+        let (markets, registered) = match self.markets(ctx).await {
+            Some(found) => found,
+            None => return Ok(()), // shut down before the exchange answered
+        };
+        let markets = Arc::new(markets);
+        let (fetches, fetch_requests) = mpsc::channel(FETCH_QUEUE);
+        let (commands, command_queue) = mpsc::channel(HOT_QUEUE);
+
+        let (recorder, recovered) = self.recover(markets.clone(), fetches.clone()).await?;
+        if recovered.entries > 0 {
+            info!(entries = recovered.entries, "read the journal since the last checkpoint");
+        }
+        let session = match &recovered.session {
+            None => self.adapter.session(markets.clone()),
+            Some(saved) => self.adapter.restore(markets.clone(), saved).map_err(|source| DatadError::Session {
+                exchange: self.options.exchange.to_string(),
+                source,
+            })?,
+        };
+        let recorder = RecorderThread::start(recorder)?;
+        let hot_ended = self.start_hot(session, recovered.recorded, journal, markets.clone(), command_queue, fetches, ctx.progress())?;
+        let fetcher = Fetcher {
+            adapter: self.adapter.clone(),
+            markets: markets.clone(),
+            http: self.http.clone(),
+            requests: fetch_requests,
+            hot: commands.clone(),
+        };
+        let fetching = tokio::spawn(fetcher.run());
+        self.open_configured(&commands).await;
+        running.send_replace(Some(Running { hot: commands.clone(), recorder: recorder.commands.clone(), markets }));
+        if !registered {
+            ctx.register().await.map_err(|e| DatadError::Serve(Box::new(e)))?;
+        }
+        ctx.set_degraded(None);
+
+        let outcome = self.until_shutdown(ctx, &recorder, hot_ended).await;
+        fetching.abort();
+        running.send_replace(None);
+        if outcome.is_ok() {
+            self.stop(&commands, recorder).await?;
+        }
+        outcome
+    }
+
+    /// The exchange's markets. Until they can be had the service is registered and degraded, and asks again and again.
+    async fn markets(&self, ctx: &ServiceContext) -> Option<(Markets, bool)> {
+        let path = markets::cache_path(&self.options.data_path, self.options.exchange.as_str());
+        let wanted: Vec<Symbol> = self.options.feeds.iter().map(|(symbol, _)| symbol.clone()).collect();
+        let cached = markets::cached(&path, &wanted);
+        let stale = match cached {
+            Some((markets, true)) => return Some((markets, false)),
+            Some((markets, false)) => Some(markets),
+            None => None,
+        };
+        let mut registered = false;
+        loop {
+            let attempt = tokio::select! {
+                attempt = markets::fetch(&self.adapter, &self.http, &path) => attempt,
+                () = ctx.shutdown().wait() => return None,
+            };
+            let reason = match (attempt, stale.clone()) {
+                (Ok(markets), _) => return Some((markets, registered)),
+                (Err(reason), Some(markets)) => {
+                    warn!(reason, "the exchange's markets cannot be fetched; going on with those of last time");
+                    return Some((markets, registered));
+                }
+                (Err(reason), None) => reason,
+            };
+            let reason = format!("waiting for the exchange's markets: {reason}");
+            if self.shared.set_error(Some(reason.clone())) {
+                warn!(reason, "cannot start collecting yet");
+            }
+            ctx.set_degraded(Some(reason));
+            ctx.progress().tick();
+            if !registered && ctx.register().await.is_ok() {
+                registered = true;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(MARKETS_RETRY) => {}
+                () = ctx.shutdown().wait() => return None,
+            }
+        }
+    }
+
+    /// Brings store and session to where the journal ends; on a thread of its own, because it reads and writes files.
+    async fn recover(
+        &self,
+        markets: Arc<Markets>,
+        fetches: mpsc::Sender<FetchRequest>,
+    ) -> Result<(RecorderLoop, crate::recorder::Recovered), DatadError> {
+        let options = RecorderOptions { time_step: self.options.time_step, ..RecorderOptions::default() };
+        let recorder = Recorder::open(&self.options.data_path, &self.options.exchange, options)
+            .map_err(|source| DatadError::Store { dir: self.options.data_path.clone(), source })?;
+        let ctx = RecorderContext {
+            adapter: self.adapter.clone(),
+            markets,
+            journal_dir: self.journal_dir.clone(),
+            data_path: self.options.data_path.clone(),
+            journal_keep_bytes: self.options.journal_keep_bytes,
+            fetches,
+            shared: self.shared.clone(),
+        };
+        tokio::task::spawn_blocking(move || RecorderLoop::recover(ctx, recorder))
+            .await
+            .map_err(|_| DatadError::Thread { name: "recovery" })?
+    }
+
+    /// Starts the hot thread; the receiver resolves when it ends.
+    #[allow(clippy::too_many_arguments)] // each is moved into the thread
+    fn start_hot(
+        &self,
+        session: Box<dyn dccd_exchange::Session>,
+        recorded: Vec<bool>,
+        journal: JournalWriter,
+        markets: Arc<Markets>,
+        commands: mpsc::Receiver<Command>,
+        fetches: mpsc::Sender<FetchRequest>,
+        progress: Progress,
+    ) -> Result<oneshot::Receiver<()>, DatadError> {
+        let ws_base = self.options.ws_url.clone().unwrap_or_else(|| self.adapter.ws_url().to_owned());
+        // Connection numbers must differ from those of earlier processes in the same journal.
+        let first_conn = u32::try_from(crate::clock::now().0 / 1_000_000_000 % i64::from(u32::MAX)).unwrap_or(1);
+        let link_options = Links::options(self.adapter.as_ref(), &ws_base, Arc::new(AtomicU32::new(first_conn)));
+        let sizes = RingSizes { book: self.options.ring_slots, other: (self.options.ring_slots / 4).max(1_024) };
+        let ctx = HotContext {
+            adapter: self.adapter.clone(),
+            markets: markets.clone(),
+            session,
+            recorded,
+            journal,
+            bus: Bus::new(&self.options.instance, self.options.exchange.as_str(), sizes),
+            links: Links::new(self.adapter.clone(), markets, link_options),
+            commands,
+            fetches,
+            shared: self.shared.clone(),
+            progress,
+        };
+        let (ended_tx, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("hot".to_owned())
+            .spawn(move || {
+                match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                    Ok(runtime) => runtime.block_on(Hot::new(ctx).run()),
+                    Err(error) => error!(error = %error, "the hot thread has no runtime"),
+                }
+                drop(ended_tx);
+            })
+            .map_err(|_| DatadError::Thread { name: "hot" })?;
+        Ok(ended)
+    }
+
+    async fn open_configured(&self, commands: &mpsc::Sender<Command>) {
+        for (index, (symbol, channel)) in self.options.feeds.iter().enumerate() {
+            let (reply, answer) = oneshot::channel();
+            let command = Command::OpenFeed { symbol: symbol.clone(), channel: *channel, configured: true, reply };
+            if commands.send(command).await.is_err() {
+                return; // the hot thread is gone, and `until_shutdown` reports it
+            }
+            if let Ok(Err(reason)) = answer.await {
+                error!(%symbol, %channel, reason, "cannot open a feed; everything else goes on");
+                let mut jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                jobs[index].error = Some(reason);
+            }
+        }
+    }
+
+    /// Waits for the end, asked for or not; saves the jobs' state meanwhile.
+    async fn until_shutdown(&self, ctx: &ServiceContext, recorder: &RecorderThread, mut hot: oneshot::Receiver<()>) -> Result<(), DatadError> {
+        let jobs_path = state_dir(self.options).join("jobs.json");
+        let mut save = tokio::time::interval(SAVE_JOBS);
+        let outcome = loop {
+            tokio::select! {
+                () = ctx.shutdown().wait() => break Ok(()),
+                _ = &mut hot => break Err(DatadError::Thread { name: "hot" }),
+                _ = save.tick() => {
+                    if recorder.thread.is_finished() {
+                        break Err(DatadError::Thread { name: "recorder" });
+                    }
+                    self.server.save_jobs(&jobs_path).await;
+                    ctx.set_degraded(self.shared.error());
+                }
+            }
+        };
+        self.server.save_jobs(&jobs_path).await;
+        outcome
+    }
+
+    /// Hot thread first (no more entries), then the recorder (everything into the files).
+    async fn stop(&self, commands: &mpsc::Sender<Command>, recorder: RecorderThread) -> Result<(), DatadError> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = async {
+            commands.send(Command::Stop { reply }).await.ok()?;
+            answer.await.ok()
+        };
+        let Ok(Some(upto)) = tokio::time::timeout(Duration::from_secs(10), stopped).await else {
+            return Err(DatadError::Thread { name: "hot" });
+        };
+        let (reply, answer) = oneshot::channel();
+        let commands = recorder.commands.clone();
+        // Sending may wait for room, so it must not hold up the runtime.
+        let sent = tokio::task::spawn_blocking(move || commands.send(RecorderCommand::Close { upto, reply }).is_ok());
+        if !sent.await.unwrap_or(false) {
+            return Err(DatadError::Thread { name: "recorder" });
+        }
+        match answer.await {
+            Ok(Ok(report)) => info!(rows = report.rows, files = report.files, "everything received is in the store"),
+            Ok(Err(reason)) => warn!(reason, "not everything could be written; the journal has it, and the next start writes it"),
+            Err(_) => return Err(DatadError::Thread { name: "recorder" }),
+        }
+        Ok(())
+    }
+}
