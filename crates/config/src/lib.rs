@@ -1,1 +1,32 @@
-//! Under construction.
+//! The configuration: one YAML file, checked in full, explained where it is wrong, handed on typed.
+//!
+//! [`Config::load`] finds the file, reads it into a tree that knows where everything stands, walks that tree with the
+//! [`schema`], and returns either a [`Config`] or **all** errors, each with line, column, key, what was expected, what was
+//! found and the nearest valid name. It writes nothing, opens no socket, and knows no exchange beyond its name and the
+//! channels it offers ([`catalog`]).
+//!
+//! Where YAML 1.1 (which the Python dccd reads with) and 1.2 differ, the file means what it meant there: `1_000`, `0x10`
+//! and `~` are read alike, octal and base-60 numbers are read the old way and warned about, `no` and `on` are text where
+//! text is wanted.
+
+pub mod catalog;
+mod check;
+mod error;
+mod expand;
+mod load;
+mod moment;
+mod rules;
+mod scalar;
+pub mod schema;
+mod secret;
+mod tree;
+mod types;
+
+pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
+pub use load::{Loaded, Lookup};
+pub use moment::Moment;
+pub use secret::Secret;
+pub use types::{
+    Alerts, Config, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, Http, Limits, LogLevel, Remote, Restart, Rpc,
+    RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
+};
