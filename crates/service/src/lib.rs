@@ -1,1 +1,26 @@
-//! Under construction.
+//! What every service of dccd shares: arguments, log, signals, registration with the root, heartbeat, orderly shutdown.
+//!
+//! A service is `run(args, |ctx| async { … })`. It binds its socket ([`ServiceContext::endpoint_path`]), then calls
+//! [`ServiceContext::register`]: registered means ready. When [`ServiceContext::shutdown`] resolves (a signal, a
+//! request, the root's death), it stops accepting, finishes what it has begun, flushes and returns.
+//!
+//! Two processes of the same name never run at once in an instance: each holds `<runtime>/<name>.lock`. Nothing here
+//! survives a crash, and nothing needs to.
+
+mod args;
+mod context;
+mod error;
+mod lock;
+pub mod log;
+pub mod process;
+mod progress;
+mod run;
+mod shutdown;
+
+pub use args::{ArgsError, ServiceArgs};
+pub use context::ServiceContext;
+pub use error::{ServiceError, chain};
+pub use lock::{PidLock, PidLockError};
+pub use progress::{Counter, Progress};
+pub use run::run;
+pub use shutdown::{Shutdown, ShutdownReason};

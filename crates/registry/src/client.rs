@@ -1,0 +1,182 @@
+//! Calls to the root of an instance, with deadlines and errors that say what to do.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dccd_rpc::datad::{DATAD_PROTOCOL, DatadClient};
+use dccd_rpc::root::{
+    Endpoint, EnsureError, Events, Progress, ROOT_NAME, ROOT_PROTOCOL, RegisterReply, Registration, RootServiceClient,
+    RootStatus, ServiceInfo, StopReport, StopRequest,
+};
+use dccd_rpc::{
+    CallError, Hello, HelloReply, RpcError, TransportError, call, client_config, context, spawn_dispatch, unix_connect,
+};
+
+use crate::{ProcessWatch, RuntimeDir, RuntimeDirError};
+
+/// What stopping may take beyond the patience with the services themselves.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
+
+/// Why the registry could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// No root runs there.
+    #[error("dccd is not running (nobody listens on {}); start it with: dccd start", socket.display())]
+    NotRunning {
+        /// The root's socket.
+        socket: PathBuf,
+    },
+    /// The instance has no usable runtime directory.
+    #[error("the instance cannot be reached")]
+    RuntimeDir(#[from] RuntimeDirError),
+    /// The socket can't be reached.
+    #[error("cannot reach {service}")]
+    Transport {
+        /// Whom we wanted.
+        service: String,
+        /// The cause.
+        #[source]
+        source: TransportError,
+    },
+    /// The call failed or was refused.
+    #[error(transparent)]
+    Call(#[from] CallError<RpcError>),
+    /// The service can't be had.
+    #[error(transparent)]
+    Ensure(#[from] CallError<EnsureError>),
+    /// A service listens at an address this client can't use.
+    #[error("{service} listens on {endpoint}, which this client cannot reach")]
+    Endpoint {
+        /// The service.
+        service: String,
+        /// Its endpoint.
+        endpoint: Endpoint,
+    },
+    /// The root answered the stop but its process stayed.
+    #[error("dccd-root (pid {pid}) has stopped its services but did not exit within {} s", waited.as_secs())]
+    Lingers {
+        /// The root's process.
+        pid: u32,
+        /// How long we waited.
+        waited: Duration,
+    },
+}
+
+/// A connection to the root of one instance. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    client: RootServiceClient,
+    root: HelloReply,
+}
+
+impl Registry {
+    /// Connects to the root of an instance and greets it. [`RegistryError::NotRunning`] when there is none.
+    pub async fn connect(instance: &str, deadline: Duration) -> Result<Self, RegistryError> {
+        Self::connect_in(&RuntimeDir::resolve(instance)?, deadline).await
+    }
+
+    /// The same, for an explicit runtime directory.
+    pub async fn connect_in(runtime: &RuntimeDir, deadline: Duration) -> Result<Self, RegistryError> {
+        let socket = runtime.root_socket();
+        let transport = unix_connect(&socket, deadline).await.map_err(|error| match error {
+            TransportError::NotListening { path } => RegistryError::NotRunning { socket: path },
+            source => RegistryError::Transport { service: ROOT_NAME.to_owned(), source },
+        })?;
+        let client = spawn_dispatch(RootServiceClient::new(client_config(), transport));
+        let root = call(ROOT_NAME, "hello", client.hello(context(deadline), Hello::new(ROOT_PROTOCOL))).await?;
+        Ok(Self { client, root })
+    }
+
+    /// Who answered the greeting.
+    #[must_use]
+    pub fn root(&self) -> &HelloReply {
+        &self.root
+    }
+
+    /// Where a ready service listens; starts nothing.
+    pub async fn find(&self, name: &str, deadline: Duration) -> Result<Option<Endpoint>, RegistryError> {
+        Ok(call(ROOT_NAME, "find", self.client.find(context(deadline), name.to_owned())).await?)
+    }
+
+    /// Starts a service if it isn't running, and waits until it is ready.
+    pub async fn ensure(&self, name: &str, deadline: Duration) -> Result<Endpoint, RegistryError> {
+        Ok(call(ROOT_NAME, "ensure", self.client.ensure(context(deadline), name.to_owned())).await?)
+    }
+
+    /// All services, the root first.
+    pub async fn list(&self, deadline: Duration) -> Result<Vec<ServiceInfo>, RegistryError> {
+        Ok(call(ROOT_NAME, "list", self.client.list(context(deadline))).await?)
+    }
+
+    /// State changes after `cursor` (0: all that are kept); waits up to `wait` for the first one.
+    pub async fn watch(&self, cursor: u64, wait: Duration) -> Result<Events, RegistryError> {
+        match call(ROOT_NAME, "watch", self.client.watch(context(wait), cursor)).await {
+            // The root answers a little before; a deadline that passes all the same means the same: nothing yet.
+            Err(CallError::Deadline { .. }) => Ok(Events { cursor, ..Events::default() }),
+            result => Ok(result?),
+        }
+    }
+
+    /// Stops a service and starts it again; answers when it is ready.
+    pub async fn restart(&self, name: &str, deadline: Duration) -> Result<Endpoint, RegistryError> {
+        Ok(call(ROOT_NAME, "restart", self.client.restart(context(deadline), name.to_owned())).await?)
+    }
+
+    /// The root itself.
+    pub async fn status(&self, deadline: Duration) -> Result<RootStatus, RegistryError> {
+        Ok(call(ROOT_NAME, "status", self.client.status(context(deadline))).await?)
+    }
+
+    /// Stops everything and returns when it is flushed and gone, the root's own process included. `patience` is how
+    /// long one service may take; `None`: as configured.
+    pub async fn stop(&self, force: bool, patience: Option<Duration>) -> Result<StopReport, RegistryError> {
+        // Lazy services share one patience, eager ones another; without a number the root applies its own.
+        let deadline = patience.map_or(dccd_rpc::DEADLINE_MAX, |p| p * 2 + STOP_MARGIN);
+        // Taken before the call, while the pid is surely the root's.
+        let gone = ProcessWatch::open(self.root.pid).ok();
+        let request = StopRequest { force, timeout: patience };
+        let report = call(ROOT_NAME, "stop", self.client.stop(context(deadline), request)).await?;
+        if let Some(gone) = gone
+            && tokio::time::timeout(STOP_MARGIN, gone.exited()).await.is_err()
+        {
+            return Err(RegistryError::Lingers { pid: self.root.pid, waited: STOP_MARGIN });
+        }
+        Ok(report)
+    }
+
+    /// For services: says that this process is ready.
+    pub async fn register(&self, registration: Registration, deadline: Duration) -> Result<RegisterReply, RegistryError> {
+        Ok(call(ROOT_NAME, "register", self.client.register(context(deadline), registration)).await?)
+    }
+
+    /// For services: says that this process lives.
+    pub async fn heartbeat(&self, name: &str, progress: Progress, deadline: Duration) -> Result<(), RegistryError> {
+        Ok(call(ROOT_NAME, "heartbeat", self.client.heartbeat(context(deadline), name.to_owned(), progress)).await?)
+    }
+
+    /// For services: says that this process is about to exit.
+    pub async fn deregister(&self, name: &str, reason: &str, deadline: Duration) -> Result<(), RegistryError> {
+        let future = self.client.deregister(context(deadline), name.to_owned(), reason.to_owned());
+        Ok(call(ROOT_NAME, "deregister", future).await?)
+    }
+
+    /// A greeted client of `datad.<exchange>`, which is started if need be.
+    pub async fn datad(&self, exchange: &str, deadline: Duration) -> Result<DatadClient, RegistryError> {
+        let name = format!("datad.{exchange}");
+        let endpoint = self.ensure(&name, deadline).await?;
+        let Some(path) = endpoint.unix_path() else {
+            return Err(RegistryError::Endpoint { service: name, endpoint });
+        };
+        connect_datad(&name, path, deadline).await
+    }
+}
+
+/// Connects to a datad's socket and greets it.
+pub async fn connect_datad(name: &str, socket: &Path, deadline: Duration) -> Result<DatadClient, RegistryError> {
+    let transport = unix_connect(socket, deadline)
+        .await
+        .map_err(|source| RegistryError::Transport { service: name.to_owned(), source })?;
+    let client = spawn_dispatch(DatadClient::new(client_config(), transport));
+    call(name, "hello", client.hello(context(deadline), Hello::new(DATAD_PROTOCOL))).await?;
+    Ok(client)
+}

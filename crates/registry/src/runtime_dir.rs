@@ -1,0 +1,151 @@
+//! The runtime directory of an instance: its sockets and locks, for this user alone.
+
+use std::path::{Path, PathBuf};
+
+use dccd_rpc::{DirectoryError, TransportError, check_socket_path, private_directory};
+
+/// The instance that is meant when none is named.
+pub const INSTANCE_DEFAULT: &str = "main";
+
+/// `$XDG_RUNTIME_DIR/dccd/<instance>/`, without that variable `/tmp/dccd-<uid>/<instance>/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeDir {
+    path: PathBuf,
+    /// How many directories from the end are ours to create: the instance's, and `dccd` above it.
+    own_levels: usize,
+}
+
+/// Why an instance has no runtime directory.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeDirError {
+    /// The instance's name would not do as a directory name.
+    #[error("\"{instance}\" is not an instance name (letters, digits, - and _, 1 to 32 of them)")]
+    Name {
+        /// The name.
+        instance: String,
+    },
+    /// The socket's path is too long.
+    #[error("the runtime directory cannot hold sockets")]
+    Path(#[source] TransportError),
+    /// The directory is missing, foreign, or open to others.
+    #[error("the runtime directory is not usable")]
+    Directory(#[from] DirectoryError),
+}
+
+impl RuntimeDir {
+    /// The directory of an instance. Touches nothing; [`RuntimeDir::create`] makes it.
+    pub fn resolve(instance: &str) -> Result<Self, RuntimeDirError> {
+        let named = !instance.is_empty()
+            && instance.len() <= 32
+            && instance.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if !named {
+            return Err(RuntimeDirError::Name { instance: instance.to_owned() });
+        }
+        let uid = rustix::process::geteuid().as_raw();
+        Ok(Self { path: base(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), uid).join(instance), own_levels: 2 })
+    }
+
+    /// An explicit directory, whatever the environment says. Its parent must exist.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), own_levels: 1 }
+    }
+
+    /// Creates what is missing (mode 0700) and refuses a directory of another user, or one open to others.
+    pub fn create(&self) -> Result<(), RuntimeDirError> {
+        check_socket_path(&self.root_socket()).map_err(RuntimeDirError::Path)?;
+        let mut levels: Vec<&Path> = self.path.ancestors().take(self.own_levels).collect();
+        levels.reverse();
+        for level in levels {
+            private_directory(level)?;
+        }
+        Ok(())
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The root's socket.
+    #[must_use]
+    pub fn root_socket(&self) -> PathBuf {
+        self.path.join("root.sock")
+    }
+
+    /// Held locked by the root of the instance; its content is the root's process id.
+    #[must_use]
+    pub fn root_lock(&self) -> PathBuf {
+        self.path.join("root.lock")
+    }
+
+    /// The socket of a service.
+    #[must_use]
+    pub fn service_socket(&self, service: &str) -> PathBuf {
+        self.path.join(format!("{service}.sock"))
+    }
+
+    /// Held locked by the service of that name; its content is the service's process id.
+    #[must_use]
+    pub fn service_lock(&self, service: &str) -> PathBuf {
+        self.path.join(format!("{service}.lock"))
+    }
+}
+
+impl AsRef<Path> for RuntimeDir {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn base(xdg: Option<PathBuf>, uid: u32) -> PathBuf {
+    match xdg {
+        // An empty or relative value counts as unset, as the XDG specification has it.
+        Some(dir) if dir.is_absolute() => dir.join("dccd"),
+        _ => PathBuf::from(format!("/tmp/dccd-{uid}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_follows_the_environment() {
+        assert_eq!(base(Some("/run/user/7".into()), 7), Path::new("/run/user/7/dccd"));
+        assert_eq!(base(None, 7), Path::new("/tmp/dccd-7"));
+        assert_eq!(base(Some("".into()), 7), Path::new("/tmp/dccd-7"));
+        assert_eq!(base(Some("run".into()), 7), Path::new("/tmp/dccd-7"));
+    }
+
+    #[test]
+    fn instance_names_stay_inside_the_directory() {
+        for bad in ["", ".", "..", "a/b", "a b", "ä", &"x".repeat(33)] {
+            assert!(matches!(RuntimeDir::resolve(bad), Err(RuntimeDirError::Name { .. })), "{bad}");
+        }
+        assert!(RuntimeDir::resolve("paper-2_b").unwrap().path().ends_with("paper-2_b"));
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_said_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = RuntimeDir::at(dir.path().join("x".repeat(100)));
+        let error = long.create().unwrap_err();
+        assert!(matches!(&error, RuntimeDirError::Path(TransportError::PathTooLong { .. })), "{error}");
+        assert!(!long.path().exists());
+    }
+
+    #[test]
+    fn both_levels_are_private() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = RuntimeDir { path: dir.path().join("dccd-7").join("main"), own_levels: 2 };
+        runtime.create().unwrap();
+        for path in [dir.path().join("dccd-7"), dir.path().join("dccd-7/main")] {
+            assert_eq!(std::fs::metadata(path).unwrap().mode() & 0o777, 0o700);
+        }
+        std::fs::set_permissions(dir.path().join("dccd-7"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(matches!(runtime.create(), Err(RuntimeDirError::Directory(DirectoryError::Open { .. }))));
+    }
+}

@@ -1,0 +1,326 @@
+//! What `dccd-root` offers: to its services registration and heartbeats, to clients the registry, events and stopping.
+//! Wire types are positional (bincode): append fields and methods at the end and raise [`ROOT_PROTOCOL`].
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Hello, HelloReply, RpcError};
+
+/// Version of this contract.
+pub const ROOT_PROTOCOL: u32 = 1;
+
+/// The root's name in listings, logs and errors.
+pub const ROOT_NAME: &str = "dccd-root";
+
+/// The service manager and registry of one instance.
+#[tarpc::service]
+pub trait RootService {
+    /// First call of a connection; refuses a caller that speaks another version.
+    async fn hello(hello: Hello) -> Result<HelloReply, RpcError>;
+    /// A service says that it is ready. Needs the one-time token of its spawn, from the very process that was spawned.
+    async fn register(registration: Registration) -> Result<RegisterReply, RpcError>;
+    /// A service says that it lives, and what it has done so far.
+    async fn heartbeat(name: String, progress: Progress) -> Result<(), RpcError>;
+    /// A service says that it is about to exit, and why.
+    async fn deregister(name: String, reason: String) -> Result<(), RpcError>;
+    /// All services, the root first.
+    async fn list() -> Result<Vec<ServiceInfo>, RpcError>;
+    /// Where a ready service listens; `None` while it isn't ready. Starts nothing.
+    async fn find(name: String) -> Result<Option<Endpoint>, RpcError>;
+    /// Starts the service if it isn't running, exactly once however many ask, and answers when it is ready.
+    async fn ensure(name: String) -> Result<Endpoint, EnsureError>;
+    /// Events after `cursor` (0: from the oldest kept), waiting for one if there is none yet. An empty answer means that
+    /// nothing happened before the call's deadline came near: ask again.
+    async fn watch(cursor: u64) -> Result<Events, RpcError>;
+    /// Stops every service in order and then the root; answers when the services are flushed and gone. A second call
+    /// joins the first; if it asks for force, the stop already under way is forced.
+    async fn stop(request: StopRequest) -> Result<StopReport, RpcError>;
+    /// Stops one service and starts it again, with a fresh count of restarts; answers when it is ready.
+    async fn restart(name: String) -> Result<Endpoint, EnsureError>;
+    /// The root itself.
+    async fn status() -> Result<RootStatus, RpcError>;
+}
+
+/// What a service says of itself when it is ready.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The service's name.
+    pub name: String,
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Its build.
+    pub version: String,
+    /// Protocol number of its own contract.
+    pub protocol: u32,
+    /// The token it was given at spawn; good for one registration.
+    pub token: String,
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is a secret until it is used.
+        f.debug_struct("Registration")
+            .field("name", &self.name)
+            .field("pid", &self.pid)
+            .field("endpoint", &self.endpoint)
+            .field("version", &self.version)
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the root asks of a registered service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterReply {
+    /// Time between two heartbeats.
+    pub heartbeat_interval: Duration,
+    /// Silence after which the root kills and restarts the service.
+    pub heartbeat_timeout: Duration,
+}
+
+/// Where a service listens: `unix:<path>`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Endpoint(pub String);
+
+impl Endpoint {
+    /// The endpoint of a Unix socket.
+    #[must_use]
+    pub fn unix(path: &std::path::Path) -> Self {
+        Self(format!("unix:{}", path.display()))
+    }
+
+    /// The socket's path, if it is one.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&std::path::Path> {
+        self.0.strip_prefix("unix:").map(std::path::Path::new)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What a service has done since its start, and how it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Counters by name; they only grow, a service that stands still is recognised by them.
+    pub counters: Vec<(String, u64)>,
+    /// Whether it has work to do now: busy and no counter moving means no progress.
+    pub busy: bool,
+    /// What is wrong, in words; `None` when nothing is.
+    pub degraded: Option<String>,
+    /// Resident memory in bytes; 0: unknown.
+    pub rss_bytes: u64,
+    /// CPU time used since its start, all threads, in microseconds.
+    pub cpu_us: u64,
+}
+
+/// Where a service is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceState {
+    /// Spawned, not yet registered.
+    Starting,
+    /// Registered.
+    Ready,
+    /// Registered, but something is wrong.
+    Degraded,
+    /// Asked to exit.
+    Stopping,
+    /// Not running, and nobody wants it to.
+    Stopped,
+    /// Waiting for its next start after a failure.
+    Backoff,
+    /// Given up after too many failures.
+    Failed,
+}
+
+impl ServiceState {
+    /// The name in listings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Backoff => "backoff",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether clients can call it.
+    #[must_use]
+    pub const fn is_ready(self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded)
+    }
+}
+
+impl fmt::Display for ServiceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One line of `dccd services`; as JSON it is exactly one element of `services --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceInfo {
+    /// Name, e.g. `datad.binance`.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: ServiceState,
+    /// Its process while it has one.
+    pub pid: Option<u32>,
+    /// Where it listens once it is ready.
+    pub endpoint: Option<Endpoint>,
+    /// Seconds since the process was spawned; `None` without a process.
+    pub uptime_s: Option<f64>,
+    /// Restarts after failures since the root's start.
+    pub restarts: u64,
+    /// How the last process ended: `exit 1`, `SIGKILL`, `watchdog`, `start timeout`, …
+    pub last_exit: Option<String>,
+    /// Resident memory in bytes.
+    pub rss_bytes: Option<u64>,
+    /// CPU use between the last two heartbeats, percent of one core.
+    pub cpu_pct: Option<f64>,
+    /// Milliseconds since the last heartbeat.
+    pub heartbeat_age_ms: Option<u64>,
+    /// Its build.
+    pub version: Option<String>,
+    /// Why it is degraded, backing off, stopped or failed; `None` where nothing is to be said.
+    pub reason: Option<String>,
+    /// Whether it starts with the root.
+    pub eager: bool,
+    /// Its progress counters.
+    pub counters: Vec<(String, u64)>,
+}
+
+/// Why a service can't be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum EnsureError {
+    /// No service of that name can exist here.
+    #[error("service \"{name}\" is unknown (known: {}); services are named by the configuration", known.join(", "))]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// Names that exist.
+        known: Vec<String>,
+    },
+    /// It failed for good; `dccd restart` tries again.
+    #[error("{name} has failed: {reason}; see `dccd logs {name}`, then `dccd restart {name}`")]
+    Failed {
+        /// The service.
+        name: String,
+        /// Why, with its last exit.
+        reason: String,
+    },
+    /// It wasn't ready before the deadline.
+    #[error("{name} was not ready in time ({state}{})", reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())]
+    Timeout {
+        /// The service.
+        name: String,
+        /// Its state at the deadline.
+        state: ServiceState,
+        /// What is known of the cause.
+        reason: Option<String>,
+    },
+    /// The root is stopping.
+    #[error("dccd is stopping; {name} is not started any more")]
+    Stopping {
+        /// The service.
+        name: String,
+    },
+}
+
+/// A run of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// Cursor for the next call.
+    pub cursor: u64,
+    /// In order.
+    pub events: Vec<Event>,
+    /// Events after the caller's cursor that are kept no longer.
+    pub lost: u64,
+}
+
+/// A service changed its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Number of the event, from 1.
+    pub sequence: u64,
+    /// Host time, ns since the epoch.
+    pub ts: i64,
+    /// The service.
+    pub service: String,
+    /// Its new state.
+    pub state: ServiceState,
+    /// Its process, while it has one.
+    pub pid: Option<u32>,
+    /// Why, where there is something to say.
+    pub reason: Option<String>,
+}
+
+/// How to stop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRequest {
+    /// Kill at once instead of letting services flush. What the journal has acknowledged is safe all the same.
+    pub force: bool,
+    /// Patience with each service before it is killed; `None`: the configured `shutdown_timeout`.
+    pub timeout: Option<Duration>,
+}
+
+/// How stopping went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReport {
+    /// In the order in which they were gone.
+    pub services: Vec<StoppedService>,
+    /// Time from the request to the last exit.
+    pub took: Duration,
+}
+
+/// How one service stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedService {
+    /// The service.
+    pub name: String,
+    /// How its process ended: `exit 0`, `SIGKILL`, …
+    pub exit: String,
+    /// Whether it had to be killed.
+    pub killed: bool,
+    /// From the request to its exit.
+    pub took: Duration,
+}
+
+/// The root itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RootStatus {
+    /// Its process.
+    pub pid: u32,
+    /// Its build.
+    pub version: String,
+    /// The instance's name.
+    pub instance: String,
+    /// The configuration file it was started with.
+    pub config_path: Option<String>,
+    /// The store.
+    pub data_path: String,
+    /// The runtime directory.
+    pub runtime_path: String,
+    /// Host time of its start, ns since the epoch.
+    pub started: i64,
+    /// Seconds since its start.
+    pub uptime_s: f64,
+    /// Whether it is stopping.
+    pub stopping: bool,
+    /// Whether every eager service is ready.
+    pub ready: bool,
+    /// Eager services that are not ready.
+    pub missing: Vec<String>,
+}

@@ -1,0 +1,150 @@
+//! Serves a tarpc service on a listening socket: connections and requests are bounded, `hello` comes first.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tarpc::server::{BaseChannel, Channel, Serve};
+use tarpc::{RequestName, ServerError};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, watch};
+
+use crate::transport::framed;
+use crate::{Greeting, Listener};
+
+/// How much one listener takes on.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeLimits {
+    /// Connections at once; further ones wait in the kernel's backlog.
+    pub connections: usize,
+    /// Requests at once on one connection; further ones are answered with an error.
+    pub requests: usize,
+    /// How long open connections may stay once the service stops, so that the last answers get out.
+    pub drain: Duration,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self { connections: 256, requests: 256, drain: Duration::from_secs(1) }
+    }
+}
+
+/// One accepted connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    requests: usize,
+    peer_pid: Option<u32>,
+    greeting: Greeting,
+}
+
+impl Connection {
+    /// The process at the other end, where the kernel knows it.
+    #[must_use]
+    pub fn peer_pid(&self) -> Option<u32> {
+        self.peer_pid
+    }
+
+    /// The connection's greeting; the service's `hello` answers with [`Greeting::hello`].
+    #[must_use]
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// Answers requests until the other side closes. Handlers run concurrently in the caller's task: one that blocks
+    /// delays this connection only, one that panics ends it.
+    pub async fn run<S>(self, serve: S)
+    where
+        S: Serve + Clone,
+        S::Req: for<'de> serde::Deserialize<'de>,
+        S::Resp: serde::Serialize,
+    {
+        let gate = Gate { serve, greeting: self.greeting };
+        BaseChannel::with_defaults(framed::<tarpc::ClientMessage<S::Req>, tarpc::Response<S::Resp>>(self.stream))
+            .max_concurrent_requests(self.requests)
+            .execute(gate)
+            .for_each_concurrent(None, |handler| handler)
+            .await;
+    }
+}
+
+/// Lets nothing pass before a proper `hello`.
+#[derive(Clone)]
+struct Gate<S> {
+    serve: S,
+    greeting: Greeting,
+}
+
+impl<S: Serve> Serve for Gate<S> {
+    type Req = S::Req;
+    type Resp = S::Resp;
+
+    async fn serve(self, context: tarpc::context::Context, request: S::Req) -> Result<S::Resp, ServerError> {
+        // tarpc names a request `Trait.method`.
+        if !self.greeting.accepted() && request.name().rsplit('.').next() != Some("hello") {
+            return Err(ServerError::new(
+                io::ErrorKind::PermissionDenied,
+                "the first call of a connection is hello".to_owned(),
+            ));
+        }
+        self.serve.serve(context, request).await
+    }
+}
+
+/// Accepts connections until `stop` resolves; then takes no more, gives the open ones [`ServeLimits::drain`] to close,
+/// and removes the socket. `handle` runs one connection, in a task of its own:
+/// `|connection| { let server = Server::new(&connection); connection.run(server.serve()) }`.
+pub async fn serve<F, Fut, Stop>(
+    listener: Listener,
+    service: &str,
+    protocol: u32,
+    limits: ServeLimits,
+    mut handle: F,
+    stop: Stop,
+) where
+    F: FnMut(Connection) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+    Stop: Future<Output = ()>,
+{
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    let (closing, closed) = watch::channel(false);
+    tokio::pin!(stop);
+    loop {
+        let accept = async {
+            // The semaphore is never closed; an error here would mean just that, and ends the service.
+            let permit = Arc::clone(&permits).acquire_owned().await.map_err(io::Error::other)?;
+            listener.accept().await.map(|accepted| (permit, accepted))
+        };
+        let (permit, (stream, peer_pid)) = tokio::select! {
+            () = &mut stop => break,
+            accepted = accept => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, or a connection that was gone before we took it.
+                    tracing::warn!(service, error = &error as &dyn std::error::Error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let connection =
+            Connection { stream, requests: limits.requests, peer_pid, greeting: Greeting::new(service, protocol) };
+        let run = handle(connection);
+        let mut closed = closed.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            tokio::select! {
+                () = run => {}
+                _ = closed.wait_for(|closed| *closed) => {}
+            }
+        });
+    }
+    drop(listener);
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    // Timing out is the ordinary case: clients that keep their connection open.
+    let _ = tokio::time::timeout(limits.drain, permits.acquire_many(all)).await;
+    // Nobody is listening when no connection is left.
+    let _ = closing.send(true);
+}

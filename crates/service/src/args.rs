@@ -1,0 +1,144 @@
+//! The arguments the root gives a service, as an array: no shell, no environment, no secrets.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use dccd_registry::INSTANCE_DEFAULT;
+
+/// What a service is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceArgs {
+    /// The service's name, e.g. `datad.binance`; also `argv[0]`.
+    pub name: String,
+    /// The instance it belongs to.
+    pub instance: String,
+    /// The instance's runtime directory.
+    pub runtime_dir: PathBuf,
+    /// The store.
+    pub data_path: PathBuf,
+    /// The configuration file; `None`: defaults.
+    pub config_path: Option<PathBuf>,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or filter directives.
+    pub log_level: String,
+    /// One JSON object a line instead of text for people.
+    pub log_json: bool,
+}
+
+/// Why the arguments make no service.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    /// An argument that no service knows.
+    #[error("unknown argument {}", argument.display())]
+    Unknown {
+        /// The argument.
+        argument: OsString,
+    },
+    /// A flag without its value.
+    #[error("{flag} needs a value")]
+    NoValue {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// A value that is not UTF-8 where text is needed.
+    #[error("the value of {flag} is not text")]
+    NotText {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// A flag that has no default is missing.
+    #[error("{flag} is missing; services are started by dccd-root, with: dccd start")]
+    Missing {
+        /// The flag.
+        flag: &'static str,
+    },
+}
+
+const FLAGS: [&str; 7] =
+    ["--service", "--instance", "--runtime-dir", "--data-path", "--config", "--log-level", "--log-format"];
+
+impl ServiceArgs {
+    /// As an array for `exec`, without `argv[0]`; [`ServiceArgs::parse`] reads it back.
+    #[must_use]
+    pub fn to_args(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec![
+            "--service".into(),
+            (&self.name).into(),
+            "--instance".into(),
+            (&self.instance).into(),
+            "--runtime-dir".into(),
+            (&self.runtime_dir).into(),
+            "--data-path".into(),
+            (&self.data_path).into(),
+            "--log-level".into(),
+            (&self.log_level).into(),
+            "--log-format".into(),
+            if self.log_json { "json" } else { "text" }.into(),
+        ];
+        if let Some(config) = &self.config_path {
+            args.extend(["--config".into(), config.into()]);
+        }
+        args
+    }
+
+    /// Reads the arguments that follow `argv[0]`.
+    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, ArgsError> {
+        let mut values: [Option<OsString>; FLAGS.len()] = Default::default();
+        let mut args = args.into_iter();
+        while let Some(argument) = args.next() {
+            let Some(index) = FLAGS.iter().position(|flag| OsStr::new(flag) == argument) else {
+                return Err(ArgsError::Unknown { argument });
+            };
+            values[index] = Some(args.next().ok_or(ArgsError::NoValue { flag: FLAGS[index] })?);
+        }
+        let [name, instance, runtime_dir, data_path, config, log_level, log_format] = values;
+        let text = |flag: &'static str, value: Option<OsString>| match value {
+            None => Ok(None),
+            Some(value) => value.into_string().map(Some).map_err(|_| ArgsError::NotText { flag }),
+        };
+        Ok(Self {
+            name: text("--service", name)?.ok_or(ArgsError::Missing { flag: "--service" })?,
+            instance: text("--instance", instance)?.unwrap_or_else(|| INSTANCE_DEFAULT.to_owned()),
+            runtime_dir: runtime_dir.ok_or(ArgsError::Missing { flag: "--runtime-dir" })?.into(),
+            data_path: data_path.ok_or(ArgsError::Missing { flag: "--data-path" })?.into(),
+            config_path: config.map(PathBuf::from),
+            log_level: text("--log-level", log_level)?.unwrap_or_else(|| "info".to_owned()),
+            log_json: text("--log-format", log_format)?.as_deref() == Some("json"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> ServiceArgs {
+        ServiceArgs {
+            name: "datad.binance".into(),
+            instance: "paper".into(),
+            runtime_dir: "/run/user/7/dccd/paper".into(),
+            data_path: "/data dir/crypto".into(),
+            config_path: Some("/etc/dccd.yml".into()),
+            log_level: "info,datad=debug".into(),
+            log_json: true,
+        }
+    }
+
+    #[test]
+    fn arguments_round_trip() {
+        let args = sample();
+        assert_eq!(ServiceArgs::parse(args.to_args()).unwrap(), args);
+        let plain = ServiceArgs { config_path: None, log_json: false, ..args };
+        assert_eq!(ServiceArgs::parse(plain.to_args()).unwrap(), plain);
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        let parse = |args: &[&str]| ServiceArgs::parse(args.iter().map(OsString::from)).unwrap_err().to_string();
+        assert_eq!(parse(&["--what"]), "unknown argument --what");
+        assert_eq!(parse(&["--service"]), "--service needs a value");
+        assert_eq!(
+            parse(&["--service", "x"]),
+            "--runtime-dir is missing; services are started by dccd-root, with: dccd start"
+        );
+    }
+}
