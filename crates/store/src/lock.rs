@@ -1,0 +1,99 @@
+//! Advisory locks that say who holds them: `flock` on a file with the holder's pid inside.
+//!
+//! The kernel lets go of the lock when the holder dies, however it dies; a file that stays behind locks nothing.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Why a lock was not obtained.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else writes here.
+    #[error("{} is in use by process {pid}: stop it first, or use another directory", path.display())]
+    Held {
+        /// What is locked.
+        path: PathBuf,
+        /// Who holds it; 0 when it could not be read.
+        pid: u32,
+    },
+    /// The lock file could not be made or locked.
+    #[error("cannot lock {}", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A held lock; dropping it lets go.
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// Locks `path` (made when missing) on behalf of `what`, and writes our pid into it.
+    pub(crate) fn acquire(path: &Path, what: &Path) -> Result<Self, LockError> {
+        let error = |source| LockError::Io { path: path.to_owned(), source };
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(error)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok()).unwrap_or(0);
+                return Err(LockError::Held { path: what.to_owned(), pid });
+            }
+            Err(TryLockError::Error(source)) => return Err(error(source)),
+        }
+        // The pid is for people; on a full disk the lock holds without it.
+        let noted = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+        if let Err(source) = noted {
+            tracing::warn!(path = %path.display(), error = %source, "the lock's pid could not be written");
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+/// The lock of a whole store: one tree of processes writes to a data path at a time.
+#[derive(Debug)]
+pub struct StoreLock {
+    _lock: FileLock,
+}
+
+impl StoreLock {
+    /// Locks `<data_path>/.dccd/lock`; the directories are made when missing.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] with the holder's pid, [`LockError::Io`] when the file can't be made.
+    pub fn acquire(data_path: &Path) -> Result<Self, LockError> {
+        let directory = data_path.join(".dccd");
+        let path = directory.join("lock");
+        std::fs::create_dir_all(&directory).map_err(|source| LockError::Io { path: path.clone(), source })?;
+        Ok(Self { _lock: FileLock::acquire(&path, data_path)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_learns_the_pid_and_the_lock_ends_with_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = StoreLock::acquire(dir.path()).unwrap();
+        match StoreLock::acquire(dir.path()) {
+            Err(LockError::Held { path, pid }) => {
+                assert_eq!(pid, std::process::id());
+                assert_eq!(path, dir.path());
+            }
+            other => panic!("{other:?}"),
+        }
+        drop(held);
+        StoreLock::acquire(dir.path()).unwrap();
+    }
+}
