@@ -1,1 +1,36 @@
-//! Under construction.
+//! Exchanges: the contract that every adapter fulfils, and one folder for each exchange.
+//!
+//! An adapter knows an exchange's addresses, limits, messages and sequence rules, and nothing else: no I/O, no clock, no
+//! files. What reaches the process from outside comes as [`dccd_model::Entry`], what follows from it leaves through
+//! [`Output`]; so the same code serves the live path and the replay of a journal, and gives the same records in both.
+//!
+//! A new exchange is a folder beside `binance` and a line in [`NAMES`] and [`adapter`].
+
+pub mod binance;
+pub mod contract;
+mod integrity;
+mod ladder;
+mod markets;
+mod search;
+
+use std::sync::Arc;
+
+pub use contract::{
+    Adapter, AdapterOptions, Capabilities, Counters, EntryFault, ExchangeError, Feed, FeedIndex, FeedStatus, FrameError,
+    Limits, Notice, Output, RestRequest, Session, Want,
+};
+pub use ladder::Ladder;
+pub use markets::{Market, MarketStatus, Markets};
+pub use search::{Match, search};
+
+/// The exchanges there is an adapter for.
+pub const NAMES: &[&str] = &[binance::NAME];
+
+/// The adapter of the exchange with this name; `None` when there is none.
+#[must_use]
+pub fn adapter(name: &str, options: &AdapterOptions) -> Option<Arc<dyn Adapter>> {
+    match name {
+        binance::NAME => Some(Arc::new(binance::Binance::new(binance::BinanceOptions::from(options)))),
+        _ => None,
+    }
+}

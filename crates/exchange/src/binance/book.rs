@@ -1,0 +1,329 @@
+//! Binance's rule for order books: a REST snapshot, and diffs whose numbers link. No checksum, only the sequence.
+//!
+//! An event covers the changes `U..=u`. While there is no snapshot, events are held back. A snapshot up to change `L` links
+//! when the first held event past it has `U <= L + 1 <= u`; then it is given out as a new epoch, and the held events after
+//! it. From then on each event must have `U <= last + 1`; a later one means that changes are missing: the book is suspect, nothing
+//! is given out, and a snapshot is wanted. Events that end at or before the last change were seen before (the same stream
+//! arrives twice while a connection is being replaced) and are dropped.
+//!
+//! What is held back is bounded by [`HELD_EVENTS_MAX`] and [`HELD_LEVELS_MAX`]; past that the oldest goes, and counts.
+
+use std::collections::VecDeque;
+
+use dccd_model::{BookLevel, BookSide, BookState, Flags, Gap, GapReason, Symbol, UnixNanos};
+use serde::{Deserialize, Serialize};
+
+use super::messages::{DepthEvent, Level, Levels};
+use crate::integrity::Tally;
+use crate::{FeedIndex, Output, Want};
+
+/// Events held back for one book while it has no snapshot: about seven minutes of them.
+const HELD_EVENTS_MAX: usize = 4_096;
+/// Levels in them: 8 MiB.
+const HELD_LEVELS_MAX: usize = 8 * 1_024 * 1_024 / size_of::<Level>();
+/// Numbers so far back, with a time so much newer, are the exchange beginning its numbers anew, and no event seen before.
+const RESET_CHANGES: u64 = 100_000;
+const RESET_NANOS: i64 = 10_000_000_000;
+
+/// A snapshot of both sides, up to the change `last_update_id`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Snapshot {
+    pub(super) last_update_id: u64,
+    pub(super) ts_recv: UnixNanos,
+    pub(super) levels: Levels,
+}
+
+/// An event held back; its levels are in [`Held::levels`], bids first.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct HeldEvent {
+    first: u64,
+    last: u64,
+    ts_venue: UnixNanos,
+    ts_recv: UnixNanos,
+    bids: usize,
+    asks: usize,
+}
+
+/// Events in order, each linking to the one before, and their levels in one run: no allocation for each.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Held {
+    events: VecDeque<HeldEvent>,
+    levels: VecDeque<Level>,
+}
+
+impl Held {
+    fn push(&mut self, event: HeldEvent, levels: &Levels) {
+        self.events.push_back(event);
+        self.levels.extend(&levels.bids);
+        self.levels.extend(&levels.asks);
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(event) = self.events.pop_front() {
+            self.levels.drain(..event.bids + event.asks);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.events.clear();
+        self.levels.clear();
+    }
+}
+
+/// One book.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Book {
+    state: BookState,
+    epoch: u32,
+    /// Last change given out; `None` before the first snapshot.
+    last: Option<u64>,
+    last_ts: UnixNanos,
+    /// Since when, and why, the book is broken; declared when the next epoch begins.
+    broken: Option<(UnixNanos, GapReason)>,
+    held: Held,
+    /// A snapshot that waits for the event that proves its link.
+    snapshot: Option<Snapshot>,
+    /// A snapshot was asked for and hasn't come.
+    wanted: bool,
+}
+
+/// Where a book's records go, and in whose name.
+pub(super) struct Sink<'s> {
+    pub(super) feed: FeedIndex,
+    pub(super) symbol: &'s Symbol,
+    pub(super) tally: &'s mut Tally,
+    pub(super) overflowed: &'s mut u64,
+    pub(super) out: &'s mut dyn Output,
+}
+
+impl Book {
+    /// An event arrived. `reason`: why there would be a hole before it.
+    pub(super) fn event(
+        &mut self,
+        event: &DepthEvent<'_>,
+        ts_recv: UnixNanos,
+        levels: &Levels,
+        reason: GapReason,
+        sink: &mut Sink<'_>,
+    ) {
+        let held = HeldEvent {
+            first: event.first,
+            last: event.last,
+            ts_venue: event.ts_venue,
+            ts_recv,
+            bids: levels.bids.len(),
+            asks: levels.asks.len(),
+        };
+        if self.state == BookState::Valid {
+            let last = self.last.unwrap_or_default();
+            if held.last <= last && !began_anew(last, self.last_ts, &held) {
+                sink.tally.duplicates += 1;
+                return;
+            }
+            if held.last > last && held.first <= last + 1 {
+                let all = levels.bids.iter().chain(&levels.asks).copied();
+                let mut facts = Flags::NONE;
+                self.give_out(&held, all, &mut facts, sink);
+                return;
+            }
+            self.break_off(reason, sink);
+        }
+        self.hold(held, levels, sink);
+    }
+
+    /// A snapshot arrived.
+    pub(super) fn snapshot(&mut self, snapshot: Snapshot, sink: &mut Sink<'_>) {
+        self.wanted = false;
+        if self.state != BookState::Valid {
+            self.snapshot = Some(snapshot);
+            self.link(sink);
+        }
+    }
+
+    /// A snapshot arrived that can't be used.
+    pub(super) fn ask_again(&mut self, sink: &mut Sink<'_>) {
+        if self.wanted {
+            sink.out.want(Want::BookSnapshot { feed: sink.feed, symbol: sink.symbol.clone() });
+        }
+    }
+
+    /// What the book holds can't be trusted any more: a snapshot is needed, whatever the numbers say.
+    pub(super) fn rebuild(&mut self, reason: GapReason, sink: &mut Sink<'_>) {
+        // A book that has seen nothing yet asks when it does: a snapshot from before its first event would be of no use.
+        let begun = self.state != BookState::Syncing || self.wanted || !self.held.events.is_empty();
+        self.held.clear();
+        self.snapshot = None;
+        self.break_off(reason, sink);
+        if begun {
+            self.want(sink);
+        }
+    }
+
+    /// The feed was closed: when it opens again, a new epoch begins.
+    pub(super) fn close(&mut self, sink: &mut Sink<'_>) {
+        self.held.clear();
+        self.snapshot = None;
+        self.wanted = false;
+        self.note(GapReason::Disconnected);
+        if self.state != BookState::Syncing {
+            self.state = BookState::Syncing;
+            sink.out.book_state(sink.feed, self.state, self.epoch);
+        }
+    }
+
+    fn note(&mut self, reason: GapReason) {
+        if self.last.is_some() {
+            let (_, noted) = self.broken.get_or_insert((self.last_ts, reason));
+            if reason == GapReason::NotRecorded {
+                *noted = reason;
+            }
+        }
+    }
+
+    fn break_off(&mut self, reason: GapReason, sink: &mut Sink<'_>) {
+        self.note(reason);
+        if self.state == BookState::Valid {
+            self.state = BookState::Suspect;
+            sink.out.book_state(sink.feed, self.state, self.epoch);
+        }
+    }
+
+    fn want(&mut self, sink: &mut Sink<'_>) {
+        self.wanted = true;
+        sink.out.want(Want::BookSnapshot { feed: sink.feed, symbol: sink.symbol.clone() });
+    }
+
+    fn hold(&mut self, event: HeldEvent, levels: &Levels, sink: &mut Sink<'_>) {
+        if let Some(before) = self.held.events.back() {
+            if event.last <= before.last && !began_anew(before.last, before.ts_venue, &event) {
+                sink.tally.duplicates += 1;
+                return;
+            }
+            if event.last <= before.last || event.first > before.last + 1 {
+                // A hole among the held events: only a snapshot past it can help, so what stands before it is of no use.
+                self.held.clear();
+            }
+        }
+        self.held.push(event, levels);
+        while self.held.events.len() > HELD_EVENTS_MAX || self.held.levels.len() > HELD_LEVELS_MAX {
+            self.held.drop_first();
+            *sink.overflowed += 1;
+        }
+        if self.snapshot.is_some() {
+            self.link(sink);
+        } else if !self.wanted {
+            self.want(sink);
+        }
+    }
+
+    /// Tries to put the held events on top of the snapshot.
+    fn link(&mut self, sink: &mut Sink<'_>) {
+        let Some(snapshot) = &self.snapshot else { return };
+        while self.held.events.front().is_some_and(|event| event.last <= snapshot.last_update_id) {
+            self.held.drop_first();
+        }
+        let Some(first) = self.held.events.front() else { return };
+        if first.first > snapshot.last_update_id.saturating_add(1) {
+            // Older than the first event we have: what is between them is missing.
+            self.snapshot = None;
+            self.want(sink);
+            return;
+        }
+        if let Some(snapshot) = self.snapshot.take() {
+            self.publish(&snapshot, sink);
+        }
+    }
+
+    fn publish(&mut self, snapshot: &Snapshot, sink: &mut Sink<'_>) {
+        let ts_venue = self.held.events.front().map_or(self.last_ts, |event| event.ts_venue);
+        let mut first = Flags::NONE;
+        if let Some((from, reason)) = self.broken.take() {
+            sink.tally.gaps += 1;
+            sink.out.gap(sink.feed, &Gap { from, to: ts_venue, reason, repaired: false, ids: None });
+            first = Flags::GAP;
+        }
+        self.epoch += 1;
+        let whole = HeldEvent {
+            first: 0,
+            last: snapshot.last_update_id,
+            ts_venue,
+            ts_recv: snapshot.ts_recv,
+            bids: snapshot.levels.bids.len(),
+            asks: snapshot.levels.asks.len(),
+        };
+        let all = snapshot.levels.bids.iter().chain(&snapshot.levels.asks).copied();
+        first |= Flags::SNAPSHOT;
+        self.give_out(&whole, all, &mut first, sink);
+        let mut held = std::mem::take(&mut self.held);
+        let mut levels = held.levels.drain(..);
+        for event in held.events.drain(..) {
+            let all = levels.by_ref().take(event.bids + event.asks);
+            first = Flags(first.0 & !Flags::SNAPSHOT.0);
+            self.give_out(&event, all, &mut first, sink);
+        }
+        drop(levels);
+        self.state = BookState::Valid;
+        sink.out.book_state(sink.feed, self.state, self.epoch);
+    }
+
+    /// Gives out one event's levels. `facts` go to the first level, [`Flags::SNAPSHOT`] among them to all.
+    fn give_out(&mut self, event: &HeldEvent, levels: impl Iterator<Item = Level>, facts: &mut Flags, sink: &mut Sink<'_>) {
+        let count = event.bids + event.asks;
+        let common = Flags(facts.0 & Flags::SNAPSHOT.0);
+        for (i, level) in levels.enumerate() {
+            let mut flags = common;
+            if i == 0 {
+                flags |= *facts | Flags::FIRST;
+                *facts = common;
+            }
+            if i + 1 == count {
+                flags |= Flags::LAST;
+            }
+            sink.out.level(
+                sink.feed,
+                &BookLevel {
+                    ts_venue: event.ts_venue,
+                    ts_recv: event.ts_recv,
+                    price: level.price,
+                    amount: level.amount,
+                    update_id: event.last,
+                    side: if i < event.bids { BookSide::Bid } else { BookSide::Ask },
+                    flags,
+                    epoch: self.epoch,
+                    order_count: 0,
+                },
+            );
+        }
+        sink.tally.records += count as u64;
+        sink.tally.last_recv = sink.tally.last_recv.max(event.ts_recv);
+        (self.last, self.last_ts) = (Some(event.last), event.ts_venue);
+    }
+
+    pub(super) fn state(&self) -> BookState {
+        self.state
+    }
+
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    pub(super) fn last(&self) -> Option<u64> {
+        self.last
+    }
+
+    pub(super) fn last_ts(&self) -> UnixNanos {
+        self.last_ts
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.events.len()
+    }
+
+    pub(super) fn wanted(&self) -> bool {
+        self.wanted
+    }
+}
+
+fn began_anew(last: u64, last_ts: UnixNanos, event: &HeldEvent) -> bool {
+    last.saturating_sub(event.last) > RESET_CHANGES && event.ts_venue.0.saturating_sub(last_ts.0) > RESET_NANOS
+}

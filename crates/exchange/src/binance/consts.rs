@@ -1,0 +1,51 @@
+//! Addresses and quotas of Binance spot, each with its scope. Source: Binance's own documents, autumn 2026.
+
+use std::time::Duration;
+
+use dccd_model::Channel;
+
+use crate::Limits;
+
+/// The exchange's name in configuration, paths and series.
+pub const NAME: &str = "binance";
+
+/// REST, market data only: needs no key and is not reached by the bans of the trading hosts.
+pub(super) const REST_URL: &str = "https://data-api.binance.vision";
+/// WebSocket, market data only.
+pub(super) const WS_URL: &str = "wss://data-stream.binance.vision";
+
+pub(super) const CHANNELS: &[Channel] = &[Channel::Trades, Channel::Book, Channel::Quotes];
+
+/// Deepest snapshot of a book, levels a side.
+pub(super) const DEPTH_MAX: u32 = 5_000;
+/// Weight of the list of all markets.
+pub(super) const EXCHANGE_INFO_WEIGHT: u32 = 20;
+/// Weight of a page of single trades.
+pub(super) const HISTORICAL_TRADES_WEIGHT: u32 = 25;
+/// Weight of a page of aggregated trades.
+pub(super) const AGG_TRADES_WEIGHT: u32 = 4;
+
+/// Weight of a snapshot with so many levels a side.
+pub(super) const fn depth_weight(limit: u32) -> u32 {
+    match limit {
+        0..=100 => 5,
+        101..=500 => 25,
+        501..=1_000 => 50,
+        _ => 250,
+    }
+}
+
+pub(super) const LIMITS: Limits = Limits {
+    streams_per_connection: 1_024,
+    streams_per_message: 200,
+    messages_per_second: 5,
+    connects_per_window: 300,
+    connect_window: Duration::from_secs(300),
+    lifetime: Duration::from_secs(24 * 3_600),
+    ping_interval: Duration::from_secs(20),
+    pong_timeout: Duration::from_secs(60),
+    weight_per_window: 6_000,
+    weight_window: Duration::from_secs(60),
+    used_weight_header: Some("x-mbx-used-weight-1m"),
+    trades_per_request: 1_000,
+};

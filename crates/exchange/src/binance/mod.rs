@@ -1,0 +1,133 @@
+//! Binance spot: live trades, quotes and books; repair of trades by id; markets.
+//!
+//! Not offered yet: candles (`ohlc`), derivatives. Links: <https://developers.binance.com/docs/binance-spot-api-docs>.
+
+mod book;
+mod consts;
+mod http;
+mod messages;
+mod parse;
+mod session;
+mod subscribe;
+
+use std::sync::Arc;
+
+use dccd_model::{Channel, Symbol};
+
+pub use consts::NAME;
+use consts::{CHANNELS, DEPTH_MAX, LIMITS, REST_URL, WS_URL};
+
+use crate::integrity::IdSpace;
+use crate::{Adapter, AdapterOptions, Capabilities, ExchangeError, Limits, Markets, RestRequest, Session};
+
+/// What a user may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BinanceOptions {
+    /// `aggTrade` instead of `trade`; the ids are then those of the aggregates.
+    pub aggregated_trades: bool,
+    /// Levels a side of the snapshots that books begin with: 1 to 5000. The weight goes by it.
+    pub depth: u32,
+}
+
+impl Default for BinanceOptions {
+    fn default() -> Self {
+        Self { aggregated_trades: false, depth: DEPTH_MAX }
+    }
+}
+
+impl From<&AdapterOptions> for BinanceOptions {
+    fn from(options: &AdapterOptions) -> Self {
+        Self { aggregated_trades: options.aggregated_trades, depth: options.depth.unwrap_or(DEPTH_MAX).clamp(1, DEPTH_MAX) }
+    }
+}
+
+/// The adapter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Binance {
+    options: BinanceOptions,
+}
+
+impl Binance {
+    /// With these options.
+    #[must_use]
+    pub fn new(options: BinanceOptions) -> Self {
+        Self { options }
+    }
+
+    fn id_space(self) -> IdSpace {
+        if self.options.aggregated_trades { IdSpace::Aggregated } else { IdSpace::Single }
+    }
+
+    fn streams(self, feeds: &[(Symbol, Channel)], markets: &Markets) -> Vec<String> {
+        feeds
+            .iter()
+            .filter_map(|(symbol, channel)| {
+                subscribe::stream(&subscribe::id(symbol, markets), *channel, self.options.aggregated_trades)
+            })
+            .collect()
+    }
+}
+
+impl Adapter for Binance {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            exchange: NAME,
+            channels: CHANNELS,
+            trade_ids_contiguous: true,
+            trades_repairable: true,
+            quotes_have_time: false,
+        }
+    }
+
+    fn limits(&self) -> &'static Limits {
+        &LIMITS
+    }
+
+    fn rest_url(&self) -> &'static str {
+        REST_URL
+    }
+
+    fn ws_url(&self) -> &'static str {
+        WS_URL
+    }
+
+    fn connect_url(&self, ws_base: &str) -> String {
+        format!("{}/stream?timeUnit=MICROSECOND", ws_base.trim_end_matches('/'))
+    }
+
+    fn markets_request(&self) -> RestRequest {
+        http::markets_request()
+    }
+
+    fn parse_markets(&self, body: &[u8]) -> Result<Markets, ExchangeError> {
+        http::markets(body)
+    }
+
+    fn session(&self, markets: Arc<Markets>) -> Box<dyn Session> {
+        Box::new(session::BinanceSession::new(markets))
+    }
+
+    fn restore(&self, markets: Arc<Markets>, saved: &[u8]) -> Result<Box<dyn Session>, ExchangeError> {
+        Ok(Box::new(session::BinanceSession::restore(markets, saved)?))
+    }
+
+    fn subscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<String> {
+        subscribe::messages("SUBSCRIBE", &self.streams(feeds, markets), first_id)
+    }
+
+    fn unsubscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<String> {
+        subscribe::messages("UNSUBSCRIBE", &self.streams(feeds, markets), first_id)
+    }
+
+    fn snapshot_request(&self, symbol: &Symbol, markets: &Markets) -> RestRequest {
+        http::snapshot_request(symbol, &subscribe::id(symbol, markets), self.options.depth)
+    }
+
+    fn trades_request(&self, symbol: &Symbol, from_id: u64, limit: u32, markets: &Markets) -> RestRequest {
+        http::trades_request(symbol, &subscribe::id(symbol, markets), from_id, limit, self.id_space())
+    }
+}

@@ -1,0 +1,110 @@
+//! What can be wrong with what an exchange sends, or with what is asked of an adapter.
+
+use dccd_model::{Channel, DecimalError};
+
+/// Why an adapter can't do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The channel isn't offered.
+    #[error("{exchange} does not offer the channel \"{channel}\" live; it offers {}", list(.offered))]
+    ChannelNotOffered {
+        /// Who was asked.
+        exchange: &'static str,
+        /// For what.
+        channel: Channel,
+        /// What there is instead.
+        offered: &'static [Channel],
+    },
+    /// The list of markets can't be read.
+    #[error("the list of markets of {exchange} can't be read ({bytes} bytes)")]
+    Markets {
+        /// Whose.
+        exchange: &'static str,
+        /// How long the body was.
+        bytes: usize,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The exchange answered with an error instead of the list of markets.
+    #[error("{exchange} refused the list of markets with code {code}: {message}")]
+    MarketsRefused {
+        /// Who.
+        exchange: &'static str,
+        /// The exchange's own code.
+        code: i64,
+        /// The exchange's own words.
+        message: String,
+    },
+    /// The saved state of a session can't be used.
+    #[error("the saved state of the {exchange} session can't be read ({bytes} bytes)")]
+    SavedState {
+        /// Whose.
+        exchange: &'static str,
+        /// How long it was.
+        bytes: usize,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The saved state was written by another version of the adapter.
+    #[error("the saved state of the {exchange} session has version {found}, and this program reads version {expected}")]
+    SavedVersion {
+        /// Whose.
+        exchange: &'static str,
+        /// What was found.
+        found: u32,
+        /// What can be read.
+        expected: u32,
+    },
+}
+
+fn list(channels: &[Channel]) -> String {
+    channels.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a frame or an answer can't be read. Nothing that the exchange sends is an error of ours: it is counted and kept.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Not JSON, or not of the shape that the message's type has.
+    #[error("not a readable message")]
+    Json(#[from] serde_json::Error),
+    /// A field that the message can't do without is not there.
+    #[error("a {event} message without \"{field}\"")]
+    Missing {
+        /// The message's type.
+        event: &'static str,
+        /// The field's name on the wire.
+        field: &'static str,
+    },
+    /// A price or amount that is no decimal, or doesn't fit one.
+    #[error("\"{field}\" of a {event} message is not a usable number")]
+    Number {
+        /// The message's type.
+        event: &'static str,
+        /// The field's name on the wire.
+        field: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: DecimalError,
+    },
+    /// A number that can't be: an amount below zero, a sequence that ends before it begins.
+    #[error("\"{field}\" of a {event} message is out of its range")]
+    OutOfRange {
+        /// The message's type.
+        event: &'static str,
+        /// The field's name on the wire.
+        field: &'static str,
+    },
+}
+
+/// Why an entry that isn't a frame changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryFault {
+    /// Its subject names no feed (`BTC/USDT trades`).
+    Subject,
+    /// It names a channel that the adapter doesn't carry.
+    Channel,
+    /// It is about a feed that was never opened.
+    UnknownFeed,
+}

@@ -1,0 +1,10 @@
+//! The contract between an exchange's adapter and everything else: what it is ([`Adapter`]), how entries become records
+//! ([`Session`], [`Output`]), and how it says no ([`ExchangeError`]).
+
+mod adapter;
+mod error;
+mod session;
+
+pub use adapter::{Adapter, AdapterOptions, Capabilities, Limits, RestRequest};
+pub use error::{EntryFault, ExchangeError, FrameError};
+pub use session::{Counters, Feed, FeedIndex, FeedStatus, Notice, Output, Session, Want};

@@ -1,0 +1,193 @@
+//! A session: the state machine that turns entries into records and declared gaps. Pure: no I/O, no clock.
+
+use dccd_model::{BookLevel, BookState, Channel, Entry, Gap, Quote, Symbol, Trade, UnixNanos};
+use serde::{Deserialize, Serialize};
+
+use super::{EntryFault, FrameError};
+
+/// Index of a feed in [`Session::feeds`]: assigned in the order of the FeedOpened entries, never changed.
+pub type FeedIndex = u32;
+
+/// One feed of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feed {
+    /// What is traded.
+    pub symbol: Symbol,
+    /// What it carries.
+    pub channel: Channel,
+    /// Whether it is open now. A closed feed keeps its index.
+    pub open: bool,
+}
+
+/// Turns entries into records.
+pub trait Session: Send {
+    /// Applies one entry. Never panics on any input, allocates nothing per record. An entry's `conn` 0 in a Closed entry
+    /// means all connections: what the live side writes when a process begins to go on with a journal.
+    fn apply(&mut self, entry: &Entry<'_>, out: &mut dyn Output);
+
+    /// All feeds that were ever opened.
+    fn feeds(&self) -> &[Feed];
+
+    /// What another process needs to go on exactly here: feeds, sequences, open gaps, events held back while a book syncs.
+    fn save(&self) -> Vec<u8>;
+
+    /// The state of one feed, for people; that of a feed without records when there is none with this index.
+    fn feed_status(&self, feed: FeedIndex) -> FeedStatus;
+
+    /// What reached the session so far and came to nothing.
+    fn counters(&self) -> Counters;
+
+    /// What is wanted and hasn't come yet: snapshots and missing trades. For a live side that begins to go on after
+    /// a replay, because replays ignore [`Output::want`].
+    fn outstanding(&self) -> Vec<Want>;
+}
+
+/// Receives what follows from an entry, in order.
+pub trait Output {
+    /// A trade.
+    fn trade(&mut self, feed: FeedIndex, trade: &Trade);
+    /// A quote.
+    fn quote(&mut self, feed: FeedIndex, quote: &Quote);
+    /// One level of a book. The levels of an event stand between `Flags::FIRST` and `Flags::LAST`.
+    fn level(&mut self, feed: FeedIndex, level: &BookLevel);
+    /// A gap was found, just before the first record after it; or it was made good: then with the same `ids`, `from` and
+    /// `reason`, and `repaired`, just after the record that completed it.
+    fn gap(&mut self, feed: FeedIndex, gap: &Gap);
+    /// The book's state changed. `Valid` comes after the snapshot's levels and what was applied on top of them.
+    fn book_state(&mut self, feed: FeedIndex, state: BookState, epoch: u32);
+    /// What the live side should fetch or do now; replays ignore it. The live side keeps trying until the answer has reached
+    /// the session as a Response entry: the session asks again only when the answer was of no use.
+    fn want(&mut self, want: Want);
+    /// Something that is no record.
+    fn notice(&mut self, notice: Notice<'_>);
+}
+
+/// What the live side should fetch or do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// A snapshot of this feed's book.
+    BookSnapshot {
+        /// The feed.
+        feed: FeedIndex,
+        /// Its symbol.
+        symbol: Symbol,
+    },
+    /// Trades that are missing.
+    Trades {
+        /// The feed.
+        feed: FeedIndex,
+        /// Its symbol.
+        symbol: Symbol,
+        /// The first missing id.
+        from_id: u64,
+        /// The last missing id.
+        to_id: u64,
+    },
+    /// The exchange will end this connection: open another first, then drop it.
+    Replace {
+        /// Which.
+        conn: u32,
+    },
+}
+
+/// Something that is no record.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// A frame or answer that can't be read. It stays in the journal; what it held is found missing by the sequences.
+    Unreadable {
+        /// Which connection; 0 for a REST answer.
+        conn: u32,
+        /// Why.
+        reason: &'a FrameError,
+    },
+    /// A readable message of a kind that isn't used.
+    UnknownMessage {
+        /// Which connection.
+        conn: u32,
+    },
+    /// A message for a feed that isn't open.
+    Unrouted {
+        /// Which connection.
+        conn: u32,
+    },
+    /// The exchange refused something.
+    ErrorReply {
+        /// Which connection.
+        conn: u32,
+        /// The id of the message it answers, if it says so; see `Adapter::subscribe`.
+        id: Option<u64>,
+        /// The exchange's own code.
+        code: i64,
+        /// The exchange's own words.
+        message: &'a str,
+    },
+    /// The exchange accepted a message.
+    Ack {
+        /// Which connection.
+        conn: u32,
+        /// The message's id.
+        id: u64,
+    },
+    /// The exchange announced that it will end this connection.
+    Shutdown {
+        /// Which connection.
+        conn: u32,
+    },
+    /// An entry that changes nothing, because it is not understood.
+    Entry {
+        /// Its subject.
+        subject: &'a str,
+        /// Why.
+        fault: EntryFault,
+    },
+}
+
+/// The state of one feed, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedStatus {
+    /// Id of the newest trade, or sequence number of the newest event; `None` before the first.
+    pub last_id: Option<u64>,
+    /// The exchange's time of the newest record, or our receive time where the exchange sends none.
+    pub last_ts: UnixNanos,
+    /// When the newest record reached us.
+    pub last_recv: UnixNanos,
+    /// Of trades: restarts of the ids. Of books: snapshots so far.
+    pub epoch: u32,
+    /// The book's state; `None` for other channels.
+    pub book: Option<BookState>,
+    /// Gaps of trades that are still being repaired.
+    pub open_gaps: usize,
+    /// Trades missing in them.
+    pub missing: u64,
+    /// Gaps declared so far.
+    pub gaps: u64,
+    /// Gaps made good so far.
+    pub repaired: u64,
+    /// Records given out so far.
+    pub records: u64,
+    /// Records or events that had been seen before, and were dropped.
+    pub duplicates: u64,
+    /// Events held back until a snapshot comes.
+    pub buffered: usize,
+}
+
+/// What reached the session so far and came to nothing; and how much reached it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Entries applied.
+    pub entries: u64,
+    /// Frames among them.
+    pub frames: u64,
+    /// Frames and answers that couldn't be read.
+    pub unreadable: u64,
+    /// Messages of a kind that isn't used.
+    pub unknown: u64,
+    /// Messages for feeds that aren't open.
+    pub unrouted: u64,
+    /// Refusals by the exchange.
+    pub error_replies: u64,
+    /// Entries that weren't understood.
+    pub entry_faults: u64,
+    /// Events dropped while a book was syncing, because too many were held back.
+    pub overflowed: u64,
+}

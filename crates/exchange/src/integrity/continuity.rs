@@ -1,0 +1,167 @@
+//! Which connections carry a feed, and whether something was lost since its last record. Small and bounded.
+
+use dccd_model::GapReason;
+use serde::{Deserialize, Serialize};
+
+/// Connections remembered; more than are ever open at once. Past that the oldest is forgotten, as if it had closed.
+const CONNECTIONS_MAX: usize = 64;
+
+/// The connections there are, and where in the sequence of entries each last sent something that can't be read.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Connections {
+    open: Vec<(u32, u64)>,
+}
+
+impl Connections {
+    pub(crate) fn closed(&mut self, conn: u32) {
+        self.open.retain(|(c, _)| conn != 0 && *c != conn);
+    }
+
+    /// Number of the last entry of this connection that couldn't be read; 0 when there was none.
+    pub(crate) fn unreadable_at(&self, conn: u32) -> u64 {
+        self.open.iter().find(|(c, _)| *c == conn).map_or(0, |(_, at)| *at)
+    }
+
+    pub(crate) fn unreadable(&mut self, conn: u32, entry: u64) {
+        match self.open.iter_mut().find(|(c, _)| *c == conn) {
+            Some((_, at)) => *at = entry,
+            None => {
+                if self.open.len() >= CONNECTIONS_MAX {
+                    self.open.remove(0);
+                }
+                self.open.push((conn, entry));
+            }
+        }
+    }
+}
+
+/// Connections that may carry one feed at once; past that the oldest is forgotten.
+const CARRIERS_MAX: usize = 8;
+
+/// What is known about the way between a feed's last record and its next.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Continuity {
+    /// Connections that have delivered for this feed and are still open: each is gapless since its first delivery.
+    carriers: Vec<u32>,
+    /// Why something may have been lost since the last record; `None` when nothing can have been.
+    broken: Option<GapReason>,
+    /// Number of the entry that delivered last.
+    at: u64,
+}
+
+impl Continuity {
+    /// A connection ended; 0: all of them did.
+    pub(crate) fn closed(&mut self, conn: u32) {
+        if self.carriers.is_empty() {
+            return;
+        }
+        self.carriers.retain(|c| conn != 0 && *c != conn);
+        if self.carriers.is_empty() {
+            self.broken.get_or_insert(GapReason::Disconnected);
+        }
+    }
+
+    /// Something was lost for this reason, whatever the connections say.
+    pub(crate) fn interrupt(&mut self, reason: GapReason) {
+        if reason == GapReason::NotRecorded || self.broken.is_none() {
+            self.broken = Some(reason);
+        }
+    }
+
+    /// A frame of this connection couldn't be read, and may have been of this feed.
+    pub(crate) fn unreadable(&mut self, conn: u32) {
+        if self.carriers == [conn] {
+            self.interrupt(GapReason::Unreadable);
+        }
+    }
+
+    /// A record arrived: the reason there would be for a hole before it.
+    pub(crate) fn reason(&self, conn: u32, connections: &Connections) -> GapReason {
+        match self.broken {
+            Some(reason) => reason,
+            None if !self.carriers.contains(&conn) => GapReason::Disconnected,
+            None if connections.unreadable_at(conn) > self.at => GapReason::Unreadable,
+            None => GapReason::Sequence,
+        }
+    }
+
+    /// This connection delivers the feed.
+    pub(crate) fn carried(&mut self, conn: u32, entry: u64) {
+        self.at = entry;
+        if !self.carriers.contains(&conn) {
+            if self.carriers.len() >= CARRIERS_MAX {
+                self.carriers.remove(0);
+            }
+            self.carriers.push(conn);
+        }
+    }
+
+    /// Whatever was lost before has been accounted for.
+    pub(crate) fn mend(&mut self) {
+        self.broken = None;
+    }
+
+    /// A record that was seen before came again: a connection that sends it leaves no hole behind the last record. What was
+    /// received and not recorded stays lost.
+    pub(crate) fn overlap(&mut self) {
+        if self.broken == Some(GapReason::Disconnected) {
+            self.broken = None;
+        }
+    }
+
+    pub(crate) fn broken(&self) -> Option<GapReason> {
+        self.broken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_that_another_open_connection_carries_is_not_broken_by_a_close() {
+        let mut feed = Continuity::default();
+        feed.carried(1, 1);
+        feed.carried(2, 2);
+        feed.closed(1);
+        assert_eq!(feed.broken(), None);
+        feed.closed(2);
+        assert_eq!(feed.broken(), Some(GapReason::Disconnected));
+        feed.carried(3, 3);
+        feed.overlap();
+        assert_eq!(feed.broken(), None);
+        feed.closed(0);
+        assert_eq!(feed.broken(), Some(GapReason::Disconnected));
+    }
+
+    #[test]
+    fn reasons_name_what_happened_last_and_what_was_not_recorded_wins() {
+        let mut connections = Connections::default();
+        let mut feed = Continuity::default();
+        feed.carried(1, 5);
+        assert_eq!(feed.reason(1, &connections), GapReason::Sequence);
+        assert_eq!(feed.reason(2, &connections), GapReason::Disconnected);
+        connections.unreadable(1, 6);
+        assert_eq!(feed.reason(1, &connections), GapReason::Unreadable);
+        feed.carried(1, 7);
+        assert_eq!(feed.reason(1, &connections), GapReason::Sequence);
+        feed.closed(1);
+        feed.interrupt(GapReason::NotRecorded);
+        feed.overlap();
+        assert_eq!(feed.reason(9, &connections), GapReason::NotRecorded);
+        feed.mend();
+        feed.interrupt(GapReason::Disconnected);
+        assert_eq!(feed.reason(9, &connections), GapReason::Disconnected);
+    }
+
+    #[test]
+    fn nothing_grows_without_end() {
+        let mut connections = Connections::default();
+        let mut feed = Continuity::default();
+        for conn in 1..1_000 {
+            connections.unreadable(conn, 1);
+            feed.carried(conn, 1);
+        }
+        assert_eq!((connections.open.len(), feed.carriers.len()), (CONNECTIONS_MAX, CARRIERS_MAX));
+    }
+}

@@ -1,0 +1,242 @@
+//! An order book kept from the levels that a session gives out. Allocates only while it grows.
+//!
+//! Both sides are sorted vectors with the best price at the end: nearly every update is near the touch, so little has to be
+//! moved, and the best price is the last element. Measured against a `BTreeMap` in `benches/ladder.rs`.
+
+use dccd_model::{BookLevel, BookSide, Decimal, Flags};
+
+/// Levels kept on one side; past that the ones farthest from the touch are dropped. Ten times the deepest snapshot.
+const LEVELS_MAX: usize = 50_000;
+
+/// An order book.
+#[derive(Clone, Debug, Default)]
+pub struct Ladder {
+    /// Ascending: the best bid is last.
+    bids: Vec<(Decimal, Decimal)>,
+    /// Descending: the best ask is last.
+    asks: Vec<(Decimal, Decimal)>,
+    epoch: u32,
+    update_id: u64,
+    dropped: u64,
+}
+
+impl Ladder {
+    /// An empty book.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies one level. The first level of a snapshot, and the first of another epoch, clears the book before.
+    pub fn apply(&mut self, level: &BookLevel) {
+        if level.flags.contains(Flags::SNAPSHOT | Flags::FIRST) || level.epoch != self.epoch {
+            self.clear();
+            self.epoch = level.epoch;
+        }
+        self.update_id = level.update_id;
+        let (side, found) = match level.side {
+            BookSide::Bid => {
+                let found = position(&self.bids, |price| *price < level.price, level.price);
+                (&mut self.bids, found)
+            }
+            BookSide::Ask => {
+                let found = position(&self.asks, |price| *price > level.price, level.price);
+                (&mut self.asks, found)
+            }
+        };
+        match found {
+            Ok(at) if level.amount.is_zero() => {
+                side.remove(at);
+            }
+            Ok(at) => side[at].1 = level.amount,
+            Err(_) if level.amount.is_zero() => {}
+            Err(at) => {
+                side.insert(at, (level.price, level.amount));
+                if side.len() > LEVELS_MAX {
+                    side.remove(0);
+                    self.dropped += 1;
+                }
+            }
+        }
+    }
+
+    /// Forgets all levels.
+    pub fn clear(&mut self) {
+        self.bids.clear();
+        self.asks.clear();
+    }
+
+    /// Highest price that someone would pay, and how much.
+    #[must_use]
+    pub fn best_bid(&self) -> Option<(Decimal, Decimal)> {
+        self.bids.last().copied()
+    }
+
+    /// Lowest price that someone would sell at, and how much.
+    #[must_use]
+    pub fn best_ask(&self) -> Option<(Decimal, Decimal)> {
+        self.asks.last().copied()
+    }
+
+    /// Bids as (price, amount), best first.
+    pub fn bids(&self) -> impl ExactSizeIterator<Item = (Decimal, Decimal)> + '_ {
+        self.bids.iter().rev().copied()
+    }
+
+    /// Asks as (price, amount), best first.
+    pub fn asks(&self) -> impl ExactSizeIterator<Item = (Decimal, Decimal)> + '_ {
+        self.asks.iter().rev().copied()
+    }
+
+    /// The best `depth` levels of both sides, best first: bids, asks.
+    #[must_use]
+    #[allow(clippy::type_complexity)] // (price, amount) of two sides, named in the line above
+    pub fn top(&self, depth: usize) -> (Vec<(Decimal, Decimal)>, Vec<(Decimal, Decimal)>) {
+        (self.bids().take(depth).collect(), self.asks().take(depth).collect())
+    }
+
+    /// Whether the best bid reaches the best ask: no exchange's book does, so something was lost or misread. Ask between
+    /// events, never within one.
+    #[must_use]
+    pub fn is_crossed(&self) -> bool {
+        matches!((self.bids.last(), self.asks.last()), (Some(bid), Some(ask)) if bid.0 >= ask.0)
+    }
+
+    /// Number of bids and of asks.
+    #[must_use]
+    pub fn len(&self) -> (usize, usize) {
+        (self.bids.len(), self.asks.len())
+    }
+
+    /// Whether there is no level at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bids.is_empty() && self.asks.is_empty()
+    }
+
+    /// Epoch of the last level applied.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The exchange's sequence number of the last event applied.
+    #[must_use]
+    pub fn update_id(&self) -> u64 {
+        self.update_id
+    }
+
+    /// Levels dropped because a side was full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+/// Where this price stands, or would. `before` tells whether a price belongs before it.
+fn position(side: &[(Decimal, Decimal)], before: impl Fn(&Decimal) -> bool, price: Decimal) -> Result<usize, usize> {
+    // Most updates are near the touch: gallop from the end, then search the part that is left.
+    let mut step = 8;
+    let mut low = 0;
+    while step < side.len() {
+        if before(&side[side.len() - step].0) {
+            low = side.len() - step;
+            break;
+        }
+        step *= 4;
+    }
+    let at = low + side[low..].partition_point(|(p, _)| before(p));
+    if side.get(at).is_some_and(|(p, _)| *p == price) { Ok(at) } else { Err(at) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use dccd_model::UnixNanos;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn level(side: BookSide, price: &str, amount: &str, flags: Flags, epoch: u32) -> BookLevel {
+        BookLevel {
+            ts_venue: UnixNanos(1),
+            ts_recv: UnixNanos(2),
+            price: Decimal::parse(price.as_bytes()).unwrap(),
+            amount: Decimal::parse(amount.as_bytes()).unwrap(),
+            update_id: 7,
+            side,
+            flags,
+            epoch,
+            order_count: 0,
+        }
+    }
+
+    #[test]
+    fn levels_are_set_replaced_and_removed_and_the_best_comes_first() {
+        let mut book = Ladder::new();
+        for (side, price, amount) in [
+            (BookSide::Bid, "9.0", "1"),
+            (BookSide::Bid, "9.5", "2"),
+            (BookSide::Bid, "9.50", "3"),
+            (BookSide::Bid, "8", "1"),
+            (BookSide::Bid, "8", "0"),
+            (BookSide::Bid, "7", "0.000"),
+            (BookSide::Ask, "10", "1"),
+            (BookSide::Ask, "9.9", "4"),
+        ] {
+            book.apply(&level(side, price, amount, Flags::NONE, 1));
+        }
+        let (bids, asks) = book.top(10);
+        assert_eq!(
+            format!("{bids:?}"),
+            "[(Decimal { mantissa: 95, exponent: -1 }, Decimal { mantissa: 3, exponent: 0 }), (Decimal { mantissa: 90, exponent: -1 }, Decimal { mantissa: 1, exponent: 0 })]"
+        );
+        assert_eq!(asks.iter().map(|a| a.0.to_string()).collect::<Vec<_>>(), ["9.9", "10"]);
+        assert_eq!(book.best_bid().unwrap().1, Decimal::new(3, 0));
+        assert!(!book.is_crossed());
+        book.apply(&level(BookSide::Bid, "9.90", "1", Flags::NONE, 1));
+        assert!(book.is_crossed());
+    }
+
+    #[test]
+    fn a_snapshot_or_a_new_epoch_replaces_the_book() {
+        let mut book = Ladder::new();
+        book.apply(&level(BookSide::Bid, "1", "1", Flags::NONE, 1));
+        book.apply(&level(BookSide::Ask, "2", "1", Flags::SNAPSHOT | Flags::FIRST, 2));
+        book.apply(&level(BookSide::Ask, "3", "1", Flags::SNAPSHOT | Flags::LAST, 2));
+        assert_eq!((book.len(), book.epoch()), ((0, 2), 2));
+        book.apply(&level(BookSide::Ask, "4", "1", Flags::SNAPSHOT | Flags::FIRST, 2));
+        assert_eq!(book.len(), (0, 1));
+        book.apply(&level(BookSide::Bid, "1", "1", Flags::FIRST, 3));
+        assert_eq!(book.len(), (1, 0));
+    }
+
+    #[test]
+    fn a_full_side_drops_what_is_farthest_from_the_touch() {
+        let mut book = Ladder::new();
+        for price in 1..=LEVELS_MAX + 10 {
+            let price = price.to_string();
+            book.apply(&level(BookSide::Ask, &price, "1", Flags::NONE, 0));
+        }
+        assert_eq!((book.len().1, book.dropped()), (LEVELS_MAX, 10));
+        assert_eq!(book.asks().last().unwrap().0, Decimal::new(i64::try_from(LEVELS_MAX).unwrap(), 0));
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_what_a_map_would(updates in proptest::collection::vec((any::<bool>(), 1i64..400, -2i8..1, 0i64..3), 0..600)) {
+            let mut book = Ladder::new();
+            let mut maps = [BTreeMap::new(), BTreeMap::new()];
+            for (bid, price, exponent, amount) in updates {
+                let (price, amount) = (Decimal::new(price, exponent), Decimal::new(amount, 0));
+                let side = if bid { BookSide::Bid } else { BookSide::Ask };
+                book.apply(&BookLevel { price, amount, ..level(side, "1", "1", Flags::NONE, 0) });
+                let map = &mut maps[usize::from(bid)];
+                if amount.is_zero() { map.remove(&price); } else { map.insert(price, amount); }
+            }
+            prop_assert_eq!(book.bids().collect::<Vec<_>>(), maps[1].iter().rev().map(|(p, a)| (*p, *a)).collect::<Vec<_>>());
+            prop_assert_eq!(book.asks().collect::<Vec<_>>(), maps[0].iter().map(|(p, a)| (*p, *a)).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The markets of an exchange, found by unified symbol or by the exchange's own id. Serialisable, so that it can be cached.
+
+use dccd_model::{Decimal, Symbol};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+/// Whether a market can be traded now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MarketStatus {
+    /// Open for trading.
+    Trading,
+    /// Listed, but not traded at the moment, or for good.
+    Halted,
+    /// The exchange uses a word we don't know.
+    Unknown,
+}
+
+/// One market.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Market {
+    /// The unified symbol.
+    pub symbol: Symbol,
+    /// The exchange's own name of it, e.g. `BTCUSDT`.
+    pub id: String,
+    /// Whether it is traded now.
+    pub status: MarketStatus,
+    /// Prices are multiples of this; `None` when the exchange doesn't say.
+    pub price_tick: Option<Decimal>,
+    /// Amounts are multiples of this; `None` when the exchange doesn't say.
+    pub amount_step: Option<Decimal>,
+    /// Smallest amount of an order; `None` when the exchange doesn't say.
+    pub amount_min: Option<Decimal>,
+    /// Largest amount of an order; `None` when the exchange doesn't say.
+    pub amount_max: Option<Decimal>,
+    /// Smallest price times amount of an order, in the quote currency; `None` when the exchange doesn't say.
+    pub notional_min: Option<Decimal>,
+}
+
+/// All markets of an exchange, in the order of their symbols.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
+pub struct Markets {
+    list: Vec<Market>,
+    by_symbol: FxHashMap<Symbol, usize>,
+    by_id: FxHashMap<String, usize>,
+    skipped: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    markets: Vec<Market>,
+    #[serde(default)]
+    skipped: usize,
+}
+
+impl Markets {
+    /// Of these markets; `skipped` more were listed and couldn't be read. Where several have the same symbol, the one that is
+    /// traded wins, then the first.
+    #[must_use]
+    pub fn new(mut list: Vec<Market>, skipped: usize) -> Self {
+        list.sort_by(|a, b| {
+            (&a.symbol, a.status != MarketStatus::Trading).cmp(&(&b.symbol, b.status != MarketStatus::Trading))
+        });
+        list.dedup_by(|later, first| later.symbol == first.symbol);
+        let by_symbol = list.iter().enumerate().map(|(i, m)| (m.symbol.clone(), i)).collect();
+        let by_id = list.iter().enumerate().map(|(i, m)| (m.id.clone(), i)).collect();
+        Self { list, by_symbol, by_id, skipped }
+    }
+
+    /// The market of this symbol.
+    #[must_use]
+    pub fn by_symbol(&self, symbol: &Symbol) -> Option<&Market> {
+        self.by_symbol.get(symbol).map(|i| &self.list[*i])
+    }
+
+    /// The market with this id at the exchange; upper and lower case differ.
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<&Market> {
+        self.by_id.get(id).map(|i| &self.list[*i])
+    }
+
+    /// All of them, by symbol.
+    pub fn iter(&self) -> std::slice::Iter<'_, Market> {
+        self.list.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Markets that the exchange listed and that couldn't be read.
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+}
+
+impl<'a> IntoIterator for &'a Markets {
+    type Item = &'a Market;
+    type IntoIter = std::slice::Iter<'a, Market>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl FromIterator<Market> for Markets {
+    fn from_iter<I: IntoIterator<Item = Market>>(markets: I) -> Self {
+        Self::new(markets.into_iter().collect(), 0)
+    }
+}
+
+impl From<Stored> for Markets {
+    fn from(stored: Stored) -> Self {
+        Self::new(stored.markets, stored.skipped)
+    }
+}
+
+impl From<Markets> for Stored {
+    fn from(markets: Markets) -> Self {
+        Self { markets: markets.list, skipped: markets.skipped }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn market(symbol: &str, id: &str, status: MarketStatus) -> Market {
+        Market {
+            symbol: symbol.parse().unwrap(),
+            id: id.to_owned(),
+            status,
+            price_tick: Some(Decimal::new(1, -2)),
+            amount_step: None,
+            amount_min: None,
+            amount_max: None,
+            notional_min: None,
+        }
+    }
+
+    #[test]
+    fn a_market_is_found_by_symbol_and_by_id_also_after_a_round_trip_through_the_cache() {
+        let markets = Markets::new(
+            vec![market("ETH/USDT", "ETHUSDT", MarketStatus::Trading), market("BTC/USDT", "BTCUSDT", MarketStatus::Halted)],
+            3,
+        );
+        let text = serde_json::to_string(&markets).unwrap();
+        for markets in [markets, serde_json::from_str(&text).unwrap()] {
+            assert_eq!(markets.by_symbol(&"BTC/USDT".parse().unwrap()).unwrap().id, "BTCUSDT");
+            assert_eq!(markets.by_id("ETHUSDT").unwrap().symbol.as_str(), "ETH/USDT");
+            assert!(markets.by_id("ethusdt").is_none());
+            assert_eq!((markets.len(), markets.skipped()), (2, 3));
+            assert_eq!(markets.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["BTCUSDT", "ETHUSDT"]);
+        }
+    }
+
+    #[test]
+    fn of_two_markets_with_one_symbol_the_traded_one_stays() {
+        let markets: Markets = [
+            market("LUNA/USDT", "LUNAUSDT_OLD", MarketStatus::Halted),
+            market("LUNA/USDT", "LUNAUSDT", MarketStatus::Trading),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!((markets.len(), markets.iter().next().unwrap().id.as_str()), (1, "LUNAUSDT"));
+        assert!(markets.by_id("LUNAUSDT_OLD").is_none());
+    }
+}
