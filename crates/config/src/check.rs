@@ -47,18 +47,25 @@ struct At<'a> {
     path: &'a str,
     secret: bool,
     may_be_empty: bool,
+    /// Whether variables were filled in.
+    expanded: bool,
 }
 
 impl Walk<'_> {
     fn error(&mut self, place: Place, path: &str, problem: Problem, help: Option<String>) {
-        self.errors.push(ConfigError { place, key: path.to_owned(), problem, help, secret: false });
+        self.errors.push(ConfigError { place, key: path.to_owned(), problem, help, hide_from: None });
     }
 
     fn unexpected(&mut self, at: &At<'_>, kind: &Kind, help: Option<String>) -> Yaml {
-        let found = if at.secret { "a value that is not shown here".to_owned() } else { at.node.describe() };
+        let found = match &at.node.value {
+            Value::Scalar { text, .. } if at.secret && !text.is_empty() => "a value that is not shown here".to_owned(),
+            _ if at.expanded => format!("{} after its variables were filled in", at.node.describe()),
+            _ => at.node.describe(),
+        };
         let problem = Problem::Unexpected { expected: kind.expected(), found };
         let (place, key) = (at.node.place, at.path.to_owned());
-        self.errors.push(ConfigError { place, key, problem, help, secret: at.secret });
+        let hide_from = at.secret.then_some(place.column);
+        self.errors.push(ConfigError { place, key, problem, help, hide_from });
         Yaml::Null
     }
 
@@ -69,7 +76,7 @@ impl Walk<'_> {
             Some(Value::Map(entries)) => entries,
             Some(_) => {
                 let node = node.expect("it has a value");
-                let at = At { node, path, secret: false, may_be_empty: false };
+                let at = At { node, path, secret: false, may_be_empty: false, expanded: false };
                 return self.unexpected(&at, &Kind::Section(keys), None);
             }
         };
@@ -77,9 +84,14 @@ impl Walk<'_> {
         for entry in entries {
             if !keys.iter().any(|key| key.name == entry.key) {
                 let names = keys.iter().map(|key| key.name);
-                let help = nearest(&entry.key, names.clone()).map(|name| format!("did you mean {name}?"));
-                let known = names.collect::<Vec<_>>().join(", ");
-                self.error(entry.place, &join(path, &entry.key), Problem::UnknownKey { known }, help);
+                let near = nearest(&entry.key, names.clone());
+                let help = near.map(|name| format!("did you mean {name}?"));
+                // What stands behind a misspelt token is a token.
+                let secret = keys.iter().any(|key| key.secret && Some(key.name) == near);
+                let hide_from = secret.then_some(entry.place.column + entry.place.length + 2);
+                let problem = Problem::UnknownKey { known: names.collect::<Vec<_>>().join(", ") };
+                let (place, key) = (entry.place, join(path, &entry.key));
+                self.errors.push(ConfigError { place, key, problem, help, hide_from });
             }
         }
         let mut out = serde_yaml::Mapping::new();
@@ -123,7 +135,7 @@ impl Walk<'_> {
             return self.absent(key, path, node.place);
         }
         let may_be_empty = matches!(key.absent, Absent::Is("\"\""));
-        let at = At { node, path, secret: key.secret, may_be_empty };
+        let at = At { node, path, secret: key.secret, may_be_empty, expanded: false };
         match key.kind {
             Kind::Section(keys) => self.section(Some(node), keys, path, node.place),
             Kind::Sections(keys) => match &node.value {
@@ -143,7 +155,10 @@ impl Walk<'_> {
                     let each = items.iter().enumerate().map(|(index, item)| {
                         let path = format!("{path}[{index}]");
                         self.places.insert(path.clone(), item.place);
-                        self.single(&At { node: item, path: &path, secret: key.secret, may_be_empty: false }, of)
+                        self.single(
+                            &At { node: item, path: &path, secret: key.secret, may_be_empty: false, expanded: false },
+                            of,
+                        )
                     });
                     Yaml::Sequence(each.collect())
                 }
@@ -193,7 +208,9 @@ impl Walk<'_> {
             return Yaml::Null;
         }
         let node = Node { place: at.node.place, value: Value::Scalar { text: text.clone(), plain: *plain } };
-        let at = At { node: &node, ..*at };
+        // An address may hold a password where none belongs.
+        let secret = at.secret || (matches!(kind, Kind::Url(_)) && text.contains('@'));
+        let at = At { node: &node, expanded, secret, ..*at };
         if (at.node.is_null() || text.is_empty() || text.chars().any(char::is_control))
             && !(at.may_be_empty && text.is_empty())
         {
@@ -233,7 +250,7 @@ impl Walk<'_> {
                 Some(known) => Ok(word(known)),
                 None => Err(did_you_mean(text, words.iter().copied())),
             },
-            Kind::Url(schemes) => base_address(text, schemes).map(Yaml::String).map_err(|why| Some(why.to_owned())),
+            Kind::Url(schemes) => base_address(text, schemes).map(Yaml::String).map_err(Some),
             Kind::WebHook => {
                 let (scheme, rest) = text.split_once("://").ok_or(None)?;
                 let host_ok = !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace);
@@ -330,28 +347,30 @@ fn likely_symbol(text: &str) -> Option<Symbol> {
 }
 
 /// The address without a slash at its end, or why it is none.
-fn base_address(text: &str, schemes: &[&str]) -> Result<String, &'static str> {
-    let (scheme, rest) = text.split_once("://").ok_or("it begins with no scheme such as https://")?;
+fn base_address(text: &str, schemes: &[&str]) -> Result<String, String> {
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or_else(|| format!("it begins with no scheme, try {}://{text}", schemes[schemes.len() - 1]))?;
     if !schemes.contains(&scheme) {
-        return Err("the scheme is another one");
+        return Err(format!("it begins with {scheme}://"));
     }
     if rest.contains(['?', '#']) || rest.contains(char::is_whitespace) {
-        return Err("only scheme, host, port and prefix are given; the exchange's own path is appended");
+        return Err("only scheme, host, port and prefix are given; the exchange's own path is appended".to_owned());
     }
     let authority = rest.split('/').next().unwrap_or_default();
     if authority.contains('@') {
-        return Err("names and passwords don't belong into an address");
+        return Err("names and passwords don't belong into an address".to_owned());
     }
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, after)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, after.strip_prefix(':')),
-        Some(_) => return Err("the brackets hold no IPv6 address"),
+        Some(_) => return Err("the brackets hold no IPv6 address".to_owned()),
         None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
     };
     if host.is_empty() {
-        return Err("the host is missing");
+        return Err("the host is missing".to_owned());
     }
     if port.is_some_and(|port| port.parse::<u16>().is_err()) {
-        return Err("the port is a number up to 65535");
+        return Err("the port is a number up to 65535".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }

@@ -110,8 +110,8 @@ pub struct ConfigError {
     pub problem: Problem,
     /// What to do about it, or the nearest valid name.
     pub help: Option<String>,
-    /// Whether what stands there may not be shown.
-    pub(crate) secret: bool,
+    /// The column from which on the line may not be shown.
+    pub(crate) hide_from: Option<usize>,
 }
 
 /// Something that works and yet should be known.
@@ -194,7 +194,7 @@ impl ConfigErrors {
         let mut out = String::new();
         for error in errors {
             let key = if error.key.is_empty() { String::new() } else { format!("{}: ", error.key) };
-            draw(&mut out, path, text, error.place, &format!("{key}{}", error.problem), error.secret);
+            draw(&mut out, path, text, error.place, &format!("{key}{}", error.problem), error.hide_from);
             if let Some(help) = &error.help {
                 let _ = writeln!(out, "{:width$} = help: {help}", "", width = gutter(error.place));
             }
@@ -211,13 +211,14 @@ fn gutter(place: Place) -> usize {
 }
 
 /// One message over the line that it is about, with the place marked.
-fn draw(out: &mut String, path: &std::path::Path, text: &str, place: Place, message: &str, secret: bool) {
+fn draw(out: &mut String, path: &std::path::Path, text: &str, place: Place, message: &str, hide_from: Option<usize>) {
     let width = gutter(place);
     let _ = writeln!(out, "{message}");
     let _ = writeln!(out, "{:width$}--> {}:{}:{}", "", path.display(), place.line, place.column);
     let Some(line) = text.lines().nth(place.line.saturating_sub(1)) else { return };
-    let (line, offset) = window(&masked(line, place, secret), place);
-    let start = place.column.saturating_sub(1).saturating_sub(offset);
+    let (line, column) = masked(line, place.column, hide_from);
+    let (line, offset) = window(&line, column);
+    let start = column.saturating_sub(1).saturating_sub(offset);
     let room = line.chars().count().saturating_sub(start);
     let marks = place.length.min(room.max(1)).max(1);
     let _ = writeln!(out, "{:width$} |", "");
@@ -225,58 +226,59 @@ fn draw(out: &mut String, path: &std::path::Path, text: &str, place: Place, mess
     let _ = writeln!(out, "{:width$} | {:start$}{}", "", "", "^".repeat(marks));
 }
 
-/// The line with tabs and control characters made visible as one character each, and secrets hidden.
-fn masked(line: &str, place: Place, secret: bool) -> String {
-    let clean: String = line
-        .chars()
-        .map(|c| {
-            if c == '\t' {
-                '→'
-            } else if c.is_control() {
-                '·'
-            } else {
-                c
-            }
-        })
-        .collect();
-    let mut line = mask_named(&clean);
-    if secret {
-        let start = line.char_indices().nth(place.column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
-        line.truncate(start);
-        line.push_str("***");
+/// The line with tabs and control characters made visible as one character each and secrets hidden, and where the column
+/// is then.
+fn masked(line: &str, column: usize, hide_from: Option<usize>) -> (String, usize) {
+    let clean = line.chars().map(|c| {
+        if c == '\t' {
+            '→'
+        } else if c.is_control() {
+            '·'
+        } else {
+            c
+        }
+    });
+    match hide_from {
+        Some(from) => {
+            let head: String = clean.take(from.saturating_sub(1)).collect();
+            mask_named(&(head + "***"), column)
+        }
+        None => mask_named(&clean.collect::<String>(), column),
     }
-    line
 }
 
 /// Hides what follows a key that names a secret, whatever the state of the file.
-fn mask_named(line: &str) -> String {
+fn mask_named(line: &str, column: usize) -> (String, usize) {
     const NAMES: [&str; 5] = ["token", "webhook", "secret", "password", "api_key"];
+    const HIDDEN: &str = "***";
     let lower = line.to_ascii_lowercase();
-    let mut out = String::new();
+    let (mut out, mut moved) = (String::new(), column);
     let mut at = 0;
     while let Some(colon) = lower[at..].find(':').map(|found| at + found) {
         let name_start = lower[..colon].rfind(['{', ',', ' ', '-', '[']).map_or(0, |i| i + 1).max(at);
         let name = &lower[name_start..colon];
         out.push_str(&line[at..=colon]);
         at = colon + 1;
-        if NAMES.iter().any(|secret| name.contains(secret)) {
-            let value = &line[at..];
-            let lead = value.len() - value.trim_start().len();
-            let body = &value[lead..];
-            let end = value_end(body);
-            let shown = &body[..end];
-            // A reference to the environment is no secret.
-            if shown.trim_matches(['"', '\'']).starts_with("${") || shown.is_empty() || matches!(shown, "null" | "~") {
-                out.push_str(&value[..lead + end]);
-            } else {
-                out.push_str(&value[..lead]);
-                out.push_str("***");
-            }
-            at += lead + end;
+        if !NAMES.iter().any(|secret| name.contains(secret)) {
+            continue;
+        }
+        let value = &line[at..];
+        let lead = value.len() - value.trim_start().len();
+        let shown = &value[lead..lead + value_end(&value[lead..])];
+        out.push_str(&value[..lead]);
+        at += lead + shown.len();
+        // A reference to the environment is no secret.
+        if shown.trim_matches(['"', '\'']).starts_with("${") || shown.is_empty() || matches!(shown, "null" | "~") {
+            out.push_str(shown);
+            continue;
+        }
+        out.push_str(HIDDEN);
+        if column > line[..at].chars().count() {
+            moved = (moved + HIDDEN.len()).saturating_sub(shown.chars().count());
         }
     }
     out.push_str(&line[at..]);
-    out
+    (out, moved)
 }
 
 /// Where a value ends on its line: at its closing quote, or at what ends a plain value in a flow mapping.
@@ -287,14 +289,14 @@ fn value_end(body: &str) -> usize {
     }
 }
 
-/// At most 140 characters of the line, around the place.
-fn window(line: &str, place: Place) -> (String, usize) {
+/// At most 140 characters of the line, around the column.
+fn window(line: &str, column: usize) -> (String, usize) {
     const WIDTH: usize = 140;
     let count = line.chars().count();
     if count <= WIDTH {
         return (line.to_owned(), 0);
     }
-    let offset = place.column.saturating_sub(WIDTH / 2).min(count - WIDTH);
+    let offset = column.saturating_sub(WIDTH / 2).min(count - WIDTH);
     (line.chars().skip(offset).take(WIDTH).collect(), offset)
 }
 
@@ -326,6 +328,14 @@ mod tests {
     use super::mask_named;
 
     #[test]
+    fn the_mark_stays_below_what_it_marks() {
+        let line = "{token: \"long long\", auth: x}";
+        let column = line.find('x').unwrap() + 1;
+        let (shown, moved) = mask_named(line, column);
+        assert_eq!(shown.chars().nth(moved - 1), Some('x'), "{shown}");
+    }
+
+    #[test]
     fn values_of_keys_that_name_secrets_are_hidden() {
         for (line, shown) in [
             ("  ui_auth_token: hunter2", "  ui_auth_token: ***"),
@@ -341,7 +351,7 @@ mod tests {
             ("tokn: \"unclosed", "tokn: \"unclosed"),
             ("token: \"unclosed", "token: ***"),
         ] {
-            assert_eq!(mask_named(line), shown);
+            assert_eq!(mask_named(line, 1), (shown.to_owned(), 1));
         }
     }
 }

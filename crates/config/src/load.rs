@@ -115,7 +115,7 @@ impl Config {
                     // The schema let something through that the types refuse: still an error for the user to see.
                     let problem = Problem::Syntax { message: error.to_string() };
                     let place = Place { line: 1, column: 1, length: 1 };
-                    errors.push(ConfigError { place, key: String::new(), problem, help: None, secret: false });
+                    errors.push(ConfigError { place, key: String::new(), problem, help: None, hide_from: None });
                     None
                 }
             }

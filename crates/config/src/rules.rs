@@ -34,7 +34,7 @@ impl Rules<'_> {
 
     fn error(&mut self, path: &str, problem: Problem, help: Option<&str>) {
         let (place, key) = (self.place(path), path.to_owned());
-        self.errors.push(ConfigError { place, key, problem, help: help.map(str::to_owned), secret: false });
+        self.errors.push(ConfigError { place, key, problem, help: help.map(str::to_owned), hide_from: None });
     }
 
     fn warn(&mut self, path: &str, message: String) {

@@ -205,7 +205,7 @@ impl<'a> Builder<'a> {
                 merges.push(node);
             } else if let Some(first) = entries.iter().find(|entry| entry.key == *text) {
                 let problem = Problem::DuplicateKey { first: first.place.line };
-                self.errors.push(ConfigError { place: key.place, key: text.clone(), problem, help: None, secret: false });
+                self.errors.push(ConfigError { place: key.place, key: text.clone(), problem, help: None, hide_from: None });
             } else {
                 entries.push(Entry { key: text.clone(), place: key.place, node });
             }
@@ -242,10 +242,14 @@ impl<'a> Builder<'a> {
             Some("YAML is indented with spaces, never with tabs".to_owned())
         } else if line.trim_start().starts_with(['@', '`', '%']) {
             Some("put quotes around a value that begins with a special character".to_owned())
+        } else if line.contains("${") && line.contains(['{', '[']) {
+            Some("inside { } and [ ] put quotes around a value with a variable: \"${NAME}\"".to_owned())
+        } else if let Some((bracket, line)) = open_bracket(self.text, place.line) {
+            Some(format!("the {bracket} on line {line} is not closed"))
         } else {
             Some("what stands below this place was not checked".to_owned())
         };
-        ConfigError { place, key: String::new(), problem: Problem::Syntax { message }, help, secret: false }
+        ConfigError { place, key: String::new(), problem: Problem::Syntax { message }, help, hide_from: None }
     }
 }
 
@@ -265,6 +269,28 @@ fn merge_into(entries: &mut Vec<Entry>, merge: &Rc<Node>) -> Result<(), Stop> {
         }
         _ => Err(Stop::At(merge.place, "<< takes a mapping, or a list of mappings")),
     }
+}
+
+/// The last bracket above (or on) this line that nothing closes, with its line.
+fn open_bracket(text: &str, line: usize) -> Option<(char, usize)> {
+    let mut open = Vec::new();
+    for (index, text) in text.lines().take(line).enumerate() {
+        let mut quote = None;
+        let mut before = ' ';
+        for c in text.chars() {
+            match (quote, c) {
+                (Some(end), c) if c == end => quote = None,
+                (Some(_), _) => {}
+                (None, '"' | '\'') => quote = Some(c),
+                (None, '#') if before.is_whitespace() => break,
+                (None, '[' | '{') => open.push((c, index + 1)),
+                (None, ']' | '}') => drop(open.pop()),
+                (None, _) => {}
+            }
+            before = c;
+        }
+    }
+    open.pop()
 }
 
 fn size(node: &Node) -> usize {
