@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
 use super::{BATCH_FRAMES, CloseReason, Frame, LinkEvent};
 
@@ -35,23 +35,25 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Inbox {
     state: Mutex<State>,
-    arrived: Notify,
+    arrived: AtomicWaker,
     frames_max: usize,
     bytes_max: usize,
 }
 
 impl Inbox {
     pub(super) fn new(frames_max: usize, bytes_max: usize) -> Self {
-        Inbox { state: Mutex::default(), arrived: Notify::new(), frames_max: frames_max.max(1), bytes_max: bytes_max.max(1) }
+        Inbox { state: Mutex::default(), arrived: AtomicWaker::new(), frames_max: frames_max.max(1), bytes_max: bytes_max.max(1) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves when something came since the last time it did. Cancel safe.
-    pub(super) async fn arrived(&self) {
-        self.arrived.notified().await;
+    /// Ready when there is something to take; otherwise the task is woken when there is, also when the future that polled
+    /// this is gone by then. One taker: only the last waker is kept.
+    pub(super) fn poll_arrived(&self, cx: &Context<'_>) -> Poll<()> {
+        self.arrived.register(cx.waker());
+        if self.lock().items.is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Whether another batch may be read; if not, the task is woken when that changes.
@@ -74,7 +76,7 @@ impl Inbox {
 
     fn push(&self, item: Item) {
         self.lock().items.push_back(item);
-        self.arrived.notify_one();
+        self.arrived.wake();
     }
 
     /// Takes all of `frames`, which is empty and has room for the next batch afterwards.
@@ -102,7 +104,7 @@ impl Inbox {
             state.items.push_back(Item::Frames { conn, frames, bytes: added });
         }
         drop(state);
-        self.arrived.notify_one();
+        self.arrived.wake();
     }
 
     /// The oldest item; its frames are put into `batch`.

@@ -16,6 +16,7 @@ mod supervisor;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,7 +42,7 @@ pub struct LinkOptions {
     pub url: String,
     /// The `User-Agent` of the upgrade request.
     pub user_agent: String,
-    /// Where connection numbers come from: each attempt draws the next one. Shared by all links whose numbers must differ.
+    /// Where connection numbers come from: each attempt draws the next one. Clones of these options share it.
     pub conn_ids: Arc<AtomicU32>,
     /// How long an attempt may take: name, TCP, TLS and upgrade together.
     pub connect_timeout: Duration,
@@ -59,8 +60,8 @@ pub struct LinkOptions {
     pub stable_after: Duration,
     /// How many messages a second the server takes from a connection, pings and pongs included; one is kept for pongs.
     pub messages_per_second: u32,
-    /// How often connecting is allowed. Share it among all links to one exchange.
-    pub connects: Arc<ConnectBudget>,
+    /// How often connecting is allowed. Clones of these options share the budget, as all links to one exchange should.
+    pub connects_per_window: Arc<ConnectBudget>,
     /// The largest message accepted; a larger one closes the connection.
     pub max_frame_bytes: usize,
     /// How many frames are read ahead of the application at most.
@@ -79,12 +80,12 @@ pub struct LinkOptions {
 
 impl LinkOptions {
     /// 10 s to connect, 60 s of silence at most with a ping after 15 s, no lifetime, 5 messages a second, 300 connects
-    /// in 5 minutes, frames of at most 16 MiB, 65,536 frames or 16 MiB read ahead, jitter from chance.
-    pub fn new(url: impl Into<String>, conn_ids: Arc<AtomicU32>) -> Self {
+    /// in 5 minutes, numbers from 1, frames of at most 16 MiB, 65,536 frames or 16 MiB read ahead, jitter from chance.
+    pub fn new(url: impl Into<String>) -> Self {
         LinkOptions {
             url: url.into(),
             user_agent: concat!("dccd/", env!("CARGO_PKG_VERSION")).to_owned(),
-            conn_ids,
+            conn_ids: Arc::new(AtomicU32::new(1)),
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(15),
@@ -93,7 +94,7 @@ impl LinkOptions {
             backoff: Backoff::default(),
             stable_after: Duration::from_secs(60),
             messages_per_second: 5,
-            connects: ConnectBudget::new(300, Duration::from_secs(300)),
+            connects_per_window: ConnectBudget::new(300, Duration::from_secs(300)),
             max_frame_bytes: 16 << 20,
             read_ahead_frames: 65_536,
             read_ahead_bytes: 16 << 20,
@@ -152,6 +153,11 @@ impl FrameBatch {
     /// An empty batch.
     pub fn new() -> Self {
         FrameBatch { frames: Vec::with_capacity(BATCH_FRAMES) }
+    }
+
+    /// The frames, to change: their times may have to be mended.
+    pub fn frames_mut(&mut self) -> &mut [Frame] {
+        &mut self.frames
     }
 
     /// The frames, in the order in which they came.
@@ -229,11 +235,15 @@ impl Link {
     /// Cancel safe: nothing is lost when the future is dropped. After `close` it returns what is left and then waits for
     /// ever; use [`Link::try_next`] there.
     pub async fn next(&mut self, frames: &mut FrameBatch) -> LinkEvent {
-        loop {
-            if let Some(event) = self.try_next(frames) {
-                return event;
-            }
-            self.inbox.arrived().await;
+        std::future::poll_fn(|cx| self.poll_next(cx, frames)).await
+    }
+
+    /// [`Link::next`] for those who wait for several things at once without a future for each: the task is woken when there
+    /// is something, however short-lived the future around this call is. One task at a time.
+    pub fn poll_next(&mut self, cx: &Context<'_>, frames: &mut FrameBatch) -> Poll<LinkEvent> {
+        match self.inbox.poll_arrived(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => self.try_next(frames).map_or(Poll::Pending, Poll::Ready),
         }
     }
 
