@@ -1,4 +1,4 @@
-//! Exchanges: the contract that every adapter fulfils, and one folder for each exchange.
+//! Exchanges: the contract that every adapter fulfils, its conformance suite, and one folder for each exchange.
 //!
 //! An adapter knows an exchange's addresses, limits, messages and sequence rules, and nothing else: no I/O, no clock, no
 //! files. What reaches the process from outside comes as [`dccd_model::Entry`], what follows from it leaves through
@@ -7,6 +7,7 @@
 //! A new exchange is a folder beside `binance` and a line in [`NAMES`] and [`adapter`].
 
 pub mod binance;
+pub mod conformance;
 pub mod contract;
 mod integrity;
 mod ladder;

@@ -1,85 +1,41 @@
-//! Wire to model: a frame's bytes become a [`Message`]. Pure, never panics, allocates nothing for a message of the usual shape.
-//!
-//! Keys may come in any order, with or without the combined-stream wrapper; unknown keys are skipped. Numbers are read from
-//! their own digits, quoted or not: one pass reads quoted digits and whole numbers; only when an unquoted fraction comes
-//! along (which serde_json would hand over as a double) the message is read again by its raw tokens.
-//!
-//! Times are milliseconds or microseconds, as the connection asked for; which of them is told by the magnitude: from 1e14 on
-//! they are microseconds (1e14 ms is the year 5138, 1e14 µs was 1973).
+//! The fields of all messages, read in one pass with serde's visitors: no allocation but for escaped text.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use dccd_model::{Decimal, Side, UnixNanos};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use dccd_model::Decimal;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::messages::{DepthEvent, Level, Levels, Message, QuoteEvent, TradeEvent};
-use crate::FrameError;
-use crate::integrity::IdSpace;
-
-/// Reads one frame. The levels of a `depthUpdate` are left in `levels`.
-pub(super) fn message<'a>(frame: &'a [u8], levels: &mut Levels) -> Result<Message<'a>, FrameError> {
-    let text = std::str::from_utf8(frame)
-        .map_err(|_| FrameError::Json(serde_json::Error::invalid_value(Unexpected::Bytes(&[]), &"text in UTF-8")))?;
-    let first = fields(text, levels, false).and_then(|fields| assemble(fields, levels));
-    match first {
-        Err(FrameError::Json(_)) => {}
-        done => return done,
-    }
-    match fields(text, levels, true).and_then(|fields| assemble(fields, levels)) {
-        // Fields of the types we know, in a message we don't: not for us, and so nothing that is wrong.
-        Err(FrameError::Json(error)) => match kind(text) {
-            Some(event) if !OURS.contains(&event.as_ref()) => Ok(Message::Other),
-            _ => Err(FrameError::Json(error)),
-        },
-        done => done,
-    }
-}
-
-/// Milliseconds or microseconds since the epoch, by magnitude.
-pub(super) const fn time(wire: i64) -> UnixNanos {
-    if wire >= 100_000_000_000_000 { UnixNanos::from_micros(wire) } else { UnixNanos::from_millis(wire) }
-}
-
-/// The stream that a frame belongs to, `btcusdt` and `trade`, as far as its beginning tells, whatever is wrong with the rest.
-pub(super) fn stream_name(frame: &[u8]) -> Option<(&str, &str)> {
-    let name = frame.strip_prefix(b"{\"stream\":\"")?;
-    let name = std::str::from_utf8(&name[..name.iter().position(|b| *b == b'"')?]).ok()?;
-    let (id, rest) = name.split_once('@')?;
-    let channel = rest.split('@').next().filter(|c| ["trade", "aggTrade", "bookTicker", "depth"].contains(c))?;
-    Some((id, channel))
-}
-
-const OURS: [&str; 5] = ["trade", "aggTrade", "depthUpdate", "bookTicker", "serverShutdown"];
+use crate::binance::messages::{Level, Levels};
 
 /// The union of the fields of all messages; one letter has one place whatever it means there.
 #[derive(Default)]
-struct Fields<'a> {
-    event: Option<Cow<'a, str>>,
-    stream: Option<Cow<'a, str>>,
-    event_time: Option<i64>,
-    trade_time: Option<i64>,
-    symbol: Option<Cow<'a, str>>,
-    id: Option<u64>,
-    price: Option<Decimal>,
-    amount: Option<Decimal>,
-    buyer_is_maker: Option<bool>,
-    first: Option<u64>,
-    last: Option<u64>,
-    ask: Mixed,
-    bid: Mixed,
-    ask_amount: Option<Decimal>,
-    bid_amount: Option<Decimal>,
-    request: Option<u64>,
-    has_result: bool,
-    code: Option<i64>,
-    message: Option<Cow<'a, str>>,
+pub(super) struct Fields<'a> {
+    pub(super) event: Option<Cow<'a, str>>,
+    pub(super) stream: Option<Cow<'a, str>>,
+    pub(super) event_time: Option<i64>,
+    pub(super) trade_time: Option<i64>,
+    pub(super) symbol: Option<Cow<'a, str>>,
+    pub(super) id: Option<u64>,
+    pub(super) price: Option<Decimal>,
+    pub(super) amount: Option<Decimal>,
+    pub(super) buyer_is_maker: Option<bool>,
+    pub(super) first: Option<u64>,
+    pub(super) last: Option<u64>,
+    pub(super) ask: Mixed,
+    pub(super) bid: Mixed,
+    pub(super) ask_amount: Option<Decimal>,
+    pub(super) bid_amount: Option<Decimal>,
+    pub(super) request: Option<u64>,
+    pub(super) has_result: bool,
+    pub(super) code: Option<i64>,
+    pub(super) message: Option<Cow<'a, str>>,
 }
 
 /// `a` and `b` are ids, prices or lists of levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Mixed {
+pub(super) enum Mixed {
     #[default]
     Absent,
     Integer(u64),
@@ -88,133 +44,12 @@ enum Mixed {
 }
 
 impl Mixed {
-    fn number(self) -> Option<Decimal> {
+    pub(super) fn number(self) -> Option<Decimal> {
         match self {
             Self::Number(number) => Some(number),
             Self::Integer(integer) => Some(Decimal::new(i64::try_from(integer).ok()?, 0)),
             _ => None,
         }
-    }
-}
-
-fn fields<'a>(text: &'a str, levels: &mut Levels, raw: bool) -> Result<Fields<'a>, FrameError> {
-    levels.clear();
-    let mut fields = Fields::default();
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    FieldsSeed { fields: &mut fields, levels, raw }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(fields)
-}
-
-fn assemble<'a>(f: Fields<'a>, levels: &Levels) -> Result<Message<'a>, FrameError> {
-    match f.event.as_deref() {
-        Some("trade") => trade(f, "trade", IdSpace::Single),
-        Some("aggTrade") => trade(f, "aggTrade", IdSpace::Aggregated),
-        Some("depthUpdate") => depth(f, levels),
-        Some("bookTicker") => quote(f),
-        Some("serverShutdown") => Ok(Message::Shutdown),
-        Some(_) => Ok(Message::Other),
-        None if f.stream.as_deref() == Some("!serverShutdown") => Ok(Message::Shutdown),
-        // Spot's bookTicker is the one message without a name.
-        None if f.symbol.is_some() && f.last.is_some() && f.first.is_none() => quote(f),
-        None => Ok(match (f.code, f.request, f.has_result) {
-            (Some(code), id, _) => Message::Error { id, code, message: f.message.unwrap_or_default() },
-            (None, Some(id), true) => Message::Ack { id },
-            _ => Message::Other,
-        }),
-    }
-}
-
-fn trade<'a>(f: Fields<'a>, event: &'static str, space: IdSpace) -> Result<Message<'a>, FrameError> {
-    let missing = |field| FrameError::Missing { event, field };
-    let id = match (space, f.ask) {
-        (IdSpace::Single, _) => f.id.ok_or(missing("t"))?,
-        (IdSpace::Aggregated, Mixed::Integer(id)) => id,
-        (IdSpace::Aggregated, _) => return Err(missing("a")),
-    };
-    let price = f.price.ok_or(missing("p"))?;
-    let amount = f.amount.ok_or(missing("q"))?;
-    if price.mantissa < 0 || amount.mantissa < 0 {
-        return Err(FrameError::OutOfRange { event, field: if price.mantissa < 0 { "p" } else { "q" } });
-    }
-    Ok(Message::Trade(TradeEvent {
-        space,
-        symbol: f.symbol.ok_or(missing("s"))?,
-        id,
-        ts_venue: time(f.trade_time.or(f.event_time).ok_or(missing("T"))?),
-        price,
-        amount,
-        side: match f.buyer_is_maker {
-            Some(true) => Side::Sell,
-            Some(false) => Side::Buy,
-            None => Side::Unknown,
-        },
-    }))
-}
-
-fn quote(f: Fields<'_>) -> Result<Message<'_>, FrameError> {
-    let event = "bookTicker";
-    let missing = |field| FrameError::Missing { event, field };
-    let quote = QuoteEvent {
-        symbol: f.symbol.ok_or(missing("s"))?,
-        number: f.last.ok_or(missing("u"))?,
-        ts_venue: f.trade_time.or(f.event_time).map_or(UnixNanos::UNKNOWN, time),
-        bid: f.bid.number().ok_or(missing("b"))?,
-        bid_amount: f.bid_amount.ok_or(missing("B"))?,
-        ask: f.ask.number().ok_or(missing("a"))?,
-        ask_amount: f.ask_amount.ok_or(missing("A"))?,
-    };
-    for (value, field) in [(quote.bid, "b"), (quote.bid_amount, "B"), (quote.ask, "a"), (quote.ask_amount, "A")] {
-        if value.mantissa < 0 {
-            return Err(FrameError::OutOfRange { event, field });
-        }
-    }
-    Ok(Message::Quote(quote))
-}
-
-fn depth<'a>(f: Fields<'a>, levels: &Levels) -> Result<Message<'a>, FrameError> {
-    let event = "depthUpdate";
-    let missing = |field| FrameError::Missing { event, field };
-    if f.bid != Mixed::Levels || f.ask != Mixed::Levels {
-        return Err(missing(if f.bid == Mixed::Levels { "a" } else { "b" }));
-    }
-    let depth = DepthEvent {
-        symbol: f.symbol.ok_or(missing("s"))?,
-        first: f.first.ok_or(missing("U"))?,
-        last: f.last.ok_or(missing("u"))?,
-        ts_venue: time(f.event_time.ok_or(missing("E"))?),
-    };
-    if depth.first > depth.last || depth.last == u64::MAX {
-        return Err(FrameError::OutOfRange { event, field: "U" });
-    }
-    check(levels, event)?;
-    Ok(Message::Depth(depth))
-}
-
-/// Refuses levels that can't be.
-pub(super) fn check(levels: &Levels, event: &'static str) -> Result<(), FrameError> {
-    for (side, field) in [(&levels.bids, "b"), (&levels.asks, "a")] {
-        if side.iter().any(|level| level.price.mantissa < 0 || level.amount.mantissa < 0) {
-            return Err(FrameError::OutOfRange { event, field });
-        }
-    }
-    Ok(())
-}
-
-/// The message's name, read on its own; `Some("")` when it is a readable object without one of a known type.
-fn kind(text: &str) -> Option<Cow<'_, str>> {
-    #[derive(serde::Deserialize)]
-    struct Named<'a> {
-        #[serde(borrow, default)]
-        e: Option<Cow<'a, str>>,
-        #[serde(borrow, default)]
-        data: Option<&'a RawValue>,
-    }
-    let named: Named<'_> = serde_json::from_str(text).ok()?;
-    match (named.e, named.data) {
-        (Some(event), _) => Some(event),
-        (None, Some(data)) => serde_json::from_str::<Named<'_>>(data.get()).ok()?.e,
-        (None, None) => None,
     }
 }
 
@@ -288,10 +123,11 @@ impl Visitor<'_> for KeySeed {
 }
 
 /// Fills [`Fields`] from an object, and from the object in its `data` or `error`.
-struct FieldsSeed<'f, 'a> {
-    fields: &'f mut Fields<'a>,
-    levels: &'f mut Levels,
-    raw: bool,
+pub(super) struct FieldsSeed<'f, 'a> {
+    pub(super) fields: &'f mut Fields<'a>,
+    pub(super) levels: &'f mut Levels,
+    /// Read raw tokens, see [`NumberSeed::raw`].
+    pub(super) raw: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for FieldsSeed<'_, 'de> {
@@ -382,9 +218,9 @@ impl<'de> Visitor<'de> for TextSeed {
 
 /// A decimal from its own digits, quoted or not.
 #[derive(Clone, Copy)]
-pub(super) struct NumberSeed {
+pub(in crate::binance) struct NumberSeed {
     /// Read the raw token: needed for fractions without quotes.
-    pub(super) raw: bool,
+    pub(in crate::binance) raw: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for NumberSeed {
@@ -475,9 +311,9 @@ impl<'de> Visitor<'de> for MixedSeed<'_> {
 }
 
 /// `[["0.0024","10"],..]`, replacing what is in the vector.
-pub(super) struct LevelsSeed<'l> {
-    pub(super) side: &'l mut Vec<Level>,
-    pub(super) raw: bool,
+pub(in crate::binance) struct LevelsSeed<'l> {
+    pub(in crate::binance) side: &'l mut Vec<Level>,
+    pub(in crate::binance) raw: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for LevelsSeed<'_> {

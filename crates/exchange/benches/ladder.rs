@@ -1,0 +1,88 @@
+//! An order book as a sorted vector against the same as a `BTreeMap`: updates near the touch, as markets make them.
+//! `cargo bench -p dccd-exchange --bench ladder`; one core, median of eleven rounds.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::Instant;
+
+use dccd_exchange::Ladder;
+use dccd_model::{BookLevel, BookSide, Decimal, Flags, UnixNanos};
+
+const UPDATES: usize = 200_000;
+const DEPTH: i64 = 5_000;
+
+fn level(bid: bool, ticks: i64, amount: i64) -> BookLevel {
+    BookLevel {
+        ts_venue: UnixNanos(1),
+        ts_recv: UnixNanos(1),
+        price: Decimal::new(ticks * 1_000_000, -8),
+        amount: Decimal::new(amount, -8),
+        update_id: 1,
+        side: if bid { BookSide::Bid } else { BookSide::Ask },
+        flags: Flags::NONE,
+        epoch: 1,
+        order_count: 0,
+    }
+}
+
+/// Distance from the touch grows like 1/x: most updates at the best levels, a few deep down. A third of them remove.
+fn updates() -> Vec<BookLevel> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        i64::try_from(state >> 1).unwrap_or(0)
+    };
+    let touch = 6_000_000;
+    let full = (1..=DEPTH).flat_map(|d| [level(true, touch - d, 1), level(false, touch + d, 1)]);
+    let mut all: Vec<BookLevel> = full.collect();
+    all.extend((0..UPDATES).map(|_| {
+        let distance = 1 + DEPTH / (1 + next() % DEPTH) * (1 + next() % 4) / 2;
+        let bid = next() % 2 == 0;
+        let amount = if next() % 3 == 0 { 0 } else { 1 + next() % 1_000_000 };
+        level(bid, if bid { touch - distance } else { touch + distance }, amount)
+    }));
+    all
+}
+
+#[allow(clippy::print_stdout, clippy::cast_precision_loss)] // it is a program that prints what it measured
+fn measure(name: &str, updates: &[BookLevel], mut run: impl FnMut(&[BookLevel]) -> usize) {
+    let mut rounds: Vec<f64> = (0..11)
+        .map(|_| {
+            let begin = Instant::now();
+            black_box(run(updates));
+            begin.elapsed().as_nanos() as f64 / updates.len() as f64
+        })
+        .collect();
+    rounds.sort_by(f64::total_cmp);
+    println!("{name:>16}: {:6.1} ns an update (best {:.1})", rounds[rounds.len() / 2], rounds[0]);
+}
+
+fn main() {
+    let updates = updates();
+    measure("sorted vector", &updates, |updates| {
+        let mut book = Ladder::new();
+        let mut crossed = 0;
+        for update in updates {
+            book.apply(update);
+            crossed += usize::from(book.is_crossed());
+        }
+        crossed + book.len().0
+    });
+    measure("BTreeMap", &updates, |updates| {
+        let mut sides = [BTreeMap::new(), BTreeMap::new()];
+        let mut crossed = 0;
+        for update in updates {
+            let side = &mut sides[usize::from(update.side == BookSide::Bid)];
+            if update.amount.is_zero() {
+                side.remove(&update.price);
+            } else {
+                side.insert(update.price, update.amount);
+            }
+            let best = (sides[1].last_key_value(), sides[0].first_key_value());
+            crossed += usize::from(matches!(best, (Some(bid), Some(ask)) if bid.0 >= ask.0));
+        }
+        crossed + sides[1].len()
+    });
+}

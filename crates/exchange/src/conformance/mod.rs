@@ -1,0 +1,53 @@
+//! What every adapter must do, as one suite: [`suite`] panics with what is wrong. An adapter's tests call it with
+//! handwritten messages in the exchange's own language ([`Protocol`]).
+//!
+//! It covers the static side (capabilities, limits, subscriptions, requests), exactly-once trades, gaps found and repaired,
+//! books that begin with a snapshot and link, and sessions that go on exactly where they were saved.
+
+mod record;
+mod scenes;
+mod statics;
+
+use dccd_model::Symbol;
+
+pub use record::{Event, Recorded};
+
+use crate::{Adapter, Markets};
+
+/// Handwritten messages of an exchange. Ids and sequence numbers are given; prices and amounts are the protocol's choice,
+/// above zero, and never cross.
+pub struct Protocol<'a> {
+    /// The symbol that all messages are about; another one of the markets must exist beside it.
+    pub symbol: Symbol,
+    /// The answer to `markets_request`, with at least two markets.
+    pub markets: &'a [u8],
+    /// A frame with one trade: id, the exchange's time in milliseconds.
+    pub trade: &'a dyn Fn(u64, i64) -> String,
+    /// A REST answer with these trades, in order: first id, last id.
+    pub trades_page: &'a dyn Fn(u64, u64) -> String,
+    /// A frame with one quote: its sequence number.
+    pub quote: &'a dyn Fn(u64) -> String,
+    /// A frame with a book event: the first and the last change in it, the exchange's time in milliseconds.
+    pub book_event: &'a dyn Fn(u64, u64, i64) -> String,
+    /// A REST answer with a snapshot of the book: its last change.
+    pub snapshot: &'a dyn Fn(u64) -> String,
+}
+
+/// Runs the whole suite.
+///
+/// # Panics
+/// When the adapter doesn't do what it must; the message says what.
+pub fn suite(adapter: &dyn Adapter, protocol: &Protocol<'_>) {
+    let markets = match adapter.parse_markets(protocol.markets) {
+        Ok(markets) => markets,
+        Err(error) => panic!("the markets can't be read: {error}"),
+    };
+    assert!(markets.by_symbol(&protocol.symbol).is_some(), "{} is not among the markets", protocol.symbol);
+    statics::check(adapter, protocol, &markets);
+    scenes::check(adapter, protocol, &markets);
+}
+
+/// The suite's own way to make markets shareable.
+fn shared(markets: &Markets) -> std::sync::Arc<Markets> {
+    std::sync::Arc::new(markets.clone())
+}

@@ -1,0 +1,177 @@
+//! Scenes: entries as a live side writes them, and what must come of them.
+
+use dccd_model::{BookState, Entry, EntryKind, Flags, UnixNanos};
+
+use super::{Event, Protocol, Recorded, shared};
+use crate::{Adapter, Ladder, Markets, Session, Want};
+
+/// An entry that owns its parts.
+type Scene = Vec<(EntryKind, u32, String, Vec<u8>)>;
+
+pub(super) fn check(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    trades_come_once_and_gaps_are_declared_and_repaired(adapter, protocol, markets);
+    quotes_come_once_and_an_outage_is_a_gap(adapter, protocol, markets);
+    books_begin_with_a_snapshot_and_link(adapter, protocol, markets);
+    what_cant_be_read_is_noticed(adapter, protocol, markets);
+    a_session_goes_on_where_it_was_saved(adapter, protocol, markets);
+}
+
+fn frame(conn: u32, text: String) -> (EntryKind, u32, String, Vec<u8>) {
+    (EntryKind::Frame, conn, String::new(), text.into_bytes())
+}
+
+fn plain(kind: EntryKind, conn: u32, subject: &str) -> (EntryKind, u32, String, Vec<u8>) {
+    (kind, conn, subject.to_owned(), Vec::new())
+}
+
+fn play(session: &mut dyn Session, scene: &[(EntryKind, u32, String, Vec<u8>)], begin: usize) -> Recorded {
+    let mut out = Recorded::default();
+    for (i, (kind, conn, subject, payload)) in scene.iter().enumerate() {
+        let ts_recv = UnixNanos::from_millis(1_700_000_000_000 + i64::try_from(begin + i).unwrap_or(0));
+        session.apply(&Entry { kind: *kind, conn: *conn, ts_recv, subject, payload }, &mut out);
+    }
+    out
+}
+
+fn run(adapter: &dyn Adapter, markets: &Markets, scene: &Scene) -> Recorded {
+    play(adapter.session(shared(markets)).as_mut(), scene, 0)
+}
+
+const BEGIN: i64 = 1_700_000_000_000;
+
+fn trades_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets) -> Scene {
+    let trade = |id: u64| (protocol.trade)(id, BEGIN + i64::try_from(id).unwrap_or(0));
+    let page = adapter.trades_request(&protocol.symbol, 13, 3, markets).subject;
+    vec![
+        plain(EntryKind::FeedOpened, 0, &format!("{} trades", protocol.symbol)),
+        plain(EntryKind::Opened, 1, "one"),
+        frame(1, trade(10)),
+        frame(1, trade(11)),
+        frame(1, trade(11)),
+        frame(1, trade(10)),
+        frame(1, trade(12)),
+        frame(1, trade(16)),
+        (EntryKind::Response, 0, page.clone(), (protocol.trades_page)(12, 14).into_bytes()),
+        (EntryKind::Response, 0, page, (protocol.trades_page)(13, 17).into_bytes()),
+        frame(1, trade(17)),
+    ]
+}
+
+fn trades_come_once_and_gaps_are_declared_and_repaired(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    if !adapter.capabilities().trade_ids_contiguous {
+        return;
+    }
+    let out = run(adapter, markets, &trades_scene(protocol, adapter, markets));
+    let ids: Vec<u128> = out.trades().map(|t| t.id.0).collect();
+    assert_eq!(ids, [10, 11, 12, 16, 13, 14, 15, 17], "each trade once, in the order of arrival");
+    let gaps: Vec<_> = out.gaps().map(|g| (g.ids, g.repaired)).collect();
+    assert_eq!(gaps, [(Some((13, 15)), false), (Some((13, 15)), true)], "one gap, declared and then repaired");
+    assert!(out.trades().all(|t| t.flags.contains(Flags::GAP) == (t.id.0 == 16)), "the gap's flag stands on 16 alone");
+    let want = Want::Trades { feed: 0, symbol: protocol.symbol.clone(), from_id: 13, to_id: 15 };
+    assert_eq!(out.wants().collect::<Vec<_>>(), [&want], "the missing trades are asked for, once");
+}
+
+fn quotes_scene(protocol: &Protocol<'_>) -> Scene {
+    vec![
+        plain(EntryKind::FeedOpened, 0, &format!("{} quotes", protocol.symbol)),
+        plain(EntryKind::Opened, 1, "one"),
+        frame(1, (protocol.quote)(10)),
+        frame(1, (protocol.quote)(20)),
+        frame(1, (protocol.quote)(20)),
+        plain(EntryKind::Closed, 1, "gone"),
+        plain(EntryKind::Opened, 2, "two"),
+        frame(2, (protocol.quote)(30)),
+        frame(2, (protocol.quote)(31)),
+    ]
+}
+
+fn quotes_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    let out = run(adapter, markets, &quotes_scene(protocol));
+    assert_eq!(out.quotes().count(), 4, "each quote once");
+    assert_eq!(out.gaps().count(), 1, "the outage is one gap");
+    let flagged: Vec<bool> = out.quotes().map(|q| q.flags.contains(Flags::GAP)).collect();
+    assert_eq!(flagged, [false, false, true, false], "the gap's flag stands on the first quote after it");
+}
+
+fn book_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets) -> Scene {
+    let event = |first: u64, last: u64| (protocol.book_event)(first, last, BEGIN + i64::try_from(last).unwrap_or(0));
+    let subject = adapter.snapshot_request(&protocol.symbol, markets).subject;
+    let snapshot = |last| (EntryKind::Response, 0, subject.clone(), (protocol.snapshot)(last).into_bytes());
+    vec![
+        plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)),
+        plain(EntryKind::Opened, 1, "one"),
+        frame(1, event(101, 110)),
+        snapshot(90),
+        frame(1, event(111, 120)),
+        snapshot(115),
+        frame(1, event(121, 130)),
+        frame(1, event(121, 130)),
+        frame(1, event(141, 150)),
+        frame(1, event(151, 160)),
+        snapshot(155),
+        frame(1, event(161, 170)),
+    ]
+}
+
+fn books_begin_with_a_snapshot_and_link(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    let out = run(adapter, markets, &book_scene(protocol, adapter, markets));
+    let mut ladder = Ladder::new();
+    let mut inside = false;
+    let mut epochs = Vec::new();
+    for level in out.levels() {
+        assert_eq!(level.flags.contains(Flags::FIRST), !inside, "an event's levels stand between first and last: {level:?}");
+        inside = !level.flags.contains(Flags::LAST);
+        if epochs.last() != Some(&level.epoch) {
+            assert!(level.flags.contains(Flags::FIRST | Flags::SNAPSHOT), "an epoch begins with a snapshot: {level:?}");
+            epochs.push(level.epoch);
+        }
+        ladder.apply(level);
+        if !inside {
+            assert!(!ladder.is_crossed(), "the book is crossed after {level:?}");
+        }
+    }
+    assert!(!inside, "the last event has no end");
+    assert_eq!(epochs, [1, 2], "two epochs: the first snapshot, and the one after the hole");
+    assert_eq!(out.gaps().count(), 1, "the hole is one gap");
+    let snapshots = out.wants().filter(|w| matches!(w, Want::BookSnapshot { .. })).count();
+    assert_eq!(snapshots, 3, "a snapshot is wanted at the beginning, when one was too old, and after the hole");
+    let states: Vec<BookState> =
+        out.events.iter().filter_map(|e| if let Event::State(_, s, _) = e { Some(*s) } else { None }).collect();
+    assert_eq!(states, [BookState::Valid, BookState::Suspect, BookState::Valid]);
+}
+
+fn what_cant_be_read_is_noticed(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    let whole = (protocol.trade)(1, BEGIN);
+    let mut scene = vec![plain(EntryKind::FeedOpened, 0, &format!("{} trades", protocol.symbol))];
+    let cuts: Vec<usize> = (0..whole.len()).filter(|at| whole.is_char_boundary(*at)).collect();
+    scene.extend(cuts.iter().map(|at| frame(1, whole[..*at].to_owned())));
+    scene.push(frame(1, "\u{0}\u{1}{[\"".repeat(1_000)));
+    scene.push((EntryKind::Frame, 1, String::new(), vec![0xff; 100]));
+    let out = run(adapter, markets, &scene);
+    assert_eq!(out.notices().count(), scene.len() - 1, "each frame that can't be read is noticed once");
+    assert_eq!(out.trades().count(), 0, "a trade out of half a frame");
+}
+
+fn a_session_goes_on_where_it_was_saved(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    let mut scene = quotes_scene(protocol);
+    scene.extend(book_scene(protocol, adapter, markets));
+    scene.extend(trades_scene(protocol, adapter, markets));
+    let mut whole = adapter.session(shared(markets));
+    let expected = play(whole.as_mut(), &scene, 0);
+    for split in 0..=scene.len() {
+        let mut first = adapter.session(shared(markets));
+        let mut out = play(first.as_mut(), &scene[..split], 0);
+        let saved = first.save();
+        let mut second = match adapter.restore(shared(markets), &saved) {
+            Ok(session) => session,
+            Err(error) => panic!("what was saved after {split} entries can't be restored: {error}"),
+        };
+        assert_eq!(second.save(), saved, "restoring and saving again changes the state");
+        assert_eq!(second.feeds(), first.feeds());
+        out.events.extend(play(second.as_mut(), &scene[split..], split).events);
+        assert_eq!(out, expected, "saved after {split} entries and restored, the session goes on differently");
+        assert_eq!(second.save(), whole.save());
+    }
+    assert!(adapter.restore(shared(markets), b"").is_err(), "nothing is taken for a saved session");
+    assert!(adapter.restore(shared(markets), b"{\"version\":0}").is_err(), "another version is taken for ours");
+}

@@ -1,0 +1,82 @@
+//! The static side of an adapter: what it says it can do and what it sends agree, and its limits hold.
+
+use std::collections::HashSet;
+
+use dccd_model::{Channel, Symbol};
+
+use super::Protocol;
+use crate::{Adapter, Markets};
+
+pub(super) fn check(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    names_and_addresses(adapter);
+    capabilities_and_subscriptions_agree(adapter, protocol, markets);
+    batches_keep_the_limits(adapter, protocol, markets);
+    requests_are_named(adapter, protocol, markets);
+}
+
+fn names_and_addresses(adapter: &dyn Adapter) {
+    let name = adapter.name();
+    assert!(name.parse::<dccd_model::ExchangeName>().is_ok(), "\"{name}\" is no exchange name");
+    assert_eq!(adapter.capabilities().exchange, name, "capabilities are under another name");
+    for (address, schemes) in [(adapter.rest_url(), ["https://", "http://"]), (adapter.ws_url(), ["wss://", "ws://"])] {
+        assert!(schemes.iter().any(|s| address.starts_with(s)), "{address} has no fitting scheme");
+        assert!(!address.ends_with('/'), "{address} ends with a slash");
+    }
+    for base in ["ws://127.0.0.1:9", "ws://127.0.0.1:9/", "wss://proxy.example/prefix"] {
+        let url = adapter.connect_url(base);
+        assert!(url.starts_with(base.trim_end_matches('/')), "{url} is not below {base}");
+    }
+}
+
+fn capabilities_and_subscriptions_agree(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    let capabilities = adapter.capabilities();
+    for channel in Channel::ALL {
+        let feeds = [(protocol.symbol.clone(), channel)];
+        let offered = capabilities.channels.contains(&channel);
+        let checked = capabilities.check(channel);
+        assert_eq!(checked.is_ok(), offered, "{channel}: check and channels disagree");
+        if let Err(refusal) = checked {
+            let text = refusal.to_string();
+            assert!(text.contains(channel.as_str()) && text.contains(adapter.name()), "refusal without names: {text}");
+        }
+        assert_eq!(!adapter.subscribe(&feeds, markets, 1).is_empty(), offered, "{channel}: subscribe disagrees");
+        assert_eq!(!adapter.unsubscribe(&feeds, markets, 1).is_empty(), offered, "{channel}: unsubscribe disagrees");
+    }
+}
+
+fn batches_keep_the_limits(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    let limits = adapter.limits();
+    assert!(limits.streams_per_message >= 1 && limits.messages_per_second >= 1 && limits.trades_per_request >= 1);
+    let Some(channel) = adapter.capabilities().channels.first().copied() else { return };
+    let count = limits.streams_per_message * 2 + 1;
+    let feeds: Vec<(Symbol, Channel)> = (0..count)
+        .map(|i| (format!("C{i}/{}", protocol.symbol.quote()).parse().expect("a symbol of letters and digits"), channel))
+        .collect();
+    let (on, off) = (adapter.subscribe(&feeds, markets, 7), adapter.unsubscribe(&feeds, markets, 7));
+    assert_eq!((on.len(), off.len()), (3, 3), "{count} feeds are not in three messages");
+    let different: HashSet<&String> = on.iter().chain(&off).collect();
+    assert_eq!(different.len(), 6, "messages repeat");
+    for (message, id) in on.iter().zip(7..) {
+        assert!(message.contains(&format!("{id}")), "message without its id {id}: {message}");
+    }
+    assert!(adapter.subscribe(&[], markets, 1).is_empty(), "nothing to subscribe to, and a message all the same");
+}
+
+fn requests_are_named(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    let symbol = &protocol.symbol;
+    let most = adapter.limits().trades_per_request;
+    let requests = [
+        adapter.markets_request(),
+        adapter.snapshot_request(symbol, markets),
+        adapter.trades_request(symbol, 1, 10, markets),
+        adapter.trades_request(symbol, 2, u32::MAX, markets),
+    ];
+    for request in &requests {
+        assert!(request.path_and_query.starts_with('/'), "{request:?}");
+        assert!(request.weight >= 1 && request.weight <= adapter.limits().weight_per_window, "{request:?}");
+        assert!(!request.subject.is_empty() && request.subject.len() <= usize::from(u16::MAX), "{request:?}");
+    }
+    let subjects: HashSet<&str> = requests.iter().map(|r| r.subject.as_str()).collect();
+    assert_eq!(subjects.len(), requests.len(), "different requests under one subject: {subjects:?}");
+    assert!(requests[3].path_and_query.contains(&most.to_string()), "more than a page asked for: {:?}", requests[3]);
+}
