@@ -177,7 +177,7 @@ impl Supervisor {
     }
 
     fn try_to_begin(&mut self, now: Instant) {
-        if let Err(free_at) = self.options.connects.take(now) {
+        if let Err(free_at) = self.options.connects_per_window.take(now) {
             tracing::warn!(endpoint = %self.target.endpoint, wait = ?(free_at - now), "the budget of connects is used up");
             self.planned = Some(free_at);
             return;
@@ -254,7 +254,7 @@ impl Supervisor {
     /// The wait before the next attempt: what the backoff, the server and the budget of connects ask for, whichever is longest.
     fn delay_after(&mut self, cause: &CloseCause) -> Duration {
         let now = Instant::now();
-        let budget = self.options.connects.free_at(now).saturating_duration_since(now);
+        let budget = self.options.connects_per_window.free_at(now).saturating_duration_since(now);
         self.delays.next_delay().max(cause.retry_after()).max(budget)
     }
 
