@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -23,6 +23,12 @@ impl ProcessWatch {
         // replacement is `unsafe`.
         #[allow(deprecated)]
         AsyncFd::with_interest(fd, Interest::READABLE).map(Self)
+    }
+
+    /// Sends it a signal; does nothing when it has exited.
+    pub fn signal(&self, signal: Signal) {
+        // It may have exited just now; the caller waits for that anyway.
+        let _ = pidfd_send_signal(&self.0, signal);
     }
 
     /// Resolves when the process has exited (a child of ours is then a zombie, still to be reaped).

@@ -38,32 +38,15 @@ pub fn cpu_us() -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000
 }
 
-/// When a process was started, in clock ticks since boot: with the pid it names a process for good, since pids are
-/// used again. `None` when it doesn't exist.
-#[must_use]
-pub fn start_ticks(pid: u32) -> Option<u64> {
-    start_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-fn start_in(stat: &str) -> Option<u64> {
-    // The name in parentheses may hold spaces and parentheses; field 22 counts from behind it.
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn memory_and_start_are_read() {
+    fn memory_is_read() {
         assert!(rss_bytes().unwrap() > 100_000);
         assert_eq!(rss_in("Name:\tx\nVmRSS:\t    2048 kB\n"), Some(2_097_152));
         assert_eq!(rss_in("Name:\tx\n"), None);
-        assert!(start_ticks(std::process::id()).unwrap() > 0);
-        let stat = "7 (a b) c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(start_in(stat), Some(4711));
-        assert_eq!(start_ticks(u32::MAX), None);
     }
 
     #[test]

@@ -1,0 +1,352 @@
+//! What is known of one service, shared between its supervisor and the RPC side. Every change of state goes through
+//! [`Cell::set`], which tells those who wait for it, the event log and the process log.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dccd_rpc::RpcError;
+use dccd_rpc::root::{Endpoint, Progress, ROOT_NAME, RegisterReply, Registration, ServiceInfo, ServiceState};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::events::EventLog;
+use crate::{ServiceSpec, Supervision};
+
+/// Orders to a supervisor. The queue holds a few; each order is repeated or merged by nature, so that when it is full
+/// the sender waits.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Run, if you don't.
+    Start,
+    /// Stop, forget failures, run.
+    Restart,
+    /// The process is to be replaced, as a failure.
+    Recycle(&'static str),
+    /// Stop for good.
+    Stop(StopOrder),
+}
+
+/// How to stop for good.
+#[derive(Debug)]
+pub(crate) struct StopOrder {
+    /// Patience before killing.
+    pub(crate) patience: Duration,
+    /// Told how it went.
+    pub(crate) done: oneshot::Sender<Stopped>,
+}
+
+/// How stopping one service went; `None`: it wasn't running.
+pub(crate) type Stopped = Option<(String, bool)>;
+
+/// One service.
+pub(crate) struct Cell {
+    pub(crate) spec: ServiceSpec,
+    supervision: Supervision,
+    events: Arc<EventLog>,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// The mutable part of a cell.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) phase: ServiceState,
+    pub(crate) reason: Option<String>,
+    /// Counts spawns; tells one process of the service from the next.
+    pub(crate) incarnation: u64,
+    /// Its place in the order of first starts; 0: never started.
+    pub(crate) start_number: u64,
+    pub(crate) pid: Option<u32>,
+    pub(crate) endpoint: Option<Endpoint>,
+    version: Option<String>,
+    token: Option<Token>,
+    pub(crate) spawned: Option<Instant>,
+    pub(crate) ready_since: Option<Instant>,
+    pub(crate) last_beat: Option<Instant>,
+    last_moved: Option<Instant>,
+    over_memory_since: Option<Instant>,
+    progress: Progress,
+    cpu_pct: Option<f64>,
+    pub(crate) restarts: u64,
+    pub(crate) last_exit: Option<String>,
+    pub(crate) farewell: Option<String>,
+}
+
+/// A token that must not show up in a log.
+pub(crate) struct Token(pub(crate) String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl Cell {
+    pub(crate) fn new(
+        spec: ServiceSpec,
+        supervision: Supervision,
+        events: Arc<EventLog>,
+        commands: mpsc::Sender<Command>,
+    ) -> Self {
+        let state = State {
+            phase: ServiceState::Stopped,
+            reason: None,
+            incarnation: 0,
+            start_number: 0,
+            pid: None,
+            endpoint: None,
+            version: None,
+            token: None,
+            spawned: None,
+            ready_since: None,
+            last_beat: None,
+            last_moved: None,
+            over_memory_since: None,
+            progress: Progress::default(),
+            cpu_pct: None,
+            restarts: 0,
+            last_exit: None,
+            farewell: None,
+        };
+        Self { spec, supervision, events, state: Mutex::new(state), changed: watch::channel(0).0, commands }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Looks at the state; never held across an await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held leaves fields that are each valid.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows changes of state (not heartbeats).
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Sends an order to the supervisor; waits while its queue is full. `false` when it has ended.
+    pub(crate) async fn command(&self, command: Command) -> bool {
+        self.commands.send(command).await.is_ok()
+    }
+
+    /// Goes over to a phase.
+    pub(crate) fn set(&self, phase: ServiceState, reason: Option<String>) {
+        self.set_locked(&mut self.state(), phase, reason);
+    }
+
+    fn set_locked(&self, state: &mut State, phase: ServiceState, reason: Option<String>) {
+        if state.phase == phase && state.reason == reason {
+            return;
+        }
+        let service = self.name();
+        let shown = reason.as_deref();
+        match phase {
+            ServiceState::Failed => tracing::error!(service, pid = state.pid, reason = shown, "service failed"),
+            ServiceState::Backoff | ServiceState::Degraded => {
+                tracing::warn!(service, pid = state.pid, reason = shown, "service {phase}");
+            }
+            _ => tracing::info!(service, pid = state.pid, reason = shown, "service {phase}"),
+        }
+        self.events.push(service, phase, state.pid, shown);
+        state.phase = phase;
+        state.reason = reason;
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Marks a stopped service as starting; `true` for the one caller who has to order the start. `number` counts the
+    /// claims of all services: the first one of each sets its place in the order of stopping.
+    pub(crate) fn claim_start(&self, number: impl FnOnce() -> u64) -> bool {
+        let mut state = self.state();
+        let idle = state.phase == ServiceState::Stopped;
+        if idle {
+            if state.start_number == 0 {
+                state.start_number = number();
+            }
+            self.set_locked(&mut state, ServiceState::Starting, None);
+        }
+        idle
+    }
+
+    /// A new process is about to be spawned.
+    pub(crate) fn begin(&self, token: String) {
+        let mut state = self.state();
+        state.incarnation += 1;
+        state.token = Some(Token(token));
+        state.farewell = None;
+        state.progress = Progress::default();
+        (state.version, state.cpu_pct) = (None, None);
+        (state.ready_since, state.last_beat, state.last_moved, state.over_memory_since) = (None, None, None, None);
+    }
+
+    /// The process runs.
+    pub(crate) fn spawned(&self, pid: u32) {
+        let mut state = self.state();
+        state.pid = Some(pid);
+        state.spawned = Some(Instant::now());
+        // The phase is `starting` already; the event that carries the pid is worth having all the same.
+        self.events.push(self.name(), state.phase, state.pid, None);
+        tracing::info!(service = self.name(), pid, "service spawned");
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// The process is gone.
+    pub(crate) fn ended(&self, exit: String) {
+        let mut state = self.state();
+        state.last_exit = Some(exit);
+        (state.pid, state.endpoint, state.spawned, state.token) = (None, None, None, None);
+        state.last_beat = None;
+    }
+
+    /// A process says that it is ready. It must be the very one that was spawned, with the token of its spawn.
+    pub(crate) fn register(&self, registration: Registration, peer: Option<u32>) -> Result<RegisterReply, RpcError> {
+        let refused = |reason: &str| {
+            tracing::warn!(service = self.name(), pid = registration.pid, ?peer, reason, "registration refused");
+            RpcError::Refused { service: ROOT_NAME.to_owned(), reason: reason.to_owned() }
+        };
+        let mut state = self.state();
+        if state.pid != Some(registration.pid) || peer.is_some_and(|peer| peer != registration.pid) {
+            return Err(refused("this process was not started as this service"));
+        }
+        match &state.token {
+            None => return Err(refused("the token was used already")),
+            Some(token) if !same(token.0.as_bytes(), registration.token.as_bytes()) => {
+                return Err(refused("the token is wrong"));
+            }
+            Some(_) => {}
+        }
+        if state.phase != ServiceState::Starting {
+            return Err(refused("the service is not starting"));
+        }
+        let now = Instant::now();
+        state.token = None;
+        state.endpoint = Some(registration.endpoint);
+        state.version = Some(registration.version);
+        (state.ready_since, state.last_beat, state.last_moved) = (Some(now), Some(now), Some(now));
+        self.set_locked(&mut state, ServiceState::Ready, None);
+        Ok(RegisterReply {
+            heartbeat_interval: self.supervision.heartbeat_interval,
+            heartbeat_timeout: self.supervision.heartbeat_timeout,
+        })
+    }
+
+    /// A process says that it lives.
+    pub(crate) fn beat(&self, progress: Progress, peer: Option<u32>) -> Result<(), RpcError> {
+        let mut state = self.state();
+        self.check_peer(&state, peer)?;
+        let now = Instant::now();
+        if let Some(last) = state.last_beat {
+            let elapsed = now.duration_since(last).as_secs_f64();
+            let used = progress.cpu_us.saturating_sub(state.progress.cpu_us);
+            if elapsed > 0.0 && state.progress.cpu_us > 0 {
+                state.cpu_pct = Some(used as f64 / 10_000.0 / elapsed);
+            }
+        }
+        if !progress.busy || progress.counters != state.progress.counters {
+            state.last_moved = Some(now);
+        }
+        state.last_beat = Some(now);
+        state.progress = progress;
+        if state.phase.is_ready() {
+            let reason = self.complaint(&mut state, now);
+            let phase = if reason.is_some() { ServiceState::Degraded } else { ServiceState::Ready };
+            self.set_locked(&mut state, phase, reason);
+        }
+        Ok(())
+    }
+
+    /// What is wrong with a service that answers: its own words first, then what we see.
+    fn complaint(&self, state: &mut State, now: Instant) -> Option<String> {
+        let limits = self.spec.limits;
+        let mut reason = state.progress.degraded.clone();
+        let rss = state.progress.rss_bytes;
+        match limits.max_memory_bytes {
+            Some(limit) if rss > limit => {
+                let since = *state.over_memory_since.get_or_insert(now);
+                if now.duration_since(since) >= self.supervision.memory_grace {
+                    // A full queue means that the supervisor has orders already; the next heartbeat asks again.
+                    let _ = self.commands.try_send(Command::Recycle("memory limit"));
+                }
+                reason.get_or_insert_with(|| format!("uses more memory than its {} MiB", limit >> 20));
+            }
+            _ => state.over_memory_since = None,
+        }
+        if let (Some(limit), Some(used)) = (limits.max_cpu_pct, state.cpu_pct)
+            && used > f64::from(limit)
+        {
+            reason.get_or_insert_with(|| format!("uses more than its {limit} % of a core"));
+        }
+        if state.last_moved.is_some_and(|moved| now.duration_since(moved) >= self.supervision.progress_timeout) {
+            reason.get_or_insert_with(|| {
+                format!("busy, but no progress for {} s", self.supervision.progress_timeout.as_secs())
+            });
+        }
+        reason
+    }
+
+    /// A process says that it is about to exit.
+    pub(crate) fn farewell(&self, reason: String, peer: Option<u32>) -> Result<(), RpcError> {
+        let mut state = self.state();
+        self.check_peer(&state, peer)?;
+        tracing::info!(service = self.name(), pid = state.pid, reason, "service says good-bye");
+        state.farewell = Some(reason);
+        // Nobody should be sent there any more.
+        state.endpoint = None;
+        Ok(())
+    }
+
+    fn check_peer(&self, state: &State, peer: Option<u32>) -> Result<(), RpcError> {
+        if state.pid.is_some() && state.token.is_none() && (peer.is_none() || peer == state.pid) {
+            return Ok(());
+        }
+        Err(RpcError::Refused { service: ROOT_NAME.to_owned(), reason: format!("this process is not {}", self.name()) })
+    }
+
+    /// When silence or slowness becomes a failure: the supervisor's next look at the clock.
+    pub(crate) fn deadline(&self) -> Option<(Instant, &'static str)> {
+        let state = self.state();
+        match (state.ready_since, state.last_beat) {
+            (Some(_), Some(beat)) => Some((beat + self.supervision.heartbeat_timeout, "watchdog")),
+            _ => state.spawned.map(|spawned| (spawned + self.supervision.start_timeout, "start timeout")),
+        }
+    }
+
+    /// We ourselves were held up: what is overdue gets its time again.
+    pub(crate) fn excuse(&self, now: Instant) {
+        let mut state = self.state();
+        if let Some(beat) = &mut state.last_beat {
+            *beat = now;
+        } else if let Some(spawned) = &mut state.spawned {
+            *spawned = now;
+        }
+    }
+
+    /// The service's line in listings.
+    pub(crate) fn info(&self) -> ServiceInfo {
+        let state = self.state();
+        let beats = state.last_beat.is_some();
+        ServiceInfo {
+            name: self.name().to_owned(),
+            state: state.phase,
+            pid: state.pid,
+            endpoint: state.endpoint.clone(),
+            uptime_s: state.spawned.map(|spawned| spawned.elapsed().as_secs_f64()),
+            restarts: state.restarts,
+            last_exit: state.last_exit.clone(),
+            rss_bytes: (beats && state.progress.rss_bytes > 0).then_some(state.progress.rss_bytes),
+            cpu_pct: state.cpu_pct.filter(|_| beats),
+            heartbeat_age_ms: state.last_beat.map(|beat| u64::try_from(beat.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            version: state.version.clone(),
+            reason: state.reason.clone(),
+            eager: self.spec.eager,
+            counters: state.progress.counters.clone(),
+        }
+    }
+}
+
+/// Compares in a time that depends on the lengths only.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+}

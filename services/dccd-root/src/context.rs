@@ -1,0 +1,288 @@
+//! What the parts of a root share: its options, the table of services, and whether it is stopping.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dccd_registry::RuntimeDir;
+use dccd_rpc::BUILD;
+use dccd_rpc::root::{Endpoint, EnsureError, ROOT_NAME, RootStatus, ServiceInfo, ServiceState, StopReport};
+use dccd_service::{chain, process};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout_at;
+
+use crate::cell::{Cell, Command};
+use crate::events::{EventLog, unix_nanos};
+use crate::supervisor::supervise;
+use crate::{Options, Resolve, RootError, ServiceSpec, Supervision};
+
+/// Orders waiting for one supervisor; senders wait while it is full.
+const COMMANDS_MAX: usize = 8;
+
+/// The root, as its tasks see it.
+pub(crate) struct Context {
+    pub(crate) instance: String,
+    pub(crate) runtime_dir: RuntimeDir,
+    pub(crate) data_path: PathBuf,
+    pub(crate) config_path: Option<PathBuf>,
+    pub(crate) executable: PathBuf,
+    pub(crate) supervision: Supervision,
+    pub(crate) events: Arc<EventLog>,
+    /// Set once stopping has begun; then whether it is forced.
+    pub(crate) force: watch::Sender<bool>,
+    /// How stopping went, once it is done.
+    pub(crate) stopped: watch::Sender<Option<StopReport>>,
+    resolve: Resolve,
+    table: Mutex<Table>,
+    starts: AtomicU64,
+    started: Instant,
+    started_ns: i64,
+    cpu: Mutex<(Instant, u64, Option<f64>)>,
+}
+
+#[derive(Default)]
+struct Table {
+    cells: BTreeMap<String, Arc<Cell>>,
+    stopping: bool,
+}
+
+/// What has to be true of a service before a wait for it is over.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// Ready, whichever process it is.
+    Ready,
+    /// Ready, or failed, with a process spawned after this one.
+    After(u64),
+}
+
+impl Context {
+    /// A context with a cell for each service; none is started yet.
+    pub(crate) fn new(options: Options) -> Result<Arc<Self>, RootError> {
+        let ctx = Arc::new(Self {
+            instance: options.instance,
+            runtime_dir: options.runtime_dir,
+            data_path: options.data_path,
+            config_path: options.config_path,
+            executable: options.executable,
+            supervision: options.supervision,
+            events: Arc::new(EventLog::new()),
+            force: watch::channel(false).0,
+            stopped: watch::channel(None).0,
+            resolve: options.resolve,
+            table: Mutex::default(),
+            starts: AtomicU64::new(0),
+            started: Instant::now(),
+            started_ns: unix_nanos(),
+            cpu: Mutex::new((Instant::now(), process::cpu_us(), None)),
+        });
+        for spec in options.services {
+            let socket = ctx.runtime_dir.service_socket(&spec.name);
+            dccd_rpc::check_socket_path(&socket)
+                .map_err(|source| RootError::ServiceSocket { name: spec.name.clone(), source })?;
+            let mut table = ctx.table();
+            if table.cells.contains_key(&spec.name) {
+                return Err(RootError::Duplicate { name: spec.name });
+            }
+            let cell = ctx.new_cell(spec);
+            table.cells.insert(cell.name().to_owned(), cell);
+        }
+        Ok(ctx)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cell with its supervisor. If the supervisor panicked, orders to it fail and its process is killed with it.
+    fn new_cell(self: &Arc<Self>, spec: ServiceSpec) -> Arc<Cell> {
+        let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
+        let cell = Arc::new(Cell::new(spec, self.supervision, Arc::clone(&self.events), sender));
+        tokio::spawn(supervise(Arc::clone(self), Arc::clone(&cell), receiver));
+        cell
+    }
+
+    pub(crate) fn cells(&self) -> Vec<Arc<Cell>> {
+        self.table().cells.values().cloned().collect()
+    }
+
+    pub(crate) fn cell(&self, name: &str) -> Option<Arc<Cell>> {
+        self.table().cells.get(name).cloned()
+    }
+
+    /// Starts what is to run from the beginning.
+    pub(crate) async fn start_eager(&self, order: &[String]) {
+        for cell in order.iter().filter_map(|name| self.cell(name)).filter(|cell| cell.spec.eager) {
+            self.start(&cell).await;
+        }
+    }
+
+    /// Orders a start unless the service is on its way already: exactly once, however many ask.
+    async fn start(&self, cell: &Cell) {
+        if cell.claim_start(|| self.starts.fetch_add(1, Ordering::Relaxed) + 1) {
+            cell.command(Command::Start).await;
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.table().stopping
+    }
+
+    /// Begins to stop: no service is added or started from here on. `true` for the first caller.
+    pub(crate) fn begin_stopping(&self) -> bool {
+        let mut table = self.table();
+        !std::mem::replace(&mut table.stopping, true)
+    }
+
+    /// The cell of a service that may be started, made on the spot for one that only the executable knows.
+    fn wanted_cell(self: &Arc<Self>, name: &str) -> Result<Arc<Cell>, EnsureError> {
+        let mut table = self.table();
+        if table.stopping {
+            return Err(EnsureError::Stopping { name: name.to_owned() });
+        }
+        if let Some(cell) = table.cells.get(name) {
+            return Ok(Arc::clone(cell));
+        }
+        let usable = |spec: &ServiceSpec| {
+            spec.name == name
+                && dccd_rpc::check_socket_path(&self.runtime_dir.service_socket(name))
+                    .map_err(|error| tracing::warn!(service = name, error = %chain(&error), "service cannot exist"))
+                    .is_ok()
+        };
+        let Some(spec) = (self.resolve)(name).filter(usable) else {
+            return Err(EnsureError::Unknown { name: name.to_owned(), known: table.cells.keys().cloned().collect() });
+        };
+        let cell = self.new_cell(spec);
+        table.cells.insert(name.to_owned(), Arc::clone(&cell));
+        Ok(cell)
+    }
+
+    /// Starts a service if need be and waits until it is ready.
+    pub(crate) async fn ensure(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Endpoint, EnsureError> {
+        let cell = self.wanted_cell(name)?;
+        self.start(&cell).await;
+        self.ready(&cell, Wanted::Ready, deadline).await
+    }
+
+    /// Replaces a service's process and waits until the new one is ready.
+    pub(crate) async fn restart(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Endpoint, EnsureError> {
+        let cell = self.wanted_cell(name)?;
+        let before = cell.state().incarnation;
+        if cell.claim_start(|| self.starts.fetch_add(1, Ordering::Relaxed) + 1) {
+            cell.command(Command::Start).await;
+        } else {
+            cell.command(Command::Restart).await;
+        }
+        self.ready(&cell, Wanted::After(before), deadline).await
+    }
+
+    async fn ready(&self, cell: &Cell, wanted: Wanted, deadline: Instant) -> Result<Endpoint, EnsureError> {
+        let mut changes = cell.subscribe();
+        let mut stopping = self.force.subscribe();
+        let name = || cell.name().to_owned();
+        loop {
+            {
+                let state = cell.state();
+                let settled = match wanted {
+                    Wanted::Ready => true,
+                    Wanted::After(incarnation) => state.incarnation > incarnation,
+                };
+                if settled {
+                    match (state.phase, &state.endpoint) {
+                        (phase, Some(endpoint)) if phase.is_ready() => return Ok(endpoint.clone()),
+                        (ServiceState::Failed | ServiceState::Stopped, _) => {
+                            let reason = state.reason.clone().unwrap_or_else(|| "stopped".to_owned());
+                            return Err(EnsureError::Failed { name: name(), reason });
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            if self.is_stopping() {
+                return Err(EnsureError::Stopping { name: name() });
+            }
+            let woken = tokio::select! {
+                woken = timeout_at(deadline.into(), changes.changed()) => woken.is_ok(),
+                // Stopping has begun; seen above.
+                _ = stopping.changed() => true,
+            };
+            if !woken {
+                let state = cell.state();
+                return Err(EnsureError::Timeout { name: name(), state: state.phase, reason: state.reason.clone() });
+            }
+        }
+    }
+
+    /// All services, the root first.
+    pub(crate) fn list(&self) -> Vec<ServiceInfo> {
+        let mut services = vec![self.own_info()];
+        services.extend(self.cells().iter().map(|cell| cell.info()));
+        services
+    }
+
+    fn own_info(&self) -> ServiceInfo {
+        let status = self.status();
+        let (state, reason) = if status.stopping {
+            (ServiceState::Stopping, None)
+        } else if let Some(missing) = status.missing.first() {
+            let more = status.missing.len() - 1;
+            let reason = if more == 0 { format!("{missing} is not ready") } else { format!("{missing} and {more} more are not ready") };
+            (ServiceState::Degraded, Some(reason))
+        } else {
+            (ServiceState::Ready, None)
+        };
+        ServiceInfo {
+            name: ROOT_NAME.to_owned(),
+            state,
+            pid: Some(status.pid),
+            endpoint: Some(Endpoint::unix(&self.runtime_dir.root_socket())),
+            uptime_s: Some(status.uptime_s),
+            restarts: 0,
+            last_exit: None,
+            rss_bytes: process::rss_bytes(),
+            cpu_pct: self.own_cpu_pct(),
+            heartbeat_age_ms: None,
+            version: Some(status.version),
+            reason,
+            eager: true,
+            counters: Vec::new(),
+        }
+    }
+
+    /// Percent of a core that the root used since the last look, which is kept for a second at least.
+    fn own_cpu_pct(&self) -> Option<f64> {
+        let mut cpu = self.cpu.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, before, _) = *cpu;
+        let elapsed = since.elapsed();
+        if elapsed >= Duration::from_secs(1) {
+            let used = process::cpu_us();
+            let percent = used.saturating_sub(before) as f64 / 10_000.0 / elapsed.as_secs_f64();
+            *cpu = (Instant::now(), used, Some(percent));
+        }
+        cpu.2
+    }
+
+    /// The root itself.
+    pub(crate) fn status(&self) -> RootStatus {
+        let missing: Vec<String> = self
+            .cells()
+            .iter()
+            .filter(|cell| cell.spec.eager && !cell.state().phase.is_ready())
+            .map(|cell| cell.name().to_owned())
+            .collect();
+        RootStatus {
+            pid: std::process::id(),
+            version: BUILD.to_owned(),
+            instance: self.instance.clone(),
+            config_path: self.config_path.as_ref().map(|path| path.display().to_string()),
+            data_path: self.data_path.display().to_string(),
+            runtime_path: self.runtime_dir.path().display().to_string(),
+            started: self.started_ns,
+            uptime_s: self.started.elapsed().as_secs_f64(),
+            stopping: self.is_stopping(),
+            ready: missing.is_empty(),
+            missing,
+        }
+    }
+}

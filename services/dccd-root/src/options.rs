@@ -1,0 +1,190 @@
+//! What a root is told by the executable: what to run, how to watch over it, what to hold while it runs.
+
+use std::any::Any;
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dccd_registry::RuntimeDir;
+
+/// An error of the executable's own.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Finds the specification of a service that isn't in [`Options::services`]; `None`: there is no such service.
+pub type Resolve = Arc<dyn Fn(&str) -> Option<ServiceSpec> + Send + Sync>;
+
+/// Clears away what dead processes left behind; called once, when the root holds its locks and before it starts
+/// anything. It logs what it finds, and its failures never stop the boot.
+pub type Sweep = Box<dyn FnOnce() + Send>;
+
+/// Something to hold as long as the root runs, such as the store's lock.
+pub struct BootGuard {
+    /// What it is, for errors: "the store's lock".
+    pub what: &'static str,
+    /// Gets hold of it; what it returns is dropped when the root has ended.
+    pub acquire: Box<dyn FnOnce() -> Result<Box<dyn Any + Send>, BoxError> + Send>,
+}
+
+impl fmt::Debug for BootGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BootGuard").field("what", &self.what).finish_non_exhaustive()
+    }
+}
+
+/// When a service is started again after its process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Always, however it ended.
+    Permanent,
+    /// After failures only; one that exits with code 0 has done its work.
+    Transient,
+    /// Never.
+    Temporary,
+}
+
+/// What a service may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Resident memory in bytes; above it the service is degraded, and restarted when it stays there.
+    pub max_memory_bytes: Option<u64>,
+    /// Percent of one core; above it the service is degraded.
+    pub max_cpu_pct: Option<u32>,
+}
+
+/// One service the root can run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// Its name, which becomes `argv[0]`.
+    pub name: String,
+    /// The arguments after `argv[0]`, as [`dccd_service::ServiceArgs::to_args`] makes them.
+    pub args: Vec<OsString>,
+    /// When it is started again.
+    pub policy: Policy,
+    /// Whether it starts with the root; others start when somebody first asks for them.
+    pub eager: bool,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// How often and how soon a failing service is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartOptions {
+    /// Most restarts within [`RestartOptions::window`]; the failure after that is final.
+    pub max_restarts: u32,
+    /// The window of that count.
+    pub window: Duration,
+    /// Delay of the second restart (the first comes at once); it doubles from one to the next.
+    pub base_delay: Duration,
+    /// Longest delay.
+    pub max_delay: Duration,
+    /// A service that was ready this long is stable: earlier failures count no more. `None`: `window / max_restarts`, so
+    /// that what fails more slowly could not use up its restarts anyway.
+    pub stable_after: Option<Duration>,
+}
+
+impl Default for RestartOptions {
+    fn default() -> Self {
+        Self {
+            max_restarts: 5,
+            window: Duration::from_secs(600),
+            base_delay: Duration::from_secs(5),
+            max_delay: Duration::from_secs(60),
+            stable_after: None,
+        }
+    }
+}
+
+/// How services are watched over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supervision {
+    /// Restarts.
+    pub restart: RestartOptions,
+    /// Patience with a service between spawn and registration.
+    pub start_timeout: Duration,
+    /// Time between two heartbeats.
+    pub heartbeat_interval: Duration,
+    /// Silence after which a service is taken for hung, killed and restarted.
+    pub heartbeat_timeout: Duration,
+    /// A busy service none of whose counters moved for this long is degraded.
+    pub progress_timeout: Duration,
+    /// How long a service may stay above its memory limit before it is restarted.
+    pub memory_grace: Duration,
+    /// Patience with a service that was asked to stop, before it is killed.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self {
+            restart: RestartOptions::default(),
+            start_timeout: Duration::from_secs(30),
+            heartbeat_interval: Duration::from_secs(1),
+            heartbeat_timeout: Duration::from_secs(10),
+            progress_timeout: Duration::from_secs(30),
+            memory_grace: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Everything a root needs.
+pub struct Options {
+    /// The instance's name.
+    pub instance: String,
+    /// Its runtime directory.
+    pub runtime_dir: RuntimeDir,
+    /// The store; logs and state go under its `.dccd`.
+    pub data_path: PathBuf,
+    /// The configuration file, for `status`.
+    pub config_path: Option<PathBuf>,
+    /// The executable that plays every role by `argv[0]`; normally [`std::env::current_exe`], resolved at the start so
+    /// that replacing the file later changes nothing.
+    pub executable: PathBuf,
+    /// The services the configuration names, in the order in which eager ones start.
+    pub services: Vec<ServiceSpec>,
+    /// Finds further, lazy services by name.
+    pub resolve: Resolve,
+    /// How to watch over them.
+    pub supervision: Supervision,
+    /// What to hold while the root runs, acquired in this order after the instance's own lock.
+    pub boot_guards: Vec<BootGuard>,
+    /// Clears away what dead processes left behind.
+    pub sweep: Option<Sweep>,
+}
+
+impl Options {
+    /// A root without services, with the defaults everywhere.
+    #[must_use]
+    pub fn new(instance: &str, runtime_dir: RuntimeDir, data_path: PathBuf, executable: PathBuf) -> Self {
+        Self {
+            instance: instance.to_owned(),
+            runtime_dir,
+            data_path,
+            config_path: None,
+            executable,
+            services: Vec::new(),
+            resolve: Arc::new(|_| None),
+            supervision: Supervision::default(),
+            boot_guards: Vec::new(),
+            sweep: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("instance", &self.instance)
+            .field("runtime_dir", &self.runtime_dir)
+            .field("data_path", &self.data_path)
+            .field("config_path", &self.config_path)
+            .field("executable", &self.executable)
+            .field("services", &self.services)
+            .field("supervision", &self.supervision)
+            .field("boot_guards", &self.boot_guards)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,84 @@
+//! The root's life: boot, serve, stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dccd_rpc::root::{ROOT_NAME, ROOT_PROTOCOL, StopReport, StopRequest};
+use dccd_rpc::root::RootService;
+use dccd_rpc::{ServeLimits, serve, unix_listen};
+use dccd_service::Shutdown;
+
+use crate::boot::boot;
+use crate::context::Context;
+use crate::rpc::RootServer;
+use crate::stop::stop;
+use crate::{Options, RootError, state_file};
+
+/// How long clients may read their last answers when everything is stopped.
+const DRAIN: Duration = Duration::from_millis(200);
+
+/// A root that is about to run.
+#[derive(Debug)]
+pub struct Root {
+    options: Options,
+}
+
+impl Root {
+    /// A root with these options; does nothing yet.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { options }
+    }
+
+    /// Boots, serves, and returns when everything is stopped: because `shutdown` was triggered (signals are the caller's
+    /// to connect, [`Shutdown::trigger_on_signals`]) or a client asked. Returns at once with an error when it can't
+    /// start; nothing is left behind then.
+    ///
+    /// Runs on the caller's tokio runtime, any kind. Services that fail to start are no error here: they show in the
+    /// listings and in events.
+    pub async fn run(self, shutdown: Shutdown) -> Result<StopReport, RootError> {
+        let mut options = self.options;
+        let held = boot(&mut options)?;
+        let listener = unix_listen(&options.runtime_dir.root_socket())?;
+        let order: Vec<String> = options.services.iter().map(|spec| spec.name.clone()).collect();
+        let ctx = Context::new(options)?;
+        tracing::info!(pid = std::process::id(), instance = ctx.instance, data_path = %ctx.data_path.display(), "dccd-root is up");
+
+        let serving = {
+            let ctx = Arc::clone(&ctx);
+            let mut stopped = ctx.stopped.subscribe();
+            tokio::spawn(async move {
+                let until = async {
+                    // An error would mean that the context is gone, and we with it.
+                    let _ = stopped.wait_for(Option::is_some).await;
+                };
+                let handle = |connection: dccd_rpc::Connection| {
+                    let server = RootServer::new(Arc::clone(&ctx), &connection);
+                    connection.run(server.serve())
+                };
+                let limits = ServeLimits { drain: DRAIN, ..ServeLimits::default() };
+                serve(listener, ROOT_NAME, ROOT_PROTOCOL, limits, handle, until).await;
+            })
+        };
+        let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
+        ctx.start_eager(&order).await;
+
+        let mut stopped = ctx.stopped.subscribe();
+        let report = tokio::select! {
+            reason = shutdown.wait() => {
+                tracing::info!(%reason, "told to stop");
+                stop(&ctx, StopRequest { force: false, timeout: None }).await
+            }
+            report = stopped.wait_for(Option::is_some) => report.map(|r| r.clone().unwrap_or_default()).unwrap_or_default(),
+        };
+        saving.abort();
+        if let Err(error) = state_file::save_in_background(&ctx).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot save the last state");
+        }
+        // Panicking is all that can have gone wrong in there, and stopping is what it was about to do.
+        let _ = serving.await;
+        drop(held);
+        tracing::info!("dccd-root is down");
+        Ok(report)
+    }
+}
