@@ -19,10 +19,27 @@ fn level(bid: bool, ticks: i64, amount: i64) -> BookLevel {
         amount: Decimal::new(amount, -8),
         update_id: 1,
         side: if bid { BookSide::Bid } else { BookSide::Ask },
-        flags: Flags::NONE,
+        flags: Flags::LAST,
         epoch: 1,
         order_count: 0,
     }
+}
+
+fn snapshot() -> Vec<BookLevel> {
+    let touch = 6_000_000;
+    let mut all: Vec<BookLevel> = (1..=DEPTH).map(|d| level(true, touch - d, 1)).collect();
+    all.extend((1..=DEPTH).map(|d| level(false, touch + d, 1)));
+    let last = all.len() - 1;
+    for (i, level) in all.iter_mut().enumerate() {
+        level.flags = Flags::SNAPSHOT;
+        if i == 0 {
+            level.flags |= Flags::FIRST;
+        }
+        if i == last {
+            level.flags |= Flags::LAST;
+        }
+    }
+    all
 }
 
 /// Distance from the touch grows like 1/x: most updates at the best levels, a few deep down. A third of them remove.
@@ -35,8 +52,7 @@ fn updates() -> Vec<BookLevel> {
         i64::try_from(state >> 1).unwrap_or(0)
     };
     let touch = 6_000_000;
-    let full = (1..=DEPTH).flat_map(|d| [level(true, touch - d, 1), level(false, touch + d, 1)]);
-    let mut all: Vec<BookLevel> = full.collect();
+    let mut all = Vec::new();
     all.extend((0..UPDATES).map(|_| {
         let distance = 1 + DEPTH / (1 + next() % DEPTH) * (1 + next() % 4) / 2;
         let bid = next() % 2 == 0;
@@ -47,42 +63,51 @@ fn updates() -> Vec<BookLevel> {
 }
 
 #[allow(clippy::print_stdout, clippy::cast_precision_loss)] // it is a program that prints what it measured
-fn measure(name: &str, updates: &[BookLevel], mut run: impl FnMut(&[BookLevel]) -> usize) {
+fn measure<B: Clone>(name: &str, book: &B, updates: &[BookLevel], mut apply: impl FnMut(&mut B, &BookLevel) -> bool) {
     let mut rounds: Vec<f64> = (0..11)
         .map(|_| {
+            let mut book = book.clone();
             let begin = Instant::now();
-            black_box(run(updates));
+            let mut crossed = 0;
+            for update in updates {
+                crossed += usize::from(apply(&mut book, update));
+            }
+            black_box(crossed);
             begin.elapsed().as_nanos() as f64 / updates.len() as f64
         })
         .collect();
     rounds.sort_by(f64::total_cmp);
-    println!("{name:>16}: {:6.1} ns an update (best {:.1})", rounds[rounds.len() / 2], rounds[0]);
+    println!("{name:>24}: {:6.1} ns a level (best {:.1})", rounds[rounds.len() / 2], rounds[0]);
+}
+
+type Sides = [BTreeMap<Decimal, Decimal>; 2];
+
+fn vector(book: &mut Ladder, update: &BookLevel) -> bool {
+    book.apply(update);
+    update.flags.contains(Flags::LAST) && book.is_crossed()
+}
+
+fn tree(sides: &mut Sides, update: &BookLevel) -> bool {
+    let side = &mut sides[usize::from(update.side == BookSide::Bid)];
+    if update.amount.is_zero() {
+        side.remove(&update.price);
+    } else {
+        side.insert(update.price, update.amount);
+    }
+    let best = (sides[1].last_key_value(), sides[0].first_key_value());
+    update.flags.contains(Flags::LAST) && matches!(best, (Some(bid), Some(ask)) if bid.0 >= ask.0)
 }
 
 fn main() {
-    let updates = updates();
-    measure("sorted vector", &updates, |updates| {
-        let mut book = Ladder::new();
-        let mut crossed = 0;
-        for update in updates {
-            book.apply(update);
-            crossed += usize::from(book.is_crossed());
-        }
-        crossed + book.len().0
-    });
-    measure("BTreeMap", &updates, |updates| {
-        let mut sides = [BTreeMap::new(), BTreeMap::new()];
-        let mut crossed = 0;
-        for update in updates {
-            let side = &mut sides[usize::from(update.side == BookSide::Bid)];
-            if update.amount.is_zero() {
-                side.remove(&update.price);
-            } else {
-                side.insert(update.price, update.amount);
-            }
-            let best = (sides[1].last_key_value(), sides[0].first_key_value());
-            crossed += usize::from(matches!(best, (Some(bid), Some(ask)) if bid.0 >= ask.0));
-        }
-        crossed + sides[1].len()
-    });
+    let (snapshot, updates) = (snapshot(), updates());
+    measure("snapshot, sorted vector", &Ladder::new(), &snapshot, vector);
+    measure("snapshot, BTreeMap", &Sides::default(), &snapshot, tree);
+    let mut book = Ladder::new();
+    let mut sides = Sides::default();
+    for level in &snapshot {
+        vector(&mut book, level);
+        tree(&mut sides, level);
+    }
+    measure("updates, sorted vector", &book, &updates, vector);
+    measure("updates, BTreeMap", &sides, &updates, tree);
 }

@@ -44,8 +44,7 @@ fn session() -> Box<dyn Session> {
     let mut out = Count::default();
     for channel in ["trades", "quotes", "book"] {
         let subject = format!("BTC/USDT {channel}");
-        let entry =
-            Entry { kind: EntryKind::FeedOpened, conn: 0, ts_recv: UnixNanos(1), subject: &subject, payload: b"" };
+        let entry = Entry { kind: EntryKind::FeedOpened, conn: 0, ts_recv: UnixNanos(1), subject: &subject, payload: b"" };
         session.apply(&entry, &mut out);
     }
     session

@@ -18,6 +18,8 @@ pub struct Ladder {
     epoch: u32,
     update_id: u64,
     dropped: u64,
+    /// A snapshot is coming in: its levels are appended, and sorted when it is whole.
+    unsorted: bool,
 }
 
 impl Ladder {
@@ -27,13 +29,24 @@ impl Ladder {
         Self::default()
     }
 
-    /// Applies one level. The first level of a snapshot, and the first of another epoch, clears the book before.
+    /// Applies one level. The first level of a snapshot, and the first of another epoch, clears the book before. Ask for what the
+    /// book holds between events, never within one.
     pub fn apply(&mut self, level: &BookLevel) {
         if level.flags.contains(Flags::SNAPSHOT | Flags::FIRST) || level.epoch != self.epoch {
             self.clear();
             self.epoch = level.epoch;
         }
         self.update_id = level.update_id;
+        if level.flags.contains(Flags::SNAPSHOT) {
+            self.append(level);
+            if level.flags.contains(Flags::LAST) {
+                self.sort();
+            }
+            return;
+        }
+        if self.unsorted {
+            self.sort();
+        }
         let (side, found) = match level.side {
             BookSide::Bid => {
                 let found = position(&self.bids, |price| *price < level.price, level.price);
@@ -64,6 +77,37 @@ impl Ladder {
     pub fn clear(&mut self) {
         self.bids.clear();
         self.asks.clear();
+        self.unsorted = false;
+    }
+
+    /// A level of a snapshot: exchanges send the best first, which would be inserted at the far end of all the others.
+    fn append(&mut self, level: &BookLevel) {
+        self.unsorted = true;
+        let side = match level.side {
+            BookSide::Bid => &mut self.bids,
+            BookSide::Ask => &mut self.asks,
+        };
+        if side.len() >= LEVELS_MAX {
+            self.dropped += 1;
+        } else if !level.amount.is_zero() {
+            side.push((level.price, level.amount));
+        }
+    }
+
+    fn sort(&mut self) {
+        self.unsorted = false;
+        self.bids.sort_by(|a, b| a.0.cmp(&b.0));
+        self.asks.sort_by(|a, b| b.0.cmp(&a.0));
+        // Of a price that came twice the last one counts: the sort is stable, so it stands after the others.
+        for side in [&mut self.bids, &mut self.asks] {
+            side.dedup_by(|later, kept| {
+                let same = later.0 == kept.0;
+                if same {
+                    *kept = *later;
+                }
+                same
+            });
+        }
     }
 
     /// Highest price that someone would pay, and how much.
@@ -95,8 +139,7 @@ impl Ladder {
         (self.bids().take(depth).collect(), self.asks().take(depth).collect())
     }
 
-    /// Whether the best bid reaches the best ask: no exchange's book does, so something was lost or misread. Ask between
-    /// events, never within one.
+    /// Whether the best bid reaches the best ask: no exchange's book does, so something was lost or misread.
     #[must_use]
     pub fn is_crossed(&self) -> bool {
         matches!((self.bids.last(), self.asks.last()), (Some(bid), Some(ask)) if bid.0 >= ask.0)
@@ -210,6 +253,34 @@ mod tests {
         assert_eq!(book.len(), (0, 1));
         book.apply(&level(BookSide::Bid, "1", "1", Flags::FIRST, 3));
         assert_eq!(book.len(), (1, 0));
+    }
+
+    #[test]
+    fn a_snapshot_may_come_in_any_order_and_the_last_of_equal_prices_counts() {
+        let mut book = Ladder::new();
+        let snapshot = [("5", "1"), ("7", "1"), ("6.0", "1"), ("6", "2"), ("4", "0")];
+        for (i, (price, amount)) in snapshot.into_iter().enumerate() {
+            let mut flags = Flags::SNAPSHOT;
+            if i == 0 {
+                flags |= Flags::FIRST;
+            }
+            if i + 1 == snapshot.len() {
+                flags |= Flags::LAST;
+            }
+            book.apply(&level(BookSide::Bid, price, amount, flags, 1));
+            book.apply(&level(BookSide::Ask, price, amount, Flags(flags.0 & !Flags::FIRST.0), 1));
+        }
+        let prices = |side: Vec<(Decimal, Decimal)>| side.iter().map(|(p, a)| format!("{p}x{a}")).collect::<Vec<_>>();
+        let (bids, asks) = book.top(9);
+        assert_eq!(
+            (prices(bids), prices(asks)),
+            (vec!["7x1".to_owned(), "6x2".into(), "5x1".into()], vec!["5x1".to_owned(), "6x2".into(), "7x1".into()])
+        );
+        // Without its end it is whole when the next event begins.
+        book.apply(&level(BookSide::Bid, "1", "1", Flags::SNAPSHOT | Flags::FIRST, 2));
+        book.apply(&level(BookSide::Bid, "2", "1", Flags::SNAPSHOT, 2));
+        book.apply(&level(BookSide::Bid, "3", "1", Flags::FIRST | Flags::LAST, 2));
+        assert_eq!(prices(book.top(9).0), ["3x1", "2x1", "1x1"]);
     }
 
     #[test]

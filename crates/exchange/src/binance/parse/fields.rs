@@ -216,6 +216,35 @@ impl<'de> Visitor<'de> for TextSeed {
     }
 }
 
+/// What nearly every price and amount looks like: digits with at most one point between them, few enough that nothing can
+/// overflow. `None`: something else, that [`Decimal::parse`] decides about.
+pub(super) fn plain_decimal(text: &[u8]) -> Option<Decimal> {
+    if text.len() > 18 {
+        return None;
+    }
+    let mut mantissa = 0i64;
+    let mut fraction = None;
+    for (i, byte) in text.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            mantissa = mantissa * 10 + i64::from(digit);
+        } else if *byte == b'.' && fraction.is_none() && i > 0 {
+            fraction = Some(i + 1);
+        } else {
+            return None;
+        }
+    }
+    let exponent = fraction.map_or(0, |from| text.len() - from);
+    if text.is_empty() { None } else { Some(Decimal::new(mantissa, -i8::try_from(exponent).ok()?)) }
+}
+
+fn decimal<E: serde::de::Error>(text: &str) -> Result<Decimal, E> {
+    match plain_decimal(text.as_bytes()) {
+        Some(decimal) => Ok(decimal),
+        None => Decimal::parse(text.as_bytes()).map_err(E::custom),
+    }
+}
+
 /// A decimal from its own digits, quoted or not.
 #[derive(Clone, Copy)]
 pub(in crate::binance) struct NumberSeed {
@@ -252,7 +281,7 @@ impl Visitor<'_> for NumberSeed {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Decimal, E> {
-        Decimal::parse(text.as_bytes()).map_err(E::custom)
+        decimal(text)
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Decimal, E> {
@@ -301,7 +330,7 @@ impl<'de> Visitor<'de> for MixedSeed<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Mixed, E> {
-        Decimal::parse(text.as_bytes()).map(Mixed::Number).map_err(E::custom)
+        decimal(text).map(Mixed::Number)
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, list: S) -> Result<Mixed, S::Error> {

@@ -203,6 +203,16 @@ proptest! {
     }
 
     #[test]
+    fn the_short_way_to_a_decimal_gives_what_the_long_one_gives(text in "[0-9]{0,12}[.e+-]?[0-9]{0,12}[.x]?") {
+        if let Some(short) = fields::plain_decimal(text.as_bytes()) {
+            let long = Decimal::parse(text.as_bytes()).unwrap();
+            prop_assert_eq!((short.mantissa, short.exponent), (long.mantissa, long.exponent), "{}", text);
+        } else {
+            prop_assert!(text.len() > 18 || !text.chars().all(|c| c.is_ascii_digit() || c == '.') || !text.starts_with(|c: char| c.is_ascii_digit()) || text.matches('.').count() > 1);
+        }
+    }
+
+    #[test]
     fn mutated_frames_return(which in 0..GENUINE.len(), cut in 0usize..400, changes in proptest::collection::vec((0usize..400, any::<u8>()), 0..8)) {
         let mut bytes = GENUINE[which].as_bytes().to_vec();
         for (at, byte) in changes {
