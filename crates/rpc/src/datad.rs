@@ -187,5 +187,7 @@ pub struct FlushReport {
     /// Rows written by this flush.
     pub rows: u64,
     /// Files written by this flush.
-    pub files: u32,
+    pub files: u64,
+    /// Bytes written by this flush.
+    pub bytes: u64,
 }

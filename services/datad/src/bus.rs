@@ -2,7 +2,8 @@
 
 use dccd_exchange::{FeedIndex, Ladder};
 use dccd_model::{
-    BookLevel, BookSide, BookState, Channel, Decimal, Flags, Gap, Quote, Record, RecordKind, Side, Symbol, Trade, TradeId, UnixNanos,
+    BookLevel, BookSide, BookState, Channel, Decimal, Flags, Gap, Quote, Record, RecordKind, Side, Symbol, Trade, TradeId,
+    UnixNanos,
 };
 use dccd_ring::{FeedState, RingSpec, Writer, ring_name};
 use dccd_rpc::datad::{BookSnapshot, FeedInfo};
@@ -100,7 +101,13 @@ impl Bus {
     ///
     /// # Errors
     /// When the ring can't be made: no room in shared memory, another live writer.
-    pub fn open(&mut self, index: FeedIndex, symbol: Symbol, channel: Channel, now: UnixNanos) -> Result<&mut BusFeed, DatadError> {
+    pub fn open(
+        &mut self,
+        index: FeedIndex,
+        symbol: Symbol,
+        channel: Channel,
+        now: UnixNanos,
+    ) -> Result<&mut BusFeed, DatadError> {
         let name = ring_name(&self.instance, &self.exchange, &symbol.path_name(), channel.as_str());
         let (kind, capacity) = match channel {
             Channel::Trades => (RecordKind::Trade, self.sizes.other),
@@ -200,7 +207,10 @@ impl Bus {
     pub fn trade(&mut self, index: FeedIndex, trade: &Trade) {
         let Some(feed) = self.get_mut(index) else { return };
         let late = feed.last_trade.is_some_and(|last| {
-            trade.epoch == last.epoch && !trade.flags.contains(Flags::WIDE_ID) && trade.id <= last.id && last.id != TradeId(0)
+            trade.epoch == last.epoch
+                && !trade.flags.contains(Flags::WIDE_ID)
+                && trade.id <= last.id
+                && last.id != TradeId(0)
         });
         if late {
             return;
@@ -308,7 +318,9 @@ impl Bus {
         let feed = self.get(index)?;
         let ladder = feed.ladder.as_ref()?;
         let depth = if depth == 0 { usize::MAX } else { depth };
-        let text = |levels: Vec<(Decimal, Decimal)>| levels.into_iter().map(|(p, a)| (p.to_string(), a.to_string())).collect();
+        let (bids, asks) = ladder.top(depth);
+        let text =
+            |levels: Vec<(Decimal, Decimal)>| levels.into_iter().map(|(p, a)| (p.to_string(), a.to_string())).collect();
         Some(BookSnapshot {
             symbol: feed.symbol.to_string(),
             ring: feed.ring_name.clone(),
@@ -316,8 +328,8 @@ impl Bus {
             epoch: feed.epoch,
             state: book_state_name(feed.book_state).to_owned(),
             update_id: feed.last_update_id,
-            bids: text(ladder.top(BookSide::Bid, depth)),
-            asks: text(ladder.top(BookSide::Ask, depth)),
+            bids: text(bids),
+            asks: text(asks),
         })
     }
 }
@@ -325,7 +337,7 @@ impl Bus {
 impl BusFeed {
     /// What clients are told of the feed.
     pub fn info(&self, recorded: bool) -> FeedInfo {
-        let book_best = self.ladder.as_ref().and_then(|l| Some((l.best(BookSide::Bid)?.0, l.best(BookSide::Ask)?.0)));
+        let book_best = self.ladder.as_ref().and_then(|l| Some((l.best_bid()?.0, l.best_ask()?.0)));
         let best = self.last_quote.map(|q| (q.bid, q.ask)).or(book_best);
         let last_price = self.last_trade.map(|t| t.price.to_string()).or_else(|| best.map(|(bid, _)| bid.to_string()));
         FeedInfo {

@@ -29,7 +29,7 @@ pub enum DatadError {
         dir: PathBuf,
         /// Why.
         #[source]
-        source: dccd_store::JournalError,
+        source: dccd_store::journal::JournalError,
     },
     /// The store could not be opened or written.
     #[error("cannot use the store in {}", dir.display())]

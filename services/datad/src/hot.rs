@@ -11,7 +11,8 @@ use dccd_exchange::{Adapter, FeedIndex, Markets, Notice, Output, Session, Want};
 use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade, UnixNanos};
 use dccd_net::{FrameBatch, LinkEvent};
 use dccd_rpc::datad::{BookSnapshot, FeedInfo};
-use dccd_store::{JournalWriter, Position};
+use dccd_store::Position;
+use dccd_store::journal::JournalWriter;
 use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -83,7 +84,7 @@ impl Journaling {
         }
     }
 
-    fn fail(&mut self, error: &dccd_store::JournalError, since: UnixNanos) {
+    fn fail(&mut self, error: &dccd_store::journal::JournalError, since: UnixNanos) {
         let text = chain(error);
         error!(error = text, "recording stopped; live data goes on, and recording resumes when the journal can be written");
         self.shared.not_recording.store(true, Ordering::Relaxed);
@@ -155,15 +156,20 @@ impl Output for LiveOutput<'_> {
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Unreadable { conn, reason } => {
+                let reason = chain(reason);
                 let count = self.shared.parse_errors.fetch_add(1, Ordering::Relaxed) + 1;
                 // Each is in the journal; the log needs to know that it happens, not a line for each of a flood.
                 if count.is_power_of_two() {
                     warn!(conn, reason, count, "a frame could not be read; it is kept in the journal");
                 }
             }
-            Notice::ErrorReply { conn, code, message } => warn!(conn, code, message, "the exchange refuses a request"),
+            Notice::ErrorReply { conn, id, code, message } => {
+                warn!(conn, ?id, code, message, "the exchange refuses a request")
+            }
             Notice::Shutdown { conn } => info!(conn, "the exchange announces that it closes this connection"),
-            Notice::UnknownMessage { .. } | Notice::Ack { .. } => {}
+            Notice::Entry { subject, fault } => warn!(subject, ?fault, "an entry was not understood"),
+            // Counted by the session.
+            Notice::UnknownMessage { .. } | Notice::Unrouted { .. } | Notice::Ack { .. } => {}
         }
     }
 }
@@ -231,7 +237,12 @@ impl Hot {
             markets: ctx.markets,
             session: ctx.session,
             recorded: ctx.recorded,
-            journal: Journaling { writer: ctx.journal, clock: Monotonic::after(clock::now()), broken: None, shared: ctx.shared.clone() },
+            journal: Journaling {
+                writer: ctx.journal,
+                clock: Monotonic::after(clock::now()),
+                broken: None,
+                shared: ctx.shared.clone(),
+            },
             bus: ctx.bus,
             links: ctx.links,
             commands: ctx.commands,
@@ -313,13 +324,11 @@ impl Hot {
             }
             LinkEvent::Closed { conn, reason, retry_in } => {
                 let reason = reason.to_string();
-                if let Some(conn) = conn {
-                    self.enter(EntryKind::Closed, conn, &reason, b"");
-                    if !self.links.closed(link, conn) {
-                        warn!(conn, reason, ?retry_in, "disconnected from the exchange");
-                    }
+                self.enter(EntryKind::Closed, conn, &reason, b"");
+                if self.links.closed(link, conn) {
+                    info!(conn, reason, "a connection ended; another one delivers");
                 } else {
-                    warn!(reason, ?retry_in, "cannot connect to the exchange");
+                    warn!(conn, reason, ?retry_in, "disconnected from the exchange");
                 }
                 self.show_connected(link);
                 let feeds: Vec<FeedIndex> = self.links.feeds(link).collect();
@@ -348,22 +357,29 @@ impl Hot {
 
     /// The hot path: all frames that were there, journaled with one write, then interpreted one by one.
     fn frames(&mut self, conn: u32, batch: &mut FrameBatch) {
-        let frames = batch.frames();
-        for frame in frames {
+        for frame in batch.frames_mut() {
+            // The journal's times never go back, whatever the host's clock does; rings and store show the same ones.
             let ts_recv = self.journal.clock.at_least(UnixNanos(frame.ts_recv));
+            frame.ts_recv = ts_recv.0;
             self.journal.append(&Entry { kind: EntryKind::Frame, conn, ts_recv, subject: "", payload: &frame.bytes });
         }
         self.journal.commit();
+        let frames = batch.frames();
         for frame in frames {
-            let entry =
-                Entry { kind: EntryKind::Frame, conn, ts_recv: UnixNanos(frame.ts_recv), subject: "", payload: &frame.bytes };
-            let mut out = LiveOutput { bus: &mut self.bus, wants: &mut self.wants, shared: &self.shared, now: entry.ts_recv };
+            let entry = Entry {
+                kind: EntryKind::Frame,
+                conn,
+                ts_recv: UnixNanos(frame.ts_recv),
+                subject: "",
+                payload: &frame.bytes,
+            };
+            let mut out =
+                LiveOutput { bus: &mut self.bus, wants: &mut self.wants, shared: &self.shared, now: entry.ts_recv };
             self.session.apply(&entry, &mut out);
             let delay = clock::now().0.saturating_sub(frame.ts_recv);
             self.latency.saturating_record(u64::try_from(delay).unwrap_or(0));
         }
         self.shared.frames.fetch_add(frames.len() as u64, Ordering::Relaxed);
-        batch.clear();
     }
 
     /// After each turn: readers are told, and what sessions and books asked for is passed on.
@@ -399,7 +415,6 @@ impl Hot {
         self.links.retire_due(now);
         self.progress.set("frames", self.shared.frames.load(Ordering::Relaxed));
         self.progress.set("records", self.bus.records);
-        self.progress.tick();
         if let Some((ts_recv, reason)) = self.journal.retry(now) {
             self.apply(&Entry { kind: EntryKind::Lost, conn: 0, ts_recv, subject: &reason, payload: b"" });
         }
@@ -417,12 +432,11 @@ impl Hot {
         }
     }
 
-    /// A book must not wait for ever for a snapshot that got lost on the way.
+    /// A book must not wait for ever for a snapshot that was given up on the way.
     fn ask_for_invalid_books(&self) {
-        for (index, feed) in self.bus.iter() {
-            let buffering = self.session.feed_status(index).buffered_events > 0;
-            if feed.channel == Channel::Book && buffering {
-                self.fetch(Want::BookSnapshot { feed: index, symbol: feed.symbol.clone() });
+        for want in self.session.outstanding() {
+            if matches!(want, Want::BookSnapshot { .. }) {
+                self.fetch(want);
             }
         }
     }
@@ -473,11 +487,15 @@ impl Hot {
             self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
             return Err(text);
         }
-        self.links.add(index, &symbol, channel);
+        if let Err(error) = self.links.add(index, &symbol, channel) {
+            self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
+            self.bus.close(index);
+            return Err(chain(&error));
+        }
         self.bus.set_connected(index, self.links.connections() > 0);
         let status = self.session.feed_status(index);
         if channel == Channel::Book {
-            self.bus.book_state(index, status.book_state, status.epoch);
+            self.bus.book_state(index, status.book.unwrap_or_default(), status.epoch);
         }
         self.hold(index, configured)
     }
@@ -498,10 +516,7 @@ impl Hot {
     /// Refuses what the exchange can't do, by name.
     fn check(&self, symbol: &Symbol, channel: Channel) -> Result<(), String> {
         let exchange = self.adapter.name();
-        if !self.adapter.capabilities().live.contains(&channel) {
-            let offered: Vec<&str> = self.adapter.capabilities().live.iter().map(|c| c.as_str()).collect();
-            return Err(format!("{exchange} offers no live channel \"{channel}\"; it offers {}", offered.join(", ")));
-        }
+        self.adapter.capabilities().check(channel).map_err(|e| e.to_string())?;
         if self.markets.by_symbol(symbol).is_none() {
             let near = dccd_exchange::search(self.markets.iter(), symbol.as_str(), 1);
             let hint = near.first().map(|m| format!("; did you mean {}?", m.market.symbol)).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dccd_exchange::{Adapter, FeedIndex, Markets};
 use dccd_model::{Channel, Symbol};
-use dccd_net::{FrameBatch, Link, LinkEvent, LinkOptions};
+use dccd_net::{ConnectBudget, FrameBatch, Link, LinkError, LinkEvent, LinkOptions};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -48,22 +48,25 @@ impl Links {
         let limits = adapter.limits();
         LinkOptions {
             conn_ids,
-            read_timeout: limits.read_timeout,
-            lifetime: limits.connection_lifetime,
-            messages_per_second: limits.client_messages_per_second,
-            connects_per_window: (limits.connects_per_window, limits.connect_window),
+            read_timeout: limits.ping_interval * 2 + limits.ping_interval / 2,
+            lifetime: Some(limits.lifetime),
+            messages_per_second: limits.messages_per_second,
+            connects_per_window: ConnectBudget::new(limits.connects_per_window, limits.connect_window),
             ..LinkOptions::new(adapter.connect_url(ws_base))
         }
     }
 
     /// Subscribes a feed: on a link with room, else on a new one.
-    pub fn add(&mut self, feed: FeedIndex, symbol: &Symbol, channel: Channel) {
+    ///
+    /// # Errors
+    /// When the configured address is none.
+    pub fn add(&mut self, feed: FeedIndex, symbol: &Symbol, channel: Channel) -> Result<(), LinkError> {
         let room = self.adapter.limits().streams_per_connection;
         let index = match self.slots.iter().position(|s| s.feeds.len() < room) {
             Some(index) => index,
             None => {
                 self.slots.push(Slot {
-                    link: Link::new(self.options.clone()),
+                    link: Link::new(self.options.clone())?,
                     feeds: BTreeMap::new(),
                     conns: Vec::new(),
                     retiring: None,
@@ -77,6 +80,7 @@ impl Links {
         for conn in self.slots[index].conns.clone() {
             self.subscribe(index, conn, &feeds);
         }
+        Ok(())
     }
 
     /// Unsubscribes a feed.
@@ -86,7 +90,7 @@ impl Links {
             let messages = self.adapter.unsubscribe(&[key], &self.markets, slot.next_message_id);
             slot.next_message_id += messages.len() as u64;
             for conn in slot.conns.clone() {
-                send(&mut slot.link, conn, messages.clone());
+                send(&slot.link, conn, messages.clone());
             }
         }
     }
@@ -111,9 +115,7 @@ impl Links {
         let count = self.slots.len();
         for offset in 0..count {
             let index = (self.turn + offset) % count;
-            // `next` may be dropped at any await, so a future of one poll is enough; nothing is allocated for it.
-            let next = std::pin::pin!(self.slots[index].link.next(batch));
-            if let Poll::Ready(event) = next.poll(cx) {
+            if let Poll::Ready(event) = self.slots[index].link.poll_next(cx, batch) {
                 self.turn = index + 1;
                 return Poll::Ready((index, event));
             }
@@ -176,11 +178,11 @@ impl Links {
         let slot = &mut self.slots[link];
         let messages = self.adapter.subscribe(feeds, &self.markets, slot.next_message_id);
         slot.next_message_id += messages.len() as u64;
-        send(&mut slot.link, conn, messages);
+        send(&slot.link, conn, messages);
     }
 }
 
-fn send(link: &mut Link, conn: u32, messages: Vec<String>) {
+fn send(link: &Link, conn: u32, messages: Vec<String>) {
     for message in messages {
         if let Err(error) = link.send(conn, message) {
             // A connection whose queue is full is not taking anything: begin anew on another one.

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use dccd_exchange::{Adapter, FeedIndex, Markets, Notice, Output, Session, Want};
 use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade};
 use dccd_rpc::datad::FlushReport;
-use dccd_store::{CommitMode, JournalReader, Position, Recorder, SeriesHandle, StoreError};
+use dccd_store::journal::JournalReader;
+use dccd_store::{CommitMode, Position, Recorder, SeriesHandle, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -194,10 +195,10 @@ impl RecorderLoop {
             Some(checkpoint) => {
                 let saved: SavedState = serde_json::from_slice(&checkpoint.state).unwrap_or_default();
                 feeds.recorded.clone_from(&saved.recorded);
-                let session = ctx.adapter.restore(ctx.markets.clone(), &saved.session).map_err(|source| DatadError::Session {
-                    exchange: ctx.adapter.name().to_owned(),
-                    source,
-                })?;
+                let session = ctx
+                    .adapter
+                    .restore(ctx.markets.clone(), &saved.session)
+                    .map_err(|source| DatadError::Session { exchange: ctx.adapter.name().to_owned(), source })?;
                 (session, checkpoint.position, true)
             }
         };
@@ -260,7 +261,8 @@ impl RecorderLoop {
         let mut wants = Vec::new();
         let mut read = 0;
         while read < ENTRIES_PER_TURN && self.recorder.pending_rows() < 2 * PENDING_ROWS_MAX {
-            let next = self.reader.next().map_err(|source| DatadError::Journal { dir: self.ctx.journal_dir.clone(), source })?;
+            let next =
+                self.reader.next().map_err(|source| DatadError::Journal { dir: self.ctx.journal_dir.clone(), source })?;
             let Some((after, entry)) = next else { break };
             let mut out = StoreOutput { recorder: &mut self.recorder, feeds: &self.feeds, at: after, wants: &mut wants };
             self.session.apply(&entry, &mut out);
@@ -289,14 +291,8 @@ impl RecorderLoop {
 
     /// Asks for what the store lacked when this process began.
     fn ask_for_open_gaps(&self) {
-        let mut wants = Vec::new();
-        for (index, feed) in (0..).zip(self.session.feeds()) {
-            if self.feeds.handle(index).is_some() {
-                for (from_id, to_id) in self.session.feed_status(index).open_gaps {
-                    wants.push(Want::Trades { feed: index, symbol: feed.symbol.clone(), from_id, to_id });
-                }
-            }
-        }
+        let mut wants = self.session.outstanding();
+        wants.retain(|want| matches!(want, Want::Trades { feed, .. } if self.feeds.handle(*feed).is_some()));
         self.ask(wants);
     }
 
@@ -339,11 +335,13 @@ impl RecorderLoop {
                     info!("the store takes rows again");
                 }
                 self.ctx.shared.set_error(None);
-                if let Err(error) = dccd_store::retain(&self.ctx.journal_dir, self.position, self.ctx.journal_keep_bytes) {
+                if let Err(error) =
+                    dccd_store::journal::retain(&self.ctx.journal_dir, self.position, self.ctx.journal_keep_bytes)
+                {
                     warn!(error = %chain(&error), "could not remove old journal segments");
                 }
                 let rows = report.rows.iter().map(|(_, rows)| rows).sum();
-                Ok(FlushReport { position: self.position.0, rows, files: report.files })
+                Ok(FlushReport { position: self.position.0, rows, files: report.files, bytes: report.bytes })
             }
             Err(error) => {
                 let text = chain(&error);

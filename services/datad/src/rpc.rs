@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, Market, Markets};
+use dccd_exchange::{Adapter, Market, MarketStatus, Markets};
 use dccd_model::{Channel, Symbol};
 use dccd_net::Governor;
-use dccd_rpc::datad::{BookSnapshot, DATAD_PROTOCOL, Datad, FeedInfo, FlushReport, JobInfo, MarketInfo, SearchHit, Stats};
-use dccd_rpc::{Hello, HelloReply, RpcError};
+use dccd_rpc::datad::{BookSnapshot, Datad, FeedInfo, FlushReport, JobInfo, MarketInfo, SearchHit, Stats};
+use dccd_rpc::{Greeting, Hello, HelloReply, RpcError};
 use dccd_service::Shutdown;
 use tarpc::context::Context;
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +52,15 @@ pub struct Server {
     pub jobs: Arc<std::sync::Mutex<Vec<ConfiguredFeed>>>,
 }
 
+/// The server of one connection.
+#[derive(Clone)]
+pub struct Session {
+    /// What all connections share.
+    pub server: Server,
+    /// Whether this one has introduced itself.
+    pub greeting: Greeting,
+}
+
 /// One feed that the configuration wants.
 #[derive(Clone, Debug)]
 pub struct ConfiguredFeed {
@@ -67,23 +76,35 @@ fn market_info(market: &Market) -> MarketInfo {
     MarketInfo {
         symbol: market.symbol.to_string(),
         id: market.id.clone(),
-        status: market.status.as_str().to_owned(),
+        status: status_name(market.status).to_owned(),
         price_tick: market.price_tick.map(|d| d.to_string()),
         amount_step: market.amount_step.map(|d| d.to_string()),
     }
 }
 
+fn status_name(status: MarketStatus) -> &'static str {
+    match status {
+        MarketStatus::Trading => "trading",
+        MarketStatus::Halted => "halted",
+        MarketStatus::Unknown => "unknown",
+    }
+}
+
 fn feed_key(symbol: &str, channel: &str) -> Result<(Symbol, Channel), RpcError> {
-    let symbol = symbol.parse().map_err(|e: dccd_model::SymbolError| RpcError::Invalid { message: e.to_string() })?;
-    let channel = channel.parse().map_err(|e: dccd_model::NameError| RpcError::Invalid { message: e.to_string() })?;
+    let invalid = |argument: &str, reason: String| RpcError::Invalid { argument: argument.to_owned(), reason };
+    let symbol = symbol.parse().map_err(|e: dccd_model::SymbolError| invalid("symbol", e.to_string()))?;
+    let channel = channel.parse().map_err(|e: dccd_model::NameError| invalid("channel", e.to_string()))?;
     Ok((symbol, channel))
 }
 
 impl Server {
+    fn unavailable(&self, reason: impl Into<String>) -> RpcError {
+        RpcError::Unavailable { service: format!("datad.{}", self.adapter.name()), reason: reason.into() }
+    }
+
     fn running(&self) -> Result<Running, RpcError> {
-        self.running.borrow().clone().ok_or_else(|| RpcError::Unavailable {
-            message: self.shared.error().unwrap_or_else(|| format!("{} is still starting", self.adapter.name())),
-        })
+        let running = self.running.borrow().clone();
+        running.ok_or_else(|| self.unavailable(self.shared.error().unwrap_or_else(|| "it is still starting".to_owned())))
     }
 
     /// Asks the hot thread and waits for its answer, both within the deadline.
@@ -96,8 +117,8 @@ impl Server {
         };
         match tokio::time::timeout(HOT_DEADLINE, asked).await {
             Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(RpcError::Unavailable { message: "the process is stopping".to_owned() }),
-            Err(_) => Err(RpcError::Unavailable { message: format!("no answer within {HOT_DEADLINE:?}") }),
+            Ok(None) => Err(self.unavailable("it is stopping")),
+            Err(_) => Err(self.unavailable(format!("no answer within {HOT_DEADLINE:?}"))),
         }
     }
 
@@ -133,26 +154,31 @@ impl Server {
     }
 }
 
-impl Datad for Server {
+impl Datad for Session {
     async fn hello(self, _: Context, hello: Hello) -> Result<HelloReply, RpcError> {
-        hello.check(DATAD_PROTOCOL)
+        self.greeting.hello(&hello)
     }
 
     async fn market(self, _: Context, symbol: String) -> Result<MarketInfo, RpcError> {
-        let markets = self.running()?.markets;
+        let markets = self.server.running()?.markets;
         let found = symbol.parse::<Symbol>().ok().and_then(|s| markets.by_symbol(&s)).or_else(|| markets.by_id(&symbol));
-        found.map(market_info).ok_or_else(|| RpcError::Invalid {
-            message: format!("{} has no market {symbol}; try `dccd search`", self.adapter.name()),
+        found.map(market_info).ok_or_else(|| {
+            let near = dccd_exchange::search(markets.iter(), &symbol, 3);
+            RpcError::Unknown {
+                what: "market".to_owned(),
+                name: symbol.clone(),
+                known: near.iter().map(|hit| hit.market.symbol.to_string()).collect(),
+            }
         })
     }
 
     async fn search(self, _: Context, pattern: String, limit: u32) -> Result<Vec<SearchHit>, RpcError> {
-        let markets = self.running()?.markets;
+        let markets = self.server.running()?.markets;
         let limit = limit.clamp(1, SEARCH_MAX) as usize;
         Ok(dccd_exchange::search(markets.iter(), &pattern, limit)
             .into_iter()
             .map(|hit| SearchHit {
-                exchange: self.adapter.name().to_owned(),
+                exchange: self.server.adapter.name().to_owned(),
                 market: market_info(hit.market),
                 score: hit.score,
             })
@@ -161,33 +187,33 @@ impl Datad for Server {
 
     async fn open_feed(self, _: Context, symbol: String, channel: String) -> Result<FeedInfo, RpcError> {
         let (symbol, channel) = feed_key(&symbol, &channel)?;
-        let answer = self.ask(|reply| Command::OpenFeed { symbol, channel, configured: false, reply }).await?;
-        answer.map_err(|message| RpcError::Invalid { message })
+        let answer = self.server.ask(|reply| Command::OpenFeed { symbol, channel, configured: false, reply }).await?;
+        answer.map_err(|reason| RpcError::Invalid { argument: "symbol".to_owned(), reason })
     }
 
     async fn close_feed(self, _: Context, symbol: String, channel: String) -> Result<FeedInfo, RpcError> {
         let (symbol, channel) = feed_key(&symbol, &channel)?;
-        let answer = self.ask(|reply| Command::CloseFeed { symbol, channel, reply }).await?;
-        answer.map_err(|message| RpcError::Invalid { message })
+        let answer = self.server.ask(|reply| Command::CloseFeed { symbol, channel, reply }).await?;
+        answer.map_err(|reason| RpcError::Invalid { argument: "symbol".to_owned(), reason })
     }
 
     async fn book(self, _: Context, symbol: String, depth: u32) -> Result<BookSnapshot, RpcError> {
         let (symbol, _) = feed_key(&symbol, Channel::Book.as_str())?;
-        let answer = self.ask(|reply| Command::Book { symbol, depth: depth as usize, reply }).await?;
-        answer.map_err(|message| RpcError::Invalid { message })
+        let answer = self.server.ask(|reply| Command::Book { symbol, depth: depth as usize, reply }).await?;
+        answer.map_err(|reason| RpcError::Invalid { argument: "symbol".to_owned(), reason })
     }
 
     async fn feeds(self, _: Context) -> Result<Vec<FeedInfo>, RpcError> {
-        self.ask(|reply| Command::Feeds { reply }).await
+        self.server.ask(|reply| Command::Feeds { reply }).await
     }
 
     async fn jobs(self, _: Context) -> Result<Vec<JobInfo>, RpcError> {
-        Ok(self.job_list().await)
+        Ok(self.server.job_list().await)
     }
 
     async fn stats(self, _: Context) -> Result<Stats, RpcError> {
-        let s = &self.shared;
-        let weights = self.governor.snapshot();
+        let s = &self.server.shared;
+        let weights = self.server.governor.snapshot();
         Ok(Stats {
             frames: s.frames.load(Ordering::Relaxed),
             records: s.records.load(Ordering::Relaxed),
@@ -200,32 +226,32 @@ impl Datad for Server {
             frame_to_ring_p99: s.frame_to_ring_p99.load(Ordering::Relaxed),
             rows_written: s.rows_written.load(Ordering::Relaxed),
             recorder_lag_bytes: s.recorder_lag(),
-            recording: !s.not_recording.load(Ordering::Relaxed) && self.running.borrow().is_some(),
+            recording: !s.not_recording.load(Ordering::Relaxed) && self.server.running.borrow().is_some(),
             error: s.error(),
             weight_used: weights.used,
             weight_limit: weights.limit,
-            frozen_until: weights.frozen_until,
+            frozen_until: weights.frozen_until.unwrap_or(0),
         })
     }
 
     async fn flush(self, _: Context) -> Result<FlushReport, RpcError> {
-        let upto = self.ask(|reply| Command::JournalEnd { reply }).await?;
-        let running = self.running()?;
+        let upto = self.server.ask(|reply| Command::JournalEnd { reply }).await?;
+        let running = self.server.running()?;
         let (reply, answer) = oneshot::channel();
         running
             .recorder
             .try_send(RecorderCommand::Flush { upto, reply })
-            .map_err(|_| RpcError::Unavailable { message: "the recorder is busy or gone; try again".to_owned() })?;
+            .map_err(|_| self.server.unavailable("the recorder is busy or gone; try again"))?;
         match tokio::time::timeout(FLUSH_DEADLINE, answer).await {
             Ok(Ok(Ok(report))) => Ok(report),
-            Ok(Ok(Err(message))) => Err(RpcError::Failed { message }),
-            Ok(Err(_)) => Err(RpcError::Unavailable { message: "the recorder is gone".to_owned() }),
-            Err(_) => Err(RpcError::Unavailable { message: format!("not flushed within {FLUSH_DEADLINE:?}") }),
+            Ok(Ok(Err(reason))) => Err(RpcError::Failed { operation: "flush".to_owned(), reason }),
+            Ok(Err(_)) => Err(self.server.unavailable("the recorder is gone")),
+            Err(_) => Err(self.server.unavailable(format!("not flushed within {FLUSH_DEADLINE:?}"))),
         }
     }
 
     async fn shutdown(self, _: Context) -> Result<(), RpcError> {
-        self.shutdown.trigger("asked over RPC");
+        self.server.shutdown.trigger(dccd_service::ShutdownReason::Requested);
         Ok(())
     }
 }

@@ -7,21 +7,23 @@ use std::time::Duration;
 
 use dccd_exchange::{Adapter, Markets};
 use dccd_model::{Channel, ExchangeName, Symbol};
-use dccd_net::{Governor, GovernorOptions, HttpClient, HttpOptions, Priority};
-use dccd_rpc::datad::Datad as _;
+use dccd_net::{Governor, GovernorOptions, HttpClient, HttpOptions, SystemClock};
+use dccd_rpc::ServeLimits;
+use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _};
 use dccd_service::{Progress, ServiceContext};
-use dccd_store::{JournalOptions, JournalWriter, Recorder, RecorderOptions};
+use dccd_store::journal::{JournalOptions, JournalWriter};
+use dccd_store::{Recorder, RecorderOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::bus::{Bus, RingSizes};
-use crate::error::{DatadError, chain};
+use crate::error::DatadError;
 use crate::fetch::{FetchRequest, Fetcher};
 use crate::hot::{Command, Hot, HotContext};
 use crate::links::Links;
 use crate::markets;
 use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread};
-use crate::rpc::{ConfiguredFeed, Running, Server};
+use crate::rpc::{ConfiguredFeed, Running, Server, Session};
 use crate::shared::Shared;
 
 /// Wants that wait for the fetcher; one more is dropped and counted, and raised again by later events.
@@ -50,8 +52,8 @@ pub struct DatadOptions {
     pub feeds: Vec<(Symbol, Channel)>,
     /// How old the newest Parquet part may be.
     pub time_step: Duration,
-    /// Order-book levels a side to ask for.
-    pub depth: u32,
+    /// Order-book levels a side to ask for; `None`: as many as the exchange gives.
+    pub depth: Option<u32>,
     /// Collect aggregated trades where the exchange has both.
     pub aggregated_trades: bool,
     /// Slots of an order-book ring; the others have a quarter. A power of two.
@@ -72,40 +74,66 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
     })?;
     let shared = Arc::new(Shared::default());
     let limits = adapter.limits();
-    let governor = Arc::new(Governor::new(GovernorOptions {
-        limit_per_window: limits.weight_limit,
-        window: limits.weight_window,
-        used_weight_header: limits.used_weight_header,
-        freeze_file: Some(state_dir(&options).join("freeze.json")),
-        ..GovernorOptions::default()
-    }));
+    let governor = Governor::new(
+        GovernorOptions {
+            used_weight_header: limits.used_weight_header,
+            freeze_file: Some(state_dir(&options).join("freeze.json")),
+            ..GovernorOptions::new(limits.weight_per_window, limits.weight_window)
+        },
+        Arc::new(SystemClock),
+    );
     let rest_url = options.rest_url.clone().unwrap_or_else(|| adapter.rest_url().to_owned());
-    let http = HttpClient::new(HttpOptions { governor: governor.clone(), ..HttpOptions::new(rest_url) })
-        .map_err(|e| DatadError::Serve(Box::new(e)))?;
+    let http = HttpClient::new(HttpOptions::new(rest_url, governor.clone())).map_err(|e| DatadError::Serve(Box::new(e)))?;
 
     let (running_tx, running) = watch::channel(None);
-    let jobs = options.feeds.iter().map(|(symbol, channel)| ConfiguredFeed { symbol: symbol.clone(), channel: *channel, error: None });
+    let jobs = options.feeds.iter().map(|(symbol, channel)| ConfiguredFeed {
+        symbol: symbol.clone(),
+        channel: *channel,
+        error: None,
+    });
     let server = Server {
         adapter: adapter.clone(),
         running,
         shared: shared.clone(),
         governor,
-        shutdown: ctx.shutdown(),
+        shutdown: ctx.shutdown().clone(),
         jobs: Arc::new(std::sync::Mutex::new(jobs.collect())),
     };
 
     // The journal first: it locks out another datad of this exchange and cuts a torn tail before anybody reads it.
     let journal_dir = options.data_path.join(".dccd").join("journal").join(options.exchange.as_str());
     let journal = open_journal(&journal_dir, &ctx).await?;
-    let sync = journal.sync_handle().map_err(|source| DatadError::Journal { dir: journal_dir.clone(), source })?;
+    let journal_error = |source| DatadError::Journal { dir: journal_dir.clone(), source };
+    let store_error = |source| DatadError::Store { dir: options.data_path.clone(), source };
+    let recorder_options = RecorderOptions {
+        time_step: options.time_step,
+        contiguous_ids: adapter.capabilities().trade_ids_contiguous,
+        ..RecorderOptions::default()
+    };
+    let recorder = Recorder::open(&options.data_path, &options.exchange, recorder_options).map_err(store_error)?;
+    let journal = past_checkpoint(journal, &journal_dir, &recorder).map_err(journal_error)?;
+    let sync = journal.sync_handle().map_err(journal_error)?;
 
     let endpoint = ctx.endpoint_path();
     let listener = dccd_rpc::unix_listen(&endpoint).map_err(|e| DatadError::Serve(Box::new(e)))?;
-    let serving = tokio::spawn(dccd_rpc::serve(listener, server.clone().serve()));
+    let served = server.clone();
+    let (stop_serving, stopped) = oneshot::channel::<()>();
+    let name = format!("datad.{}", options.exchange);
+    let serving = tokio::spawn(async move {
+        let handle = move |connection: dccd_rpc::Connection| {
+            let session = Session { server: served.clone(), greeting: connection.greeting().clone() };
+            connection.run(session.serve())
+        };
+        let stop = async {
+            let _ = stopped.await; // the sender's end is the signal
+        };
+        dccd_rpc::serve(listener, &name, DATAD_PROTOCOL, ServeLimits::default(), handle, stop).await;
+    });
 
     let parts = Parts { options: &options, adapter, shared, http, journal_dir, server: &server };
-    let outcome = parts.run(journal, &running_tx, &ctx).await;
-    serving.abort();
+    let outcome = parts.run(journal, recorder, &running_tx, &ctx).await;
+    drop(stop_serving);
+    let _ = serving.await; // it ends within its own drain time
     drop(sync);
     outcome
 }
@@ -121,11 +149,14 @@ async fn open_journal(dir: &std::path::Path, ctx: &ServiceContext) -> Result<Jou
         match JournalWriter::open(dir, JournalOptions::default()) {
             Ok(journal) => {
                 if journal.recovered().bytes_cut > 0 {
-                    warn!(bytes = journal.recovered().bytes_cut, "cut the torn end of the journal: it had never been acknowledged");
+                    warn!(
+                        bytes = journal.recovered().bytes_cut,
+                        "cut the torn end of the journal: it had never been acknowledged"
+                    );
                 }
                 return Ok(journal);
             }
-            Err(dccd_store::JournalError::Locked { pid, .. })
+            Err(dccd_store::journal::JournalError::Locked { pid, .. })
                 if tokio::time::Instant::now() < deadline && !ctx.shutdown().is_triggered() =>
             {
                 info!(pid, "the journal is still held by another process; waiting for it");
@@ -134,6 +165,24 @@ async fn open_journal(dir: &std::path::Path, ctx: &ServiceContext) -> Result<Jou
             Err(source) => return Err(DatadError::Journal { dir: dir.to_owned(), source }),
         }
     }
+}
+
+/// A power cut may have taken the journal's last second, but not the checkpoint: new entries must lie past it.
+fn past_checkpoint(
+    journal: JournalWriter,
+    dir: &std::path::Path,
+    recorder: &Recorder,
+) -> Result<JournalWriter, dccd_store::journal::JournalError> {
+    let Some(at_least) = recorder.checkpoint().map(|c| c.position).filter(|p| journal.position() < *p) else {
+        return Ok(journal);
+    };
+    warn!(
+        journal = journal.position().0,
+        checkpoint = at_least.0,
+        "the journal lost its end; what came after is found missing"
+    );
+    drop(journal);
+    JournalWriter::open(dir, JournalOptions { at_least, ..JournalOptions::default() })
 }
 
 struct Parts<'a> {
@@ -149,6 +198,7 @@ impl Parts<'_> {
     async fn run(
         &self,
         journal: JournalWriter,
+        recorder: Recorder,
         running: &watch::Sender<Option<Running>>,
         ctx: &ServiceContext,
     ) -> Result<(), DatadError> {
@@ -160,19 +210,27 @@ impl Parts<'_> {
         let (fetches, fetch_requests) = mpsc::channel(FETCH_QUEUE);
         let (commands, command_queue) = mpsc::channel(HOT_QUEUE);
 
-        let (recorder, recovered) = self.recover(markets.clone(), fetches.clone()).await?;
+        let (recorder, recovered) = self.recover(recorder, markets.clone(), fetches.clone()).await?;
         if recovered.entries > 0 {
             info!(entries = recovered.entries, "read the journal since the last checkpoint");
         }
         let session = match &recovered.session {
             None => self.adapter.session(markets.clone()),
-            Some(saved) => self.adapter.restore(markets.clone(), saved).map_err(|source| DatadError::Session {
-                exchange: self.options.exchange.to_string(),
-                source,
-            })?,
+            Some(saved) => self
+                .adapter
+                .restore(markets.clone(), saved)
+                .map_err(|source| DatadError::Session { exchange: self.options.exchange.to_string(), source })?,
         };
         let recorder = RecorderThread::start(recorder)?;
-        let hot_ended = self.start_hot(session, recovered.recorded, journal, markets.clone(), command_queue, fetches, ctx.progress())?;
+        let hot_ended = self.start_hot(
+            session,
+            recovered.recorded,
+            journal,
+            markets.clone(),
+            command_queue,
+            fetches,
+            ctx.progress().clone(),
+        )?;
         let fetcher = Fetcher {
             adapter: self.adapter.clone(),
             markets: markets.clone(),
@@ -184,9 +242,9 @@ impl Parts<'_> {
         self.open_configured(&commands).await;
         running.send_replace(Some(Running { hot: commands.clone(), recorder: recorder.commands.clone(), markets }));
         if !registered {
-            ctx.register().await.map_err(|e| DatadError::Serve(Box::new(e)))?;
+            ctx.register_protocol(DATAD_PROTOCOL).await.map_err(|e| DatadError::Serve(Box::new(e)))?;
         }
-        ctx.set_degraded(None);
+        ctx.progress().degraded(None);
 
         let outcome = self.until_shutdown(ctx, &recorder, hot_ended).await;
         fetching.abort();
@@ -211,7 +269,7 @@ impl Parts<'_> {
         loop {
             let attempt = tokio::select! {
                 attempt = markets::fetch(&self.adapter, &self.http, &path) => attempt,
-                () = ctx.shutdown().wait() => return None,
+                _ = ctx.shutdown().wait() => return None,
             };
             let reason = match (attempt, stale.clone()) {
                 (Ok(markets), _) => return Some((markets, registered)),
@@ -225,14 +283,13 @@ impl Parts<'_> {
             if self.shared.set_error(Some(reason.clone())) {
                 warn!(reason, "cannot start collecting yet");
             }
-            ctx.set_degraded(Some(reason));
-            ctx.progress().tick();
-            if !registered && ctx.register().await.is_ok() {
+            ctx.progress().degraded(Some(reason));
+            if !registered && ctx.register_protocol(DATAD_PROTOCOL).await.is_ok() {
                 registered = true;
             }
             tokio::select! {
                 () = tokio::time::sleep(MARKETS_RETRY) => {}
-                () = ctx.shutdown().wait() => return None,
+                _ = ctx.shutdown().wait() => return None,
             }
         }
     }
@@ -240,12 +297,10 @@ impl Parts<'_> {
     /// Brings store and session to where the journal ends; on a thread of its own, because it reads and writes files.
     async fn recover(
         &self,
+        recorder: Recorder,
         markets: Arc<Markets>,
         fetches: mpsc::Sender<FetchRequest>,
     ) -> Result<(RecorderLoop, crate::recorder::Recovered), DatadError> {
-        let options = RecorderOptions { time_step: self.options.time_step, ..RecorderOptions::default() };
-        let recorder = Recorder::open(&self.options.data_path, &self.options.exchange, options)
-            .map_err(|source| DatadError::Store { dir: self.options.data_path.clone(), source })?;
         let ctx = RecorderContext {
             adapter: self.adapter.clone(),
             markets,
@@ -320,19 +375,24 @@ impl Parts<'_> {
     }
 
     /// Waits for the end, asked for or not; saves the jobs' state meanwhile.
-    async fn until_shutdown(&self, ctx: &ServiceContext, recorder: &RecorderThread, mut hot: oneshot::Receiver<()>) -> Result<(), DatadError> {
+    async fn until_shutdown(
+        &self,
+        ctx: &ServiceContext,
+        recorder: &RecorderThread,
+        mut hot: oneshot::Receiver<()>,
+    ) -> Result<(), DatadError> {
         let jobs_path = state_dir(self.options).join("jobs.json");
         let mut save = tokio::time::interval(SAVE_JOBS);
         let outcome = loop {
             tokio::select! {
-                () = ctx.shutdown().wait() => break Ok(()),
+                _ = ctx.shutdown().wait() => break Ok(()),
                 _ = &mut hot => break Err(DatadError::Thread { name: "hot" }),
                 _ = save.tick() => {
                     if recorder.thread.is_finished() {
                         break Err(DatadError::Thread { name: "recorder" });
                     }
                     self.server.save_jobs(&jobs_path).await;
-                    ctx.set_degraded(self.shared.error());
+                    ctx.progress().degraded(self.shared.error());
                 }
             }
         };
@@ -359,7 +419,9 @@ impl Parts<'_> {
         }
         match answer.await {
             Ok(Ok(report)) => info!(rows = report.rows, files = report.files, "everything received is in the store"),
-            Ok(Err(reason)) => warn!(reason, "not everything could be written; the journal has it, and the next start writes it"),
+            Ok(Err(reason)) => {
+                warn!(reason, "not everything could be written; the journal has it, and the next start writes it")
+            }
             Err(_) => return Err(DatadError::Thread { name: "recorder" }),
         }
         Ok(())

@@ -1,0 +1,153 @@
+//! The services this executable plays besides the command line, and what the configuration tells each of them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use datad::DatadOptions;
+use dccd_config::{Config, Lookup, TradeStream};
+use dccd_model::ExchangeName;
+use dccd_registry::RuntimeDir;
+use dccd_root::{BootGuard, Limits, Options, Policy, RestartOptions, ServiceSpec, Supervision};
+use dccd_service::{ServiceArgs, ServiceContext};
+
+/// The prefix of `argv[0]` of the services of exchanges.
+const DATAD: &str = "datad.";
+
+/// Whether this `argv[0]` is a service's name.
+pub fn is_service(name: &str) -> bool {
+    name.starts_with(DATAD)
+}
+
+/// Runs the service that `argv[0]` names until it is told to stop.
+///
+/// # Errors
+/// When its arguments or configuration make no service, or it failed; the service's own errors are in its log already.
+pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+    let args = ServiceArgs::parse(args)?;
+    let result = dccd_service::run(args, |ctx| async move {
+        let options = datad_options(&ctx)?;
+        datad::run(options, ctx).await.map_err(anyhow::Error::from)
+    });
+    Ok(result?)
+}
+
+/// What the configuration says about the exchange of this service.
+fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
+    let name = ctx.name().strip_prefix(DATAD).ok_or_else(|| anyhow!("no service is named {}", ctx.name()))?;
+    let exchange: ExchangeName = name.parse()?;
+    let loaded = Config::load(&Lookup::new(ctx.config_path().map(Path::to_owned))).context("cannot read the configuration")?;
+    let config = loaded.config;
+    let settings = config.exchange(&exchange);
+    let jobs: Vec<_> = config.stream_jobs.iter().filter(|job| job.exchange == exchange).collect();
+    let mut seen = BTreeSet::new();
+    let mut feeds = Vec::new();
+    for job in &jobs {
+        for symbol in &job.pairs {
+            for channel in &job.channels {
+                if seen.insert((symbol.clone(), *channel)) {
+                    feeds.push((symbol.clone(), *channel));
+                }
+            }
+        }
+    }
+    Ok(DatadOptions {
+        instance: ctx.instance().to_owned(),
+        data_path: ctx.data_path().to_owned(),
+        rest_url: settings.rest_url,
+        ws_url: settings.ws_url,
+        feeds,
+        time_step: jobs.iter().map(|job| job.time_step).min().unwrap_or(std::time::Duration::from_secs(60)),
+        depth: jobs.iter().map(|job| job.depth).max(),
+        aggregated_trades: settings.trade_stream == TradeStream::Aggregated,
+        ring_slots: settings.ring_slots,
+        journal_keep_bytes: config.storage.journal_keep_mb << 20,
+        exchange,
+    })
+}
+
+/// The root of this configuration.
+///
+/// # Errors
+/// When this executable can't be found on the disk.
+pub fn root_options(
+    config: &Config,
+    config_path: Option<PathBuf>,
+    instance: &str,
+    runtime_dir: RuntimeDir,
+    log_level: &str,
+) -> anyhow::Result<Options> {
+    let executable = std::env::current_exe().context("cannot find this executable on the disk")?;
+    let data_path = config.data_path().to_owned();
+    let spec = {
+        let (config, config_path) = (config.clone(), config_path.clone());
+        let (instance, runtime_dir, log_level) = (instance.to_owned(), runtime_dir.clone(), log_level.to_owned());
+        move |exchange: &ExchangeName, eager: bool| {
+            let args = ServiceArgs {
+                name: format!("{DATAD}{exchange}"),
+                instance: instance.clone(),
+                runtime_dir: runtime_dir.path().to_owned(),
+                data_path: config.data_path().to_owned(),
+                config_path: config_path.clone(),
+                log_level: log_level.clone(),
+                log_json: false,
+            };
+            let limits = config.limits(exchange);
+            ServiceSpec {
+                name: args.name.clone(),
+                args: args.to_args(),
+                policy: Policy::Permanent,
+                eager,
+                limits: Limits {
+                    max_memory_bytes: limits.max_memory_mb.map(|mb| mb << 20),
+                    max_cpu_pct: limits.max_cpu_pct,
+                },
+            }
+        }
+    };
+    let services = config.collected_exchanges().iter().map(|exchange| spec(exchange, true)).collect();
+    let restart = &config.daemon.restart;
+    let store = data_path.clone();
+    let sweep_instance = instance.to_owned();
+    Ok(Options {
+        config_path,
+        services,
+        // A client may ask for an exchange that the configuration doesn't collect.
+        resolve: Arc::new(move |name| {
+            let exchange = name.strip_prefix(DATAD)?;
+            dccd_exchange::NAMES.contains(&exchange).then(|| exchange.parse().ok().map(|e| spec(&e, false))).flatten()
+        }),
+        supervision: Supervision {
+            restart: RestartOptions {
+                max_restarts: restart.max_restarts,
+                window: restart.window,
+                base_delay: restart.base_delay,
+                max_delay: restart.max_delay,
+                stable_after: None,
+            },
+            heartbeat_timeout: restart.heartbeat_timeout,
+            shutdown_timeout: config.daemon.shutdown_timeout,
+            ..Supervision::default()
+        },
+        boot_guards: vec![BootGuard {
+            what: "the store's lock",
+            acquire: Box::new(move || Ok(Box::new(dccd_store::StoreLock::acquire(&store)?))),
+        }],
+        sweep: Some(Box::new(move || sweep_rings(&sweep_instance))),
+        ..Options::new(instance, runtime_dir, data_path, executable)
+    })
+}
+
+/// Removes the rings that dead writers of this instance left behind. Their readers notice that the writer is gone.
+fn sweep_rings(instance: &str) {
+    match dccd_ring::sweep(Some(instance)) {
+        Ok(swept) => {
+            for ring in swept {
+                tracing::info!(ring = ring.name, writer_pid = ring.pid, "removed the ring of a dead writer");
+            }
+        }
+        Err(error) => tracing::warn!(error = %datad::chain(&error), "could not look for rings of dead writers"),
+    }
+}
