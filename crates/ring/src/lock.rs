@@ -31,6 +31,12 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Gives the lock back, even if a child that is just being started still has a copy of the descriptor.
+pub(crate) fn unlock(file: &File) {
+    // It can't fail: the descriptor is open, and giving back needs nothing.
+    let _ = fcntl(file, libc::F_OFD_SETLK, &mut whole_file(libc::F_UNLCK));
+}
+
 /// Whether somebody else holds the lock. Takes nothing, and works with read-only files.
 pub(crate) fn is_locked(file: &File) -> io::Result<bool> {
     let mut lock = whole_file(libc::F_RDLCK);

@@ -222,13 +222,17 @@ impl<'a, C: Cell> Lane<'a, C> {
         if cursor > 0 && self.slot::<0>(cursor - 1).0.load() != cursor {
             return Err(Damaged);
         }
-        let stamp = self.slot::<0>(cursor).0.load();
-        if stamp == cursor + 1 {
-            // Published, and perhaps read already; only the cursor was not yet moved.
-            self.cursor.store_release(stamp);
-            return Ok(stamp);
+        let stamp_of = |sequence| self.slot::<0>(sequence).0.load();
+        let previous_lap = |sequence: u64| (sequence + 1).saturating_sub(self.capacity());
+        if stamp_of(cursor) != cursor + 1 {
+            let untouched_or_begun = stamp_of(cursor) == previous_lap(cursor) || stamp_of(cursor) == 0;
+            return if untouched_or_begun { Ok(cursor) } else { Err(Damaged) };
         }
-        let previous_lap = (cursor + 1).saturating_sub(self.capacity());
-        if stamp == 0 || stamp == previous_lap { Ok(cursor) } else { Err(Damaged) }
+        // Published, and perhaps read already; only the cursor was not yet moved.
+        if stamp_of(cursor + 1) != previous_lap(cursor + 1) {
+            return Err(Damaged);
+        }
+        self.cursor.store_release(cursor + 1);
+        Ok(cursor + 1)
     }
 }

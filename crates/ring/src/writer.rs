@@ -260,6 +260,7 @@ impl Drop for Writer {
             self.set_state(FeedState::Stale);
         }
         waker::wake(self.segment.header());
+        lock::unlock(&self.file);
     }
 }
 
