@@ -24,6 +24,8 @@ fn main() {
         let (address, server) = serve(frames);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (elapsed, cpu, batches) = runtime.block_on(receive(&address, frames, read_buffer_bytes));
+        // The link's tasks end with their runtime, and the server with them.
+        drop(runtime);
         server.join().expect("the server");
         println!(
             "ws_receive read_buffer={:>3} KiB: {:.0} frames/s, {:.0} MB/s, {:.0} ns cpu/frame, {:.0} frames/batch",

@@ -42,7 +42,12 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn new(frames_max: usize, bytes_max: usize) -> Self {
-        Inbox { state: Mutex::default(), arrived: AtomicWaker::new(), frames_max: frames_max.max(1), bytes_max: bytes_max.max(1) }
+        Inbox {
+            state: Mutex::default(),
+            arrived: AtomicWaker::new(),
+            frames_max: frames_max.max(1),
+            bytes_max: bytes_max.max(1),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

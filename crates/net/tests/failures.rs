@@ -1,0 +1,158 @@
+//! What goes wrong before a connection is open: each has its own reason, with host and port, without secrets.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Client, accept, answer_once, http_answer, listen, options, within};
+use dccd_net::{CloseCause, Link, LinkOptions};
+use futures_util::{SinkExt, StreamExt};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
+
+/// The reason of the first failed attempt, checked for what every reason must and must not say.
+async fn reason(options: LinkOptions, endpoint: &str) -> (CloseCause, String, Duration) {
+    let (conn, reason, retry_in) = Client::new(options).closed().await;
+    let text = reason.to_string();
+    assert_eq!(conn, 1);
+    assert!(text.starts_with(&format!("{endpoint}: ")), "{text}");
+    assert!(text.contains("connecting again in"), "{text}");
+    assert!(!text.contains("secret") && !text.contains("token"), "{text}");
+    (reason.cause, text, retry_in.unwrap())
+}
+
+#[tokio::test]
+async fn a_refused_connection() {
+    let (listener, address) = listen().await;
+    drop(listener);
+    let (cause, text, _) = reason(options(&address), &address).await;
+    assert!(matches!(cause, CloseCause::Connect { .. }), "{text}");
+    assert!(text.contains("refused"), "{text}");
+}
+
+#[tokio::test]
+async fn a_name_without_an_address() {
+    let options = LinkOptions {
+        url: "ws://no-such-host.invalid:81/stream?token=secret".to_owned(),
+        // A resolver that can't be reached takes its time.
+        connect_timeout: Duration::from_secs(2),
+        ..options("")
+    };
+    let (cause, text, _) = reason(options, "no-such-host.invalid:81").await;
+    assert!(matches!(cause, CloseCause::Resolve { .. } | CloseCause::Timeout { stage: "resolving the name", .. }), "{text}");
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_and_its_retry_after() {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        answer_once(&listener, &http_answer("429 Too Many Requests", "retry-after: 7\r\n", "slow down")).await;
+    });
+    let (cause, text, retry_in) = reason(options(&address), &address).await;
+    assert!(matches!(cause, CloseCause::Refused { status: 429, .. }), "{text}");
+    assert!(text.contains("status 429, asking to wait 7s"), "{text}");
+    assert_eq!(retry_in, Duration::from_secs(7));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_upgrade() {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        answer_once(&listener, "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
+            .await;
+    });
+    let (cause, text, _) = reason(options(&address), &address).await;
+    assert!(matches!(cause, CloseCause::Upgrade { .. }), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_never_answers() {
+    let (listener, address) = listen().await;
+    let options = LinkOptions { connect_timeout: Duration::from_millis(150), ..options(&address) };
+    let held = tokio::spawn(async move { listener.accept().await });
+    let (cause, text, _) = reason(options, &address).await;
+    assert!(matches!(cause, CloseCause::Timeout { stage: "TLS and upgrade", .. }), "{text}");
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_server_without_tls() {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        common::request_head(&mut stream).await;
+    });
+    let options = LinkOptions { url: format!("wss://{address}/?token=secret"), ..options(&address) };
+    let (cause, text, _) = reason(options, &address).await;
+    assert!(matches!(cause, CloseCause::Tls { .. }), "{text}");
+}
+
+/// Accepts TLS with the test certificate for `localhost` and speaks WebSocket.
+async fn tls_server(listener: tokio::net::TcpListener) {
+    dccd_net::install_crypto_provider();
+    let certificate = CertificateDer::from_pem_slice(include_bytes!("data/localhost.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("data/localhost.key")).unwrap();
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let Ok(stream) = acceptor.accept(stream).await else { continue };
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        socket.send(Message::text("over TLS")).await.unwrap();
+        socket.next().await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for() {
+    let (listener, address) = listen().await;
+    tokio::spawn(tls_server(listener));
+    let endpoint = address.replace("127.0.0.1", "localhost");
+    let options = LinkOptions { url: format!("wss://{endpoint}/?token=secret"), ..options(&address) };
+    let (cause, text, _) = reason(options, &endpoint).await;
+    assert!(matches!(cause, CloseCause::Tls { .. }), "{text}");
+    assert!(text.contains("UnknownIssuer"), "{text}");
+}
+
+#[tokio::test]
+async fn a_trusted_certificate_connects() {
+    let (listener, address) = listen().await;
+    tokio::spawn(tls_server(listener));
+    dccd_net::install_crypto_provider();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(include_bytes!("data/ca.pem")).unwrap()).unwrap();
+    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let url = format!("wss://{}/", address.replace("127.0.0.1", "localhost"));
+    let mut client = Client::new(LinkOptions { url, tls: Some(Arc::new(tls)), ..options(&address) });
+    client.opened().await;
+    assert_eq!(client.texts().await.1, ["over TLS"]);
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_refused_without_its_secrets() {
+    for url in ["https://x.example/", "wss://", "stream.example.com/?token=secret", "http://user:secret@x.example/"] {
+        let error = Link::new(LinkOptions::new(url)).unwrap_err().to_string();
+        assert!(error.contains("expected ws:// or wss://") && !error.contains("secret"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_never_end() {
+    let (listener, address) = listen().await;
+    let mut client = Client::new(options(&address));
+    let server = tokio::spawn(async move {
+        for _ in 0..20 {
+            drop(listener.accept().await.unwrap());
+        }
+        accept(&listener).await
+    });
+    for attempt in 1..=20 {
+        assert_eq!(client.closed().await.0, attempt);
+    }
+    assert_eq!(client.opened().await, (21, None));
+    drop(within("the server", server).await.unwrap());
+}
