@@ -1,15 +1,54 @@
 //! The store's live part: the raw journal, what is derived from it, and proofs that both are whole.
 //!
 //! - [`journal`]: entries as they came, acknowledged by one write, torn tails cut, followed while it grows.
-//! - [`Recorder`](recorder::Recorder): rows of trades, quotes and books into day files of Parquet, exactly once whatever dies when.
+//! - [`Recorder`]: rows of trades, quotes and books into day files of Parquet, exactly once whatever dies when.
 //! - [`inventory`], [`verify`](mod@verify): what is stored, and whether it is what it should be.
+//! - [`read_trades`], [`read_quotes`], [`read_book`]: the rows of a day file.
 //! - [`StoreLock`]: one writer a store.
 //!
 //! Knows no exchange, no network, no ring and no clock: every time in here comes with a record or from the caller. Everything
 //! blocks; call it from a thread of its own.
 
+mod disk;
+pub mod error;
+mod file;
 pub mod journal;
+mod layout;
 pub mod lock;
+mod merge;
+pub mod recorder;
+pub mod rows;
 
-pub use journal::Position;
+use std::path::Path;
+
+pub use disk::write_atomically;
+pub use error::StoreError;
+pub use file::Rows;
+pub use journal::{JournalError, JournalOptions, JournalReader, JournalSync, JournalWriter, Position, Recovered, retain};
 pub use lock::{LockError, StoreLock};
+pub use recorder::{Checkpoint, CommitMode, CommitReport, Recorder, RecorderOptions, SeriesHandle};
+pub use rows::{BookRow, QuoteRow, TradeRow};
+
+/// The trades of a file, in its order; an error ends them.
+///
+/// # Errors
+/// When the file can't be opened, or is no file of trades.
+pub fn read_trades(path: &Path) -> Result<Rows<TradeRow>, StoreError> {
+    Rows::open(path)
+}
+
+/// The quotes of a file; see [`read_trades`].
+///
+/// # Errors
+/// When the file can't be opened, or is no file of quotes.
+pub fn read_quotes(path: &Path) -> Result<Rows<QuoteRow>, StoreError> {
+    Rows::open(path)
+}
+
+/// The order-book levels of a file; see [`read_trades`].
+///
+/// # Errors
+/// When the file can't be opened, or is no file of an order book.
+pub fn read_book(path: &Path) -> Result<Rows<BookRow>, StoreError> {
+    Rows::open(path)
+}

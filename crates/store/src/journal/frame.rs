@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn lengths_that_no_entry_has_are_refused_before_anything_is_allocated() {
         assert_eq!(frame_size(&[0; 3]), Ok(None));
-        for length in [0u32, 14, (ENTRY_BYTES_MAX + FIXED + 1) as u32, u32::MAX] {
+        for length in [0u32, 14, u32::try_from(ENTRY_BYTES_MAX + FIXED + 1).unwrap(), u32::MAX] {
             assert_eq!(frame_size(&length.to_le_bytes()), Err(Damage::Length(length)));
         }
     }

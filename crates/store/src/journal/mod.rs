@@ -31,10 +31,8 @@ use serde::{Deserialize, Serialize};
 
 pub use reader::JournalReader;
 pub use retain::{KEEP_BYTES, retain};
-pub use sync::{JournalSync, SyncHandle};
+pub use sync::JournalSync;
 pub use writer::{JournalOptions, JournalWriter, Recovered};
-
-use crate::LockError;
 
 /// Byte offset in the endless journal; zero is its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,8 +103,13 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Another process writes this journal.
-    #[error("cannot open the journal for writing")]
-    Locked(#[source] LockError),
+    #[error("the journal {} is being written by process {pid}: stop it first", path.display())]
+    Locked {
+        /// The journal's directory.
+        path: PathBuf,
+        /// Who writes it; 0 when it could not be read.
+        pid: u32,
+    },
     /// The disk failed to keep what was written. What is not durable can't be told any more: close the journal, open it again.
     #[error("syncing the journal {} failed: entries of the last seconds may not survive a power cut", path.display())]
     SyncFailed {

@@ -71,7 +71,7 @@ impl Shared {
         Some(JournalError::SyncFailed { path: path.clone(), source })
     }
 
-    fn sync(&self) -> Result<(), JournalError> {
+    pub(super) fn sync(&self) -> Result<(), JournalError> {
         let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = self.failure() {
             return Err(error);
@@ -101,20 +101,6 @@ impl Shared {
     }
 }
 
-/// Makes the journal durable from any thread.
-#[derive(Clone, Debug)]
-pub struct SyncHandle(pub(super) Arc<Shared>);
-
-impl SyncHandle {
-    /// Waits until everything committed before the call is on the disk. Call it before anything durable refers to a position.
-    ///
-    /// # Errors
-    /// [`JournalError::SyncFailed`], for ever once it happened: what is durable can't be told any more.
-    pub fn sync_now(&self) -> Result<(), JournalError> {
-        self.0.sync()
-    }
-}
-
 /// The thread that syncs a journal at an interval. Dropping it syncs once more and stops it.
 #[derive(Debug)]
 pub struct JournalSync {
@@ -124,11 +110,8 @@ pub struct JournalSync {
 
 impl JournalSync {
     /// Starts it. A failure of a sync comes out of the writer's next commit; the thread then ends.
-    ///
-    /// # Errors
-    /// When no thread can be made.
-    pub fn start(handle: &SyncHandle, interval: Duration) -> io::Result<Self> {
-        let shared = Arc::clone(&handle.0);
+    pub(super) fn start(shared: &Arc<Shared>, interval: Duration) -> io::Result<Self> {
+        let shared = Arc::clone(shared);
         shared.state().stop = false;
         let thread = std::thread::Builder::new().name("journal-sync".to_owned()).spawn({
             let shared = Arc::clone(&shared);
@@ -146,6 +129,14 @@ impl JournalSync {
             }
         })?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Waits until everything committed before the call is on the disk; from any thread.
+    ///
+    /// # Errors
+    /// [`JournalError::SyncFailed`], for ever once it happened: what is durable can't be told any more.
+    pub fn sync_now(&self) -> Result<(), JournalError> {
+        self.shared.sync()
     }
 }
 

@@ -7,8 +7,7 @@ use dccd_model::EntryKind;
 use tempfile::TempDir;
 
 use super::*;
-use crate::LockError;
-use crate::journal::{JournalSync, retain};
+use crate::journal::retain;
 
 fn entry<'a>(n: i64, payload: &'a [u8]) -> Entry<'a> {
     Entry { kind: EntryKind::Frame, conn: 1, ts_recv: UnixNanos(n), subject: "", payload }
@@ -69,7 +68,7 @@ fn a_batch_becomes_visible_at_its_commit_and_goes_on_after_reopening() {
     writer.append(&entry(0, &[0])).unwrap();
     writer.append(&entry(1, &[1])).unwrap();
     let mut reader = JournalReader::open_at(dir.path(), Position(0)).unwrap();
-    assert_eq!(read_all(&mut reader), []);
+    assert!(read_all(&mut reader).is_empty());
     writer.commit().unwrap();
     assert_eq!(read_all(&mut reader), [0, 1]);
     drop(writer);
@@ -257,7 +256,7 @@ fn a_second_writer_is_refused_with_the_pid_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let _writer = JournalWriter::open(dir.path(), JournalOptions::default()).unwrap();
     match JournalWriter::open(dir.path(), JournalOptions::default()) {
-        Err(JournalError::Locked(LockError::Held { pid, .. })) => assert_eq!(pid, std::process::id()),
+        Err(JournalError::Locked { pid, .. }) => assert_eq!(pid, std::process::id()),
         other => panic!("{other:?}"),
     }
 }
@@ -288,10 +287,11 @@ fn retention_deletes_only_recorded_segments_beyond_the_budget() {
 #[test]
 fn syncing_covers_what_was_committed_and_stops_when_dropped() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = JournalWriter::open(dir.path(), small()).unwrap();
-    let sync = JournalSync::start(&writer.sync_handle(), Duration::from_millis(1)).unwrap();
+    let mut writer =
+        JournalWriter::open(dir.path(), JournalOptions { sync_interval: Duration::from_millis(1), ..small() }).unwrap();
+    let sync = writer.sync_handle().unwrap();
     write(&mut writer, 0..100);
-    writer.sync_handle().sync_now().unwrap();
+    sync.sync_now().unwrap();
     drop(sync);
     writer.commit().unwrap();
 }
@@ -305,7 +305,7 @@ fn a_failed_sync_poisons_the_writer() {
     let gone = dir.path().join("gone");
     let file = Arc::clone(&writer.current.as_ref().unwrap().file);
     writer.sync.set_current(file, gone.clone(), &gone);
-    assert!(matches!(writer.sync_handle().sync_now(), Err(JournalError::SyncFailed { .. })));
+    assert!(matches!(writer.sync.sync(), Err(JournalError::SyncFailed { .. })));
     writer.append(&entry(1, &[1])).unwrap();
     assert!(matches!(writer.commit(), Err(JournalError::SyncFailed { path, .. }) if path == gone));
     assert!(matches!(writer.commit(), Err(JournalError::SyncFailed { .. })));

@@ -5,13 +5,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dccd_model::{Entry, UnixNanos};
 
 use super::segment::{self, HEADER};
-use super::sync::{Shared, SyncHandle, WAITING_MAX};
+use super::sync::{JournalSync, Shared, WAITING_MAX};
 use super::{Damage, JournalError, JournalReader, Position, frame};
-use crate::lock::FileLock;
+use crate::lock::{FileLock, LockError};
 
 /// How a journal is written.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +23,13 @@ pub struct JournalOptions {
     pub buffer_bytes: usize,
     /// The recorder's checkpoint: new entries get positions past it even if the journal lost its end in a power cut.
     pub at_least: Position,
+    /// How often the sync thread makes the journal durable.
+    pub sync_interval: Duration,
 }
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, buffer_bytes: 4 << 20, at_least: Position(0) }
+        Self { segment_bytes: 64 << 20, buffer_bytes: 4 << 20, at_least: Position(0), sync_interval: Duration::from_secs(1) }
     }
 }
 
@@ -87,7 +90,10 @@ impl JournalWriter {
     /// [`JournalError::Locked`] when another process writes it, [`JournalError::Io`].
     pub fn open(dir: &Path, options: JournalOptions) -> Result<Self, JournalError> {
         std::fs::create_dir_all(dir).map_err(|e| JournalError::io("create", dir, e))?;
-        let lock = FileLock::acquire(&dir.join("lock"), dir).map_err(JournalError::Locked)?;
+        let lock = FileLock::acquire(&dir.join("lock"), dir).map_err(|error| match error {
+            LockError::Held { path, pid } => JournalError::Locked { path, pid },
+            LockError::Io { path, source } => JournalError::io("lock", path, source),
+        })?;
         let mut writer = Self {
             dir: dir.to_owned(),
             options,
@@ -119,10 +125,14 @@ impl JournalWriter {
         Position(self.end)
     }
 
-    /// For [`super::JournalSync`], and for syncing before a checkpoint.
-    #[must_use]
-    pub fn sync_handle(&self) -> SyncHandle {
-        SyncHandle(Arc::clone(&self.sync))
+    /// Starts the thread that makes the journal durable, each [`JournalOptions::sync_interval`]. Keep what it gives: dropping
+    /// it syncs a last time and ends the thread.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when the system gives no thread.
+    pub fn sync_handle(&self) -> Result<JournalSync, JournalError> {
+        JournalSync::start(&self.sync, self.options.sync_interval)
+            .map_err(|e| JournalError::io("start the sync thread of", &self.dir, e))
     }
 
     /// Takes an entry into the batch. When the batch would grow past its limit, what was gathered is committed first.
@@ -232,7 +242,7 @@ impl JournalWriter {
         self.rolling = false;
         let file = Arc::new(file);
         if self.sync.set_current(Arc::clone(&file), path.clone(), &self.dir) > WAITING_MAX {
-            SyncHandle(Arc::clone(&self.sync)).sync_now()?;
+            self.sync.sync()?;
         }
         self.current = Some(Segment { file, path, base: self.end, length: HEADER, torn: false });
         self.end += HEADER;

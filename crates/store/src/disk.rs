@@ -1,0 +1,282 @@
+//! Writing files so that they are whole or not there: temporary file, sync, rename, sync of the directory.
+//!
+//! Every change that the store makes on the disk goes through here, which is where tests cut it short.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::StoreError;
+use crate::layout;
+
+/// The disk as one recorder changes it.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    temporary: PathBuf,
+    next: u64,
+    /// Bytes written since it was last taken.
+    pub(crate) bytes: u64,
+}
+
+impl Disk {
+    /// Clears what an earlier process left half-written in `temporary`.
+    pub(crate) fn open(temporary: PathBuf) -> Result<Self, StoreError> {
+        for name in layout::names(&temporary).map_err(|e| StoreError::io("list", &temporary, e))? {
+            remove(&temporary.join(name))?;
+        }
+        Ok(Self { temporary, next: 0, bytes: 0 })
+    }
+
+    /// A new temporary file; it is removed when dropped before it was published.
+    pub(crate) fn create(&mut self) -> Result<TempFile, StoreError> {
+        ensure_dir(&self.temporary)?;
+        let path = self.temporary.join(format!("{}.tmp", self.next));
+        self.next += 1;
+        step(Op::Create(&path)).map_err(|e| StoreError::io("create", &path, e))?;
+        let file = File::create(&path).map_err(|e| StoreError::io("create", &path, e))?;
+        Ok(TempFile { file: Some(file), path, bytes: 0 })
+    }
+
+    /// Makes a temporary file durable under its real name.
+    pub(crate) fn publish(&mut self, mut file: TempFile, to: &Path) -> Result<(), StoreError> {
+        if let Some(parent) = to.parent() {
+            ensure_dir(parent)?;
+        }
+        self.bytes += file.bytes;
+        let from = file.path.clone();
+        let handle = file.file.take();
+        let published = handle
+            .as_ref()
+            .map_or(Ok(()), |f| step(Op::Sync(&from)).and_then(|()| f.sync_all()))
+            .and_then(|()| step(Op::Rename(&from)).and_then(|()| fs::rename(&from, to)));
+        if let Err(error) = published {
+            // Put back, so that dropping it removes it.
+            file.file = handle;
+            return Err(StoreError::io("write", to, error));
+        }
+        sync_parent(to)
+    }
+
+    /// Writes a small file in one go.
+    pub(crate) fn write(&mut self, to: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut file = self.create()?;
+        file.write_all(bytes).map_err(|e| StoreError::io("write", to, e))?;
+        self.publish(file, to)
+    }
+}
+
+/// A file being written.
+#[derive(Debug)]
+pub(crate) struct TempFile {
+    file: Option<File>,
+    path: PathBuf,
+    pub(crate) bytes: u64,
+}
+
+impl TempFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Write for TempFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(file) = self.file.as_mut() else { return Err(io::ErrorKind::NotConnected.into()) };
+        if let Err(error) = step(Op::Write(&self.path)) {
+            // A write that is cut short leaves some of its bytes.
+            let _ = file.write(&bytes[..bytes.len() / 2]);
+            return Err(error);
+        }
+        let count = file.write(bytes)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if self.file.take().is_some()
+            && let Err(error) = remove(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), error = %error, "a temporary file stays behind");
+        }
+    }
+}
+
+/// Deletes a file; one that isn't there is fine.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    match step(Op::Remove(path)).and_then(|()| fs::remove_file(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("delete", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a file that does not verify a second name below the quarantine, with the path that it has. Returns that name.
+pub(crate) fn link_to_quarantine(data_path: &Path, file: &Path) -> Result<PathBuf, StoreError> {
+    let error = |e| StoreError::io("move to the quarantine", file, e);
+    let relative = file.strip_prefix(data_path).unwrap_or(file);
+    let relative = relative.strip_prefix(".dccd").unwrap_or(relative);
+    let target = layout::quarantine(data_path).join(relative);
+    if let Some(parent) = target.parent() {
+        ensure_dir(parent)?;
+    }
+    let identity = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let mut free = target.clone();
+    let mut n = 1;
+    while let Some(there) = identity(&free) {
+        if Some(there) == identity(file) {
+            // An attempt before this one came so far.
+            return Ok(free);
+        }
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{n}"));
+        free = target.with_file_name(name);
+        n += 1;
+    }
+    step(Op::Create(&free)).map_err(error)?;
+    if fs::hard_link(file, &free).is_err() {
+        // File systems without links.
+        fs::copy(file, &free).and_then(|_| File::open(&free)?.sync_all()).map_err(error)?;
+    }
+    sync_parent(&free)?;
+    Ok(free)
+}
+
+/// Moves a file that does not verify to the quarantine. Returns where it went.
+pub(crate) fn move_to_quarantine(data_path: &Path, file: &Path) -> Result<PathBuf, StoreError> {
+    let to = link_to_quarantine(data_path, file)?;
+    remove(file)?;
+    sync_parent(file)?;
+    Ok(to)
+}
+
+/// Writes a file atomically: who opens it sees the old bytes or the new ones, also after a crash. Missing directories are made.
+///
+/// # Errors
+/// [`StoreError::NoSpace`], [`StoreError::Io`]; the file is then as it was before.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    if let Some(parent) = path.parent() {
+        ensure_dir(parent)?;
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    if let Err(error) = write() {
+        let _ = fs::remove_file(&temporary); // there may be none
+        return Err(StoreError::io("write", path, error));
+    }
+    sync_parent(path)
+}
+
+/// Makes a directory and those above it, durably.
+fn ensure_dir(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        ensure_dir(parent)?;
+    }
+    match step(Op::Create(path)).and_then(|()| fs::create_dir(path)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("create", path, error)),
+        _ => sync_parent(path),
+    }
+}
+
+fn sync_parent(path: &Path) -> Result<(), StoreError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    step(Op::SyncDir(parent)).and_then(|()| File::open(parent)?.sync_all()).map_err(|e| StoreError::io("sync", parent, e))
+}
+
+/// A change about to be made.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(test), allow(dead_code))] // the paths are for tests alone
+pub(crate) enum Op<'a> {
+    Create(&'a Path),
+    Write(&'a Path),
+    Sync(&'a Path),
+    Rename(&'a Path),
+    SyncDir(&'a Path),
+    Remove(&'a Path),
+}
+
+#[cfg(not(test))]
+#[allow(clippy::unnecessary_wraps, clippy::needless_pass_by_value)]
+const fn step(_: Op<'_>) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+fn step(op: Op<'_>) -> io::Result<()> {
+    faults::step(op)
+}
+
+/// Faults for tests, per thread: the disk fills up, or the machine stops, at the n-th change.
+#[cfg(test)]
+pub(crate) mod faults {
+    use std::cell::RefCell;
+    use std::collections::HashSet;
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::Op;
+
+    #[derive(Default)]
+    struct Plan {
+        changes: usize,
+        crash_at: Option<usize>,
+        full_at: Option<usize>,
+        unsynced: HashSet<PathBuf>,
+    }
+
+    thread_local! {
+        static PLAN: RefCell<Plan> = RefCell::default();
+    }
+
+    /// From the n-th change on nothing reaches the disk.
+    pub(crate) fn crash_at(n: usize) {
+        PLAN.with_borrow_mut(|plan| *plan = Plan { crash_at: Some(n), ..Plan::default() });
+    }
+
+    /// From the n-th change on the disk is full.
+    pub(crate) fn full_at(n: usize) {
+        PLAN.with_borrow_mut(|plan| *plan = Plan { full_at: Some(n), ..Plan::default() });
+    }
+
+    /// No faults any more. Returns how many changes were made, or tried, since the last call.
+    pub(crate) fn clear() -> usize {
+        PLAN.take().changes
+    }
+
+    pub(super) fn step(op: Op<'_>) -> io::Result<()> {
+        PLAN.with_borrow_mut(|plan| {
+            plan.changes += 1;
+            if plan.crash_at.is_some_and(|n| plan.changes > n) {
+                return Err(io::Error::other("stopped by the test"));
+            }
+            if plan.full_at.is_some_and(|n| plan.changes > n) && matches!(op, Op::Create(_) | Op::Write(_)) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            match op {
+                Op::Write(path) => drop(plan.unsynced.insert(path.to_owned())),
+                Op::Sync(path) | Op::Create(path) => drop(plan.unsynced.remove(path)),
+                Op::Rename(path) => assert!(!plan.unsynced.contains(path), "renamed before it was synced: {path:?}"),
+                Op::SyncDir(_) | Op::Remove(_) => {}
+            }
+            Ok(())
+        })
+    }
+}

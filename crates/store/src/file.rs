@@ -1,0 +1,370 @@
+//! One Parquet file of rows: written with the same bytes for the same rows, read back row by row.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow_array::RecordBatchReader;
+use dccd_model::{Channel, ExchangeName, Gap, Symbol, UnixNanos};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::statistics::Statistics;
+
+use crate::Position;
+use crate::disk::TempFile;
+use crate::error::{FileProblem, StoreError};
+use crate::rows::Row;
+
+/// Rows in a row group; fixed, so that the same rows give the same bytes.
+pub(crate) const ROW_GROUP_ROWS: usize = 131_072;
+/// Rows handed to the encoder at once; divides [`ROW_GROUP_ROWS`], fixed for the same reason.
+const BATCH_ROWS: usize = 16_384;
+
+pub(crate) const KEY_VERSION: &str = "dccd.version";
+pub(crate) const KEY_EXCHANGE: &str = "dccd.exchange";
+pub(crate) const KEY_SYMBOL: &str = "dccd.symbol";
+pub(crate) const KEY_SERIES: &str = "dccd.series";
+pub(crate) const KEY_GAPS: &str = "dccd.gaps";
+/// Journal position of the last entry that gave a row of this file.
+pub(crate) const KEY_POSITION: &str = "dccd.position";
+/// CRC-32 over the values of all rows.
+pub(crate) const KEY_CHECKSUM: &str = "dccd.rows_crc32";
+/// `contiguous` where the exchange numbers a market's trades without holes.
+pub(crate) const KEY_IDS: &str = "dccd.ids";
+
+/// What a file says about itself beside its rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) exchange: &'a ExchangeName,
+    pub(crate) symbol: &'a Symbol,
+    pub(crate) channel: Channel,
+    pub(crate) gaps: &'a [Gap],
+    pub(crate) position: Position,
+    pub(crate) contiguous_ids: bool,
+}
+
+impl Facts<'_> {
+    fn pairs(&self, checksum: u32) -> Result<Vec<KeyValue>, serde_json::Error> {
+        let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+        let mut pairs = vec![
+            pair(KEY_VERSION, env!("CARGO_PKG_VERSION").to_owned()),
+            pair(KEY_EXCHANGE, self.exchange.to_string()),
+            pair(KEY_SYMBOL, self.symbol.to_string()),
+            pair(KEY_SERIES, format!("{}/{}/{}", self.exchange, self.symbol, self.channel)),
+            pair(KEY_GAPS, serde_json::to_string(self.gaps)?),
+            pair(KEY_POSITION, self.position.to_string()),
+            pair(KEY_CHECKSUM, format!("{checksum:08x}")),
+        ];
+        if self.channel == Channel::Trades {
+            pairs.push(pair(KEY_IDS, if self.contiguous_ids { "contiguous" } else { "sparse" }.to_owned()));
+        }
+        Ok(pairs)
+    }
+}
+
+/// What a file's footer tells.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileInfo {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// Zero when another program wrote the file.
+    pub(crate) position: Position,
+    pub(crate) gaps: Vec<Gap>,
+    /// First and last `TS`; `None` without rows.
+    pub(crate) range: Option<(UnixNanos, UnixNanos)>,
+    pub(crate) checksum: Option<u32>,
+    pub(crate) contiguous_ids: bool,
+    /// Keys that ought to be there and aren't, or can't be read.
+    pub(crate) missing: Vec<&'static str>,
+    pub(crate) exchange: Option<String>,
+    pub(crate) symbol: Option<String>,
+    pub(crate) columns: Vec<String>,
+}
+
+impl FileInfo {
+    /// Reads the footer.
+    pub(crate) fn read(path: &Path) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(|e| StoreError::io("read", path, e))?;
+        let bytes = file.metadata().map_err(|e| StoreError::io("read", path, e))?.len();
+        let metadata = ParquetMetaDataReader::new()
+            .parse_and_finish(&file)
+            .map_err(|e| StoreError::parquet("read the footer of", path, e))?;
+        Ok(Self::from_metadata(&metadata, bytes))
+    }
+
+    fn from_metadata(metadata: &ParquetMetaData, bytes: u64) -> Self {
+        let schema = metadata.file_metadata().schema_descr();
+        let mut info = Self {
+            rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
+            bytes,
+            columns: schema.columns().iter().map(|c| c.name().to_owned()).collect(),
+            ..Self::default()
+        };
+        let value = |key: &str| {
+            let pairs = metadata.file_metadata().key_value_metadata()?;
+            pairs.iter().find(|p| p.key == key)?.value.clone()
+        };
+        (info.exchange, info.symbol) = (value(KEY_EXCHANGE), value(KEY_SYMBOL));
+        let gaps = value(KEY_GAPS).and_then(|text| serde_json::from_str(&text).ok());
+        let position = value(KEY_POSITION).and_then(|text| text.parse().ok()).map(Position);
+        let checks = [
+            (KEY_VERSION, value(KEY_VERSION).is_some()),
+            (KEY_EXCHANGE, info.exchange.is_some()),
+            (KEY_SYMBOL, info.symbol.is_some()),
+            (KEY_SERIES, value(KEY_SERIES).is_some()),
+            (KEY_GAPS, gaps.is_some()),
+        ];
+        info.missing = checks.into_iter().filter(|(_, there)| !there).map(|(key, _)| key).collect();
+        info.gaps = gaps.unwrap_or_default();
+        info.position = position.unwrap_or_default();
+        info.checksum = value(KEY_CHECKSUM).and_then(|text| u32::from_str_radix(&text, 16).ok());
+        info.contiguous_ids = value(KEY_IDS).is_some_and(|text| text == "contiguous");
+        info.range = time_range(metadata);
+        info
+    }
+}
+
+/// First and last `TS` from the statistics; `None` when a row group has none.
+fn time_range(metadata: &ParquetMetaData) -> Option<(UnixNanos, UnixNanos)> {
+    let column = metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "TS")?;
+    let mut range: Option<(i64, i64)> = None;
+    for group in metadata.row_groups() {
+        let Some(Statistics::Int64(statistics)) = group.column(column).statistics() else { return None };
+        let (min, max) = (*statistics.min_opt()?, *statistics.max_opt()?);
+        range = Some(range.map_or((min, max), |(low, high)| (low.min(min), high.max(max))));
+    }
+    range.map(|(min, max)| (UnixNanos(min), UnixNanos(max)))
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    pub(crate) rows: u64,
+    pub(crate) checksum: u32,
+    pub(crate) range: Option<(UnixNanos, UnixNanos)>,
+}
+
+/// Writes rows, handed over in their order, into a temporary file.
+pub(crate) struct FileWriter<R: Row> {
+    arrow: ArrowWriter<TempFile>,
+    batch: Vec<R>,
+    digest: Digest,
+    rows: u64,
+    range: Option<(UnixNanos, UnixNanos)>,
+    /// What the file will be called; for errors.
+    target: PathBuf,
+}
+
+impl<R: Row> FileWriter<R> {
+    pub(crate) fn new(file: TempFile, target: &Path) -> Result<Self, StoreError> {
+        let options = ArrowWriterOptions::new().with_skip_arrow_metadata(true).with_properties(properties::<R>());
+        let arrow = ArrowWriter::try_new_with_options(file, R::schema().into(), options)
+            .map_err(|e| StoreError::parquet("write", target, e))?;
+        Ok(Self {
+            arrow,
+            batch: Vec::with_capacity(BATCH_ROWS),
+            digest: Digest::default(),
+            rows: 0,
+            range: None,
+            target: target.to_owned(),
+        })
+    }
+
+    pub(crate) fn push(&mut self, row: R) -> Result<(), StoreError> {
+        self.batch.push(row);
+        if self.batch.len() == BATCH_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let (Some(first), Some(last)) = (self.batch.first(), self.batch.last()) else { return Ok(()) };
+        self.range = Some((self.range.map_or(first.ts(), |(from, _)| from), last.ts()));
+        self.rows += self.batch.len() as u64;
+        self.batch.iter().for_each(|row| self.digest.add(row));
+        let columns = R::encode(&self.batch).map_err(|e| StoreError::arrow("write", &self.target, e))?;
+        self.batch.clear();
+        self.arrow.write(&columns).map_err(|e| StoreError::parquet("write", &self.target, e))
+    }
+
+    pub(crate) fn finish(mut self, facts: &Facts<'_>) -> Result<(TempFile, Written), StoreError> {
+        self.flush()?;
+        let checksum = self.digest.finish();
+        let pairs = facts.pairs(checksum).map_err(|e| StoreError::io("write", &self.target, e.into()))?;
+        pairs.into_iter().for_each(|pair| self.arrow.append_key_value_metadata(pair));
+        let file = self.arrow.into_inner().map_err(|e| StoreError::parquet("write", &self.target, e))?;
+        Ok((file, Written { rows: self.rows, checksum, range: self.range }))
+    }
+}
+
+fn properties<R: Row>() -> WriterProperties {
+    let builder = WriterProperties::builder()
+        .set_created_by(concat!("dccd version ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_column_statistics_enabled("TS".into(), EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true);
+    R::encodings(builder).build()
+}
+
+/// Reads a file back and compares it with what was written into it.
+pub(crate) fn check_written<R: Row>(path: &Path, written: Written) -> Result<(), StoreError> {
+    let rows = Rows::<R>::open(path)?.expect(written.rows, written.checksum);
+    rows.map(|row| row.map(drop)).collect()
+}
+
+/// The rows of one file, in their order.
+pub struct Rows<R: Row> {
+    path: PathBuf,
+    reader: ParquetRecordBatchReader,
+    batch: Vec<R>,
+    next: usize,
+    /// Rows decoded so far.
+    read: u64,
+    last: Option<R>,
+    digest: Digest,
+    expected: Option<(u64, u32)>,
+    ended: bool,
+}
+
+impl<R: Row> Rows<R> {
+    /// Opens a file for reading; columns that rows don't have are passed over.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(|e| StoreError::io("read", path, e))?;
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+            .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
+            .map_err(|e| StoreError::parquet("read", path, e))?;
+        for field in R::schema().fields() {
+            // Nullable columns may be missing; files of other programs lack some.
+            if !field.is_nullable() && reader.schema().field_with_name(field.name()).is_err() {
+                let column = STATIC_NAMES.iter().find(|n| *n == field.name()).copied().unwrap_or("TS");
+                return Err(StoreError::file(path, FileProblem::Column { column }));
+            }
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            reader,
+            batch: Vec::new(),
+            next: 0,
+            read: 0,
+            last: None,
+            digest: Digest::default(),
+            expected: None,
+            ended: false,
+        })
+    }
+
+    /// Makes the end of the rows an error unless there were so many with that checksum.
+    pub(crate) fn expect(mut self, rows: u64, checksum: u32) -> Self {
+        self.expected = Some((rows, checksum));
+        self
+    }
+
+    fn fill(&mut self) -> Result<bool, StoreError> {
+        loop {
+            let Some(columns) = self.reader.next() else { return self.check_end().map(|()| false) };
+            let columns = columns.map_err(|e| StoreError::arrow("read", &self.path, e))?;
+            self.batch.clear();
+            self.next = 0;
+            R::decode(&columns, self.read, &mut self.batch).map_err(|p| StoreError::file(&self.path, p))?;
+            for row in &self.batch {
+                if self.last.is_some_and(|last| row.order(&last).is_lt()) {
+                    return Err(StoreError::file(&self.path, FileProblem::Order { row: self.read }));
+                }
+                self.last = Some(*row);
+                self.read += 1;
+                if self.expected.is_some() {
+                    self.digest.add(row);
+                }
+            }
+            if !self.batch.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn check_end(&mut self) -> Result<(), StoreError> {
+        let Some((rows, checksum)) = self.expected else { return Ok(()) };
+        let problem = if rows != self.read {
+            FileProblem::Rows { expected: rows, found: self.read }
+        } else if checksum != self.digest.finish() {
+            FileProblem::Checksum
+        } else {
+            return Ok(());
+        };
+        Err(StoreError::file(&self.path, problem))
+    }
+}
+
+/// Every column name of ours, for errors.
+const STATIC_NAMES: [&str; 14] = [
+    "TS",
+    "price",
+    "amount",
+    "side",
+    "tid",
+    "ts_recv",
+    "count",
+    "is_snapshot",
+    "update_id",
+    "epoch",
+    "bid",
+    "bid_amount",
+    "ask",
+    "ask_amount",
+];
+
+impl<R: Row> Iterator for Rows<R> {
+    type Item = Result<R, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next == self.batch.len() {
+            if self.ended {
+                return None;
+            }
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.ended = true;
+                    return None;
+                }
+                Err(error) => {
+                    self.ended = true;
+                    self.batch.clear();
+                    self.next = 0;
+                    return Some(Err(error));
+                }
+            }
+        }
+        let row = self.batch[self.next];
+        self.next += 1;
+        Some(Ok(row))
+    }
+}
+
+/// CRC-32 over rows, whatever batches they come in.
+#[derive(Debug, Default)]
+struct Digest {
+    hasher: crc32fast::Hasher,
+    buffer: Vec<u8>,
+}
+
+impl Digest {
+    fn add<R: Row>(&mut self, row: &R) {
+        row.digest(&mut self.buffer);
+        if self.buffer.len() > 16 << 10 {
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
+    }
+
+    fn finish(&mut self) -> u32 {
+        self.hasher.update(&self.buffer);
+        self.buffer.clear();
+        self.hasher.clone().finalize()
+    }
+}

@@ -1,0 +1,121 @@
+//! Several ordered sources of rows into one, without duplicates, in memory that doesn't grow with them.
+//!
+//! Sources are given oldest first (day file, parts, rows in memory); among rows of the same place in the order the older
+//! source's come first, and of two duplicates the first stays. A source is opened when the rows before it have been taken, so
+//! that a day of parts, one after the other in time, is never open all at once.
+
+use std::path::PathBuf;
+
+use dccd_model::UnixNanos;
+
+use crate::Position;
+use crate::error::StoreError;
+use crate::file::{FileWriter, Rows};
+use crate::rows::Row;
+
+/// Where rows come from.
+pub(crate) enum Source<'a, R: Row> {
+    /// A file whose first row has this time.
+    File { path: PathBuf, first: UnixNanos, rows: u64, checksum: Option<u32> },
+    /// Rows in order, each with its position, which plays no part here.
+    Memory(&'a [(Position, R)]),
+}
+
+/// Why merging ended early.
+pub(crate) enum MergeError {
+    /// The source of this number is damaged.
+    Source(usize, StoreError),
+    /// Anything else.
+    Other(StoreError),
+}
+
+struct Active<'a, R: Row> {
+    number: usize,
+    head: R,
+    rest: Rest<'a, R>,
+}
+
+enum Rest<'a, R: Row> {
+    File(Box<Rows<R>>),
+    Memory(std::slice::Iter<'a, (Position, R)>),
+}
+
+impl<R: Row> Rest<'_, R> {
+    fn next(&mut self, number: usize) -> Result<Option<R>, MergeError> {
+        match self {
+            Self::Memory(rows) => Ok(rows.next().map(|(_, row)| *row)),
+            Self::File(rows) => rows.next().transpose().map_err(|e| source_error(number, e)),
+        }
+    }
+}
+
+fn source_error(number: usize, error: StoreError) -> MergeError {
+    if error.is_damage() { MergeError::Source(number, error) } else { MergeError::Other(error) }
+}
+
+/// Writes all rows of `sources` to `writer`.
+pub(crate) fn merge<R: Row>(sources: Vec<Source<'_, R>>, writer: &mut FileWriter<R>) -> Result<(), MergeError> {
+    let mut waiting: Vec<(usize, UnixNanos, Source<'_, R>)> = Vec::with_capacity(sources.len());
+    for (number, source) in sources.into_iter().enumerate() {
+        match &source {
+            Source::File { first, .. } => waiting.push((number, *first, source)),
+            Source::Memory(rows) => {
+                if let Some((_, row)) = rows.first() {
+                    waiting.push((number, row.ts(), source));
+                }
+            }
+        }
+    }
+    // Popped from the end: the earliest last.
+    waiting.sort_by_key(|(number, first, _)| std::cmp::Reverse((*first, *number)));
+    let mut active: Vec<Active<'_, R>> = Vec::new();
+    let mut seen = R::Seen::default();
+    loop {
+        let best = active
+            .iter()
+            .enumerate()
+            .min_by(|(_, a), (_, b)| a.head.order(&b.head).then(a.number.cmp(&b.number)))
+            .map(|(index, a)| (index, a.head.ts()));
+        // A source that begins at or before the best row may have a better one.
+        if let Some((number, _, source)) = waiting.pop_if(|(_, first, _)| best.is_none_or(|(_, ts)| *first <= ts)) {
+            let mut rest = open(number, source)?;
+            if let Some(head) = rest.next(number)? {
+                active.push(Active { number, head, rest });
+            }
+            continue;
+        }
+        let Some((index, _)) = best else { return Ok(()) };
+        // While it stands alone, its rows go through without being compared.
+        let alone = active.len() == 1;
+        let until = waiting.last().map_or(UnixNanos(i64::MAX), |(_, first, _)| *first);
+        let source = &mut active[index];
+        loop {
+            if source.head.admit(&mut seen) {
+                writer.push(source.head).map_err(MergeError::Other)?;
+            }
+            match source.rest.next(source.number)? {
+                Some(row) => source.head = row,
+                None => {
+                    active.swap_remove(index);
+                    break;
+                }
+            }
+            if !alone || source.head.ts() >= until {
+                break;
+            }
+        }
+    }
+}
+
+fn open<R: Row>(number: usize, source: Source<'_, R>) -> Result<Rest<'_, R>, MergeError> {
+    Ok(match source {
+        Source::Memory(rows) => Rest::Memory(rows.iter()),
+        Source::File { path, rows, checksum, .. } => {
+            let reader = Rows::open(&path).map_err(|e| source_error(number, e))?;
+            Rest::File(Box::new(match checksum {
+                Some(checksum) => reader.expect(rows, checksum),
+                None => reader,
+            }))
+        }
+    })
+}
