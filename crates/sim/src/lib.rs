@@ -1,1 +1,43 @@
-//! Under construction.
+//! A simulated exchange: Binance spot as its clients see it, REST and WebSocket on one port.
+//!
+//! It invents a seeded market ([`MarketOptions`]) or serves recorded frames ([`ReplayOptions`]), keeps the exchange's limits
+//! ([`Limits`]), misbehaves on command or by plan ([`Fault`], [`FaultPlan`]), and writes down everything it sent
+//! ([`ledger`]), so that what a client stored can be held against it.
+//!
+//! Knows nothing of the clients it serves. What it does not play: accounts, orders, user streams, tickers as streams.
+//! A replay's frames keep their recorded time unit, whatever `timeUnit` a client asks for.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use dccd_sim::{Fault, Sim, SimOptions, Target};
+//!
+//! let sim = Sim::start(SimOptions::default()).await?;
+//! println!("{} {}", sim.rest_url(), sim.ws_url());
+//! sim.faults().inject(Fault::Drop { target: Target::stream("btcusdt@trade"), count: 3 }).await?;
+//! sim.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod clock;
+mod control;
+mod error;
+mod faults;
+mod hub;
+pub mod ledger;
+mod market;
+mod options;
+mod pulse;
+mod render;
+mod replay;
+mod rest;
+mod server;
+mod sim;
+mod streams;
+mod ws;
+
+pub use error::SimError;
+pub use faults::{Corruption, Disconnection, Fault, FaultPlan, Target};
+pub use ledger::{FrameStatus, LedgerReader, LedgerRecord};
+pub use options::{LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, SimOptions};
+pub use sim::{FaultInjector, InjectError, ReplayProgress, Sim, SimBook, SimHandle, SimStats, run, run_until};

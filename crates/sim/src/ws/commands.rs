@@ -1,0 +1,113 @@
+//! What clients ask for over the socket: SUBSCRIBE, UNSUBSCRIBE, LIST_SUBSCRIPTIONS, properties; and what they are told.
+
+use std::rc::Rc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::queue::Conn;
+use crate::clock::now_us;
+use crate::hub::Core;
+use crate::render::TimeUnit;
+
+#[derive(Deserialize)]
+enum Method {
+    #[serde(rename = "SUBSCRIBE")]
+    Subscribe,
+    #[serde(rename = "UNSUBSCRIBE")]
+    Unsubscribe,
+    #[serde(rename = "LIST_SUBSCRIPTIONS")]
+    List,
+    #[serde(rename = "SET_PROPERTY")]
+    SetProperty,
+    #[serde(rename = "GET_PROPERTY")]
+    GetProperty,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    method: Method,
+    #[serde(default)]
+    params: Vec<Value>,
+    #[serde(default)]
+    id: Value,
+}
+
+/// A refusal: code and message.
+type Refusal = (i32, String);
+
+/// Does what a message asks for and queues the reply.
+pub(crate) fn handle(core: &mut Core, conn: &Rc<Conn>, text: &str) {
+    let request: Result<Request, _> = serde_json::from_str(text);
+    let (id, outcome) = match request {
+        Ok(request) => {
+            let allowed = request.id.is_null() || request.id.is_u64() || request.id.as_str().is_some_and(|s| s.len() <= 36);
+            let outcome = if allowed {
+                answer(core, conn, &request)
+            } else {
+                Err(invalid("request ID must be an unsigned integer, a string of up to 36 characters, or null"))
+            };
+            (if allowed { request.id } else { Value::Null }, outcome)
+        }
+        Err(error) if error.is_data() => {
+            let id = serde_json::from_str::<Value>(text).ok().and_then(|v| v.get("id").cloned()).unwrap_or_default();
+            (id, Err(invalid(&error.to_string())))
+        }
+        Err(error) => (Value::Null, Err((3, format!("Invalid JSON: {error}")))),
+    };
+    let reply = match outcome {
+        Ok(result) => json!({"result": result, "id": id}),
+        Err((code, msg)) => json!({"error": {"code": code, "msg": msg}, "id": id}),
+    };
+    conn.reply(reply.to_string().as_bytes());
+}
+
+fn invalid(what: &str) -> Refusal {
+    (2, format!("Invalid request: {what}"))
+}
+
+fn answer(core: &mut Core, conn: &Rc<Conn>, request: &Request) -> Result<Value, Refusal> {
+    match request.method {
+        Method::Subscribe => {
+            core.subscribe(conn, &names(request)?).map_err(|e| invalid(&e))?;
+            Ok(Value::Null)
+        }
+        Method::Unsubscribe => {
+            core.unsubscribe(conn, &names(request)?);
+            Ok(Value::Null)
+        }
+        Method::List => Ok(conn.streams.borrow().keys().cloned().map(Value::String).collect()),
+        Method::SetProperty => match request.params.as_slice() {
+            [Value::String(name), Value::Bool(value)] if name == "combined" => {
+                conn.combined.set(*value);
+                Ok(Value::Null)
+            }
+            [Value::String(name), _] if name == "combined" => Err((1, "Invalid value type: expected Boolean".to_owned())),
+            [Value::String(_), _] => Err((0, "Unknown property".to_owned())),
+            [_, _] => Err(invalid("property name must be a string")),
+            _ => Err(invalid("property name and value expected")),
+        },
+        Method::GetProperty => match request.params.as_slice() {
+            [Value::String(name)] if name == "combined" => Ok(Value::Bool(conn.combined.get())),
+            [Value::String(_)] => Err((0, "Unknown property".to_owned())),
+            [_] => Err(invalid("property name must be a string")),
+            _ => Err(invalid("too many parameters")),
+        },
+    }
+}
+
+fn names(request: &Request) -> Result<Vec<String>, Refusal> {
+    if request.params.is_empty() {
+        return Err(invalid("empty parameters"));
+    }
+    let names = request.params.iter().map(|p| p.as_str().map(str::to_owned));
+    names.collect::<Option<Vec<_>>>().ok_or_else(|| invalid("stream name must be a string"))
+}
+
+/// Tells a client that its connection will be closed soon.
+pub(crate) fn announce_shutdown(conn: &Conn) {
+    let unit = if conn.micros { TimeUnit::Micros } else { TimeUnit::Millis };
+    let event = json!({"e": "serverShutdown", "E": unit.of(now_us())});
+    let text = if conn.combined.get() { json!({"stream": "!serverShutdown", "data": event}) } else { event };
+    conn.reply(text.to_string().as_bytes());
+}

@@ -1,0 +1,209 @@
+//! The task of one WebSocket connection: writes what is queued, reads commands, pings, and ends it.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+use super::commands;
+use super::frame::{FrameReader, Incoming, opcode};
+use super::queue::{Conn, Ending, Flushed};
+use crate::clock::{now_ns, now_us};
+use crate::hub::Core;
+use crate::ledger::LedgerRecord;
+use crate::options::Limits;
+
+/// How long the client may take to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+struct Task {
+    core: Rc<RefCell<Core>>,
+    conn: Rc<Conn>,
+    socket: TcpStream,
+    limits: Limits,
+    reader: FrameReader,
+    opened: Instant,
+    next_ping: Instant,
+    /// When the oldest unanswered ping becomes one too many.
+    pong_due: Option<Instant>,
+    announced: bool,
+    window: (Instant, u32),
+    /// Set once everything including the close frame is written.
+    closing_until: Option<Instant>,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn run(core: Rc<RefCell<Core>>, conn: Rc<Conn>, socket: TcpStream, early: &[u8]) {
+    let limits = core.borrow().options.limits.clone();
+    let drained = Rc::clone(&core.borrow().shared.drained);
+    let now = Instant::now();
+    let mut task = Task {
+        next_ping: now + limits.ping_interval,
+        core,
+        conn,
+        socket,
+        limits,
+        reader: FrameReader::default(),
+        opened: now,
+        pong_due: None,
+        announced: false,
+        window: (now, 0),
+        closing_until: None,
+    };
+    task.reader.extend(early);
+    let reason = task.serve(&drained).await;
+    if matches!(task.conn.ending(), Some(Ending::Abrupt(_))) {
+        // The socket's own drop then resets the connection.
+        let _ = task.socket.set_zero_linger();
+    }
+    let (sent, unsent) = task.conn.counts();
+    let mut core = task.core.borrow_mut();
+    core.forget(&task.conn);
+    core.shared.ledger.record(&LedgerRecord::Closed { ts: now_ns(), conn: task.conn.id, reason, sent, unsent });
+    drop(core);
+    drained.notify_waiters();
+}
+
+impl Task {
+    /// Returns why it ended.
+    async fn serve(&mut self, drained: &tokio::sync::Notify) -> String {
+        if let Err(reason) = self.messages() {
+            return reason;
+        }
+        loop {
+            self.conn.release_due(Instant::now());
+            let ending = self.conn.ending();
+            if let Some(Ending::Abrupt(reason)) = ending {
+                return reason;
+            }
+            let before = self.conn.queued_bytes();
+            let flushed = match self.conn.flush(&self.socket) {
+                Ok(flushed) => flushed,
+                Err(e) => return format!("writing to the client failed: {e}"),
+            };
+            if before > 0 {
+                drained.notify_waiters();
+            }
+            if let (Some(Ending::Clean(reason)), Flushed::Empty) = (&ending, flushed) {
+                let until = *self.closing_until.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
+                if Instant::now() >= until || reason.starts_with("the client") {
+                    return reason.clone();
+                }
+            }
+            let wake = self.next_wake(flushed);
+            tokio::select! {
+                () = self.conn.wake.notified() => {}
+                ready = self.socket.writable(), if flushed == Flushed::Blocked => {
+                    if let Err(e) = ready {
+                        return format!("writing to the client failed: {e}");
+                    }
+                }
+                ready = self.socket.readable() => {
+                    if let Err(e) = ready.and_then(|()| self.read()) {
+                        return match (ending, e.kind()) {
+                            (Some(Ending::Clean(reason)), _) => reason,
+                            (_, io::ErrorKind::UnexpectedEof) => "the client hung up".to_owned(),
+                            _ => format!("reading from the client failed: {e}"),
+                        };
+                    }
+                    if let Err(reason) = self.messages() {
+                        return reason;
+                    }
+                }
+                () = sleep_until(wake) => {}
+            }
+            self.timers(Instant::now());
+        }
+    }
+
+    fn next_wake(&self, flushed: Flushed) -> Instant {
+        let life = if self.announced { self.limits.lifetime } else { self.announce_after() };
+        let mut wake = self.next_ping.min(self.opened + life);
+        for time in
+            [self.pong_due, self.conn.held_until(), self.conn.shutdown_at.get(), self.closing_until].into_iter().flatten()
+        {
+            wake = wake.min(time);
+        }
+        if let Flushed::Throttled(until) = flushed {
+            wake = wake.min(until);
+        }
+        wake
+    }
+
+    fn announce_after(&self) -> Duration {
+        self.limits.lifetime.saturating_sub(self.limits.shutdown_notice)
+    }
+
+    fn timers(&mut self, now: Instant) {
+        if now >= self.next_ping {
+            self.next_ping = now + self.limits.ping_interval;
+            let payload = (now_us() / 1_000).to_string();
+            self.conn.control(opcode::PING, payload.as_bytes());
+            self.pong_due.get_or_insert(now + self.limits.pong_timeout);
+        }
+        if self.pong_due.is_some_and(|due| now >= due) {
+            self.conn.end(Ending::Abrupt(format!("no pong within {:?} of a ping", self.limits.pong_timeout)));
+        }
+        let age = now.duration_since(self.opened);
+        if !self.announced && age >= self.announce_after() {
+            self.announced = true;
+            commands::announce_shutdown(&self.conn);
+        }
+        if age >= self.limits.lifetime {
+            self.conn.end(Ending::Clean(format!("a connection lives for {:?}", self.limits.lifetime)));
+        }
+        if self.conn.shutdown_at.get().is_some_and(|at| now >= at) {
+            self.conn.shutdown_at.set(None);
+            self.conn.end(Ending::Clean("the server shuts down as announced".to_owned()));
+        }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let mut bytes = [0u8; 16 << 10];
+        loop {
+            match self.socket.try_read(&mut bytes) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => self.reader.extend(&bytes[..n]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Handles every whole message that was read.
+    fn messages(&mut self) -> Result<(), String> {
+        loop {
+            match self.reader.next() {
+                Ok(None) => return Ok(()),
+                Ok(Some(message)) => self.message(message),
+                Err(why) => return Err(format!("the client broke the protocol: {why}")),
+            }
+        }
+    }
+
+    fn message(&mut self, message: Incoming) {
+        let now = Instant::now();
+        if now.duration_since(self.window.0) >= Duration::from_secs(1) {
+            self.window = (now, 0);
+        }
+        self.window.1 += 1;
+        if self.window.1 > self.limits.client_messages_per_second && !matches!(message, Incoming::Close(_)) {
+            let limit = self.limits.client_messages_per_second;
+            self.conn.end(Ending::Abrupt(format!("more than {limit} client messages in a second")));
+            return;
+        }
+        match message {
+            Incoming::Text(text) => {
+                let record = LedgerRecord::Received { ts: now_ns(), conn: self.conn.id, raw: text.clone() };
+                self.core.borrow().shared.ledger.record(&record);
+                commands::handle(&mut self.core.borrow_mut(), &self.conn, &text);
+            }
+            Incoming::Ping(payload) => self.conn.control(opcode::PONG, &payload),
+            Incoming::Pong(_) => self.pong_due = None,
+            Incoming::Close(_) => self.conn.end(Ending::Clean("the client closed".to_owned())),
+        }
+    }
+}
