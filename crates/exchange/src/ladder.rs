@@ -96,8 +96,8 @@ impl Ladder {
 
     fn sort(&mut self) {
         self.unsorted = false;
-        self.bids.sort_by(|a, b| a.0.cmp(&b.0));
-        self.asks.sort_by(|a, b| b.0.cmp(&a.0));
+        self.bids.sort_by_key(|level| level.0);
+        self.asks.sort_by_key(|level| std::cmp::Reverse(level.0));
         // Of a price that came twice the last one counts: the sort is stable, so it stands after the others.
         for side in [&mut self.bids, &mut self.asks] {
             side.dedup_by(|later, kept| {

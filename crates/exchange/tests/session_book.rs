@@ -218,7 +218,7 @@ fn what_is_held_back_is_bounded() {
         scene.depth_of(1, i * 10 + 1, i * 10 + 10, &levels, "");
     }
     let (held, dropped) = (scene.session.feed_status(0).buffered, scene.session.counters().overflowed);
-    assert!(held < 300 && dropped as usize + held == 5_400, "{held} {dropped}");
+    assert!(held < 300 && dropped + held as u64 == 5_400, "{held} {dropped}");
     // A snapshot before what is left is too old; one within it links.
     scene.skip().snapshot(40_000).expect("want snapshot BTC/USDT").snapshot(53_900).skip();
     assert_eq!(scene.session.feed_status(0).book, Some(BookState::Valid));

@@ -1,0 +1,138 @@
+//! What the Binance adapter sends and asks for, to the letter.
+
+mod support;
+
+use dccd_exchange::{Adapter, AdapterOptions, Markets, RestRequest, adapter};
+use dccd_model::{Channel, Symbol};
+
+fn binance(options: &AdapterOptions) -> (std::sync::Arc<dyn Adapter>, Markets) {
+    let adapter = adapter("binance", options).unwrap();
+    let markets = adapter.parse_markets(support::EXCHANGE_INFO).unwrap();
+    (adapter, markets)
+}
+
+fn symbol(text: &str) -> Symbol {
+    text.parse().unwrap()
+}
+
+#[test]
+fn subscriptions_are_the_exchanges_own_words() {
+    let (binance, markets) = binance(&AdapterOptions::default());
+    let feeds: Vec<(Symbol, Channel)> =
+        [Channel::Trades, Channel::Quotes, Channel::Book, Channel::Ohlc].map(|c| (symbol("BTC/USDT"), c)).to_vec();
+    assert_eq!(
+        binance.subscribe(&feeds, &markets, 1),
+        [r#"{"id":1,"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@bookTicker","btcusdt@depth@100ms"]}"#]
+    );
+    let feeds = [(symbol("币安人生/USDT"), Channel::Trades), (symbol("NOT/LISTED"), Channel::Trades)];
+    assert_eq!(
+        binance.unsubscribe(&feeds, &markets, 7),
+        [r#"{"id":7,"method":"UNSUBSCRIBE","params":["币安人生usdt@trade","notlisted@trade"]}"#]
+    );
+    let (aggregated, markets) = self::binance(&AdapterOptions { aggregated_trades: true, depth: None });
+    assert_eq!(
+        aggregated.subscribe(&[(symbol("BTC/USDT"), Channel::Trades)], &markets, 1),
+        [r#"{"id":1,"method":"SUBSCRIBE","params":["btcusdt@aggTrade"]}"#]
+    );
+}
+
+#[test]
+fn large_subscriptions_are_cut_into_messages_of_two_hundred() {
+    let (binance, markets) = binance(&AdapterOptions::default());
+    let feeds: Vec<(Symbol, Channel)> = (0..450).map(|i| (symbol(&format!("C{i}/USDT")), Channel::Book)).collect();
+    let messages = binance.subscribe(&feeds, &markets, 10);
+    let counts: Vec<usize> = messages.iter().map(|m| m.matches("@depth@100ms").count()).collect();
+    assert_eq!(counts, [200, 200, 50]);
+    // The id tells which feeds a refusal is about.
+    assert!(messages[1].contains(r#""id":11"#) && messages[1].contains("\"c200usdt@depth@100ms\""));
+}
+
+#[test]
+fn requests_cost_what_the_exchange_says() {
+    let request = |path: &str, weight, subject: &str| RestRequest {
+        path_and_query: path.to_owned(),
+        weight,
+        subject: subject.to_owned(),
+    };
+    let btc = symbol("BTC/USDT");
+    for (depth, limit, weight) in [
+        (None, 5_000, 250),
+        (Some(1_000), 1_000, 50),
+        (Some(1_001), 1_001, 250),
+        (Some(500), 500, 25),
+        (Some(20), 20, 5),
+        (Some(0), 1, 5),
+        (Some(99_999), 5_000, 250),
+    ] {
+        let (binance, markets) = binance(&AdapterOptions { aggregated_trades: false, depth });
+        let path = format!("/api/v3/depth?symbol=BTCUSDT&limit={limit}");
+        assert_eq!(binance.snapshot_request(&btc, &markets), request(&path, weight, "depth BTC/USDT"));
+    }
+    let (single, markets) = binance(&AdapterOptions::default());
+    assert_eq!(single.markets_request(), request("/api/v3/exchangeInfo", 20, "exchangeInfo"));
+    assert_eq!(
+        single.trades_request(&btc, 123, 9_999, &markets),
+        request("/api/v3/historicalTrades?symbol=BTCUSDT&fromId=123&limit=1000", 25, "trades BTC/USDT 123")
+    );
+    assert_eq!(
+        single.snapshot_request(&symbol("币安人生/USDT"), &markets).path_and_query,
+        "/api/v3/depth?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT&limit=5000"
+    );
+    let (aggregated, markets) = binance(&AdapterOptions { aggregated_trades: true, depth: None });
+    assert_eq!(
+        aggregated.trades_request(&btc, 123, 10, &markets),
+        request("/api/v3/aggTrades?symbol=BTCUSDT&fromId=123&limit=10", 4, "trades BTC/USDT 123")
+    );
+}
+
+#[test]
+fn addresses_keep_their_prefix() {
+    let (binance, _) = binance(&AdapterOptions::default());
+    assert_eq!(binance.connect_url(binance.ws_url()), "wss://data-stream.binance.vision/stream?timeUnit=MICROSECOND");
+    assert_eq!(binance.connect_url("ws://127.0.0.1:1/x/"), "ws://127.0.0.1:1/x/stream?timeUnit=MICROSECOND");
+}
+
+#[test]
+fn markets_are_read_and_those_that_cant_be_are_counted() {
+    let (_, markets) = binance(&AdapterOptions::default());
+    let lines: Vec<String> = markets
+        .iter()
+        .map(|m| {
+            let numbers = [m.price_tick, m.amount_step, m.amount_min, m.amount_max, m.notional_min];
+            let numbers = numbers.map(|n| n.map_or_else(|| "-".to_owned(), |n| n.to_string())).join(" ");
+            format!("{} {} {:?} {numbers}", m.symbol, m.id, m.status)
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "BTC/USDT BTCUSDT Trading 0.01000000 0.00001000 0.00001000 9000.00000000 5.00000000",
+            "ETH/USDT ETHUSDT Halted 0.01 - - 9000 -",
+            "币安人生/USDT 币安人生USDT Unknown - - - - -",
+        ]
+    );
+    assert_eq!(markets.skipped(), 1);
+}
+
+#[test]
+fn refusals_say_who_what_and_what_there_is_instead() {
+    let (binance, markets) = binance(&AdapterOptions::default());
+    assert_eq!(
+        binance.capabilities().check(Channel::Ohlc).unwrap_err().to_string(),
+        "binance does not offer the channel \"ohlc\" live; it offers trades, book, quotes"
+    );
+    let refused = binance.parse_markets(br#"{"code":-1003,"msg":"Too many requests."}"#).unwrap_err();
+    assert_eq!(refused.to_string(), "binance refused the list of markets with code -1003: Too many requests.");
+    let unreadable = binance.parse_markets(b"<html>").unwrap_err();
+    assert_eq!(unreadable.to_string(), "the list of markets of binance can't be read (6 bytes)");
+    let markets = std::sync::Arc::new(markets);
+    let restore = |saved: &[u8]| match binance.restore(std::sync::Arc::clone(&markets), saved) {
+        Ok(_) => panic!("restored from {saved:?}"),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(restore(b"{}"), "the saved state of the binance session can't be read (2 bytes)");
+    assert_eq!(
+        restore(br#"{"version":99,"state":null}"#),
+        "the saved state of the binance session has version 99, and this program reads version 1"
+    );
+}
