@@ -151,6 +151,7 @@ fn a_ring_of_another_living_process_is_refused_and_named() {
     let ring = TestRing::new();
     let mut child = Role::start("a_writer_that_only_holds_its_ring", &ring.name);
     let mut reader = attach(&ring.name, 1).from_oldest();
+    wait_for("the record", || reader.cursor(), |cursor| *cursor == 1);
     let error = Writer::open(&ring.spec(CAPACITY), 1).unwrap_err();
     assert!(matches!(&error, RingError::WriterAlive { pid, .. } if *pid == child.0.id()), "{error}");
     child.kill();

@@ -255,7 +255,7 @@ fn a_full_shared_memory_is_an_error_and_leaves_nothing_behind() {
     let total = rustix::fs::statvfs("/dev/shm").unwrap();
     let (total, slot) = (total.f_blocks * total.f_frsize, 64);
     if total == 0 || total > 1 << 44 {
-        println!("skipped: a_full_shared_memory_is_an_error_and_leaves_nothing_behind: /dev/shm has no limit");
+        dccd_testkit::skip("a_full_shared_memory_is_an_error_and_leaves_nothing_behind", "/dev/shm has no limit");
         return;
     }
     let ring = TestRing::new();
