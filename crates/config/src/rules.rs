@@ -17,7 +17,11 @@ pub(crate) fn check(checked: &Checked, errors: &mut Vec<ConfigError>, warnings: 
     rules.paths();
     rules.addresses();
     rules.restart();
+    rules.unused();
 }
+
+/// What may be configured and is not used by this version, so that nobody waits for its effect.
+const UNUSED: [&str; 5] = ["storage.remotes", "alerts.webhook_url", "daemon.rpc", "daemon.http", "daemon.log_file"];
 
 struct Rules<'a> {
     checked: &'a Checked,
@@ -158,6 +162,31 @@ impl Rules<'_> {
                 if self.checked.places.contains_key("daemon.restart.base_delay") { "base_delay" } else { "max_delay" };
             let (this, that) = (format!("base_delay ({base})"), format!("max_delay ({max})"));
             self.error(&format!("daemon.restart.{named}"), Problem::OutOfOrder { this, that }, None);
+        }
+    }
+}
+
+impl Rules<'_> {
+    fn unused(&mut self) {
+        let mut set: Vec<String> = UNUSED
+            .into_iter()
+            .filter(|path| {
+                let value = path.split('.').fold(&self.checked.values, |value, key| &value[key]);
+                !value.is_null() && value.as_sequence().is_none_or(|list| !list.is_empty())
+            })
+            .map(str::to_owned)
+            .collect();
+        for (name, exchange) in self.checked.values["exchanges"].as_mapping().into_iter().flatten() {
+            let path = format!("exchanges.{}", name.as_str().unwrap_or_default());
+            if exchange["connections"].as_u64() == Some(2) {
+                set.push(format!("{path}.connections"));
+            }
+            if self.checked.places.contains_key(&format!("{path}.linear")) {
+                set.push(format!("{path}.linear"));
+            }
+        }
+        for path in set {
+            self.warn(&path, "checked, and not used by this version".to_owned());
         }
     }
 }

@@ -228,7 +228,7 @@ const EXCHANGE: &[Key] = &[
         "ring_slots",
         Kind::PowerOfTwo(1_024, 1 << 24),
         Is("65536"),
-        "Capacity of each shared-memory ring (64 bytes a slot); a power of two.",
+        "Capacity of an order book's ring, 64 bytes a slot; the other rings have a quarter; a power of two.",
         "1048576",
     )
     .unit("slots"),

@@ -221,7 +221,7 @@ pub struct ExchangeConfig {
     pub connections: u32,
     /// Which of the exchange's trade streams is recorded.
     pub trade_stream: TradeStream,
-    /// Capacity of each ring in slots; a power of two.
+    /// Capacity of an order book's ring in slots, a power of two; the other rings have a quarter of it.
     pub ring_slots: u64,
     /// Limits of this exchange's service; `None` inside: the common one.
     pub limits: Limits,

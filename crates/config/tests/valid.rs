@@ -145,6 +145,19 @@ stream_jobs:
 }
 
 #[test]
+fn what_is_not_used_yet_is_said_so() {
+    let text = "
+storage: {remotes: [{remote: 'nas:x'}]}
+alerts: {webhook_url: 'https://hooks.example/x'}
+daemon: {rpc: {address: 127.0.0.1:1}, http: null}
+exchanges: {binance: {connections: 2}}
+stream_jobs: [{exchange: binance, pairs: [BTC/USDT], channels: [trades]}]";
+    let (_, warnings) = read(text);
+    let keys: Vec<_> = warnings.iter().map(|warning| warning.split(": ").nth(1).unwrap()).collect();
+    assert_eq!(keys, ["storage.remotes", "alerts.webhook_url", "daemon.rpc", "exchanges.binance.connections"]);
+}
+
+#[test]
 fn octal_and_sexagesimal_numbers_are_read_as_before_and_warned_about() {
     let (config, warnings) = read("daemon: {orphan_grace: 010, shutdown_timeout: 1:00}");
     assert_eq!((config.daemon.orphan_grace.as_secs(), config.daemon.shutdown_timeout.as_secs()), (8, 60));
