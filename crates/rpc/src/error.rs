@@ -85,6 +85,17 @@ pub enum CallError<E: std::error::Error + 'static = RpcError> {
         /// What we asked.
         method: &'static str,
     },
+    /// The service took the call and gave no answer of its own: it speaks another version, or has too many calls.
+    #[error("{service} rejected {method}")]
+    Rejected {
+        /// Whom we asked.
+        service: String,
+        /// What we asked.
+        method: &'static str,
+        /// The server's words.
+        #[source]
+        source: tarpc::ServerError,
+    },
     /// The connection broke before the answer came.
     #[error("the connection to {service} broke during {method}")]
     Connection {
@@ -109,6 +120,9 @@ where
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(CallError::Answer(error)),
         Err(tarpc::client::RpcError::DeadlineExceeded) => Err(CallError::Deadline { service: service.to_owned(), method }),
+        Err(tarpc::client::RpcError::Server(source)) => {
+            Err(CallError::Rejected { service: service.to_owned(), method, source })
+        }
         Err(source) => Err(CallError::Connection { service: service.to_owned(), method, source }),
     }
 }

@@ -10,7 +10,7 @@ use dccd_rpc::root::{Endpoint, Registration};
 use dccd_rpc::{BUILD, CallError};
 use tokio::time::MissedTickBehavior;
 
-use crate::{Progress, ServiceArgs, ServiceError, Shutdown, ShutdownReason};
+use crate::{Progress, ServiceArgs, ServiceError, Shutdown, ShutdownReason, log};
 
 /// Patience with one call to the root.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
@@ -134,6 +134,7 @@ impl ServiceContext {
         loop {
             ticks.tick().await;
             if parent() != self.0.parent {
+                log::reader_gone();
                 self.0.shutdown.trigger(ShutdownReason::RootGone);
                 return;
             }

@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -71,7 +72,10 @@ pub fn init(options: LogOptions) -> Result<(), LogError> {
 
 fn log_panics() {
     std::panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or("(no message)");
+        let payload = info.payload();
+        let message =
+            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = message.unwrap_or("(no message)");
         let location = info.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
         let backtrace = std::backtrace::Backtrace::capture();
@@ -95,6 +99,15 @@ pub(crate) fn never_block() {
     }
 }
 
+/// Whether nobody reads stderr any more.
+static READER_GONE: AtomicBool = AtomicBool::new(false);
+
+/// The root is gone: from here on lines go straight to the file. (A dying root's pipes close one after another; what is
+/// written to the last of them in between would be lost without an error.)
+pub(crate) fn reader_gone() {
+    READER_GONE.store(true, Ordering::Relaxed);
+}
+
 /// Writes whole lines to stderr, and what that doesn't take to the fallback file.
 struct LogWriter {
     fallback: Option<PathBuf>,
@@ -115,8 +128,25 @@ struct LineWriter<'a> {
 impl Write for LineWriter<'_> {
     /// Takes all of it, whatever becomes of it: a log that can't be written must not become an error of its own.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        write_line(&mut io::stderr().lock(), self.fallback, line);
+        if READER_GONE.load(Ordering::Relaxed) && self.fallback.is_some() {
+            write_line(&mut Gone, self.fallback, line);
+        } else {
+            write_line(&mut io::stderr().lock(), self.fallback, line);
+        }
         Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A stderr that nobody reads.
+struct Gone;
+
+impl Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
     }
 
     fn flush(&mut self) -> io::Result<()> {

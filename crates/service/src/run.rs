@@ -90,6 +90,7 @@ fn token_from_stdin(shutdown: &Shutdown) -> Result<String, ServiceError> {
                 let _ = io::copy(&mut input, &mut io::sink());
             }
             drop(sender);
+            log::reader_gone();
             shutdown.trigger(ShutdownReason::RootGone);
         })
         .map_err(ServiceError::Runtime)?;

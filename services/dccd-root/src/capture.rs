@@ -134,7 +134,7 @@ mod tests {
         copy_lines(text.as_slice(), RotatingFile::new(path.clone()));
         let written = fs::read_to_string(&path).unwrap();
         let lines: Vec<usize> = written.lines().map(str::len).collect();
-        assert_eq!(lines, [3, 3, LINE_BYTES_MAX, 5, 20]);
+        assert_eq!(lines, [3, 3, LINE_BYTES_MAX, 5, 19]);
     }
 
     #[test]

@@ -227,7 +227,11 @@ impl Context {
             (ServiceState::Stopping, None)
         } else if let Some(missing) = status.missing.first() {
             let more = status.missing.len() - 1;
-            let reason = if more == 0 { format!("{missing} is not ready") } else { format!("{missing} and {more} more are not ready") };
+            let reason = if more == 0 {
+                format!("{missing} is not ready")
+            } else {
+                format!("{missing} and {more} more are not ready")
+            };
             (ServiceState::Degraded, Some(reason))
         } else {
             (ServiceState::Ready, None)

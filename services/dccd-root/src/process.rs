@@ -57,9 +57,7 @@ impl Process {
             Ok((pid, watch, log, stdin))
         })();
         match made {
-            Ok((pid, watch, log, stdin)) => {
-                Ok(Self { child, pid, watch, log: Some(log), _stdin: stdin, reaped: false })
-            }
+            Ok((pid, watch, log, stdin)) => Ok(Self { child, pid, watch, log: Some(log), _stdin: stdin, reaped: false }),
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();

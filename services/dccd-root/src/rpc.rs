@@ -50,11 +50,7 @@ impl RootService for RootServer {
         self.greeting.hello(&hello)
     }
 
-    async fn register(
-        self,
-        _: tarpc::context::Context,
-        registration: Registration,
-    ) -> Result<RegisterReply, RpcError> {
+    async fn register(self, _: tarpc::context::Context, registration: Registration) -> Result<RegisterReply, RpcError> {
         self.cell(&registration.name)?.register(registration, self.peer)
     }
 

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dccd_rpc::root::{ROOT_NAME, ROOT_PROTOCOL, StopReport, StopRequest};
-use dccd_rpc::root::RootService;
+use dccd_rpc::root::{ROOT_NAME, ROOT_PROTOCOL, RootService, StopReport, StopRequest};
 use dccd_rpc::{ServeLimits, serve, unix_listen};
 use dccd_service::Shutdown;
 
 use crate::boot::boot;
 use crate::context::Context;
 use crate::rpc::RootServer;
-use crate::stop::stop;
+use crate::stop::{finished, stop};
 use crate::{Options, RootError, state_file};
 
 /// How long clients may read their last answers when everything is stopped.
@@ -46,12 +45,8 @@ impl Root {
 
         let serving = {
             let ctx = Arc::clone(&ctx);
-            let mut stopped = ctx.stopped.subscribe();
             tokio::spawn(async move {
-                let until = async {
-                    // An error would mean that the context is gone, and we with it.
-                    let _ = stopped.wait_for(Option::is_some).await;
-                };
+                let until = async { drop(finished(&ctx).await) };
                 let handle = |connection: dccd_rpc::Connection| {
                     let server = RootServer::new(Arc::clone(&ctx), &connection);
                     connection.run(server.serve())
@@ -63,13 +58,12 @@ impl Root {
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
         ctx.start_eager(&order).await;
 
-        let mut stopped = ctx.stopped.subscribe();
         let report = tokio::select! {
             reason = shutdown.wait() => {
                 tracing::info!(%reason, "told to stop");
                 stop(&ctx, StopRequest { force: false, timeout: None }).await
             }
-            report = stopped.wait_for(Option::is_some) => report.map(|r| r.clone().unwrap_or_default()).unwrap_or_default(),
+            report = finished(&ctx) => report,
         };
         saving.abort();
         if let Err(error) = state_file::save_in_background(&ctx).await {

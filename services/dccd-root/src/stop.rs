@@ -24,6 +24,11 @@ pub(crate) async fn stop(ctx: &Arc<Context>, request: StopRequest) -> StopReport
         tracing::warn!("the stop under way is forced");
         ctx.force.send_replace(true);
     }
+    finished(ctx).await
+}
+
+/// Resolves when everything is stopped, whoever asked for it.
+pub(crate) async fn finished(ctx: &Context) -> StopReport {
     let mut stopped = ctx.stopped.subscribe();
     match stopped.wait_for(Option::is_some).await {
         Ok(report) => report.clone().unwrap_or_default(),

@@ -248,7 +248,12 @@ impl Supervisor {
             gently = gently => gently,
         };
         if !gently {
-            tracing::warn!(service = self.cell.name(), pid = process.pid(), patience_s = patience.as_secs_f64(), "killing a service");
+            tracing::warn!(
+                service = self.cell.name(),
+                pid = process.pid(),
+                patience_s = patience.as_secs_f64(),
+                "killing a service"
+            );
         }
         let exit = describe(process.reap().await);
         self.cell.ended(exit.clone());
