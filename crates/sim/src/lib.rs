@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+pub mod audit;
 mod clock;
 mod control;
 mod error;

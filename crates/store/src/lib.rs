@@ -52,3 +52,11 @@ pub fn read_quotes(path: &Path) -> Result<Rows<QuoteRow>, StoreError> {
 pub fn read_book(path: &Path) -> Result<Rows<BookRow>, StoreError> {
     Rows::open(path)
 }
+
+/// The gaps that a file declares.
+///
+/// # Errors
+/// When the file can't be opened, or is no file of ours.
+pub fn read_gaps(path: &Path) -> Result<Vec<dccd_model::Gap>, StoreError> {
+    Ok(file::FileInfo::read(path)?.gaps)
+}

@@ -341,7 +341,7 @@ impl RecorderLoop {
                     warn!(error = %chain(&error), "could not remove old journal segments");
                 }
                 let rows = report.rows.iter().map(|(_, rows)| rows).sum();
-                Ok(FlushReport { position: self.position.0, rows, files: report.files, bytes: report.bytes })
+                Ok(FlushReport { position: self.position.0, rows, files: u64::from(report.files), bytes: report.bytes })
             }
             Err(error) => {
                 let text = chain(&error);

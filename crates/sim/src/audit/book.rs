@@ -54,7 +54,9 @@ pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentEvent>, files: &[PathBuf]
                 Covered::ByGap => result.declared += 1,
                 Covered::Not => {
                     result.missing += 1;
-                    result.problem(|| format!("event {} to {update_id} was sent and is neither stored nor declared", event.first));
+                    result.problem(|| {
+                        format!("event {} to {update_id} was sent and is neither stored nor declared", event.first)
+                    });
                 }
             },
         }
@@ -66,7 +68,12 @@ pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentEvent>, files: &[PathBuf]
     Ok(result)
 }
 
-fn take(row: BookRow, epochs: &mut Vec<Epoch>, stored: &mut BTreeMap<(u32, u64), Vec<(bool, f64, f64)>>, result: &mut SeriesAudit) {
+fn take(
+    row: BookRow,
+    epochs: &mut Vec<Epoch>,
+    stored: &mut BTreeMap<(u32, u64), Vec<(bool, f64, f64)>>,
+    result: &mut SeriesAudit,
+) {
     let is_new = epochs.last().is_none_or(|e| e.number != row.epoch);
     if is_new {
         if !row.is_snapshot {

@@ -34,26 +34,42 @@ pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentQuote>, files: &[PathBuf]
             } else {
                 result.wrong += 1;
             }
-            result.problem(|| format!("row {index} ({row:?}) was not sent after update {:?}", next.checked_sub(1).map(|n| sent[n].0)));
+            result.problem(|| {
+                format!("row {index} ({row:?}) was not sent after update {:?}", next.checked_sub(1).map(|n| sent[n].0))
+            });
             continue;
         };
         hole(&mut result, &gaps, &rows, index, skipped, || {
-            format!("updates {} to {} were sent and are neither stored nor declared", sent[next].0, sent[next + skipped - 1].0)
+            format!(
+                "updates {} to {} were sent and are neither stored nor declared",
+                sent[next].0,
+                sent[next + skipped - 1].0
+            )
         });
         next += skipped + 1;
     }
     let rest = sent.len() - next;
-    hole(&mut result, &gaps, &rows, rows.len(), rest, || format!("the last {rest} quotes, from update {}, are not stored", sent[next].0));
+    hole(&mut result, &gaps, &rows, rows.len(), rest, || {
+        format!("the last {rest} quotes, from update {}, are not stored", sent[next].0)
+    });
     Ok(result)
 }
 
 /// Counts quotes that were skipped just before row `index` as declared or missing.
-fn hole(result: &mut SeriesAudit, gaps: &[Gap], rows: &[QuoteRow], index: usize, skipped: usize, problem: impl FnOnce() -> String) {
+fn hole(
+    result: &mut SeriesAudit,
+    gaps: &[Gap],
+    rows: &[QuoteRow],
+    index: usize,
+    skipped: usize,
+    problem: impl FnOnce() -> String,
+) {
     if skipped == 0 {
         return;
     }
     let near = rows[index.saturating_sub(BLUR_ROWS)..rows.len().min(index + BLUR_ROWS)].windows(2);
-    let declared = near.into_iter().any(|pair| gaps.iter().any(|g| !g.repaired && g.from == pair[0].ts && g.to == pair[1].ts));
+    let declared =
+        near.into_iter().any(|pair| gaps.iter().any(|g| !g.repaired && g.from == pair[0].ts && g.to == pair[1].ts));
     if declared {
         result.declared += skipped as u64;
     } else {
