@@ -61,7 +61,7 @@ fn the_segment_is_layout_1_to_the_byte() {
     assert_eq!([4096, 4104, 4096 + 56].map(u64_at), [5, 1, 0x0708]);
     assert_eq!(u64_at(4096 + 3 * 64), 4);
     let rest = (0..4096).filter(|at| bytes[*at] != 0 && matches!(at, 168..256 | 272..280 | 296..320 | 328..384 | 388..4096));
-    assert_eq!(rest.collect::<Vec<_>>(), [], "reserved bytes are 0");
+    assert_eq!(rest.collect::<Vec<_>>(), Vec::<usize>::new(), "reserved bytes are 0");
 }
 
 #[test]
