@@ -12,6 +12,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::events::EventLog;
 use crate::{ServiceSpec, Supervision};
 
+/// Last words of a service are cut here; the whole of them is in its log.
+const FAREWELL_CHARS_MAX: usize = 300;
+
 /// Orders to a supervisor. The queue holds a few; each order is repeated or merged by nature, so that when it is full
 /// the sender waits.
 #[derive(Debug)]
@@ -70,7 +73,7 @@ pub(crate) struct State {
     cpu_pct: Option<f64>,
     pub(crate) restarts: u64,
     pub(crate) last_exit: Option<String>,
-    pub(crate) farewell: Option<String>,
+    farewell: Option<String>,
 }
 
 /// A token that must not show up in a log.
@@ -156,18 +159,20 @@ impl Cell {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// Marks a stopped service as starting; `true` for the one caller who has to order the start. `number` counts the
-    /// claims of all services: the first one of each sets its place in the order of stopping.
+    /// Orders the start of a stopped service and marks it as starting, in one step: exactly once, however many ask.
+    /// `number` counts the starts of all services: the first one of each sets its place in the order of stopping.
+    /// `false` when it isn't stopped, or its supervisor takes no orders.
     pub(crate) fn claim_start(&self, number: impl FnOnce() -> u64) -> bool {
         let mut state = self.state();
-        let idle = state.phase == ServiceState::Stopped;
-        if idle {
-            if state.start_number == 0 {
-                state.start_number = number();
-            }
-            self.set_locked(&mut state, ServiceState::Starting, None);
+        // The supervisor of a stopped service waits for orders, so that there is room; without it nothing is claimed.
+        if state.phase != ServiceState::Stopped || self.commands.try_send(Command::Start).is_err() {
+            return false;
         }
-        idle
+        if state.start_number == 0 {
+            state.start_number = number();
+        }
+        self.set_locked(&mut state, ServiceState::Starting, None);
+        true
     }
 
     /// A new process is about to be spawned.
@@ -192,12 +197,13 @@ impl Cell {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// The process is gone.
-    pub(crate) fn ended(&self, exit: String) {
+    /// The process is gone. Returns its last words.
+    pub(crate) fn ended(&self, exit: String) -> Option<String> {
         let mut state = self.state();
         state.last_exit = Some(exit);
         (state.pid, state.endpoint, state.spawned, state.token) = (None, None, None, None);
         state.last_beat = None;
+        state.farewell.take()
     }
 
     /// A process says that it is ready. It must be the very one that was spawned, with the token of its spawn.
@@ -287,9 +293,12 @@ impl Cell {
     }
 
     /// A process says that it is about to exit.
-    pub(crate) fn farewell(&self, reason: String, peer: Option<u32>) -> Result<(), RpcError> {
+    pub(crate) fn farewell(&self, mut reason: String, peer: Option<u32>) -> Result<(), RpcError> {
         let mut state = self.state();
         self.check_peer(&state, peer)?;
+        if let Some((end, _)) = reason.char_indices().nth(FAREWELL_CHARS_MAX) {
+            reason.truncate(end);
+        }
         tracing::info!(service = self.name(), pid = state.pid, reason, "service says good-bye");
         state.farewell = Some(reason);
         // Nobody should be sent there any more.

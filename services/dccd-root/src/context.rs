@@ -112,17 +112,15 @@ impl Context {
     }
 
     /// Starts what is to run from the beginning.
-    pub(crate) async fn start_eager(&self, order: &[String]) {
+    pub(crate) fn start_eager(&self, order: &[String]) {
         for cell in order.iter().filter_map(|name| self.cell(name)).filter(|cell| cell.spec.eager) {
-            self.start(&cell).await;
+            self.start(&cell);
         }
     }
 
-    /// Orders a start unless the service is on its way already: exactly once, however many ask.
-    async fn start(&self, cell: &Cell) {
-        if cell.claim_start(|| self.starts.fetch_add(1, Ordering::Relaxed) + 1) {
-            cell.command(Command::Start).await;
-        }
+    /// Orders a start unless the service is on its way already.
+    fn start(&self, cell: &Cell) -> bool {
+        cell.claim_start(|| self.starts.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -161,7 +159,7 @@ impl Context {
     /// Starts a service if need be and waits until it is ready.
     pub(crate) async fn ensure(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Endpoint, EnsureError> {
         let cell = self.wanted_cell(name)?;
-        self.start(&cell).await;
+        self.start(&cell);
         self.ready(&cell, Wanted::Ready, deadline).await
     }
 
@@ -169,9 +167,7 @@ impl Context {
     pub(crate) async fn restart(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Endpoint, EnsureError> {
         let cell = self.wanted_cell(name)?;
         let before = cell.state().incarnation;
-        if cell.claim_start(|| self.starts.fetch_add(1, Ordering::Relaxed) + 1) {
-            cell.command(Command::Start).await;
-        } else {
+        if !self.start(&cell) {
             cell.command(Command::Restart).await;
         }
         self.ready(&cell, Wanted::After(before), deadline).await

@@ -93,9 +93,11 @@ impl Process {
     /// process can't be killed because the kernel doesn't let go of it.
     pub(crate) async fn reap(mut self) -> Option<ExitStatus> {
         self.kill_group();
-        tokio::time::timeout(KILL_DEADLINE, self.exited()).await.ok()?;
-        let status = self.child.try_wait().ok().flatten();
+        let exited = tokio::time::timeout(KILL_DEADLINE, self.exited()).await;
+        // From here on dropping this must not wait for it.
         self.reaped = true;
+        exited.ok()?;
+        let status = self.child.try_wait().ok().flatten();
         if let Some(log) = self.log.take() {
             // A grandchild that left the group may hold the pipe; its lines are still captured, only not waited for.
             let _ = tokio::time::timeout(LOG_DEADLINE, log).await;

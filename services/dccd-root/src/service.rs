@@ -56,7 +56,7 @@ impl Root {
             })
         };
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
-        ctx.start_eager(&order).await;
+        ctx.start_eager(&order);
 
         let report = tokio::select! {
             reason = shutdown.wait() => {

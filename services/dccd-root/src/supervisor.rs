@@ -224,8 +224,12 @@ impl Supervisor {
     async fn ended(&self, process: Process, why: Option<&'static str>) -> End {
         let status = process.reap().await;
         let exit = why.map_or_else(|| describe(status), str::to_owned);
-        self.cell.ended(exit.clone());
-        End::Failed { exit, clean: why.is_none() && status.is_some_and(|status| status.success()) }
+        let clean = why.is_none() && status.is_some_and(|status| status.success());
+        let exit = match self.cell.ended(exit.clone()) {
+            Some(last_words) => format!("{exit} ({last_words})"),
+            None => exit,
+        };
+        End::Failed { exit, clean }
     }
 
     /// Asks a process to stop, waits, kills it and its group if need be. Returns how it ended and whether by force.

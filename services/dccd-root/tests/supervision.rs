@@ -109,7 +109,7 @@ async fn five_restarts_then_failed_and_a_restart_by_hand_heals() {
     let info = tree.until_state("a", ServiceState::Failed).await;
     assert_eq!(info.restarts, 5);
     assert_eq!(info.last_exit.as_deref(), Some("exit 1"));
-    assert_eq!(info.reason.as_deref(), Some("exit 1, after 5 restarts within 600 s"));
+    assert_eq!(info.reason.as_deref(), Some("exit 1 (the service failed: told to crash), after 5 restarts within 600 s"));
     assert_eq!(tree.place.notes("spawns").iter().filter(|line| line.starts_with("a ")).count(), 6);
     assert!(tree.place.log("a").contains("told to crash"), "{}", tree.place.log("a"));
     // The other one never noticed.
