@@ -74,25 +74,35 @@ pub(crate) struct Header {
     _to_4096: [AtomicU32; (HEADER_SIZE - 388) / 4],
 }
 
+/// Offset and name of every field of the header, in order.
+pub const FIELDS: [(usize, &str); 17] = [
+    (offset_of!(Header, magic), "magic"),
+    (offset_of!(Header, layout), "layout"),
+    (offset_of!(Header, kind), "kind"),
+    (offset_of!(Header, slot_size), "slot_size"),
+    (offset_of!(Header, header_size), "header_size"),
+    (offset_of!(Header, capacity), "capacity"),
+    (offset_of!(Header, created), "created"),
+    (offset_of!(Header, exchange), "exchange"),
+    (offset_of!(Header, symbol), "symbol"),
+    (offset_of!(Header, channel), "channel"),
+    (offset_of!(Header, generation), "generation"),
+    (offset_of!(Header, writer_pid), "writer_pid"),
+    (offset_of!(Header, state), "state"),
+    (offset_of!(Header, heartbeat), "heartbeat"),
+    (offset_of!(Header, gaps), "gaps"),
+    (offset_of!(Header, cursor), "cursor"),
+    (offset_of!(Header, futex), "futex"),
+];
+
 const _: () = {
     assert!(size_of::<Header>() == HEADER_SIZE);
-    assert!(offset_of!(Header, magic) == 0);
-    assert!(offset_of!(Header, layout) == 8);
-    assert!(offset_of!(Header, kind) == 12);
-    assert!(offset_of!(Header, slot_size) == 16);
-    assert!(offset_of!(Header, header_size) == 20);
-    assert!(offset_of!(Header, capacity) == 24);
-    assert!(offset_of!(Header, created) == 32);
-    assert!(offset_of!(Header, exchange) == 40);
-    assert!(offset_of!(Header, symbol) == 72);
-    assert!(offset_of!(Header, channel) == 136);
-    assert!(offset_of!(Header, generation) == 256);
-    assert!(offset_of!(Header, writer_pid) == 264);
-    assert!(offset_of!(Header, state) == 268);
-    assert!(offset_of!(Header, heartbeat) == 280);
-    assert!(offset_of!(Header, gaps) == 288);
-    assert!(offset_of!(Header, cursor) == 320);
-    assert!(offset_of!(Header, futex) == 384);
+    let expected = [0, 8, 12, 16, 20, 24, 32, 40, 72, 136, 256, 264, 268, 280, 288, 320, 384];
+    let mut i = 0;
+    while i < FIELDS.len() {
+        assert!(FIELDS[i].0 == expected[i], "a header field is not where layout 1 puts it");
+        i += 1;
+    }
 };
 
 /// Number, size and reach of a ring's slots. A value of this type has been checked.

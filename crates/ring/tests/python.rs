@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use common::TestRing;
 use dccd_model::{BookLevel, BookSide, Candle, Decimal, Flags, Quote, Record, Side, Span, Trade, TradeId, UnixNanos};
@@ -176,7 +177,7 @@ fn python_follows_a_live_ring_and_knows_what_was_overwritten() {
     assert!(described.contains("sim BTC/USDT trades: trade records, live, 10 published, 4 slots, 0 gaps"), "{described}");
     while child.try_wait().unwrap().is_none() {
         writer.publish(&trade().encode());
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1)); // a thousand records a second
     }
     let printed = lines(&child.wait_with_output().unwrap());
     assert_eq!(printed.len(), 3, "{printed:?}");
