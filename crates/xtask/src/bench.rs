@@ -1,0 +1,56 @@
+//! `cargo xtask bench [NAME]`: the benchmarks, each one line of a table.
+
+use anyhow::{Result, bail};
+
+use crate::shell::{cargo, run as sh, step};
+
+struct Bench {
+    name: &'static str,
+    measures: &'static str,
+    /// Arguments to cargo.
+    args: &'static [&'static str],
+}
+
+/// A new benchmark is a new line here.
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "ring",
+        measures: "one-way latency and throughput of the shared-memory ring between two processes",
+        args: &["bench", "--package", "dccd-ring", "--bench", "ring"],
+    },
+    Bench {
+        name: "ws",
+        measures: "small frames a second from a loopback WebSocket on one core",
+        args: &["bench", "--package", "dccd-net", "--bench", "ws"],
+    },
+    Bench {
+        name: "parse",
+        measures: "frames a second through the exchange parser and session",
+        args: &["bench", "--package", "dccd-exchange", "--bench", "parse"],
+    },
+    Bench {
+        name: "ladder",
+        measures: "book updates a second into a price ladder",
+        args: &["bench", "--package", "dccd-exchange", "--bench", "ladder"],
+    },
+    Bench {
+        name: "store",
+        measures: "journal appends and Parquet rows a second, bytes a row",
+        args: &["bench", "--package", "dccd-store", "--bench", "store"],
+    },
+];
+
+/// Runs one or all; returns whether all that ran succeeded.
+pub(crate) fn run(name: Option<&str>) -> Result<bool> {
+    let chosen: Vec<_> = BENCHES.iter().filter(|bench| name.is_none_or(|name| name == bench.name)).collect();
+    if chosen.is_empty() {
+        let known: Vec<_> = BENCHES.iter().map(|bench| format!("  {:8} {}", bench.name, bench.measures)).collect();
+        bail!("no benchmark is called `{}`; there are:\n{}", name.unwrap_or_default(), known.join("\n"));
+    }
+    let mut succeeded = true;
+    for bench in chosen {
+        step(&format!("{}: {}", bench.name, bench.measures));
+        succeeded &= sh(&mut cargo(bench.args))?;
+    }
+    Ok(succeeded)
+}
