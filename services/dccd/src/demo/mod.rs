@@ -199,10 +199,9 @@ fn table(audit: &Audit) -> Listing {
         Listing::new(&["series", ">sent", ">stored", ">fetched", ">missing", ">duplicate", ">wrong", ">declared", ">gaps", ">repaired"]);
     let total = audit.total();
     for s in audit.series.iter().chain([&total]) {
-        let counts = [s.sent, s.stored, s.fetched, s.missing, s.duplicate, s.wrong, s.declared, s.gaps, s.repaired];
-        let mut row = vec![s.series.clone()];
-        row.extend(counts.map(|c| c.to_string()));
-        listing.row(row);
+        let [sent, stored, fetched, missing, duplicate] = [s.sent, s.stored, s.fetched, s.missing, s.duplicate].map(|n| n.to_string());
+        let [wrong, declared, gaps, repaired] = [s.wrong, s.declared, s.gaps, s.repaired].map(|n| n.to_string());
+        listing.row([s.series.clone(), sent, stored, fetched, missing, duplicate, wrong, declared, gaps, repaired]);
     }
     listing
 }

@@ -1,0 +1,176 @@
+//! The command line: what there is to type, and which command answers it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use dccd_config::{Config, Loaded, Lookup};
+
+use crate::commands;
+use crate::exit::{self, Failure};
+use crate::output::say;
+
+/// Collects crypto market data: live into shared memory and Parquet, lossless or its loss declared.
+#[derive(Debug, Parser)]
+#[command(name = "dccd", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    /// Install completions for your shell, or for the one named, and exit
+    #[arg(long, value_name = "SHELL", num_args = 0..=1, exclusive = true)]
+    install_completion: Option<Option<clap_complete::Shell>>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration file [default: $DCCD_CONFIG, ./config.yml, ~/.config/dccd/config.yml]
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Instance: its own processes, rings and lock
+    #[arg(long, global = true, value_name = "NAME", default_value = dccd_registry::INSTANCE_DEFAULT)]
+    pub instance: String,
+    /// How much is logged [default: as configured]
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = ["trace", "debug", "info", "warn", "error"])]
+    pub log_level: Option<String>,
+}
+
+impl Global {
+    /// Finds, reads and checks the configuration.
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        Ok(Config::load(&Lookup::new(self.config.clone()))?)
+    }
+
+    /// The same, and tells the user what should be known about it.
+    pub fn load_aloud(&self) -> Result<Loaded, Failure> {
+        let loaded = self.load()?;
+        for warning in &loaded.warnings {
+            say(format_args!("warning: {}: {warning}", loaded.path.display()));
+        }
+        Ok(loaded)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the configuration and print its summary
+    Validate,
+    /// Start dccd-root and the services that the configuration needs
+    Start(commands::start::Arguments),
+    /// Stop everything; returns when it is flushed and gone
+    Stop(commands::stop::Arguments),
+    /// Stop and start one service, or everything
+    Restart(commands::restart::Arguments),
+    /// List the running services, dccd-root first
+    Services(commands::services::Arguments),
+    /// Show the daemon and its jobs; works without a daemon from the last saved state
+    Status(commands::status::Arguments),
+    /// List what is stored
+    Inventory(commands::inventory::Arguments),
+    /// Read the stored files back and prove order, uniqueness, continuity and declared gaps
+    Verify(commands::verify::Arguments),
+    /// Find symbols, best match first
+    Search(commands::search::Arguments),
+    /// Print live records from the ring
+    Tail(commands::tail::Arguments),
+    /// Show the log of a service
+    Logs(commands::logs::Arguments),
+    /// Print completions for a shell
+    Completion(commands::completion::Arguments),
+    /// Watch the whole of it for twenty seconds against a simulated exchange
+    Demo(commands::demo::Arguments),
+    /// Run a simulated exchange
+    Sim(commands::sim::Arguments),
+}
+
+/// The groups of `dccd --help`. A test sees to it that each command stands in one.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Set up", &["validate", "completion"]),
+    ("Run", &["start", "stop", "restart", "services", "status", "logs"]),
+    ("Data", &["inventory", "verify", "search", "tail"]),
+    ("Try", &["demo", "sim"]),
+];
+
+/// The whole command line, its help grouped.
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let style = command.get_styles().clone();
+    let (header, literal) = (style.get_header(), style.get_literal());
+    let mut groups = String::new();
+    for (title, names) in GROUPS {
+        groups.push_str(&format!("{header}{title}:{header:#}\n"));
+        for name in *names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            groups.push_str(&format!("  {literal}{name:<12}{literal:#}{about}\n"));
+        }
+        groups.push('\n');
+    }
+    let after = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage, 10 already running, 11 not running, 12 could not start,
+130 and 143 interrupted. Data goes to standard output, everything else to standard error.";
+    command
+        .help_template(format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{header}Options:{header:#}\n{{options}}{{after-help}}"))
+        .after_help(after)
+}
+
+/// Reads the command line and does what it says.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => exit::finish(dispatch(cli)),
+        Err(error) => {
+            // Help and version go to standard output, usage errors to standard error; nobody hearing them is no error.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let global = &cli.global;
+    if let Some(shell) = cli.install_completion {
+        return commands::completion::install(shell);
+    }
+    let Some(command) = cli.command else {
+        say(self::command().render_help());
+        return Err(Failure::Silent(exit::USAGE));
+    };
+    match command {
+        Command::Validate => commands::validate::run(global),
+        Command::Start(arguments) => commands::start::run(global, &arguments),
+        Command::Stop(arguments) => commands::stop::run(global, &arguments),
+        Command::Restart(arguments) => commands::restart::run(global, &arguments),
+        Command::Services(arguments) => commands::services::run(global, &arguments),
+        Command::Status(arguments) => commands::status::run(global, &arguments),
+        Command::Inventory(arguments) => commands::inventory::run(global, &arguments),
+        Command::Verify(arguments) => commands::verify::run(global, &arguments),
+        Command::Search(arguments) => commands::search::run(global, &arguments),
+        Command::Tail(arguments) => commands::tail::run(global, &arguments),
+        Command::Logs(arguments) => commands::logs::run(global, &arguments),
+        Command::Completion(arguments) => commands::completion::run(&arguments),
+        Command::Demo(arguments) => commands::demo::run(&arguments),
+        Command::Sim(arguments) => commands::sim::run(global, &arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_stands_in_one_group() {
+        command().debug_assert();
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let command = command();
+        let mut known: Vec<&str> =
+            command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(clap::Command::get_name).collect();
+        grouped.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(grouped, known);
+    }
+}

@@ -1,0 +1,289 @@
+//! `dccd start`: the root in this process, or detached in one of its own.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use dccd_config::{Config, Loaded};
+use dccd_registry::{Registry, RuntimeDir};
+use dccd_root::{BootGuard, BoxError, Root, RootError};
+use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState};
+use dccd_service::{Shutdown, ShutdownReason};
+use dccd_service::log::LogOptions;
+use tokio::time::Instant;
+
+use crate::cli::Global;
+use crate::commands::{DEADLINE, block_on, logs, registry_if_running, tail};
+use crate::exit::{self, Failure};
+use crate::output::say;
+use crate::roles;
+
+/// Patience with everything getting ready; the root gives up on a service after 30 s.
+const READY_DEADLINE: Duration = Duration::from_secs(90);
+/// How often a root that doesn't listen yet is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Patience with what is stopped again because something didn't start.
+const UNDO_DEADLINE: Duration = Duration::from_secs(10);
+/// Lines of a log that explain a failure.
+const LOG_LINES: usize = 15;
+
+/// What is to be typed.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Return as soon as every service is ready, and leave it running
+    #[arg(long, conflicts_with = "foreground")]
+    detach: bool,
+    /// Stay in the foreground until a signal (this is the default)
+    #[arg(long)]
+    foreground: bool,
+    /// Leave the session of who started it (what --detach starts)
+    #[arg(long, hide = true, requires = "foreground")]
+    own_session: bool,
+    /// Stop when standard input ends (what the demo starts)
+    #[arg(long, hide = true, requires = "foreground")]
+    stop_at_end_of_input: bool,
+}
+
+/// Starts it.
+pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.detach { detached(global) } else { foreground(global, arguments) }
+}
+
+fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.own_session {
+        // Fails only for the leader of a group, which is in no danger from its terminal either.
+        let _ = rustix::process::setsid();
+    }
+    let loaded = global.load_aloud()?;
+    let config = &loaded.config;
+    let level = global.log_level.clone().unwrap_or_else(|| config.daemon.log_level.to_string());
+    dccd_service::log::init(LogOptions { level: level.clone(), json: false, fallback: None })?;
+    dccd_service::process::set_title(ROOT_NAME);
+    if let Some(directory) = &config.daemon.work_dir {
+        std::env::set_current_dir(directory)
+            .with_context(|| format!("cannot work in {} (daemon.work_dir)", directory.display()))
+            .map_err(|error| Failure::new(exit::COULD_NOT_START, error))?;
+    }
+    let runtime_dir = RuntimeDir::resolve(&global.instance)?;
+    let path = Some(loaded.path.clone());
+    let mut options = roles::root_options(config, path, &global.instance, runtime_dir, &level)?;
+    if let Some(path) = config.daemon.pid_file.clone() {
+        options.boot_guards.push(BootGuard { what: "the pid file", acquire: Box::new(move || Ok(Box::new(PidFile::write(path)?))) });
+    }
+    block_on(async {
+        let shutdown = Shutdown::new();
+        shutdown.trigger_on_signals().context("cannot listen for signals")?;
+        if arguments.stop_at_end_of_input {
+            stop_at_end_of_input(shutdown.clone())?;
+        }
+        let report = Root::new(options).run(shutdown).await.map_err(root_failure)?;
+        let killed: Vec<_> = report.services.iter().filter(|service| service.killed).map(|service| &*service.name).collect();
+        if killed.is_empty() {
+            return Ok(());
+        }
+        Err(anyhow!("{} did not stop in time and had to be killed; what was acknowledged is safe", killed.join(", ")).into())
+    })
+}
+
+/// Lets the end of standard input stop the root: whoever started it is gone.
+fn stop_at_end_of_input(shutdown: Shutdown) -> anyhow::Result<()> {
+    // A plain thread, because reading may block for ever. It ends with the process.
+    let watch = move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()); // an error is an end, too
+        shutdown.trigger(ShutdownReason::Requested);
+    };
+    std::thread::Builder::new().name("input".to_owned()).spawn(watch).context("cannot start a thread")?;
+    Ok(())
+}
+
+fn root_failure(error: RootError) -> Failure {
+    let code = match error {
+        RootError::AlreadyRunning { .. } => exit::ALREADY_RUNNING,
+        _ => exit::COULD_NOT_START,
+    };
+    Failure::new(code, error)
+}
+
+/// The file that holds the root's pid while it runs.
+struct PidFile {
+    path: PathBuf,
+}
+
+impl PidFile {
+    fn write(path: PathBuf) -> Result<Self, BoxError> {
+        let written = File::create(&path).and_then(|mut file| writeln!(file, "{}", std::process::id()));
+        match written {
+            Ok(()) => Ok(Self { path }),
+            Err(source) => Err(anyhow::Error::new(source).context(format!("cannot write {}", path.display())).into()),
+        }
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // It may have been removed by hand; a stale one is what it would be otherwise.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Starts the root in a process of its own and returns when every service is ready.
+pub fn detached(global: &Global) -> Result<(), Failure> {
+    let loaded = global.load_aloud()?;
+    block_on(async {
+        if let Some(running) = registry_if_running(global).await? {
+            return Err(root_failure(RootError::AlreadyRunning { pid: Some(running.root().pid) }));
+        }
+        let mut daemon = Daemon::spawn(global, &loaded)?;
+        let interrupted = Shutdown::new();
+        interrupted.trigger_on_signals().context("cannot listen for signals")?;
+        let result = tokio::select! {
+            result = daemon.ready(global) => result,
+            reason = interrupted.wait() => Err(tail::interrupted(reason)),
+        };
+        if result.is_err() {
+            daemon.undo(global).await;
+        }
+        result
+    })
+}
+
+/// A root that was started and isn't ours to keep.
+struct Daemon {
+    child: Child,
+    data_path: PathBuf,
+    log: PathBuf,
+    /// Where this root's lines begin in its log.
+    log_start: u64,
+}
+
+impl Daemon {
+    fn spawn(global: &Global, loaded: &Loaded) -> Result<Self, Failure> {
+        Self::try_spawn(global, &loaded.config, &loaded.path).map_err(|error| Failure::new(exit::COULD_NOT_START, error))
+    }
+
+    fn try_spawn(global: &Global, config: &Config, config_path: &Path) -> anyhow::Result<Self> {
+        let data_path = config.data_path().to_owned();
+        let log = dccd_service::log::file(&data_path, ROOT_NAME);
+        let failed = || format!("cannot write the log {}", log.display());
+        std::fs::create_dir_all(dccd_service::log::directory(&data_path)).with_context(failed)?;
+        let file = OpenOptions::new().append(true).create(true).open(&log).with_context(failed)?;
+        let log_start = file.metadata().with_context(failed)?.len();
+        let mut command = Command::new(std::env::current_exe().context("cannot find this executable on the disk")?);
+        command.arg0(ROOT_NAME).args(["start", "--foreground", "--own-session", "--instance", &global.instance]);
+        command.arg("--config").arg(config_path);
+        if let Some(level) = &global.log_level {
+            command.args(["--log-level", level]);
+        }
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn().context("cannot start a process")?;
+        Ok(Self { child, data_path, log, log_start })
+    }
+
+    /// Waits until every eager service is ready, or says which one isn't and why.
+    async fn ready(&mut self, global: &Global) -> Result<(), Failure> {
+        let deadline = Instant::now() + READY_DEADLINE;
+        let registry = loop {
+            if let Some(status) = self.child.try_wait().context("cannot look after the new process")? {
+                return Err(self.ended(status));
+            }
+            match Registry::connect(&global.instance, Duration::from_secs(1)).await {
+                Ok(registry) if registry.root().pid == self.child.id() => break registry,
+                // Another root was faster; ours notices and ends.
+                Ok(_) | Err(_) if Instant::now() < deadline => tokio::time::sleep(LOOK_INTERVAL).await,
+                Ok(_) => return Err(Failure::message(exit::COULD_NOT_START, "another root runs in this instance")),
+                Err(error) => return Err(Failure::new(exit::COULD_NOT_START, error)),
+            }
+        };
+        let mut cursor = 0;
+        loop {
+            let services: Vec<ServiceInfo> =
+                registry.list(DEADLINE).await?.into_iter().filter(|service| service.eager && service.name != ROOT_NAME).collect();
+            if let Some(failed) = services.iter().find(|service| has_failed(service)) {
+                return Err(self.not_ready(failed));
+            }
+            match services.iter().find(|service| !service.state.is_ready()) {
+                None => {
+                    announce(registry.root().pid, &services);
+                    return Ok(());
+                }
+                Some(waiting) if Instant::now() >= deadline => return Err(self.not_ready(waiting)),
+                Some(_) => cursor = registry.watch(cursor, Duration::from_secs(1)).await?.cursor,
+            }
+        }
+    }
+
+    /// The root ended by itself.
+    fn ended(&self, status: ExitStatus) -> Failure {
+        let code = match status.code() {
+            Some(code) if code == i32::from(exit::ALREADY_RUNNING) => exit::ALREADY_RUNNING,
+            _ => exit::COULD_NOT_START,
+        };
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let start = usize::try_from(self.log_start).unwrap_or(usize::MAX).min(text.len());
+        let text = String::from_utf8_lossy(&text[start..]).into_owned();
+        // Its own error is its last word; what went before is context.
+        let message = match text.rfind("error: ") {
+            Some(at) => text[at + "error: ".len()..].trim_end().to_owned(),
+            None => format!("dccd-root ended ({status}); the end of {}:\n{}", self.log.display(), last(&text)),
+        };
+        Failure::message(code, message)
+    }
+
+    fn not_ready(&self, service: &ServiceInfo) -> Failure {
+        let name = &service.name;
+        let reason = service.reason.as_ref().or(service.last_exit.as_ref());
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let lines = logs::last_lines_of(&self.data_path, name, LOG_LINES);
+        let log = dccd_service::log::file(&self.data_path, name);
+        let log = if lines.is_empty() {
+            format!("its log {} is empty", log.display())
+        } else {
+            format!("the end of its log {}:\n  {}", log.display(), lines.join("\n  "))
+        };
+        Failure::message(exit::COULD_NOT_START, format!("{name} could not be started ({}{reason}); {log}", service.state))
+    }
+
+    /// Takes back what was started.
+    async fn undo(&mut self, global: &Global) {
+        let stopping = async {
+            let registry = Registry::connect(&global.instance, Duration::from_secs(1)).await.ok()?;
+            if registry.root().pid == self.child.id() {
+                registry.stop(false, Some(UNDO_DEADLINE)).await.ok()?;
+            }
+            Some(())
+        };
+        let stopped = tokio::time::timeout(UNDO_DEADLINE * 2, stopping).await;
+        if !matches!(stopped, Ok(Some(()))) {
+            // Its services notice and end by themselves.
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The first restart comes at once and may do; a second failure will not mend itself while somebody waits.
+fn has_failed(service: &ServiceInfo) -> bool {
+    match service.state {
+        ServiceState::Failed | ServiceState::Stopped => true,
+        ServiceState::Backoff => service.restarts >= 2,
+        _ => false,
+    }
+}
+
+fn announce(pid: u32, services: &[ServiceInfo]) {
+    say(format_args!("dccd is running (pid {pid})"));
+    for service in services {
+        let reason = service.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        say(format_args!("{} is {}{reason}", service.name, service.state));
+    }
+}
+
+fn last(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}
