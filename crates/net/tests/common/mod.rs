@@ -10,28 +10,28 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 
 /// The longest any single step of a test may take.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what}: nothing within {DEADLINE:?}"),
     }
 }
 
-pub async fn listen() -> (TcpListener, String) {
+pub(crate) async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     (listener, address)
 }
 
-pub async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
+pub(crate) async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {
     let (stream, _) = within("a client connects", listener.accept()).await.unwrap();
     within("the upgrade", tokio_tungstenite::accept_async(stream)).await.unwrap()
 }
 
 /// Quick to come back, patient otherwise.
-pub fn options(address: &str) -> LinkOptions {
+pub(crate) fn options(address: &str) -> LinkOptions {
     LinkOptions {
         backoff: Backoff { base: Duration::from_millis(10), max: Duration::from_millis(50) },
         close_timeout: Duration::from_millis(300),
@@ -41,28 +41,28 @@ pub fn options(address: &str) -> LinkOptions {
 }
 
 /// A link and the batch its frames come in.
-pub struct Client {
-    pub link: Link,
-    pub batch: FrameBatch,
+pub(crate) struct Client {
+    pub(crate) link: Link,
+    pub(crate) batch: FrameBatch,
 }
 
 impl Client {
-    pub fn new(options: LinkOptions) -> Self {
+    pub(crate) fn new(options: LinkOptions) -> Self {
         Client { link: Link::new(options).unwrap(), batch: FrameBatch::new() }
     }
 
-    pub async fn event(&mut self) -> LinkEvent {
+    pub(crate) async fn event(&mut self) -> LinkEvent {
         within("an event of the link", self.link.next(&mut self.batch)).await
     }
 
-    pub async fn opened(&mut self) -> (u32, Option<u32>) {
+    pub(crate) async fn opened(&mut self) -> (u32, Option<u32>) {
         match self.event().await {
             LinkEvent::Opened { conn, replaces } => (conn, replaces),
             other => panic!("expected an opening, got {other:?}"),
         }
     }
 
-    pub async fn closed(&mut self) -> (u32, CloseReason, Option<Duration>) {
+    pub(crate) async fn closed(&mut self) -> (u32, CloseReason, Option<Duration>) {
         match self.event().await {
             LinkEvent::Closed { conn, reason, retry_in } => (conn, reason, retry_in),
             other => panic!("expected a closing, got {other:?}"),
@@ -70,7 +70,7 @@ impl Client {
     }
 
     /// The texts of the next frames.
-    pub async fn texts(&mut self) -> (u32, Vec<String>) {
+    pub(crate) async fn texts(&mut self) -> (u32, Vec<String>) {
         match self.event().await {
             LinkEvent::Frames { conn } => (conn, texts(&self.batch)),
             other => panic!("expected frames, got {other:?}"),
@@ -78,7 +78,7 @@ impl Client {
     }
 
     /// Exactly `count` frames of one connection, in however many batches they come.
-    pub async fn exactly(&mut self, count: usize) -> Vec<String> {
+    pub(crate) async fn exactly(&mut self, count: usize) -> Vec<String> {
         let mut all = Vec::new();
         while all.len() < count {
             all.extend(self.texts().await.1);
@@ -88,16 +88,16 @@ impl Client {
     }
 }
 
-pub fn texts(batch: &FrameBatch) -> Vec<String> {
+pub(crate) fn texts(batch: &FrameBatch) -> Vec<String> {
     batch.iter().map(|frame| String::from_utf8(frame.bytes.to_vec()).unwrap()).collect()
 }
 
-pub fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+pub(crate) fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
 
 /// Reads an HTTP request's head.
-pub async fn request_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+pub(crate) async fn request_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -110,7 +110,7 @@ pub async fn request_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
 }
 
 /// Answers the next HTTP request with these bytes and closes; returns the request's head.
-pub async fn answer_once(listener: &TcpListener, answer: &str) -> String {
+pub(crate) async fn answer_once(listener: &TcpListener, answer: &str) -> String {
     let (mut stream, _) = within("a client connects", listener.accept()).await.unwrap();
     let head = within("a request", request_head(&mut stream)).await;
     stream.write_all(answer.as_bytes()).await.unwrap();
@@ -118,6 +118,6 @@ pub async fn answer_once(listener: &TcpListener, answer: &str) -> String {
     head
 }
 
-pub fn http_answer(status: &str, headers: &str, body: &str) -> String {
+pub(crate) fn http_answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
 }
