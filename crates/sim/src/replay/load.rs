@@ -146,6 +146,7 @@ pub(super) fn load(path: &Path, found: &mut Vec<Found>, items: &mut Vec<Item>) -
     } else {
         Box::new(file)
     };
+    let begin = items.len();
     for (number, line) in BufReader::with_capacity(1 << 20, reader).lines().enumerate() {
         let line = line.map_err(|e| failed(number + 1, e))?;
         if line.is_empty() {
@@ -164,8 +165,22 @@ pub(super) fn load(path: &Path, found: &mut Vec<Found>, items: &mut Vec<Item>) -
         };
         items.extend(item);
     }
+    name_the_nameless(items, begin);
     Ok(())
 }
+
+/// Some recorders kept a snapshot without its symbol: in a recording of one symbol it is that one's.
+fn name_the_nameless(items: &mut Vec<Item>, begin: usize) {
+    let mut symbols = items[begin..].iter().map(|i| i.place).filter(|place| *place != NAMELESS);
+    let only = symbols.next().filter(|first| symbols.all(|place| place == *first));
+    if let Some(only) = only {
+        items[begin..].iter_mut().filter(|i| i.place == NAMELESS).for_each(|i| i.place = only);
+    }
+    items.retain(|i| i.place != NAMELESS);
+}
+
+/// The place of a symbol that is not known yet.
+const NAMELESS: usize = usize::MAX;
 
 #[allow(clippy::cast_possible_truncation)] // microseconds of this century fit many times over
 fn seconds_to_micros(seconds: f64) -> i64 {
@@ -215,12 +230,12 @@ fn kind_of(head: &Head) -> Option<usize> {
 
 fn snapshot(line: Line, found: &mut Vec<Found>) -> Option<Item> {
     let query = line.conn.split_once('?')?.1;
-    let symbol = query.split('&').find_map(|p| p.strip_prefix("symbol="))?;
+    let symbol = query.split('&').find_map(|p| p.strip_prefix("symbol="));
     let text = line.raw.into_boxed_str();
     let body: Snapshot<'_> = serde_json::from_str(&text).ok()?;
-    let place = place_of(&symbol.to_lowercase(), found);
-    for level in body.bids.iter().chain(&body.asks) {
-        found[place].needs(level[0], level[1]);
+    let place = symbol.map_or(NAMELESS, |symbol| place_of(&symbol.to_lowercase(), found));
+    if let Some(found) = found.get_mut(place) {
+        body.bids.iter().chain(&body.asks).for_each(|level| found.needs(level[0], level[1]));
     }
     let at_us = line.ts.map_or(0, seconds_to_micros);
     Some(Item { at_us, place, what: What::Snapshot, text })
@@ -290,6 +305,16 @@ mod tests {
         );
         assert_eq!((found[0].id.as_str(), found[0].tick, found[0].step), ("BTCUSDT", 10_000_000, 100_000));
         assert_eq!((found[1].id.as_str(), found[1].tick), ("ETHBTC", 1_000));
+    }
+
+    #[test]
+    fn a_snapshot_without_a_symbol_belongs_to_the_only_one() {
+        let snapshot = r#"{"ts":3,"dir":"http","conn":"https://api.binance.com/api/v3/depth?limit=5","raw":"{\"lastUpdateId\":8,\"bids\":[],\"asks\":[]}"}"#;
+        let diff = |symbol| format!(r#"{{"ts":1,"dir":"in","raw":"{{\"e\":\"depthUpdate\",\"s\":\"{symbol}\",\"u\":9}}"}}"#);
+        let (_, items) = lines(&[snapshot, &diff("A")]);
+        assert_eq!(items.iter().map(|i| i.place).collect::<Vec<_>>(), [0, 0]);
+        let (_, items) = lines(&[snapshot, &diff("A"), &diff("B")]);
+        assert_eq!(items.iter().map(|i| i.place).collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]
