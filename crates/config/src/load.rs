@@ -92,7 +92,8 @@ impl Config {
         let (mut config, warnings) = Self::parse(&text, &path, &|name| lookup.variable(name))?;
         let path = std::path::absolute(&path).unwrap_or(path);
         let base = std::path::absolute(&lookup.directory).or_else(|_| std::env::current_dir()).unwrap_or_default();
-        config.data_path = base.join(config.data_path);
+        // Without the "./" that it is often written with.
+        config.data_path = base.join(config.data_path).components().collect();
         Ok(Loaded { config, path, warnings })
     }
 

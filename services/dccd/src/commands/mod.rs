@@ -1,0 +1,70 @@
+//! The commands, one file each: `Arguments` is what clap reads, `run` does it. What several need stands here.
+
+pub mod completion;
+pub mod demo;
+pub mod inventory;
+pub mod logs;
+pub mod restart;
+pub mod search;
+pub mod services;
+pub mod sim;
+pub mod start;
+pub mod status;
+pub mod stop;
+pub mod tail;
+pub mod validate;
+pub mod verify;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use dccd_registry::{Registry, RegistryError};
+
+use crate::cli::Global;
+use crate::exit::{self, Failure};
+
+/// How long a question to a running daemon may take.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs a command's future on a runtime of its own.
+pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let result = runtime.block_on(future);
+    // What still blocks in the background must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+/// The running root of the instance, or code 11.
+pub async fn registry(global: &Global) -> Result<Registry, Failure> {
+    Registry::connect(&global.instance, DEADLINE).await.map_err(registry_failure)
+}
+
+/// The running root of the instance, if there is one.
+pub async fn registry_if_running(global: &Global) -> Result<Option<Registry>, Failure> {
+    match Registry::connect(&global.instance, DEADLINE).await {
+        Ok(registry) => Ok(Some(registry)),
+        Err(RegistryError::NotRunning { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// With code 11 where nothing runs, else as a failure.
+pub fn registry_failure(error: RegistryError) -> Failure {
+    match error {
+        RegistryError::NotRunning { .. } => Failure::new(exit::NOT_RUNNING, error),
+        error => error.into(),
+    }
+}
+
+/// The store: of the running root, or else of the configuration.
+pub async fn data_path(global: &Global) -> Result<PathBuf, Failure> {
+    if global.config.is_none()
+        && let Some(registry) = registry_if_running(global).await?
+    {
+        return Ok(PathBuf::from(registry.status(DEADLINE).await?.data_path));
+    }
+    Ok(global.load()?.config.data_path().to_owned())
+}

@@ -1,0 +1,210 @@
+//! `dccd search`: symbols by pattern, from the running service, its cache, or the exchange itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use dccd_config::{Config, ConfigErrors, Lookup};
+use dccd_exchange::{AdapterOptions, Market, MarketStatus, Markets};
+use dccd_model::ExchangeName;
+use dccd_net::{Governor, GovernorOptions, HttpClient, HttpOptions, Priority, SystemClock};
+use dccd_registry::{Registry, connect_datad};
+use dccd_rpc::datad::SearchHit;
+use dccd_rpc::{call, context};
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::commands::{DEADLINE, block_on, registry_if_running};
+use crate::exit::{self, Failure};
+use crate::output::{Listing, Out, or_dash, say};
+
+/// Patience with the exchange.
+const FETCH_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What is to be typed.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// What to look for, e.g. btcusdt, BTC/USDT, btc; small errors are forgiven
+    pattern: String,
+    /// At this exchange alone
+    #[arg(long, short, value_name = "X")]
+    exchange: Option<String>,
+    /// Results at most
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One result.
+#[derive(Debug, Serialize)]
+struct Hit {
+    exchange: String,
+    symbol: String,
+    id: String,
+    status: String,
+    price_tick: Option<String>,
+    amount_step: Option<String>,
+    score: u32,
+}
+
+/// Searches.
+pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    let config = config(global)?;
+    let exchanges = exchanges(arguments.exchange.as_deref())?;
+    let hits = block_on(async {
+        let registry = registry_if_running(global).await?;
+        let mut hits = Vec::new();
+        let mut failures = Vec::new();
+        for exchange in &exchanges {
+            match of_exchange(exchange, registry.as_ref(), config.as_ref(), arguments).await {
+                Ok(found) => hits.extend(found),
+                Err(error) => failures.push((exchange, error)),
+            }
+        }
+        // One exchange that can't be asked doesn't hide what another has.
+        if failures.len() == exchanges.len()
+            && let Some((exchange, error)) = failures.pop()
+        {
+            return Err(error.context(format!("cannot search {exchange}")).into());
+        }
+        for (exchange, error) in failures {
+            say(format_args!("warning: cannot search {exchange}: {error:#}"));
+        }
+        hits.sort_by_key(|hit| std::cmp::Reverse(hit.score));
+        hits.truncate(usize::try_from(arguments.limit).unwrap_or(usize::MAX));
+        Ok(hits)
+    })?;
+    let mut out = Out::new();
+    if arguments.json {
+        return out.json(&hits);
+    }
+    if hits.is_empty() {
+        say(format_args!("nothing matches \"{}\"", arguments.pattern));
+        return Ok(());
+    }
+    let mut listing = Listing::new(&["symbol", "exchange", "its id", "status", ">price step", ">amount step"]);
+    for hit in hits {
+        let (tick, step) = (or_dash(hit.price_tick), or_dash(hit.amount_step));
+        listing.row([hit.symbol, hit.exchange, hit.id, hit.status, tick, step]);
+    }
+    listing.print(&mut out)
+}
+
+/// The configuration; searching needs none.
+fn config(global: &Global) -> Result<Option<Config>, Failure> {
+    match Config::load(&Lookup::new(global.config.clone())) {
+        Ok(loaded) => Ok(Some(loaded.config)),
+        Err(ConfigErrors::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn exchanges(named: Option<&str>) -> Result<Vec<ExchangeName>, Failure> {
+    let names = dccd_exchange::NAMES;
+    if let Some(name) = named
+        && !names.contains(&name)
+    {
+        let message = format!("exchange \"{name}\" cannot be searched, expected one of {}", names.join(", "));
+        return Err(Failure::message(exit::USAGE, message));
+    }
+    let wanted = names.iter().filter(|name| named.is_none_or(|named| named == **name));
+    Ok(wanted.map(|name| name.parse()).collect::<Result<_, _>>()?)
+}
+
+async fn of_exchange(
+    exchange: &ExchangeName,
+    registry: Option<&Registry>,
+    config: Option<&Config>,
+    arguments: &Arguments,
+) -> anyhow::Result<Vec<Hit>> {
+    if let Some(registry) = registry
+        && let Some(hits) = from_service(exchange, registry, arguments).await
+    {
+        return Ok(hits);
+    }
+    let path = config.map(|config| cache_path(config.data_path(), exchange));
+    let markets = match path.as_deref().and_then(cached) {
+        Some(markets) => markets,
+        None => fetch(exchange, config).await?,
+    };
+    let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
+    let found = dccd_exchange::search(markets.iter(), &arguments.pattern, limit);
+    Ok(found.into_iter().map(|found| hit(exchange, found.market, found.score)).collect())
+}
+
+/// From the exchange's service, if one is ready and has its markets; none is started for a search.
+async fn from_service(exchange: &ExchangeName, registry: &Registry, arguments: &Arguments) -> Option<Vec<Hit>> {
+    let service = format!("datad.{exchange}");
+    let endpoint = registry.find(&service, DEADLINE).await.ok()??;
+    let client = connect_datad(&service, endpoint.unix_path()?, DEADLINE).await.ok()?;
+    let searching = client.search(context(DEADLINE), arguments.pattern.clone(), arguments.limit);
+    let hits = call(&service, "search", searching).await.ok()?;
+    let hit = |SearchHit { exchange, market, score }| Hit {
+        exchange,
+        symbol: market.symbol,
+        id: market.id,
+        status: market.status,
+        price_tick: market.price_tick,
+        amount_step: market.amount_step,
+        score,
+    };
+    Some(hits.into_iter().map(hit).collect())
+}
+
+fn hit(exchange: &ExchangeName, market: &Market, score: u32) -> Hit {
+    Hit {
+        exchange: exchange.to_string(),
+        symbol: market.symbol.to_string(),
+        id: market.id.clone(),
+        status: status_name(market.status).to_owned(),
+        price_tick: market.price_tick.map(|decimal| decimal.to_string()),
+        amount_step: market.amount_step.map(|decimal| decimal.to_string()),
+        score,
+    }
+}
+
+/// The same words as the service's.
+fn status_name(status: MarketStatus) -> &'static str {
+    match status {
+        MarketStatus::Trading => "trading",
+        MarketStatus::Halted => "halted",
+        MarketStatus::Unknown => "unknown",
+    }
+}
+
+/// Where the exchange's service keeps its markets.
+fn cache_path(data_path: &Path, exchange: &ExchangeName) -> PathBuf {
+    data_path.join(".dccd").join("state").join(exchange.as_str()).join("markets.json")
+}
+
+/// The markets that the service kept; what can't be read is fetched anew.
+fn cached(path: &Path) -> Option<Markets> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// From the exchange. Nothing is kept: the cache is its service's.
+async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Result<Markets> {
+    let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
+        .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
+    let rest_url = config.and_then(|config| config.exchange(exchange).rest_url);
+    let rest_url = rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());
+    say(format_args!("asking {rest_url} for its markets"));
+    dccd_net::install_crypto_provider();
+    let limits = adapter.limits();
+    let options = GovernorOptions {
+        used_weight_header: limits.used_weight_header,
+        ..GovernorOptions::new(limits.weight_per_window, limits.weight_window)
+    };
+    let governor = Governor::new(options, Arc::new(SystemClock));
+    let client = HttpClient::new(HttpOptions::new(rest_url, governor))?;
+    let request = adapter.markets_request();
+    let asking = client.get(&request.path_and_query, request.weight, Priority::Live);
+    let response = tokio::time::timeout(FETCH_DEADLINE, asking)
+        .await
+        .with_context(|| format!("no answer within {} s", FETCH_DEADLINE.as_secs()))??;
+    Ok(adapter.parse_markets(&response.body)?)
+}

@@ -1,0 +1,346 @@
+//! `dccd status`: the daemon's head lines and the table of jobs; without a daemon from what was saved last.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use dccd_config::{Config, Lookup};
+use dccd_model::UnixNanos;
+use dccd_registry::{Registry, connect_datad};
+use dccd_rpc::datad::{FeedInfo, JobInfo, Stats};
+use dccd_rpc::root::{RootStatus, ServiceInfo};
+use dccd_rpc::{call, context};
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::commands::{DEADLINE, block_on, registry_if_running, services};
+use crate::exit::Failure;
+use crate::output::{Listing, Out, instant, or_dash, say};
+
+/// What is to be typed.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Show services, feeds and counters, too
+    #[arg(long)]
+    detailed: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `status --json`.
+#[derive(Debug, Serialize)]
+struct Status {
+    daemon: Daemon,
+    jobs: Vec<Job>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    services: Option<Vec<ServiceInfo>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchanges: Option<BTreeMap<String, Exchange>>,
+}
+
+/// The head: the running root, or what was saved of the last one.
+#[derive(Debug, Serialize)]
+struct Daemon {
+    running: bool,
+    pid: Option<u32>,
+    version: Option<String>,
+    instance: String,
+    config_path: Option<String>,
+    data_path: Option<String>,
+    started: Option<String>,
+    uptime_s: Option<f64>,
+    ready: bool,
+    missing: Vec<String>,
+    /// When the saved state was written; null while the daemon answers for itself.
+    saved: Option<String>,
+}
+
+/// One job: one series.
+#[derive(Debug, Serialize)]
+struct Job {
+    job: String,
+    kind: String,
+    state: String,
+    last_run: Option<String>,
+    last_success: Option<String>,
+    rows: u64,
+    errors: u64,
+    consecutive_errors: u64,
+    last_error: Option<String>,
+    next_run: Option<String>,
+    #[serde(skip)]
+    shown: (i64, i64),
+}
+
+/// What one datad says of itself.
+#[derive(Debug, Default, Serialize)]
+struct Exchange {
+    feeds: Vec<FeedInfo>,
+    stats: Option<Stats>,
+    error: Option<String>,
+}
+
+fn time(nanos: i64) -> Option<String> {
+    (nanos > 0).then(|| UnixNanos(nanos).to_string())
+}
+
+impl From<JobInfo> for Job {
+    fn from(job: JobInfo) -> Self {
+        Self {
+            shown: (job.last_run, job.last_success),
+            last_run: time(job.last_run),
+            last_success: time(job.last_success),
+            job: job.job,
+            kind: job.kind,
+            state: job.state,
+            rows: job.rows,
+            errors: job.errors,
+            consecutive_errors: job.consecutive_errors,
+            last_error: job.last_error,
+            next_run: None,
+        }
+    }
+}
+
+/// Shows it.
+pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    let (status, zone) = block_on(async {
+        match registry_if_running(global).await? {
+            Some(registry) => running(global, &registry, arguments.detailed).await,
+            None => saved(global, arguments.detailed),
+        }
+    })?;
+    let mut out = Out::new();
+    if arguments.json { out.json(&status) } else { print(&status, &zone, arguments.detailed, &mut out) }
+}
+
+type Shown = (Status, jiff::tz::TimeZone);
+
+async fn running(global: &Global, registry: &Registry, detailed: bool) -> Result<Shown, Failure> {
+    let root = registry.status(DEADLINE).await?;
+    let list = registry.list(DEADLINE).await?;
+    let mut jobs = Vec::new();
+    let mut exchanges = BTreeMap::new();
+    for service in &list {
+        let Some(exchange) = service.name.strip_prefix("datad.") else { continue };
+        match ask(service, detailed).await {
+            Ok((of_exchange, about)) => {
+                jobs.extend(of_exchange.into_iter().map(Job::from));
+                exchanges.insert(exchange.to_owned(), about);
+            }
+            Err(error) => {
+                jobs.extend(saved_jobs(Path::new(&root.data_path), exchange, service.state.as_str()));
+                exchanges.insert(exchange.to_owned(), Exchange { error: Some(error), ..Exchange::default() });
+            }
+        }
+    }
+    let path = global.config.clone().or_else(|| root.config_path.as_ref().map(PathBuf::from));
+    let zone = Config::load(&Lookup::new(path)).map_or(jiff::tz::TimeZone::system(), |loaded| loaded.config.settings.timezone.rules());
+    let daemon = head(&root, true, None);
+    let services = detailed.then_some(list);
+    Ok((Status { daemon, jobs, services, exchanges: detailed.then_some(exchanges) }, zone))
+}
+
+/// Asks a datad for its jobs and, if wanted, for everything else; in words why it can't be asked.
+async fn ask(service: &ServiceInfo, detailed: bool) -> Result<(Vec<JobInfo>, Exchange), String> {
+    let name = &service.name;
+    let away = || service.reason.clone().unwrap_or_else(|| format!("{name} is {}", service.state));
+    let endpoint = service.endpoint.as_ref().filter(|_| service.state.is_ready()).ok_or_else(away)?;
+    let socket = endpoint.unix_path().ok_or_else(|| format!("{name} listens on {endpoint}"))?;
+    let words = |error: &(dyn std::error::Error + 'static)| dccd_service::chain(error);
+    let client = connect_datad(name, socket, DEADLINE).await.map_err(|error| words(&error))?;
+    let jobs = call(name, "jobs", client.jobs(context(DEADLINE))).await.map_err(|error| words(&error))?;
+    let mut about = Exchange::default();
+    if detailed {
+        // While it waits for its exchange it has jobs and no feeds.
+        match call(name, "feeds", client.feeds(context(DEADLINE))).await {
+            Ok(feeds) => about.feeds = feeds,
+            Err(error) => about.error = Some(words(&error)),
+        }
+        about.stats = call(name, "stats", client.stats(context(DEADLINE))).await.ok();
+    }
+    Ok((jobs, about))
+}
+
+fn head(root: &RootStatus, running: bool, saved: Option<i64>) -> Daemon {
+    Daemon {
+        running,
+        pid: running.then_some(root.pid),
+        version: Some(root.version.clone()),
+        instance: root.instance.clone(),
+        config_path: root.config_path.clone(),
+        data_path: Some(root.data_path.clone()),
+        started: time(root.started),
+        uptime_s: running.then_some(root.uptime_s),
+        ready: running && root.ready,
+        missing: if running { root.missing.clone() } else { Vec::new() },
+        saved: saved.and_then(time),
+    }
+}
+
+/// Without a daemon: the jobs of the configuration with what was saved of them.
+fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
+    let loaded = global.load()?;
+    let config = &loaded.config;
+    let data_path = config.data_path();
+    let state = dccd_root::load_state(data_path).unwrap_or_else(|error| {
+        say(format_args!("warning: the saved state {} cannot be read: {error}", dccd_root::state_path(data_path).display()));
+        None
+    });
+    let daemon = match &state {
+        Some(state) => head(&state.daemon, false, Some(state.saved)),
+        None => Daemon {
+            running: false,
+            pid: None,
+            version: None,
+            instance: global.instance.clone(),
+            config_path: None,
+            data_path: Some(data_path.display().to_string()),
+            started: None,
+            uptime_s: None,
+            ready: false,
+            missing: Vec::new(),
+            saved: None,
+        },
+    };
+    let mut jobs = Vec::new();
+    for exchange in config.collected_exchanges() {
+        let mut known = saved_jobs(data_path, exchange.as_str(), "stopped");
+        for job in config.stream_jobs.iter().filter(|job| job.exchange == exchange) {
+            for symbol in &job.pairs {
+                for channel in &job.channels {
+                    let name = format!("{exchange}/{symbol}/{channel}");
+                    let at = known.iter().position(|job| job.job == name);
+                    jobs.push(at.map_or_else(|| never_run(name), |at| known.remove(at)));
+                }
+            }
+        }
+    }
+    let services = detailed.then(|| state.map(|state| state.services).unwrap_or_default());
+    Ok((Status { daemon, jobs, services, exchanges: detailed.then(BTreeMap::new) }, config.settings.timezone.rules()))
+}
+
+fn never_run(job: String) -> Job {
+    Job {
+        job,
+        kind: "stream".to_owned(),
+        state: "stopped".to_owned(),
+        last_run: None,
+        last_success: None,
+        rows: 0,
+        errors: 0,
+        consecutive_errors: 0,
+        last_error: None,
+        next_run: None,
+        shown: (0, 0),
+    }
+}
+
+/// The jobs of an exchange as its datad saved them last.
+fn saved_jobs(data_path: &Path, exchange: &str, state: &str) -> Vec<Job> {
+    let path = data_path.join(".dccd").join("state").join(exchange).join("jobs.json");
+    let jobs: Vec<JobInfo> = match std::fs::read(&path) {
+        Err(_) => return Vec::new(),
+        Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
+            say(format_args!("warning: the saved state {} cannot be read: {error}", path.display()));
+            Vec::new()
+        }),
+    };
+    jobs.into_iter().map(|job| Job { state: state.to_owned(), ..Job::from(job) }).collect()
+}
+
+fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut Out) -> Result<(), Failure> {
+    let daemon = &status.daemon;
+    let version = daemon.version.as_deref().unwrap_or(dccd_rpc::BUILD);
+    match daemon.pid {
+        Some(pid) => {
+            let uptime = daemon.uptime_s.map(services::whole_seconds).unwrap_or_default();
+            out.line(format_args!("dccd {version} is running (pid {pid}, instance {}, up {uptime})", daemon.instance))?;
+        }
+        None => out.line(match &daemon.saved {
+            Some(saved) => format!("dccd is not running; this is what was saved at {saved}"),
+            None => "dccd is not running, and nothing was saved of an earlier run".to_owned(),
+        })?,
+    }
+    if let Some(path) = &daemon.config_path {
+        out.line(format_args!("configuration: {path}"))?;
+    }
+    if let Some(path) = &daemon.data_path {
+        out.line(format_args!("data: {path}"))?;
+    }
+    if !daemon.missing.is_empty() {
+        out.line(format_args!("not ready: {}", daemon.missing.join(", ")))?;
+    }
+    out.line("")?;
+    let shown = |nanos: i64| or_dash((nanos > 0).then(|| instant(nanos, zone)));
+    if detailed {
+        if let Some(list) = &status.services {
+            services::table(list).print(out)?;
+            out.line("")?;
+        }
+        for (exchange, about) in status.exchanges.iter().flatten() {
+            print_exchange(exchange, about, zone, out)?;
+        }
+        let mut jobs =
+            Listing::new(&["job", "last_run", "last_success", ">rows", ">errors", "kind", "state", ">in a row", "last_error"]);
+        for job in &status.jobs {
+            jobs.row([
+                job.job.clone(),
+                shown(job.shown.0),
+                shown(job.shown.1),
+                job.rows.to_string(),
+                job.errors.to_string(),
+                job.kind.clone(),
+                job.state.clone(),
+                job.consecutive_errors.to_string(),
+                or_dash(job.last_error.as_ref()),
+            ]);
+        }
+        return jobs.print(out);
+    }
+    let mut jobs = Listing::new(&["job", "last_run", "last_success", ">rows", ">errors"]);
+    for job in &status.jobs {
+        jobs.row([job.job.clone(), shown(job.shown.0), shown(job.shown.1), job.rows.to_string(), job.errors.to_string()]);
+    }
+    jobs.print(out)
+}
+
+fn print_exchange(exchange: &str, about: &Exchange, zone: &jiff::tz::TimeZone, out: &mut Out) -> Result<(), Failure> {
+    if let Some(error) = &about.error {
+        out.line(format_args!("{exchange}: {error}"))?;
+    }
+    if let Some(stats) = &about.stats {
+        out.line(format_args!(
+            "{exchange}: {} frames, {} records, {} rows written; {} gaps, {} made good; {} unreadable frames; {} of {} weight used",
+            stats.frames, stats.records, stats.rows_written, stats.gaps, stats.gap_repairs, stats.parse_errors,
+            stats.weight_used, stats.weight_limit,
+        ))?;
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let micros = |nanos: u64| nanos as f64 / 1_000.0;
+        out.line(format_args!(
+            "{exchange}: frame to ring {:.1} µs (median), {:.1} µs (99th percentile); the recorder is {} bytes behind",
+            micros(stats.frame_to_ring_p50), micros(stats.frame_to_ring_p99), stats.recorder_lag_bytes,
+        ))?;
+        if let Some(error) = stats.error.as_ref().filter(|_| !stats.recording) {
+            out.line(format_args!("{exchange}: NOT RECORDING: {error}"))?;
+        }
+    }
+    let mut feeds =
+        Listing::new(&["feed", "state", "book", ">records", ">gaps", ">made good", "last record", ">last price", "error"]);
+    for feed in &about.feeds {
+        feeds.row([
+            format!("{exchange}/{}/{}", feed.symbol, feed.channel),
+            feed.state.clone(),
+            or_dash(feed.book_state.as_ref()),
+            feed.cursor.to_string(),
+            feed.gaps.to_string(),
+            feed.gaps_repaired.to_string(),
+            or_dash((feed.last_recv > 0).then(|| instant(feed.last_recv, zone))),
+            or_dash(feed.last_price.as_ref()),
+            or_dash(feed.error.as_ref()),
+        ]);
+    }
+    feeds.print(out)?;
+    out.line("")
+}

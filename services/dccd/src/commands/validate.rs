@@ -1,0 +1,22 @@
+//! `dccd validate`: checks the configuration, prints its summary.
+
+use crate::cli::Global;
+use crate::exit::Failure;
+use crate::output::{Out, say};
+
+/// Reads the file; everything that is wrong with it is the error.
+pub fn run(global: &Global) -> Result<(), Failure> {
+    let loaded = global.load_aloud()?;
+    let config = &loaded.config;
+    say(format_args!("checked {}", loaded.path.display()));
+    let local = &config.storage.local_path;
+    let data_path = if local.as_os_str().is_empty() { &config.settings.data_path } else { local };
+    let mut out = Out::new();
+    out.line(format_args!("data_path: {}", data_path.display()))?;
+    out.line(format_args!("timezone: {}", config.settings.timezone))?;
+    out.line(format_args!("remotes: {}", config.storage.remotes.len()))?;
+    out.line(format_args!("histo_jobs: {}", config.histo_jobs.len()))?;
+    out.line(format_args!("stream_jobs: {}", config.stream_jobs.len()))?;
+    out.line("Config is valid.")?;
+    out.flush()
+}

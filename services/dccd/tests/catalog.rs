@@ -1,0 +1,19 @@
+//! What the configuration knows of exchanges is what the adapters are.
+
+use dccd_config::catalog::EXCHANGES;
+use dccd_exchange::{AdapterOptions, adapter};
+
+#[test]
+fn the_catalog_offers_what_the_adapters_offer() {
+    for exchange in EXCHANGES {
+        let adapter = adapter(exchange.name, &AdapterOptions::default());
+        let live = adapter.map(|adapter| adapter.capabilities().channels.to_vec());
+        let (mut known, mut offered) = (exchange.live.map(<[_]>::to_vec), live);
+        known.iter_mut().for_each(|channels| channels.sort());
+        offered.iter_mut().for_each(|channels| channels.sort());
+        assert_eq!(known, offered, "{}", exchange.name);
+    }
+    for name in dccd_exchange::NAMES {
+        assert!(dccd_config::catalog::find(name).is_some(), "{name} cannot be configured");
+    }
+}

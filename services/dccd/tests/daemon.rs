@@ -1,0 +1,251 @@
+//! Start, look, stop: the command line against a real tree of processes and a simulated exchange.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::Duration;
+
+use common::Host;
+use dccd_testkit::wait_for;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// Patience with what takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A simulated exchange in a process of its own.
+struct Exchange {
+    child: Child,
+    rest_url: String,
+    ws_url: String,
+    // Held open, so that the process never writes into nothing.
+    _out: BufReader<ChildStdout>,
+}
+
+impl Exchange {
+    fn start(host: &Host) -> Self {
+        let mut child = host
+            .command(&["sim", "--trades", "200", "--book-updates", "200", "--history", "60"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut address = |name: &str| {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            line.strip_prefix(name).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
+        };
+        let (rest_url, ws_url) = (address("rest_url: "), address("ws_url: "));
+        Self { child, rest_url, ws_url, _out: out }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn configuration(rest_url: &str, ws_url: &str, more: &str) -> String {
+    format!(
+        "settings: {{data_path: ./data, timezone: UTC}}
+stream_jobs:
+  - {{exchange: binance, pairs: [BTC/USDT], channels: [trades, book, quotes], time_step: 1}}
+exchanges:
+  binance: {{rest_url: '{rest_url}', ws_url: '{ws_url}', ring_slots: 4096}}
+{more}"
+    )
+}
+
+fn pid(value: &Value) -> Pid {
+    Pid::from_raw(i32::try_from(value.as_i64().unwrap()).unwrap()).unwrap()
+}
+
+/// The rings of the host's instance that are there.
+fn rings(host: &Host) -> Vec<String> {
+    dccd_ring::list(Some(host.instance())).unwrap().into_iter().map(|ring| ring.name).collect()
+}
+
+#[test]
+fn a_detached_daemon_is_ready_answers_and_leaves_nothing_behind() {
+    let host = Host::new();
+    let exchange = Exchange::start(&host);
+    host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, ""));
+    let started = host.run_own(&["start", "--detach"]).code(0);
+    assert!(started.out.is_empty() && started.err.contains("datad.binance is ready"), "{started:?}");
+
+    // The services, in the form that other programs rely on.
+    let services = host.run_own(&["services", "--json"]).code(0).json();
+    assert_eq!(services[0]["name"], json!("dccd-root"));
+    assert_eq!((&services[1]["name"], &services[1]["state"]), (&json!("datad.binance"), &json!("ready")));
+    for key in
+        ["pid", "endpoint", "uptime_s", "restarts", "last_exit", "rss_bytes", "cpu_pct", "heartbeat_age_ms", "version"]
+    {
+        assert!(services[1].get(key).is_some(), "{key} is missing in {services}");
+    }
+    let table = host.run_own(&["services"]).code(0).out;
+    assert!(table.lines().nth(1).unwrap().starts_with("dccd-root"), "{table}");
+
+    // A second root in the instance, and a second writer of the store in another.
+    let again = host.run_own(&["start"]).code(10);
+    assert!(again.err.contains(&format!("(pid {})", services[0]["pid"])), "{}", again.err);
+    host.run_own(&["start", "--detach"]).code(10);
+    let other = host.run(&["start", "--instance", &format!("{}b", host.instance())]).code(12);
+    assert!(other.err.contains("cannot get hold of the store's lock"), "{}", other.err);
+    assert!(other.err.contains(&services[0]["pid"].to_string()), "{}", other.err);
+
+    // Records in the ring, rows in the store, jobs in the status.
+    let trades = host.run_own(&["tail", "binance/BTC/USDT/trades", "-n", "5", "--json"]).code(0);
+    let records: Vec<Value> = trades.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 5);
+    assert!(records.iter().all(|record| record["kind"] == "trade" && record["price"].is_string()), "{records:?}");
+    let status = wait_for(PATIENCE, || host.run_own(&["status", "--json"]).code(0).json(), |status| {
+        status["jobs"].as_array().is_some_and(|jobs| jobs.len() == 3 && jobs.iter().all(|job| job["rows"].as_u64() > Some(0)))
+    });
+    assert_eq!(status["daemon"]["running"], json!(true));
+    assert_eq!(status["daemon"]["data_path"], json!(host.path().join("data")));
+    let inventory = host.run_own(&["inventory", "--json"]).code(0).json();
+    let types: Vec<_> = inventory.as_array().unwrap().iter().map(|row| row["type"].as_str().unwrap().to_owned()).collect();
+    for kind in ["trades", "orderbook", "quotes"] {
+        assert!(types.iter().any(|known| known == kind), "{inventory}");
+    }
+    let detailed = host.run_own(&["status", "--detailed", "--json"]).code(0).json();
+    assert_eq!(detailed["exchanges"]["binance"]["feeds"].as_array().unwrap().len(), 3);
+    assert!(host.run_own(&["status", "--detailed"]).code(0).out.contains("frame to ring"));
+    let hits = host.run_own(&["search", "btc", "--json"]).code(0).json();
+    assert_eq!(hits[0]["symbol"], json!("BTC/USDT"));
+
+    let stopped = host.run_own(&["stop"]).code(0);
+    assert!(stopped.err.contains("datad.binance is gone (exit 0)"), "{}", stopped.err);
+    assert!(rustix::process::test_kill_process(pid(&services[0]["pid"])).is_err(), "the root is still there");
+    assert_eq!(rings(&host), [""; 0], "rings are left behind");
+    host.run_own(&["stop"]).code(11);
+    let verified = host.run(&["verify", "--json"]).code(0).json();
+    assert_eq!(verified["problems"], json!([]), "{verified}");
+    assert!(host.run(&["logs", "datad.binance"]).code(0).out.contains("everything received is in the store"));
+    let status = host.run(&["status", "--json"]).code(0).json();
+    assert_eq!(status["daemon"]["running"], json!(false));
+    assert!(status["jobs"][0]["rows"].as_u64() > Some(0) && status["jobs"][0]["state"] == "stopped", "{status}");
+}
+
+#[test]
+fn a_root_in_the_foreground_stops_on_sigterm_and_takes_its_pid_file_along() {
+    let host = Host::new();
+    let exchange = Exchange::start(&host);
+    host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, "daemon: {pid_file: dccd.pid}\n"));
+    let mut root = host.own(&["start"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let file = host.path().join("dccd.pid");
+    wait_for(PATIENCE, || host.run_own(&["services", "--json"]), |ran| ran.out.contains("\"ready\""));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{}\n", root.id()));
+    kill_process(Pid::from_child(&root), Signal::TERM).unwrap();
+    assert_eq!(root.wait().unwrap().code(), Some(0));
+    assert!(!file.exists() && !host.runtime().join("root.sock").exists());
+}
+
+#[test]
+fn a_service_that_dies_comes_back_and_can_be_restarted() {
+    let host = Host::new();
+    let exchange = Exchange::start(&host);
+    host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, ""));
+    host.run_own(&["start", "--detach"]).code(0);
+    let datad = |host: &Host| host.run_own(&["services", "--json"]).code(0).json()[1].clone();
+    let first = datad(&host);
+    kill_process(pid(&first["pid"]), Signal::KILL).unwrap();
+    let second = wait_for(PATIENCE, || datad(&host), |now| now["pid"] != first["pid"] && now["state"] == "ready");
+    assert_eq!((&second["restarts"], &second["last_exit"]), (&json!(1), &json!("SIGKILL")));
+    let ran = host.run_own(&["restart", "datad.binance"]).code(0);
+    assert!(ran.err.contains("datad.binance is ready at unix:"), "{}", ran.err);
+    assert_ne!(datad(&host)["pid"], second["pid"]);
+    let root = host.run_own(&["services", "--json"]).json()[0]["pid"].clone();
+    host.run_own(&["restart"]).code(0);
+    assert_ne!(host.run_own(&["services", "--json"]).code(0).json()[0]["pid"], root);
+    let ran = host.run_own(&["restart", "datad.nowhere"]);
+    assert!(ran.code != Some(0) && ran.err.contains("datad.nowhere"), "{ran:?}");
+    host.run_own(&["stop"]).code(0);
+}
+
+#[test]
+fn a_feed_that_nobody_configured_is_opened_to_be_tailed_and_given_back() {
+    let host = Host::new();
+    let exchange = Exchange::start(&host);
+    host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, ""));
+    host.run_own(&["start", "--detach"]).code(0);
+    let ran = host.run_own(&["tail", "binance/ETH/USDT/trades", "-n", "2"]).code(0);
+    assert_eq!((ran.out.lines().count(), ran.err.as_str()), (3, "opened the feed binance/ETH/USDT/trades\n"));
+    let feeds = |host: &Host| host.run_own(&["status", "--detailed", "--json"]).code(0).json()["exchanges"]["binance"]["feeds"].clone();
+    wait_for(PATIENCE, || feeds(&host), |feeds| {
+        let eth = feeds.as_array().unwrap().iter().find(|feed| feed["symbol"] == "ETH/USDT");
+        eth.is_none_or(|feed| feed["holders"] == 0)
+    });
+    let ran = host.run_own(&["tail", "binance/NO/SUCH/trades"]).code(1);
+    assert!(ran.err.contains("NO/SUCH"), "{}", ran.err);
+
+    // Without -n it goes on until it is interrupted.
+    let mut tail = host.own(&["tail", "binance/BTC/USDT/trades"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    for _ in 0..5 {
+        lines.next().unwrap().unwrap();
+    }
+    kill_process(Pid::from_child(&tail), Signal::INT).unwrap();
+    assert_eq!(tail.wait().unwrap().code(), Some(130));
+    host.run_own(&["stop"]).code(0);
+}
+
+#[test]
+fn an_exchange_that_is_down_keeps_nobody_from_starting() {
+    let host = Host::new();
+    host.put("config.yml", &configuration("http://127.0.0.1:1", "ws://127.0.0.1:1", ""));
+    host.run_own(&["start", "--detach"]).code(0);
+    let datad = wait_for(PATIENCE, || host.run_own(&["services", "--json"]).code(0).json()[1].clone(), |datad| {
+        datad["state"] == "degraded"
+    });
+    assert!(datad["reason"].as_str().unwrap().contains("waiting for the exchange's markets"), "{datad}");
+    let status = host.run_own(&["status", "--json"]).code(0).json();
+    assert_eq!(status["jobs"].as_array().unwrap().len(), 3);
+    host.run_own(&["stop"]).code(0);
+}
+
+#[test]
+fn what_cannot_start_is_explained_and_taken_back() {
+    let host = Host::new();
+    let config = |data: &str| configuration("http://127.0.0.1:1", "ws://127.0.0.1:1", "").replace("./data", data);
+    // The store's directory lies below a file.
+    host.put("file", "");
+    host.put("config.yml", &config("./file/data"));
+    for args in [&["start", "--detach"][..], &["start"]] {
+        let ran = host.run_own(args).code(12);
+        assert!(ran.err.contains("file/data"), "{}", ran.err);
+    }
+    // A service that ends as soon as it is started.
+    host.put("config.yml", &config("./data"));
+    host.put("data/.dccd/journal", "a file where a directory belongs");
+    let ran = host.run_own(&["start", "--detach"]).code(12);
+    assert!(ran.err.contains("datad.binance could not be started (backoff"), "{}", ran.err);
+    assert!(ran.err.contains("the end of its log") && ran.err.contains("journal"), "{}", ran.err);
+    host.run_own(&["stop"]).code(11);
+    assert!(!host.runtime().join("root.sock").exists());
+}
+
+/// Nothing in the arguments or the environment of a service is a secret.
+#[test]
+fn secrets_of_the_configuration_reach_no_log() {
+    let host = Host::new();
+    let more = "settings: {data_path: ./data, ui_auth_token: hunter2}\n";
+    let text = configuration("http://127.0.0.1:1", "ws://127.0.0.1:1", "");
+    let text = text.replace("settings: {data_path: ./data, timezone: UTC}\n", more);
+    host.put("config.yml", &text);
+    host.run_own(&["start", "--detach", "--log-level", "trace"]).code(0);
+    host.run_own(&["stop"]).code(0);
+    let logs = host.path().join("data/.dccd/logs");
+    assert!(read_all(&logs).len() > 100);
+    assert!(!read_all(&logs).contains("hunter2"));
+}
+
+fn read_all(directory: &Path) -> String {
+    let files = std::fs::read_dir(directory).unwrap();
+    files.map(|entry| String::from_utf8_lossy(&std::fs::read(entry.unwrap().path()).unwrap()).into_owned()).collect()
+}
