@@ -159,6 +159,7 @@ mod tests {
             "BNB/USDT",
             "SOL/USDC",
             "BNB/USDC",
+            "LUNC/USDT",
             "1000SATS/USDT",
         ];
         let halted = ["BTC/PAX", "BTC/TUSD", "LUNA/USDT", "DOG/USDT"];
@@ -197,6 +198,7 @@ mod tests {
         // The base currency itself, by common quotes, the halted last; then longer names.
         check("btc", &["BTC/USDT", "BTC/USDC", "BTC/EUR", "BTC/PAX", "BTC/TUSD", "BTCST/USDT"]);
         check("dog", &["DOG/USDT", "DOGE/USDT"]);
+        check("lun", &["LUNC/USDT", "LUNA/USDT"]);
         check("btcu", &["BTC/USDT", "BTC/USDC"]);
     }
 

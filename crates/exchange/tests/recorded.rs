@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use dccd_exchange::conformance::{Event, Recorded};
-use dccd_exchange::{Adapter, AdapterOptions, Ladder, MarketStatus, Markets, Session, adapter};
+use dccd_exchange::{Adapter, AdapterOptions, FeedStatus, Ladder, MarketStatus, Markets, adapter};
 use dccd_model::{BookState, Channel, Decimal, Entry, EntryKind, Flags, Side, UnixNanos};
 use dccd_testkit::{FixtureFrame, fixtures, read_fixture_frames, skip};
 use serde_json::Value;
@@ -72,10 +72,18 @@ fn asked_symbol(frame: &FixtureFrame, only: &str) -> String {
 struct File {
     name: String,
     frames: Vec<(FixtureFrame, Value)>,
-    ids: Vec<String>,
     out: Recorded,
-    session: Box<dyn Session>,
+    /// The exchange's id, the channel and the state at the end, of each feed.
+    feeds: Vec<(String, Channel, FeedStatus)>,
+    unreadable: u64,
 }
+
+/// All files of live messages, read and played once for all tests.
+static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
+    let directory = fixtures().expect("asked for only where there are fixtures").join("binance");
+    let markets = all_markets(&directory);
+    spot_files(&directory).iter().map(|path| play(path, &markets)).collect()
+});
 
 /// Reads a file and lets it pass through a session with a feed for everything in it.
 fn play(path: &std::path::Path, markets: &Arc<Markets>) -> File {
@@ -117,7 +125,8 @@ fn play(path: &std::path::Path, markets: &Arc<Markets>) -> File {
         }
     }
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    File { name, frames, ids: feeds.into_iter().map(|(id, _)| id).collect(), out, session }
+    let feeds = feeds.into_iter().zip(0..).map(|((id, channel), i)| (id, channel, session.feed_status(i))).collect();
+    File { name, frames, out, feeds, unreadable: session.counters().unreadable }
 }
 
 fn all_markets(directory: &std::path::Path) -> Arc<Markets> {
@@ -134,13 +143,11 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 #[test]
 fn every_recorded_trade_comes_out_once_with_its_own_digits() {
-    let Some(directory) = directory("every_recorded_trade_comes_out_once_with_its_own_digits") else { return };
-    let markets = all_markets(&directory);
+    if directory("every_recorded_trade_comes_out_once_with_its_own_digits").is_none() {
+        return;
+    }
     let mut total = 0;
-    for path in spot_files(&directory) {
-        let file = play(&path, &markets);
-        let feeds: Vec<String> =
-            file.session.feeds().iter().map(|feed| markets.by_symbol(&feed.symbol).unwrap().id.clone()).collect();
+    for file in FILES.iter() {
         let mut seen = HashSet::new();
         let expected: Vec<_> = file
             .frames
@@ -160,7 +167,7 @@ fn every_recorded_trade_comes_out_once_with_its_own_digits() {
             .iter()
             .filter_map(|event| if let Event::Trade(feed, trade) = event { Some((feed, trade)) } else { None })
             .map(|(feed, t)| {
-                let id = feeds[*feed as usize].clone();
+                let id = file.feeds[*feed as usize].0.clone();
                 (id, t.id.low(), t.price.to_string(), t.amount.to_string(), t.ts_venue.as_millis(), t.side)
             })
             .collect();
@@ -168,7 +175,7 @@ fn every_recorded_trade_comes_out_once_with_its_own_digits() {
         for (got, expected) in got.iter().zip(&expected) {
             assert_eq!(got, expected, "{}", file.name);
         }
-        assert_eq!(file.session.counters().unreadable, 0, "{}", file.name);
+        assert_eq!(file.unreadable, 0, "{}", file.name);
         total += got.len();
     }
     assert!(total >= 46_330, "{total} trades");
@@ -201,7 +208,7 @@ fn plain_books(file: &File) -> BTreeMap<String, PlainBook> {
     let mut books: BTreeMap<String, PlainBook> = BTreeMap::new();
     for (frame, event) in &file.frames {
         if frame.dir == "http" && event.get("lastUpdateId").is_some() {
-            let book = books.entry(asked_symbol(frame, &file.ids[0])).or_default();
+            let book = books.entry(asked_symbol(frame, &file.feeds[0].0)).or_default();
             book.set(event, ["bids", "asks"]);
             book.last = event["lastUpdateId"].as_u64();
         }
@@ -224,24 +231,22 @@ fn plain_books(file: &File) -> BTreeMap<String, PlainBook> {
 
 #[test]
 fn every_recorded_book_chain_is_rebuilt() {
-    let Some(directory) = directory("every_recorded_book_chain_is_rebuilt") else { return };
-    let markets = all_markets(&directory);
+    if directory("every_recorded_book_chain_is_rebuilt").is_none() {
+        return;
+    }
     let (mut chains, mut tops) = (0, 0);
-    for path in spot_files(&directory) {
-        let file = play(&path, &markets);
-        let plain = plain_books(&file);
+    for file in FILES.iter() {
+        let plain = plain_books(file);
         let tickers: HashMap<(String, u64), &Value> = file
             .frames
             .iter()
             .filter(|(_, event)| channel(event) == Some(Channel::Quotes))
             .map(|(_, event)| ((text(event, "s").to_owned(), event["u"].as_u64().unwrap()), event))
             .collect();
-        for (feed, of) in (0..).zip(file.session.feeds()) {
-            if of.channel != Channel::Book {
+        for (feed, (id, channel, status)) in (0..).zip(&file.feeds) {
+            if *channel != Channel::Book {
                 continue;
             }
-            let id = &markets.by_symbol(&of.symbol).unwrap().id;
-            let status = file.session.feed_status(feed);
             assert_eq!((status.book, status.epoch, status.gaps), (Some(BookState::Valid), 1, 0), "{} {id}", file.name);
             let mut ladder = Ladder::new();
             for event in &file.out.events {
@@ -276,11 +281,11 @@ fn every_recorded_book_chain_is_rebuilt() {
 
 #[test]
 fn every_recorded_quote_that_is_newer_comes_out_with_its_own_digits() {
-    let Some(directory) = directory("every_recorded_quote_that_is_newer_comes_out_with_its_own_digits") else { return };
-    let markets = all_markets(&directory);
+    if directory("every_recorded_quote_that_is_newer_comes_out_with_its_own_digits").is_none() {
+        return;
+    }
     let mut total = 0;
-    for path in spot_files(&directory) {
-        let file = play(&path, &markets);
+    for file in FILES.iter() {
         let mut newest: HashMap<&str, u64> = HashMap::new();
         let expected: Vec<[&str; 4]> = file
             .frames

@@ -80,6 +80,15 @@ fn a_snapshot_ahead_of_all_events_waits_for_the_one_that_proves_it() {
          ask 101x0 u130 t130 e1 l
          valid e1",
     );
+    // The same when it ends just where an event does.
+    let mut scene = Scene::of(&["book"]);
+    scene.depth(1, 101, 110).skip().snapshot(110).expect("").depth(1, 111, 120).expect(
+        "bid 98x5 u110 t120 e1 Sf
+         ask 102x5 u110 t120 e1 Sl
+         bid 99x1 u120 t120 e1 f
+         ask 101x0 u120 t120 e1 l
+         valid e1",
+    );
     // Also when the snapshot came before any event; and when the next event doesn't prove it, another is wanted.
     let mut scene = Scene::of(&["book"]);
     scene.snapshot(125).expect("").depth(1, 130, 131).expect("want snapshot BTC/USDT").snapshot(130).skip();

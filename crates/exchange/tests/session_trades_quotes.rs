@@ -72,6 +72,12 @@ fn the_reason_tells_what_happened_on_the_way() {
     begun().frame(1, "{\"e\":").skip().trade(1, 105).expect(&hole("unreadable"));
     begun().frame(2, "{\"e\":").skip().trade(1, 105).expect(&hole("sequence"));
     begun().feed_closed("trades").feed("trades").trade(1, 105).expect(&hole("disconnected"));
+    // An outage that cost nothing explains no later hole.
+    begun().closed(1).lost().trade(2, 101).skip().trade(2, 103).expect(
+        "gap 101..103 sequence 102-102
+         want trades BTC/USDT 102-102
+         trade 103 100.10x2 Sell flG e0",
+    );
     // Nothing is missing, whatever happened.
     for next in [100, 101] {
         let mut scene = begun();

@@ -358,7 +358,6 @@ impl BinanceSession {
     }
 
     fn closed(&mut self, conn: u32) {
-        self.state.connections.closed(conn);
         for state in &mut self.state.states {
             state.continuity.closed(conn);
         }

@@ -3,33 +3,30 @@
 use dccd_model::GapReason;
 use serde::{Deserialize, Serialize};
 
-/// Connections remembered; more than are ever open at once. Past that the oldest is forgotten, as if it had closed.
+/// Connections remembered; more than are ever open at once. Past that the one that was first is forgotten.
 const CONNECTIONS_MAX: usize = 64;
 
-/// The connections there are, and where in the sequence of entries each last sent something that can't be read.
+/// Where in the sequence of entries each connection last sent something that can't be read. Connections are never numbered
+/// alike, so those that closed do no harm.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Connections {
-    open: Vec<(u32, u64)>,
+    unreadable: Vec<(u32, u64)>,
 }
 
 impl Connections {
-    pub(crate) fn closed(&mut self, conn: u32) {
-        self.open.retain(|(c, _)| conn != 0 && *c != conn);
-    }
-
     /// Number of the last entry of this connection that couldn't be read; 0 when there was none.
     pub(crate) fn unreadable_at(&self, conn: u32) -> u64 {
-        self.open.iter().find(|(c, _)| *c == conn).map_or(0, |(_, at)| *at)
+        self.unreadable.iter().find(|(c, _)| *c == conn).map_or(0, |(_, at)| *at)
     }
 
     pub(crate) fn unreadable(&mut self, conn: u32, entry: u64) {
-        match self.open.iter_mut().find(|(c, _)| *c == conn) {
+        match self.unreadable.iter_mut().find(|(c, _)| *c == conn) {
             Some((_, at)) => *at = entry,
             None => {
-                if self.open.len() >= CONNECTIONS_MAX {
-                    self.open.remove(0);
+                if self.unreadable.len() >= CONNECTIONS_MAX {
+                    self.unreadable.remove(0);
                 }
-                self.open.push((conn, entry));
+                self.unreadable.push((conn, entry));
             }
         }
     }
@@ -162,6 +159,6 @@ mod tests {
             connections.unreadable(conn, 1);
             feed.carried(conn, 1);
         }
-        assert_eq!((connections.open.len(), feed.carriers.len()), (CONNECTIONS_MAX, CARRIERS_MAX));
+        assert_eq!((connections.unreadable.len(), feed.carriers.len()), (CONNECTIONS_MAX, CARRIERS_MAX));
     }
 }
