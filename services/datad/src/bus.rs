@@ -13,31 +13,31 @@ use crate::error::DatadError;
 
 /// How many slots a ring gets.
 #[derive(Clone, Copy, Debug)]
-pub struct RingSizes {
+pub(crate) struct RingSizes {
     /// Order-book rings; an event is many records.
-    pub book: u64,
+    pub(crate) book: u64,
     /// All others.
-    pub other: u64,
+    pub(crate) other: u64,
 }
 
 /// One feed on the bus.
-pub struct BusFeed {
+pub(crate) struct BusFeed {
     /// What is traded.
-    pub symbol: Symbol,
+    pub(crate) symbol: Symbol,
     /// What it carries.
-    pub channel: Channel,
+    pub(crate) channel: Channel,
     /// Clients that opened it and did not close it.
-    pub holders: u32,
+    pub(crate) holders: u32,
     /// Whether the configuration wants it.
-    pub configured: bool,
+    pub(crate) configured: bool,
     /// Gaps found, and made good, in this process.
-    pub gaps: u64,
+    pub(crate) gaps: u64,
     /// Of these, made good.
-    pub gaps_repaired: u64,
+    pub(crate) gaps_repaired: u64,
     /// Host time of the last record.
-    pub last_recv: UnixNanos,
+    pub(crate) last_recv: UnixNanos,
     /// What is wrong with it, in words.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     ring: Writer,
     ring_name: String,
     ladder: Option<Ladder>,
@@ -51,21 +51,21 @@ pub struct BusFeed {
 }
 
 /// All feeds, by the session's index.
-pub struct Bus {
+pub(crate) struct Bus {
     instance: String,
     exchange: String,
     sizes: RingSizes,
     feeds: Vec<Option<BusFeed>>,
     touched: Vec<FeedIndex>,
     /// Records published so far.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Books whose best bid reached the best ask since this was last taken.
-    pub crossed: Vec<FeedIndex>,
+    pub(crate) crossed: Vec<FeedIndex>,
 }
 
 impl Bus {
     /// An empty bus.
-    pub fn new(instance: &str, exchange: &str, sizes: RingSizes) -> Self {
+    pub(crate) fn new(instance: &str, exchange: &str, sizes: RingSizes) -> Self {
         Self {
             instance: instance.to_owned(),
             exchange: exchange.to_owned(),
@@ -78,22 +78,22 @@ impl Bus {
     }
 
     /// The feed with this index, if it is open.
-    pub fn get(&self, index: FeedIndex) -> Option<&BusFeed> {
+    pub(crate) fn get(&self, index: FeedIndex) -> Option<&BusFeed> {
         self.feeds.get(index as usize).and_then(Option::as_ref)
     }
 
     /// The same, to change.
-    pub fn get_mut(&mut self, index: FeedIndex) -> Option<&mut BusFeed> {
+    pub(crate) fn get_mut(&mut self, index: FeedIndex) -> Option<&mut BusFeed> {
         self.feeds.get_mut(index as usize).and_then(Option::as_mut)
     }
 
     /// The open feed of a symbol's channel.
-    pub fn find(&self, symbol: &Symbol, channel: Channel) -> Option<FeedIndex> {
+    pub(crate) fn find(&self, symbol: &Symbol, channel: Channel) -> Option<FeedIndex> {
         self.iter().find(|(_, f)| f.symbol == *symbol && f.channel == channel).map(|(i, _)| i)
     }
 
     /// All open feeds.
-    pub fn iter(&self) -> impl Iterator<Item = (FeedIndex, &BusFeed)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (FeedIndex, &BusFeed)> {
         (0..).zip(&self.feeds).filter_map(|(i, f)| f.as_ref().map(|f| (i, f)))
     }
 
@@ -101,7 +101,7 @@ impl Bus {
     ///
     /// # Errors
     /// When the ring can't be made: no room in shared memory, another live writer.
-    pub fn open(
+    pub(crate) fn open(
         &mut self,
         index: FeedIndex,
         symbol: Symbol,
@@ -153,7 +153,7 @@ impl Bus {
     }
 
     /// Takes a feed off the bus and removes its ring.
-    pub fn close(&mut self, index: FeedIndex) {
+    pub(crate) fn close(&mut self, index: FeedIndex) {
         self.touched.retain(|i| *i != index);
         let Some(feed) = self.feeds.get_mut(index as usize).and_then(Option::take) else { return };
         if let Err(error) = feed.ring.unlink() {
@@ -162,14 +162,14 @@ impl Bus {
     }
 
     /// Takes all feeds off the bus.
-    pub fn close_all(&mut self) {
+    pub(crate) fn close_all(&mut self) {
         for index in (0..).take(self.feeds.len()) {
             self.close(index);
         }
     }
 
     /// Tells waiting readers of every ring that got records since the last call.
-    pub fn end_batch(&mut self) {
+    pub(crate) fn end_batch(&mut self) {
         for index in self.touched.drain(..) {
             if let Some(feed) = self.feeds.get_mut(index as usize).and_then(Option::as_mut) {
                 feed.touched = false;
@@ -179,14 +179,14 @@ impl Bus {
     }
 
     /// Shows readers that the writer lives.
-    pub fn heartbeat(&mut self, now: UnixNanos) {
+    pub(crate) fn heartbeat(&mut self, now: UnixNanos) {
         for feed in self.feeds.iter_mut().flatten() {
             feed.ring.heartbeat(now.0);
         }
     }
 
     /// Sets whether a feed's connection delivers.
-    pub fn set_connected(&mut self, index: FeedIndex, connected: bool) {
+    pub(crate) fn set_connected(&mut self, index: FeedIndex, connected: bool) {
         if let Some(feed) = self.get_mut(index) {
             feed.state = if connected { FeedState::Live } else { FeedState::Stale };
             feed.show_state();
@@ -204,7 +204,7 @@ impl Bus {
     }
 
     /// Publishes a trade. One that comes late, to fill a gap, goes to the store alone: a ring is what is new.
-    pub fn trade(&mut self, index: FeedIndex, trade: &Trade) {
+    pub(crate) fn trade(&mut self, index: FeedIndex, trade: &Trade) {
         let Some(feed) = self.get_mut(index) else { return };
         let late = feed.last_trade.is_some_and(|last| {
             trade.epoch == last.epoch
@@ -222,7 +222,7 @@ impl Bus {
     }
 
     /// Publishes a quote.
-    pub fn quote(&mut self, index: FeedIndex, quote: &Quote) {
+    pub(crate) fn quote(&mut self, index: FeedIndex, quote: &Quote) {
         let Some(feed) = self.get_mut(index) else { return };
         feed.ring.publish(&without_gap_flag(quote.flags, |flags| Quote { flags, ..*quote }).encode());
         feed.last_quote = Some(*quote);
@@ -231,7 +231,7 @@ impl Bus {
     }
 
     /// Publishes a book level and applies it to the feed's book.
-    pub fn level(&mut self, index: FeedIndex, level: &BookLevel) {
+    pub(crate) fn level(&mut self, index: FeedIndex, level: &BookLevel) {
         let Some(feed) = self.get_mut(index) else { return };
         feed.ring.publish(&without_gap_flag(level.flags, |flags| BookLevel { flags, ..*level }).encode());
         feed.last_recv = level.ts_recv;
@@ -248,7 +248,7 @@ impl Bus {
     }
 
     /// Declares a gap: counted, and marked in the ring by a record of its own. One made good is only counted.
-    pub fn gap(&mut self, index: FeedIndex, gap: &Gap, now: UnixNanos) {
+    pub(crate) fn gap(&mut self, index: FeedIndex, gap: &Gap, now: UnixNanos) {
         let Some(feed) = self.get_mut(index) else { return };
         if gap.repaired {
             feed.gaps_repaired += 1;
@@ -305,7 +305,7 @@ impl Bus {
     }
 
     /// Sets what is known of a book's integrity.
-    pub fn book_state(&mut self, index: FeedIndex, state: BookState, epoch: u32) {
+    pub(crate) fn book_state(&mut self, index: FeedIndex, state: BookState, epoch: u32) {
         if let Some(feed) = self.get_mut(index) {
             feed.book_state = state;
             feed.epoch = epoch;
@@ -314,7 +314,7 @@ impl Bus {
     }
 
     /// The book of a feed, the best `depth` levels a side (0: all).
-    pub fn book(&self, index: FeedIndex, depth: usize) -> Option<BookSnapshot> {
+    pub(crate) fn book(&self, index: FeedIndex, depth: usize) -> Option<BookSnapshot> {
         let feed = self.get(index)?;
         let ladder = feed.ladder.as_ref()?;
         let depth = if depth == 0 { usize::MAX } else { depth };
@@ -336,7 +336,7 @@ impl Bus {
 
 impl BusFeed {
     /// What clients are told of the feed.
-    pub fn info(&self, recorded: bool) -> FeedInfo {
+    pub(crate) fn info(&self, recorded: bool) -> FeedInfo {
         let book_best = self.ladder.as_ref().and_then(|l| Some((l.best_bid()?.0, l.best_ask()?.0)));
         let best = self.last_quote.map(|q| (q.bid, q.ask)).or(book_best);
         let last_price = self.last_trade.map(|t| t.price.to_string()).or_else(|| best.map(|(bid, _)| bid.to_string()));

@@ -31,23 +31,23 @@ const SNAPSHOT_CALM: Duration = Duration::from_secs(60);
 
 /// What the fetcher is asked for.
 #[derive(Debug)]
-pub enum FetchRequest {
+pub(crate) enum FetchRequest {
     /// A session's want.
     Want(Want),
 }
 
 /// The fetcher and what it owns.
-pub struct Fetcher {
+pub(crate) struct Fetcher {
     /// The exchange's adapter.
-    pub adapter: Arc<dyn Adapter>,
+    pub(crate) adapter: Arc<dyn Adapter>,
     /// Its markets.
-    pub markets: Arc<Markets>,
+    pub(crate) markets: Arc<Markets>,
     /// The client; it carries the governor.
-    pub http: HttpClient,
+    pub(crate) http: HttpClient,
     /// Wants; 1,024 wait at most, then a new one is dropped and counted (later events raise it again).
-    pub requests: mpsc::Receiver<FetchRequest>,
+    pub(crate) requests: mpsc::Receiver<FetchRequest>,
     /// The hot thread.
-    pub hot: mpsc::Sender<Command>,
+    pub(crate) hot: mpsc::Sender<Command>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +63,7 @@ struct Pace {
 
 impl Fetcher {
     /// Fetches until nobody can ask any more.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut running: JoinSet<Job> = JoinSet::new();
         let mut in_flight: HashMap<Job, bool> = HashMap::new(); // true: wanted again meanwhile
         let mut paces: HashMap<Symbol, Pace> = HashMap::new();
@@ -204,13 +204,13 @@ impl Worker {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_book_that_keeps_asking_waits_longer_each_time_and_is_forgiven_when_calm() {
+    #[test]
+    fn a_book_that_keeps_asking_waits_longer_each_time_and_is_forgiven_when_calm() {
         let mut paces = HashMap::new();
         let symbol: Symbol = "BTC/USDT".parse().unwrap();
-        let pauses: Vec<u128> = (0..8).map(|_| next_pause(&mut paces, &symbol, Instant::now()).as_millis()).collect();
+        let now = Instant::now();
+        let pauses: Vec<u128> = (0..8).map(|_| next_pause(&mut paces, &symbol, now).as_millis()).collect();
         assert_eq!(pauses, [0, 250, 500, 1_000, 2_000, 4_000, 8_000, 10_000]);
-        tokio::time::advance(SNAPSHOT_CALM * 2).await;
-        assert_eq!(next_pause(&mut paces, &symbol, Instant::now()), Duration::ZERO);
+        assert_eq!(next_pause(&mut paces, &symbol, now + SNAPSHOT_CALM * 2), Duration::ZERO);
     }
 }

@@ -24,7 +24,7 @@ use crate::error::chain;
 use crate::fetch::FetchRequest;
 use crate::links::Links;
 use crate::recorder::{LIVE_ONLY, RECORDED};
-use crate::shared::Shared;
+use crate::shared::{Part, Shared};
 
 /// Heartbeats, retries and planned replacements are looked at this often.
 const TICK: Duration = Duration::from_millis(250);
@@ -36,11 +36,14 @@ const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 const LATENCY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What other threads ask of the hot thread. The queue holds 256; a full one makes the asker wait.
-pub enum Command {
+pub(crate) enum Command {
     /// Open a feed, or join it. `configured`: the configuration wants it, so it is recorded and no client closes it.
     OpenFeed { symbol: Symbol, channel: Channel, configured: bool, reply: oneshot::Sender<Result<FeedInfo, String>> },
     /// Take one opening back.
     CloseFeed { symbol: Symbol, channel: Channel, reply: oneshot::Sender<Result<FeedInfo, String>> },
+    /// The configuration's feeds are open now: what an earlier process had open besides goes on where a client opened it,
+    /// and ends where the configuration did.
+    ConfiguredOpen,
     /// The state of all feeds.
     Feeds { reply: oneshot::Sender<Vec<FeedInfo>> },
     /// A book.
@@ -88,7 +91,7 @@ impl Journaling {
         let text = chain(error);
         error!(error = text, "recording stopped; live data goes on, and recording resumes when the journal can be written");
         self.shared.not_recording.store(true, Ordering::Relaxed);
-        self.shared.set_error(Some(format!("not recording: {text}")));
+        self.shared.set_trouble(Part::Journal, Some(format!("not recording: {text}")));
         self.broken = Some((text, since, Instant::now() + JOURNAL_RETRY));
     }
 
@@ -106,7 +109,7 @@ impl Journaling {
                 self.broken = None;
                 self.shared.journal_end.store(position.0, Ordering::Relaxed);
                 self.shared.not_recording.store(false, Ordering::Relaxed);
-                self.shared.set_error(None);
+                self.shared.set_trouble(Part::Journal, None);
                 info!(since = %since, "recording resumed; what was lost is declared");
                 Some((ts_recv, reason))
             }
@@ -156,10 +159,10 @@ impl Output for LiveOutput<'_> {
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Unreadable { conn, reason } => {
-                let reason = chain(reason);
                 let count = self.shared.parse_errors.fetch_add(1, Ordering::Relaxed) + 1;
                 // Each is in the journal; the log needs to know that it happens, not a line for each of a flood.
                 if count.is_power_of_two() {
+                    let reason = chain(reason);
                     warn!(conn, reason, count, "a frame could not be read; it is kept in the journal");
                 }
             }
@@ -175,33 +178,33 @@ impl Output for LiveOutput<'_> {
 }
 
 /// What the hot thread is given.
-pub struct HotContext {
+pub(crate) struct HotContext {
     /// The exchange's adapter.
-    pub adapter: Arc<dyn Adapter>,
+    pub(crate) adapter: Arc<dyn Adapter>,
     /// Its markets.
-    pub markets: Arc<Markets>,
+    pub(crate) markets: Arc<Markets>,
     /// A session that stands where the journal ends.
-    pub session: Box<dyn Session>,
+    pub(crate) session: Box<dyn Session>,
     /// Which of its feeds are recorded, by index.
-    pub recorded: Vec<bool>,
+    pub(crate) recorded: Vec<bool>,
     /// The journal.
-    pub journal: JournalWriter,
+    pub(crate) journal: JournalWriter,
     /// The feed bus.
-    pub bus: Bus,
+    pub(crate) bus: Bus,
     /// The connections.
-    pub links: Links,
+    pub(crate) links: Links,
     /// What others ask.
-    pub commands: mpsc::Receiver<Command>,
+    pub(crate) commands: mpsc::Receiver<Command>,
     /// Where wants go.
-    pub fetches: mpsc::Sender<FetchRequest>,
+    pub(crate) fetches: mpsc::Sender<FetchRequest>,
     /// Counters.
-    pub shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Counters that the root sees.
-    pub progress: dccd_service::Progress,
+    pub(crate) progress: dccd_service::Progress,
 }
 
 /// The loop and what it owns.
-pub struct Hot {
+pub(crate) struct Hot {
     adapter: Arc<dyn Adapter>,
     markets: Arc<Markets>,
     session: Box<dyn Session>,
@@ -230,7 +233,7 @@ impl Hot {
     ///
     /// # Panics
     /// Never: the histogram's bounds are constants it accepts.
-    pub fn new(ctx: HotContext) -> Self {
+    pub(crate) fn new(ctx: HotContext) -> Self {
         let now = Instant::now();
         Self {
             adapter: ctx.adapter,
@@ -257,7 +260,7 @@ impl Hot {
     }
 
     /// Runs until it is told to stop or everybody who could tell it is gone.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         self.process_restarted();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -450,6 +453,7 @@ impl Hot {
             Command::CloseFeed { symbol, channel, reply } => {
                 let _ = reply.send(self.close_feed(&symbol, channel));
             }
+            Command::ConfiguredOpen => self.settle_left_feeds(),
             Command::Feeds { reply } => {
                 let _ = reply.send(self.bus.iter().map(|(index, feed)| feed.info(self.is_recorded(index))).collect());
             }
@@ -463,6 +467,23 @@ impl Hot {
                 let _ = reply.send(self.journal.writer.position());
             }
             Command::Stop { .. } => {} // ends the loop before it gets here
+        }
+    }
+
+    fn settle_left_feeds(&mut self) {
+        let feeds = self.session.feeds().to_vec();
+        for (index, feed) in (0..).zip(feeds) {
+            if !feed.open || self.bus.get(index).is_some() {
+                continue;
+            }
+            let subject = format!("{} {}", feed.symbol, feed.channel);
+            if self.is_recorded(index) {
+                info!(feed = subject, "the configuration no longer wants this feed");
+                self.enter(EntryKind::FeedClosed, 0, &subject, b"");
+            } else if let Err(reason) = self.open_feed(feed.symbol, feed.channel, false) {
+                warn!(feed = subject, reason, "a feed that a client had opened cannot be opened again");
+                self.enter(EntryKind::FeedClosed, 0, &subject, b"");
+            }
         }
     }
 

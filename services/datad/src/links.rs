@@ -29,7 +29,7 @@ struct Slot {
 }
 
 /// All links.
-pub struct Links {
+pub(crate) struct Links {
     adapter: Arc<dyn Adapter>,
     markets: Arc<Markets>,
     options: LinkOptions,
@@ -39,12 +39,12 @@ pub struct Links {
 
 impl Links {
     /// No link yet; each is made when a feed needs it.
-    pub fn new(adapter: Arc<dyn Adapter>, markets: Arc<Markets>, options: LinkOptions) -> Self {
+    pub(crate) fn new(adapter: Arc<dyn Adapter>, markets: Arc<Markets>, options: LinkOptions) -> Self {
         Self { adapter, markets, options, slots: Vec::new(), turn: 0 }
     }
 
     /// Options of a link to this address, within the adapter's limits.
-    pub fn options(adapter: &dyn Adapter, ws_base: &str, conn_ids: Arc<AtomicU32>) -> LinkOptions {
+    pub(crate) fn options(adapter: &dyn Adapter, ws_base: &str, conn_ids: Arc<AtomicU32>) -> LinkOptions {
         let limits = adapter.limits();
         LinkOptions {
             conn_ids,
@@ -60,7 +60,7 @@ impl Links {
     ///
     /// # Errors
     /// When the configured address is none.
-    pub fn add(&mut self, feed: FeedIndex, symbol: &Symbol, channel: Channel) -> Result<(), LinkError> {
+    pub(crate) fn add(&mut self, feed: FeedIndex, symbol: &Symbol, channel: Channel) -> Result<(), LinkError> {
         let room = self.adapter.limits().streams_per_connection;
         let index = match self.slots.iter().position(|s| s.feeds.len() < room) {
             Some(index) => index,
@@ -84,7 +84,7 @@ impl Links {
     }
 
     /// Unsubscribes a feed.
-    pub fn remove(&mut self, feed: FeedIndex) {
+    pub(crate) fn remove(&mut self, feed: FeedIndex) {
         for slot in &mut self.slots {
             let Some(key) = slot.feeds.remove(&feed) else { continue };
             let messages = self.adapter.unsubscribe(&[key], &self.markets, slot.next_message_id);
@@ -96,22 +96,22 @@ impl Links {
     }
 
     /// The feeds of a link.
-    pub fn feeds(&self, link: usize) -> impl Iterator<Item = FeedIndex> + '_ {
+    pub(crate) fn feeds(&self, link: usize) -> impl Iterator<Item = FeedIndex> + '_ {
         self.slots[link].feeds.keys().copied()
     }
 
     /// Whether a link has an open connection.
-    pub fn is_connected(&self, link: usize) -> bool {
+    pub(crate) fn is_connected(&self, link: usize) -> bool {
         !self.slots[link].conns.is_empty()
     }
 
     /// Connections open now.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.slots.iter().map(|s| s.conns.len()).sum()
     }
 
     /// The next event of any link, with the link's number; frames are in `batch`. Each link gets its turn.
-    pub fn poll_next(&mut self, batch: &mut FrameBatch, cx: &mut Context<'_>) -> Poll<(usize, LinkEvent)> {
+    pub(crate) fn poll_next(&mut self, batch: &mut FrameBatch, cx: &mut Context<'_>) -> Poll<(usize, LinkEvent)> {
         let count = self.slots.len();
         for offset in 0..count {
             let index = (self.turn + offset) % count;
@@ -124,7 +124,7 @@ impl Links {
     }
 
     /// A connection opened: subscribes the link's feeds on it, and lets one that it replaces go a little later.
-    pub fn opened(&mut self, link: usize, conn: u32, replaces: Option<u32>, now: Instant) {
+    pub(crate) fn opened(&mut self, link: usize, conn: u32, replaces: Option<u32>, now: Instant) {
         let slot = &mut self.slots[link];
         slot.conns.push(conn);
         slot.retiring = replaces.map(|old| (old, now + OVERLAP));
@@ -134,7 +134,7 @@ impl Links {
     }
 
     /// A connection ended; says whether the link has another one.
-    pub fn closed(&mut self, link: usize, conn: u32) -> bool {
+    pub(crate) fn closed(&mut self, link: usize, conn: u32) -> bool {
         let slot = &mut self.slots[link];
         slot.conns.retain(|c| *c != conn);
         if slot.retiring.is_some_and(|(old, _)| old == conn) {
@@ -144,7 +144,7 @@ impl Links {
     }
 
     /// Asks for a new connection in the place of this one, which ends only when the new one delivers.
-    pub fn replace(&mut self, conn: u32) {
+    pub(crate) fn replace(&mut self, conn: u32) {
         for slot in &mut self.slots {
             if slot.conns.contains(&conn) {
                 slot.link.replace(conn);
@@ -153,7 +153,7 @@ impl Links {
     }
 
     /// Lets replaced connections go whose time has come.
-    pub fn retire_due(&mut self, now: Instant) {
+    pub(crate) fn retire_due(&mut self, now: Instant) {
         for slot in &mut self.slots {
             if let Some((old, at)) = slot.retiring
                 && now >= at
@@ -165,7 +165,7 @@ impl Links {
     }
 
     /// Closes all connections, in bounded time.
-    pub async fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
         for slot in &mut self.slots {
             slot.link.close().await;
         }

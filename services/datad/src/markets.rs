@@ -15,12 +15,12 @@ use crate::error::chain;
 const FRESH_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Where an exchange's markets are kept.
-pub fn cache_path(data_path: &Path, exchange: &str) -> PathBuf {
+pub(crate) fn cache_path(data_path: &Path, exchange: &str) -> PathBuf {
     data_path.join(".dccd").join("state").join(exchange).join("markets.json")
 }
 
 /// The cached markets, and whether they are fresh and have all these symbols.
-pub fn cached(path: &Path, wanted: &[Symbol]) -> Option<(Markets, bool)> {
+pub(crate) fn cached(path: &Path, wanted: &[Symbol]) -> Option<(Markets, bool)> {
     let age = path.metadata().ok()?.modified().ok().and_then(|m| SystemTime::now().duration_since(m).ok());
     let text = std::fs::read(path).ok()?;
     match serde_json::from_slice::<Markets>(&text) {
@@ -39,7 +39,7 @@ pub fn cached(path: &Path, wanted: &[Symbol]) -> Option<(Markets, bool)> {
 ///
 /// # Errors
 /// In words, what went wrong: no connection, a refusal, an answer that is none.
-pub async fn fetch(adapter: &Arc<dyn Adapter>, http: &HttpClient, path: &Path) -> Result<Markets, String> {
+pub(crate) async fn fetch(adapter: &Arc<dyn Adapter>, http: &HttpClient, path: &Path) -> Result<Markets, String> {
     let request = adapter.markets_request();
     let response = http.get(&request.path_and_query, request.weight, Priority::Live).await.map_err(|e| chain(&e))?;
     let markets = adapter.parse_markets(&response.body).map_err(|e| chain(&e))?;

@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::error::{DatadError, chain};
 use crate::fetch::FetchRequest;
-use crate::shared::Shared;
+use crate::shared::{Part, Shared};
 
 /// How often the journal's end is looked at while nothing happens.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -32,12 +32,12 @@ const PENDING_ROWS_MAX: usize = 262_144;
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
 /// Payload of a `FeedOpened` entry whose feed goes to the store.
-pub const RECORDED: &[u8] = b"recorded";
+pub(crate) const RECORDED: &[u8] = b"recorded";
 /// Payload of a `FeedOpened` entry whose feed is only handed on.
-pub const LIVE_ONLY: &[u8] = b"live";
+pub(crate) const LIVE_ONLY: &[u8] = b"live";
 
 /// What the recorder is asked to do.
-pub enum RecorderCommand {
+pub(crate) enum RecorderCommand {
     /// Make everything up to this journal position durable, then answer.
     Flush { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
     /// The same, with open days merged into their files, and end.
@@ -52,35 +52,35 @@ struct SavedState {
 }
 
 /// Where a session stands after the journal was read to its end: the live side goes on from here.
-pub struct Recovered {
+pub(crate) struct Recovered {
     /// The session's saved state; `None` where there was no journal.
-    pub session: Option<Vec<u8>>,
+    pub(crate) session: Option<Vec<u8>>,
     /// Which feeds go to the store, by index.
-    pub recorded: Vec<bool>,
+    pub(crate) recorded: Vec<bool>,
     /// Entries read since the last checkpoint.
-    pub entries: u64,
+    pub(crate) entries: u64,
 }
 
 /// What the recorder works with.
-pub struct RecorderContext {
+pub(crate) struct RecorderContext {
     /// The exchange's adapter.
-    pub adapter: Arc<dyn Adapter>,
+    pub(crate) adapter: Arc<dyn Adapter>,
     /// Its markets.
-    pub markets: Arc<Markets>,
+    pub(crate) markets: Arc<Markets>,
     /// The journal's directory.
-    pub journal_dir: PathBuf,
+    pub(crate) journal_dir: PathBuf,
     /// The store.
-    pub data_path: PathBuf,
+    pub(crate) data_path: PathBuf,
     /// Kept journal that has been recorded already, bytes.
-    pub journal_keep_bytes: u64,
+    pub(crate) journal_keep_bytes: u64,
     /// Where missing trades are asked for.
-    pub fetches: mpsc::Sender<FetchRequest>,
+    pub(crate) fetches: mpsc::Sender<FetchRequest>,
     /// Counters.
-    pub shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// The recorder's loop and what it owns.
-pub struct RecorderLoop {
+pub(crate) struct RecorderLoop {
     ctx: RecorderContext,
     recorder: Recorder,
     reader: JournalReader,
@@ -187,7 +187,7 @@ impl RecorderLoop {
     ///
     /// # Errors
     /// When store or journal can't be opened, or the checkpoint can't be read.
-    pub fn recover(ctx: RecorderContext, mut recorder: Recorder) -> Result<(Self, Recovered), DatadError> {
+    pub(crate) fn recover(ctx: RecorderContext, mut recorder: Recorder) -> Result<(Self, Recovered), DatadError> {
         let store_error = |source| DatadError::Store { dir: ctx.data_path.clone(), source };
         let mut feeds = Feeds::default();
         let (session, position, had_state) = match recorder.checkpoint() {
@@ -223,7 +223,7 @@ impl RecorderLoop {
     }
 
     /// Follows the journal until it is told to close, or nobody is left to tell it.
-    pub fn run(mut self, commands: &Receiver<RecorderCommand>) {
+    pub(crate) fn run(mut self, commands: &Receiver<RecorderCommand>) {
         self.ask_for_open_gaps();
         loop {
             let read = match self.read_some() {
@@ -234,7 +234,7 @@ impl RecorderLoop {
                 Err(error) => {
                     // The journal is what everything rests on: stop here, be restarted, and go on from the checkpoint.
                     error!(error = %chain(&error), "the recorder cannot read on");
-                    self.ctx.shared.set_error(Some(chain(&error)));
+                    self.ctx.shared.set_trouble(Part::Store, Some(chain(&error)));
                     return;
                 }
             };
@@ -334,7 +334,7 @@ impl RecorderLoop {
                 if self.retry_at.take().is_some() {
                     info!("the store takes rows again");
                 }
-                self.ctx.shared.set_error(None);
+                self.ctx.shared.set_trouble(Part::Store, None);
                 if let Err(error) =
                     dccd_store::journal::retain(&self.ctx.journal_dir, self.position, self.ctx.journal_keep_bytes)
                 {
@@ -346,7 +346,7 @@ impl RecorderLoop {
             Err(error) => {
                 let text = chain(&error);
                 // Nothing is lost: the journal has it all, and the next commit writes it.
-                if self.ctx.shared.set_error(Some(text.clone())) {
+                if self.ctx.shared.set_trouble(Part::Store, Some(text.clone())) {
                     error!(error = text, "rows could not be written; they stay in the journal and are tried again");
                 }
                 self.retry_at = Some(Instant::now() + COMMIT_RETRY);
@@ -357,11 +357,11 @@ impl RecorderLoop {
 }
 
 /// A recorder on a thread of its own.
-pub struct RecorderThread {
+pub(crate) struct RecorderThread {
     /// Commands to it; 16 wait at most, then the sender waits.
-    pub commands: SyncSender<RecorderCommand>,
+    pub(crate) commands: SyncSender<RecorderCommand>,
     /// Its thread.
-    pub thread: std::thread::JoinHandle<()>,
+    pub(crate) thread: std::thread::JoinHandle<()>,
 }
 
 impl RecorderThread {
@@ -369,7 +369,7 @@ impl RecorderThread {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(recorder: RecorderLoop) -> Result<Self, DatadError> {
+    pub(crate) fn start(recorder: RecorderLoop) -> Result<Self, DatadError> {
         let (commands, receiver) = std::sync::mpsc::sync_channel(16);
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())

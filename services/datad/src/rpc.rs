@@ -26,50 +26,50 @@ const SEARCH_MAX: u32 = 1_000;
 
 /// What a running datad is made of, for those who answer questions about it.
 #[derive(Clone)]
-pub struct Running {
+pub(crate) struct Running {
     /// The hot thread.
-    pub hot: mpsc::Sender<Command>,
+    pub(crate) hot: mpsc::Sender<Command>,
     /// The recorder.
-    pub recorder: std::sync::mpsc::SyncSender<RecorderCommand>,
+    pub(crate) recorder: std::sync::mpsc::SyncSender<RecorderCommand>,
     /// The exchange's markets.
-    pub markets: Arc<Markets>,
+    pub(crate) markets: Arc<Markets>,
 }
 
 /// One connection's server; cheap to clone.
 #[derive(Clone)]
-pub struct Server {
+pub(crate) struct Server {
     /// The exchange's adapter.
-    pub adapter: Arc<dyn Adapter>,
+    pub(crate) adapter: Arc<dyn Adapter>,
     /// `None` until the exchange's markets are known.
-    pub running: tokio::sync::watch::Receiver<Option<Running>>,
+    pub(crate) running: tokio::sync::watch::Receiver<Option<Running>>,
     /// Counters.
-    pub shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// REST weights.
-    pub governor: Arc<Governor>,
+    pub(crate) governor: Arc<Governor>,
     /// Ends the process.
-    pub shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
     /// What the configuration wants, with what is wrong with it, if anything.
-    pub jobs: Arc<std::sync::Mutex<Vec<ConfiguredFeed>>>,
+    pub(crate) jobs: Arc<std::sync::Mutex<Vec<ConfiguredFeed>>>,
 }
 
 /// The server of one connection.
 #[derive(Clone)]
-pub struct Session {
+pub(crate) struct Session {
     /// What all connections share.
-    pub server: Server,
+    pub(crate) server: Server,
     /// Whether this one has introduced itself.
-    pub greeting: Greeting,
+    pub(crate) greeting: Greeting,
 }
 
 /// One feed that the configuration wants.
 #[derive(Clone, Debug)]
-pub struct ConfiguredFeed {
+pub(crate) struct ConfiguredFeed {
     /// What is traded.
-    pub symbol: Symbol,
+    pub(crate) symbol: Symbol,
     /// What is wanted of it.
-    pub channel: Channel,
+    pub(crate) channel: Channel,
     /// Why it could not be opened.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 fn market_info(market: &Market) -> MarketInfo {
@@ -104,7 +104,7 @@ impl Server {
 
     fn running(&self) -> Result<Running, RpcError> {
         let running = self.running.borrow().clone();
-        running.ok_or_else(|| self.unavailable(self.shared.error().unwrap_or_else(|| "it is still starting".to_owned())))
+        running.ok_or_else(|| self.unavailable(self.shared.trouble().unwrap_or_else(|| "it is still starting".to_owned())))
     }
 
     /// Asks the hot thread and waits for its answer, both within the deadline.
@@ -126,7 +126,7 @@ impl Server {
     async fn job_list(&self) -> Vec<JobInfo> {
         let feeds = self.ask(|reply| Command::Feeds { reply }).await.unwrap_or_default();
         let configured = self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let store_error = self.shared.error();
+        let store_error = self.shared.trouble();
         configured
             .into_iter()
             .map(|job| {
@@ -227,7 +227,7 @@ impl Datad for Session {
             rows_written: s.rows_written.load(Ordering::Relaxed),
             recorder_lag_bytes: s.recorder_lag(),
             recording: !s.not_recording.load(Ordering::Relaxed) && self.server.running.borrow().is_some(),
-            error: s.error(),
+            error: s.trouble(),
             weight_used: weights.used,
             weight_limit: weights.limit,
             frozen_until: weights.frozen_until.unwrap_or(0),
@@ -258,7 +258,7 @@ impl Datad for Session {
 
 impl Server {
     /// Writes the state of the jobs where `dccd status` finds it when no daemon runs.
-    pub async fn save_jobs(&self, path: &std::path::Path) {
+    pub(crate) async fn save_jobs(&self, path: &std::path::Path) {
         let jobs = self.job_list().await;
         let Ok(text) = serde_json::to_vec_pretty(&jobs) else { return };
         if let Err(error) = dccd_store::write_atomically(path, &text) {

@@ -24,7 +24,7 @@ use crate::links::Links;
 use crate::markets;
 use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread};
 use crate::rpc::{ConfiguredFeed, Running, Server, Session};
-use crate::shared::Shared;
+use crate::shared::{Part, Shared};
 
 /// Wants that wait for the fetcher; one more is dropped and counted, and raised again by later events.
 const FETCH_QUEUE: usize = 1_024;
@@ -244,6 +244,7 @@ impl Parts<'_> {
         if !registered {
             ctx.register_protocol(DATAD_PROTOCOL).await.map_err(|e| DatadError::Serve(Box::new(e)))?;
         }
+        self.shared.set_trouble(Part::Markets, None);
         ctx.progress().degraded(None);
 
         let outcome = self.until_shutdown(ctx, &recorder, hot_ended).await;
@@ -280,7 +281,7 @@ impl Parts<'_> {
                 (Err(reason), None) => reason,
             };
             let reason = format!("waiting for the exchange's markets: {reason}");
-            if self.shared.set_error(Some(reason.clone())) {
+            if self.shared.set_trouble(Part::Markets, Some(reason.clone())) {
                 warn!(reason, "cannot start collecting yet");
             }
             ctx.progress().degraded(Some(reason));
@@ -372,6 +373,8 @@ impl Parts<'_> {
                 jobs[index].error = Some(reason);
             }
         }
+        // Fails only when the hot thread is gone, which is reported elsewhere.
+        let _ = commands.send(Command::ConfiguredOpen).await;
     }
 
     /// Waits for the end, asked for or not; saves the jobs' state meanwhile.
@@ -392,7 +395,7 @@ impl Parts<'_> {
                         break Err(DatadError::Thread { name: "recorder" });
                     }
                     self.server.save_jobs(&jobs_path).await;
-                    ctx.progress().degraded(self.shared.error());
+                    ctx.progress().degraded(self.shared.trouble());
                 }
             }
         };

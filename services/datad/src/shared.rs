@@ -1,6 +1,6 @@
 //! What the threads of a datad share: counters that one writes and others read. No locks on the hot path.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -8,66 +8,80 @@ use dccd_model::{Channel, Symbol};
 
 /// Counters since the start of the process; each is written by one thread and read by any.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// Frames received.
-    pub frames: AtomicU64,
+    pub(crate) frames: AtomicU64,
     /// Records published to rings.
-    pub records: AtomicU64,
+    pub(crate) records: AtomicU64,
     /// Frames that could not be read.
-    pub parse_errors: AtomicU64,
+    pub(crate) parse_errors: AtomicU64,
     /// Connections opened.
-    pub connects: AtomicU64,
+    pub(crate) connects: AtomicU64,
     /// Connections open now.
-    pub connections: AtomicU32,
+    pub(crate) connections: AtomicU32,
     /// Gaps found.
-    pub gaps: AtomicU64,
+    pub(crate) gaps: AtomicU64,
     /// Gaps made good.
-    pub gap_repairs: AtomicU64,
+    pub(crate) gap_repairs: AtomicU64,
     /// Median of frame to ring over the last interval, ns.
     pub frame_to_ring_p50: AtomicU64,
     /// 99th percentile of the same.
     pub frame_to_ring_p99: AtomicU64,
     /// Rows in the store's files, written by this process.
-    pub rows_written: AtomicU64,
+    pub(crate) rows_written: AtomicU64,
     /// Where the journal ends.
-    pub journal_end: AtomicU64,
+    pub(crate) journal_end: AtomicU64,
     /// Where the recorder has read to.
-    pub recorder_at: AtomicU64,
+    pub(crate) recorder_at: AtomicU64,
     /// Set while frames can't be journaled.
-    pub not_recording: AtomicBool,
+    pub(crate) not_recording: AtomicBool,
     /// Requests the fetcher had no room for; their wants are raised again by later events.
-    pub fetches_dropped: AtomicU64,
-    /// What is wrong with the journal or the store, in words.
-    error: Mutex<Option<String>>,
+    pub(crate) fetches_dropped: AtomicU64,
+    /// What is wrong, in words, each part for itself.
+    troubles: Mutex<BTreeMap<Part, String>>,
     /// Per series, written by the recorder at each commit.
     series: Mutex<HashMap<(Symbol, Channel), SeriesProgress>>,
 }
 
+/// A part of the process that can be in trouble while the others go on. The first in this order is shown first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// Getting the exchange's markets.
+    Markets,
+    /// Writing frames to the journal.
+    Journal,
+    /// Writing rows to the store.
+    Store,
+}
+
 /// How far the recorder is with one series.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SeriesProgress {
+pub(crate) struct SeriesProgress {
     /// Rows made durable by this process.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// When that last happened, ns; 0: never.
-    pub last_success: i64,
+    pub(crate) last_success: i64,
 }
 
 impl Shared {
-    /// Sets or clears the words about what is wrong; says whether they changed.
-    pub fn set_error(&self, error: Option<String>) -> bool {
-        let mut current = self.error.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let changed = *current != error;
-        *current = error;
-        changed
+    /// Sets or clears the words about what is wrong with a part; says whether they changed.
+    pub(crate) fn set_trouble(&self, part: Part, trouble: Option<String>) -> bool {
+        let mut troubles = self.troubles.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let before = match trouble.clone() {
+            Some(text) => troubles.insert(part, text),
+            None => troubles.remove(&part),
+        };
+        before != trouble
     }
 
     /// What is wrong, if anything.
-    pub fn error(&self) -> Option<String> {
-        self.error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let troubles = self.troubles.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        troubles.values().next().cloned()
     }
 
     /// Adds rows that became durable at `now` to a series.
-    pub fn add_rows(&self, key: (Symbol, Channel), rows: u64, now: i64) {
+    pub(crate) fn add_rows(&self, key: (Symbol, Channel), rows: u64, now: i64) {
         let mut series = self.series.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let progress = series.entry(key).or_default();
         progress.rows += rows;
@@ -77,13 +91,13 @@ impl Shared {
     }
 
     /// Progress of one series.
-    pub fn progress(&self, symbol: &Symbol, channel: Channel) -> SeriesProgress {
+    pub(crate) fn progress(&self, symbol: &Symbol, channel: Channel) -> SeriesProgress {
         let series = self.series.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         series.get(&(symbol.clone(), channel)).copied().unwrap_or_default()
     }
 
     /// Journal bytes the recorder has still to read.
-    pub fn recorder_lag(&self) -> u64 {
+    pub(crate) fn recorder_lag(&self) -> u64 {
         self.journal_end.load(Ordering::Relaxed).saturating_sub(self.recorder_at.load(Ordering::Relaxed))
     }
 }
