@@ -55,7 +55,7 @@ fn a_snapshot_too_old_is_asked_for_again_until_one_links() {
     scene.snapshot(50).expect("want snapshot BTC/USDT").depth(1, 111, 120).expect("");
     scene.snapshot(99).expect("want snapshot BTC/USDT");
     scene.entry(EntryKind::Response, 0, "depth BTC/USDT", br#"{"lastUpdateId":100,"bids":[]}"#).expect(
-        "notice unreadable on 0: a depth message without \"lastUpdateId\"
+        "notice unreadable on 0: depth message without \"lastUpdateId\"
          want snapshot BTC/USDT",
     );
     scene.entry(EntryKind::Response, 0, "depth BTC/USDT", br#"{"code":-1003,"msg":"Too many requests."}"#).expect(

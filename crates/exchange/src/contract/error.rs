@@ -1,6 +1,6 @@
 //! What can be wrong with what an exchange sends, or with what is asked of an adapter.
 
-use dccd_model::{Channel, DecimalError};
+use dccd_model::Channel;
 
 /// Why an adapter can't do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -70,26 +70,15 @@ pub enum FrameError {
     #[error("not a readable message")]
     Json(#[from] serde_json::Error),
     /// A field that the message can't do without is not there.
-    #[error("a {event} message without \"{field}\"")]
+    #[error("{event} message without \"{field}\"")]
     Missing {
         /// The message's type.
         event: &'static str,
         /// The field's name on the wire.
         field: &'static str,
     },
-    /// A price or amount that is no decimal, or doesn't fit one.
-    #[error("\"{field}\" of a {event} message is not a usable number")]
-    Number {
-        /// The message's type.
-        event: &'static str,
-        /// The field's name on the wire.
-        field: &'static str,
-        /// What is wrong with it.
-        #[source]
-        source: DecimalError,
-    },
     /// A number that can't be: an amount below zero, a sequence that ends before it begins.
-    #[error("\"{field}\" of a {event} message is out of its range")]
+    #[error("\"{field}\" of the {event} message is out of its range")]
     OutOfRange {
         /// The message's type.
         event: &'static str,

@@ -44,11 +44,6 @@ impl Scene {
         self
     }
 
-    pub(crate) fn wait(&mut self, seconds: i64) -> &mut Self {
-        self.clock += seconds;
-        self
-    }
-
     pub(crate) fn feed(&mut self, channel: &str) -> &mut Self {
         self.entry(EntryKind::FeedOpened, 0, &format!("BTC/USDT {channel}"), b"")
     }
@@ -121,13 +116,6 @@ impl Scene {
     pub(crate) fn snapshot(&mut self, last: u64) -> &mut Self {
         let body = format!(r#"{{"lastUpdateId":{last},"bids":[["98","5"]],"asks":[["102","5"]]}}"#);
         self.entry(EntryKind::Response, 0, "depth BTC/USDT", body.as_bytes())
-    }
-
-    /// Replaces the session by one restored from what it saves.
-    pub(crate) fn restart(&mut self) -> &mut Self {
-        let markets = Arc::new(self.adapter.parse_markets(EXCHANGE_INFO).unwrap());
-        self.session = self.adapter.restore(markets, &self.session.save()).unwrap();
-        self
     }
 
     /// Compares what came since the last time.

@@ -138,22 +138,22 @@ fn what_cant_be_read_says_why() {
         ("", "unreadable: EOF while parsing a value at line 1 column 0"),
         (r#"{"e":"trade""#, "unreadable: EOF while parsing an object at line 1 column 12"),
         (r#"{"e":"trade","s":"X","t":1,"p":"1","q":"1","T":1}x"#, "unreadable: trailing characters at line 1 column 50"),
-        (r#"{"e":"trade","s":"X","p":"1","q":"1","T":1}"#, r#"unreadable: a trade message without "t""#),
-        (r#"{"e":"aggTrade","s":"X","t":1,"p":"1","q":"1","T":1}"#, r#"unreadable: a aggTrade message without "a""#),
+        (r#"{"e":"trade","s":"X","p":"1","q":"1","T":1}"#, r#"unreadable: trade message without "t""#),
+        (r#"{"e":"aggTrade","s":"X","t":1,"p":"1","q":"1","T":1}"#, r#"unreadable: aggTrade message without "a""#),
         (
             r#"{"e":"trade","s":"X","t":1,"p":"-1","q":"1","T":1}"#,
-            r#"unreadable: "p" of a trade message is out of its range"#,
+            r#"unreadable: "p" of the trade message is out of its range"#,
         ),
         (
             r#"{"e":"depthUpdate","s":"X","E":1,"U":2,"u":1,"b":[],"a":[]}"#,
-            r#"unreadable: "U" of a depthUpdate message is out of its range"#,
+            r#"unreadable: "U" of the depthUpdate message is out of its range"#,
         ),
         (
             r#"{"e":"depthUpdate","s":"X","E":1,"U":1,"u":2,"b":[["1","-2"]],"a":[]}"#,
-            r#"unreadable: "b" of a depthUpdate message is out of its range"#,
+            r#"unreadable: "b" of the depthUpdate message is out of its range"#,
         ),
-        (r#"{"e":"depthUpdate","s":"X","E":1,"U":1,"u":2,"b":[]}"#, r#"unreadable: a depthUpdate message without "a""#),
-        (r#"{"u":1,"s":"X","b":"1","B":"1","a":"2"}"#, r#"unreadable: a bookTicker message without "A""#),
+        (r#"{"e":"depthUpdate","s":"X","E":1,"U":1,"u":2,"b":[]}"#, r#"unreadable: depthUpdate message without "a""#),
+        (r#"{"u":1,"s":"X","b":"1","B":"1","a":"2"}"#, r#"unreadable: bookTicker message without "A""#),
     ] {
         check(frame, why);
     }
