@@ -84,7 +84,7 @@ enum Command {
     /// Watch the whole of it for twenty seconds against a simulated exchange
     Demo(commands::demo::Arguments),
     /// Run a simulated exchange
-    Sim(commands::sim::Arguments),
+    Sim(Box<commands::sim::Arguments>),
 }
 
 /// The groups of `dccd --help`. A test sees to it that each command stands in one.

@@ -56,7 +56,9 @@ pub fn install(named: Option<Shell>) -> Result<(), Failure> {
             (home.join(".zfunc/_dccd"), Some(note))
         }
         other => {
-            return Err(anyhow!("{other} has no place for completions: put `dccd completion {other}` into its profile").into());
+            return Err(
+                anyhow!("{other} has no place for completions: put `dccd completion {other}` into its profile").into()
+            );
         }
     };
     write(&path, &script(shell))?;

@@ -26,7 +26,17 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
 /// The table of services.
 pub fn table(services: &[ServiceInfo]) -> Listing {
     let mut listing = Listing::new(&[
-        "name", "state", ">pid", "endpoint", ">uptime", ">restarts", "last exit", ">memory", ">cpu", ">heartbeat", "reason",
+        "name",
+        "state",
+        ">pid",
+        "endpoint",
+        ">uptime",
+        ">restarts",
+        "last exit",
+        ">memory",
+        ">cpu",
+        ">heartbeat",
+        "reason",
     ]);
     for service in services {
         listing.row([

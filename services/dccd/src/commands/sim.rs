@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use dccd_service::log::LogOptions;
 use dccd_service::Shutdown;
+use dccd_service::log::LogOptions;
 use dccd_sim::{FaultPlan, LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, Sim, SimOptions};
 
 use crate::cli::Global;

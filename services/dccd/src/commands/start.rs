@@ -13,8 +13,8 @@ use dccd_config::{Config, Loaded};
 use dccd_registry::{Registry, RuntimeDir};
 use dccd_root::{BootGuard, BoxError, Root, RootError};
 use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState};
-use dccd_service::{Shutdown, ShutdownReason};
 use dccd_service::log::LogOptions;
+use dccd_service::{Shutdown, ShutdownReason};
 use tokio::time::Instant;
 
 use crate::cli::Global;
@@ -73,7 +73,9 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let path = Some(loaded.path.clone());
     let mut options = roles::root_options(config, path, &global.instance, runtime_dir, &level)?;
     if let Some(path) = config.daemon.pid_file.clone() {
-        options.boot_guards.push(BootGuard { what: "the pid file", acquire: Box::new(move || Ok(Box::new(PidFile::write(path)?))) });
+        options
+            .boot_guards
+            .push(BootGuard { what: "the pid file", acquire: Box::new(move || Ok(Box::new(PidFile::write(path)?))) });
     }
     block_on(async {
         let shutdown = Shutdown::new();
@@ -201,8 +203,12 @@ impl Daemon {
         };
         let mut cursor = 0;
         loop {
-            let services: Vec<ServiceInfo> =
-                registry.list(DEADLINE).await?.into_iter().filter(|service| service.eager && service.name != ROOT_NAME).collect();
+            let services: Vec<ServiceInfo> = registry
+                .list(DEADLINE)
+                .await?
+                .into_iter()
+                .filter(|service| service.eager && service.name != ROOT_NAME)
+                .collect();
             if let Some(failed) = services.iter().find(|service| has_failed(service)) {
                 return Err(self.not_ready(failed));
             }

@@ -136,7 +136,8 @@ async fn running(global: &Global, registry: &Registry, detailed: bool) -> Result
         }
     }
     let path = global.config.clone().or_else(|| root.config_path.as_ref().map(PathBuf::from));
-    let zone = Config::load(&Lookup::new(path)).map_or(jiff::tz::TimeZone::system(), |loaded| loaded.config.settings.timezone.rules());
+    let zone = Config::load(&Lookup::new(path))
+        .map_or(jiff::tz::TimeZone::system(), |loaded| loaded.config.settings.timezone.rules());
     let daemon = head(&root, true, None);
     let services = detailed.then_some(list);
     Ok((Status { daemon, jobs, services, exchanges: detailed.then_some(exchanges) }, zone))
@@ -282,8 +283,17 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
         for (exchange, about) in status.exchanges.iter().flatten() {
             print_exchange(exchange, about, zone, out)?;
         }
-        let mut jobs =
-            Listing::new(&["job", "last_run", "last_success", ">rows", ">errors", "kind", "state", ">in a row", "last_error"]);
+        let mut jobs = Listing::new(&[
+            "job",
+            "last_run",
+            "last_success",
+            ">rows",
+            ">errors",
+            "kind",
+            "state",
+            ">in a row",
+            "last_error",
+        ]);
         for job in &status.jobs {
             jobs.row([
                 job.job.clone(),
@@ -320,7 +330,9 @@ fn print_exchange(exchange: &str, about: &Exchange, zone: &jiff::tz::TimeZone, o
         let micros = |nanos: u64| nanos as f64 / 1_000.0;
         out.line(format_args!(
             "{exchange}: frame to ring {:.1} µs (median), {:.1} µs (99th percentile); the recorder is {} bytes behind",
-            micros(stats.frame_to_ring_p50), micros(stats.frame_to_ring_p99), stats.recorder_lag_bytes,
+            micros(stats.frame_to_ring_p50),
+            micros(stats.frame_to_ring_p99),
+            stats.recorder_lag_bytes,
         ))?;
         if let Some(error) = stats.error.as_ref().filter(|_| !stats.recording) {
             out.line(format_args!("{exchange}: NOT RECORDING: {error}"))?;

@@ -29,7 +29,12 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         let report = registry.stop(arguments.force, arguments.timeout.map(Duration::from_secs)).await?;
         for service in &report.services {
             let killed = if service.killed { ", killed" } else { "" };
-            say(format_args!("{} is gone ({}{killed}) after {:.1} s", service.name, service.exit, service.took.as_secs_f64()));
+            say(format_args!(
+                "{} is gone ({}{killed}) after {:.1} s",
+                service.name,
+                service.exit,
+                service.took.as_secs_f64()
+            ));
         }
         say(format_args!("dccd has stopped after {:.1} s", report.took.as_secs_f64()));
         Ok(())

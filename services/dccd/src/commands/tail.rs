@@ -49,11 +49,16 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         ));
     };
     // Reading blocks this thread; signals and the feed's RPC run on the other.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     let shutdown = Shutdown::new();
     runtime.block_on(async { shutdown.trigger_on_signals() }).context("cannot listen for signals")?;
     let mut feed = runtime.block_on(Feed::open(global, &arguments.series, channel))?;
-    let result = Tail { arguments, shutdown, out: Out::new(), printed: 0, state: None, writer: WriterStatus::Alive }.run(&mut feed);
+    let result =
+        Tail { arguments, shutdown, out: Out::new(), printed: 0, state: None, writer: WriterStatus::Alive }.run(&mut feed);
     runtime.block_on(feed.close());
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
@@ -117,8 +122,9 @@ struct Tail<'a> {
 impl Tail<'_> {
     fn run(&mut self, feed: &mut Feed) -> Result<(), Failure> {
         let info = feed.reader.info();
-        let kind = RecordKind::from_u32(info.kind)
-            .ok_or_else(|| anyhow!("ring {} holds records of kind {}, which this version doesn't know", info.name, info.kind))?;
+        let kind = RecordKind::from_u32(info.kind).ok_or_else(|| {
+            anyhow!("ring {} holds records of kind {}, which this version doesn't know", info.name, info.kind)
+        })?;
         if let Some(lines) = self.arguments.lines {
             // Counted back from the newest; what is no longer there is not asked for.
             let oldest = info.cursor.saturating_sub(info.capacity / 2);
@@ -219,8 +225,12 @@ fn heading(kind: RecordKind) -> String {
     match kind {
         RecordKind::Trade => format!("{:<27} {:<4} {:>16} {:>16}  id", "time", "side", "price", "amount"),
         RecordKind::Quote => format!("{:<27} {:>16} {:>16} {:>16} {:>16}", "time", "bid amount", "bid", "ask", "ask amount"),
-        RecordKind::BookLevel => format!("{:<27} {:<4} {:>16} {:>16} {:>14}  event", "time", "side", "price", "amount", "update"),
-        RecordKind::Candle => format!("{:<27} {:>14} {:>14} {:>14} {:>14} {:>16}", "time", "open", "high", "low", "close", "volume"),
+        RecordKind::BookLevel => {
+            format!("{:<27} {:<4} {:>16} {:>16} {:>14}  event", "time", "side", "price", "amount", "update")
+        }
+        RecordKind::Candle => {
+            format!("{:<27} {:>14} {:>14} {:>14} {:>14} {:>16}", "time", "open", "high", "low", "close", "volume")
+        }
     }
 }
 
@@ -307,14 +317,18 @@ impl Shown for BookLevel {
             return gap_columns(self.ts_venue, self.ts_recv, "");
         }
         let mut event = String::new();
-        for (flag, word) in [(Flags::SNAPSHOT, "snapshot "), (Flags::FIRST, "first "), (Flags::LAST, "last "), (Flags::SUSPECT, "suspect ")] {
+        for (flag, word) in
+            [(Flags::SNAPSHOT, "snapshot "), (Flags::FIRST, "first "), (Flags::LAST, "last "), (Flags::SUSPECT, "suspect ")]
+        {
             if self.flags.contains(flag) {
                 event.push_str(word);
             }
         }
         let (side, time) = (self.side.as_str(), time(self.ts_venue, self.ts_recv));
         let (price, amount) = (self.price.to_string(), self.amount.to_string());
-        format!("{time:<27} {side:<4} {price:>16} {amount:>16} {:>14}  {}", self.update_id, event.trim_end()).trim_end().to_owned()
+        format!("{time:<27} {side:<4} {price:>16} {amount:>16} {:>14}  {}", self.update_id, event.trim_end())
+            .trim_end()
+            .to_owned()
     }
 
     fn json(&self, sequence: u64) -> Value {
