@@ -51,6 +51,16 @@ impl Scene {
         dccd_sim::LedgerReader::open(&self.ledger).unwrap().map(Result::unwrap).collect()
     }
 
+    /// Why connections ended so far, as far as the ledger's file has it, and what they were not sent.
+    pub(crate) fn written_endings(&self) -> Vec<(String, u64)> {
+        let records = dccd_sim::LedgerReader::open(&self.ledger).unwrap().map(Result::unwrap);
+        let endings = records.filter_map(|r| match r {
+            dccd_sim::LedgerRecord::Closed { reason, unsent, .. } => Some((reason, unsent)),
+            _ => None,
+        });
+        endings.collect()
+    }
+
     /// The ledger so far.
     pub(crate) async fn ledger(&self) -> Vec<dccd_sim::LedgerRecord> {
         self.sim.flush_ledger().await.unwrap();
