@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::StoreError;
 use crate::layout;
@@ -35,7 +36,7 @@ impl Disk {
         self.next += 1;
         step(Op::Create(&path)).map_err(|e| StoreError::io("create", &path, e))?;
         let file = File::create(&path).map_err(|e| StoreError::io("create", &path, e))?;
-        Ok(TempFile { file: Some(file), path, bytes: 0 })
+        Ok(TempFile { file: Some(file), path, bytes: 0, hasher: crc32fast::Hasher::new(), failure: Failure::default() })
     }
 
     /// Makes a temporary file durable under its real name.
@@ -72,11 +73,39 @@ pub(crate) struct TempFile {
     file: Option<File>,
     path: PathBuf,
     pub(crate) bytes: u64,
+    hasher: crc32fast::Hasher,
+    failure: Failure,
+}
+
+/// Why a write failed, for those who hand the file to a library that makes a text of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failure(Arc<Mutex<Option<io::Error>>>);
+
+impl Failure {
+    pub(crate) fn take(&self) -> Option<io::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn note(&self, error: io::Error) -> io::Error {
+        let same = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        same
+    }
 }
 
 impl TempFile {
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// CRC-32 of all bytes so far.
+    pub(crate) fn checksum(&self) -> u32 {
+        self.hasher.clone().finalize()
+    }
+
+    /// Where the reason of a failed write will be found.
+    pub(crate) fn failure(&self) -> Failure {
+        self.failure.clone()
     }
 }
 
@@ -86,10 +115,14 @@ impl Write for TempFile {
         if let Err(error) = step(Op::Write(&self.path)) {
             // A write that is cut short leaves some of its bytes.
             let _ = file.write(&bytes[..bytes.len() / 2]);
-            return Err(error);
+            return Err(self.failure.note(error));
         }
-        let count = file.write(bytes)?;
+        let count = match file.write(bytes) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(self.failure.note(error)),
+            other => other?,
+        };
         self.bytes += count as u64;
+        self.hasher.update(&bytes[..count]);
         Ok(count)
     }
 
@@ -110,7 +143,7 @@ impl Drop for TempFile {
 
 /// Deletes a file; one that isn't there is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
-    match step(Op::Remove(path)).and_then(|()| fs::remove_file(path)) {
+    match step(Op::Remove).and_then(|()| fs::remove_file(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("delete", path, error)),
         _ => Ok(()),
     }
@@ -198,7 +231,7 @@ fn sync_parent(path: &Path) -> Result<(), StoreError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    step(Op::SyncDir(parent)).and_then(|()| File::open(parent)?.sync_all()).map_err(|e| StoreError::io("sync", parent, e))
+    step(Op::SyncDir).and_then(|()| File::open(parent)?.sync_all()).map_err(|e| StoreError::io("sync", parent, e))
 }
 
 /// A change about to be made.
@@ -209,8 +242,8 @@ pub(crate) enum Op<'a> {
     Write(&'a Path),
     Sync(&'a Path),
     Rename(&'a Path),
-    SyncDir(&'a Path),
-    Remove(&'a Path),
+    SyncDir,
+    Remove,
 }
 
 #[cfg(not(test))]
@@ -274,7 +307,7 @@ pub(crate) mod faults {
                 Op::Write(path) => drop(plan.unsynced.insert(path.to_owned())),
                 Op::Sync(path) | Op::Create(path) => drop(plan.unsynced.remove(path)),
                 Op::Rename(path) => assert!(!plan.unsynced.contains(path), "renamed before it was synced: {path:?}"),
-                Op::SyncDir(_) | Op::Remove(_) => {}
+                Op::SyncDir | Op::Remove => {}
             }
             Ok(())
         })

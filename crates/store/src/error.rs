@@ -102,9 +102,12 @@ pub enum FileProblem {
         /// Its key.
         key: &'static str,
     },
-    /// The rows are not the ones that were written.
-    #[error("the rows do not match their checksum")]
+    /// The bytes, or the rows in them, are not the ones that were written.
+    #[error("it does not match its checksum")]
     Checksum,
+    /// The Parquet library gave up on the bytes by panicking.
+    #[error("its bytes make no sense")]
+    Nonsense,
     /// The number of rows differs.
     #[error("{found} rows where {expected} were expected")]
     Rows {

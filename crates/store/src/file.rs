@@ -1,6 +1,7 @@
 //! One Parquet file of rows: written with the same bytes for the same rows, read back row by row.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatchReader;
@@ -9,12 +10,13 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::statistics::Statistics;
 
 use crate::Position;
-use crate::disk::TempFile;
+use crate::disk::{Failure, TempFile};
 use crate::error::{FileProblem, StoreError};
 use crate::rows::Row;
 
@@ -32,6 +34,8 @@ pub(crate) const KEY_GAPS: &str = "dccd.gaps";
 pub(crate) const KEY_POSITION: &str = "dccd.position";
 /// CRC-32 over the values of all rows.
 pub(crate) const KEY_CHECKSUM: &str = "dccd.rows_crc32";
+/// CRC-32 of the file's bytes before the footer, `/`, how many these are: nothing damaged is ever given to the decoder.
+pub(crate) const KEY_DATA: &str = "dccd.data_crc32";
 /// `contiguous` where the exchange numbers a market's trades without holes.
 pub(crate) const KEY_IDS: &str = "dccd.ids";
 
@@ -47,7 +51,7 @@ pub(crate) struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    fn pairs(&self, checksum: u32) -> Result<Vec<KeyValue>, serde_json::Error> {
+    fn pairs(&self, rows: u32, data: DataChecksum) -> Result<Vec<KeyValue>, serde_json::Error> {
         let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
         let mut pairs = vec![
             pair(KEY_VERSION, env!("CARGO_PKG_VERSION").to_owned()),
@@ -56,13 +60,59 @@ impl Facts<'_> {
             pair(KEY_SERIES, format!("{}/{}/{}", self.exchange, self.symbol, self.channel)),
             pair(KEY_GAPS, serde_json::to_string(self.gaps)?),
             pair(KEY_POSITION, self.position.to_string()),
-            pair(KEY_CHECKSUM, format!("{checksum:08x}")),
+            pair(KEY_CHECKSUM, format!("{rows:08x}")),
+            pair(KEY_DATA, format!("{:08x}/{}", data.crc, data.bytes)),
         ];
         if self.channel == Channel::Trades {
             pairs.push(pair(KEY_IDS, if self.contiguous_ids { "contiguous" } else { "sparse" }.to_owned()));
         }
         Ok(pairs)
     }
+}
+
+/// Checksum of a file's first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DataChecksum {
+    crc: u32,
+    bytes: u64,
+}
+
+impl DataChecksum {
+    fn parse(text: &str) -> Option<Self> {
+        let (crc, bytes) = text.split_once('/')?;
+        Some(Self { crc: u32::from_str_radix(crc, 16).ok()?, bytes: bytes.parse().ok()? })
+    }
+
+    /// Whether the file's bytes have it.
+    fn check(self, path: &Path, file: &File) -> Result<(), StoreError> {
+        let mut hasher = crc32fast::Hasher::new();
+        let mut buffer = vec![0; 256 << 10];
+        let mut offset = 0;
+        while offset < self.bytes {
+            let want = usize::try_from(self.bytes - offset).unwrap_or(usize::MAX).min(buffer.len());
+            match file.read_at(&mut buffer[..want], offset) {
+                Ok(0) => break,
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(StoreError::io("read", path, error)),
+            }
+        }
+        if offset == self.bytes && hasher.finalize() == self.crc {
+            Ok(())
+        } else {
+            Err(StoreError::file(path, FileProblem::Checksum))
+        }
+    }
+}
+
+/// Runs the Parquet library on bytes that may be damaged in places that no checksum covers: it panics on some.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    // What `read` borrows is dropped after a failure and never looked at again.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(StoreError::file(path, FileProblem::Nonsense)))
 }
 
 /// What a file's footer tells.
@@ -76,6 +126,7 @@ pub(crate) struct FileInfo {
     /// First and last `TS`; `None` without rows.
     pub(crate) range: Option<(UnixNanos, UnixNanos)>,
     pub(crate) checksum: Option<u32>,
+    pub(crate) data: Option<DataChecksum>,
     pub(crate) contiguous_ids: bool,
     /// Keys that ought to be there and aren't, or can't be read.
     pub(crate) missing: Vec<&'static str>,
@@ -89,10 +140,12 @@ impl FileInfo {
     pub(crate) fn read(path: &Path) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(|e| StoreError::io("read", path, e))?;
         let bytes = file.metadata().map_err(|e| StoreError::io("read", path, e))?.len();
-        let metadata = ParquetMetaDataReader::new()
-            .parse_and_finish(&file)
-            .map_err(|e| StoreError::parquet("read the footer of", path, e))?;
-        Ok(Self::from_metadata(&metadata, bytes))
+        guarded(path, || {
+            let metadata = ParquetMetaDataReader::new()
+                .parse_and_finish(&file)
+                .map_err(|e| StoreError::parquet("read the footer of", path, e))?;
+            Ok(Self::from_metadata(&metadata, bytes))
+        })
     }
 
     fn from_metadata(metadata: &ParquetMetaData, bytes: u64) -> Self {
@@ -121,6 +174,7 @@ impl FileInfo {
         info.gaps = gaps.unwrap_or_default();
         info.position = position.unwrap_or_default();
         info.checksum = value(KEY_CHECKSUM).and_then(|text| u32::from_str_radix(&text, 16).ok());
+        info.data = value(KEY_DATA).and_then(|text| DataChecksum::parse(&text));
         info.contiguous_ids = value(KEY_IDS).is_some_and(|text| text == "contiguous");
         info.range = time_range(metadata);
         info
@@ -154,6 +208,7 @@ pub(crate) struct FileWriter<R: Row> {
     digest: Digest,
     rows: u64,
     range: Option<(UnixNanos, UnixNanos)>,
+    failure: Failure,
     /// What the file will be called; for errors.
     target: PathBuf,
 }
@@ -161,6 +216,7 @@ pub(crate) struct FileWriter<R: Row> {
 impl<R: Row> FileWriter<R> {
     pub(crate) fn new(file: TempFile, target: &Path) -> Result<Self, StoreError> {
         let options = ArrowWriterOptions::new().with_skip_arrow_metadata(true).with_properties(properties::<R>());
+        let failure = file.failure();
         let arrow = ArrowWriter::try_new_with_options(file, R::schema().into(), options)
             .map_err(|e| StoreError::parquet("write", target, e))?;
         Ok(Self {
@@ -169,6 +225,7 @@ impl<R: Row> FileWriter<R> {
             digest: Digest::default(),
             rows: 0,
             range: None,
+            failure,
             target: target.to_owned(),
         })
     }
@@ -185,16 +242,27 @@ impl<R: Row> FileWriter<R> {
         self.batch.iter().for_each(|row| self.digest.add(row));
         let columns = R::encode(&self.batch).map_err(|e| StoreError::arrow("write", &self.target, e))?;
         self.batch.clear();
-        self.arrow.write(&columns).map_err(|e| StoreError::parquet("write", &self.target, e))
+        self.arrow.write(&columns).map_err(|e| write_error(&self.failure, &self.target, e))
     }
 
     pub(crate) fn finish(mut self, facts: &Facts<'_>) -> Result<(TempFile, Written), StoreError> {
         self.flush()?;
         let checksum = self.digest.finish();
-        let pairs = facts.pairs(checksum).map_err(|e| StoreError::io("write", &self.target, e.into()))?;
+        self.arrow.flush().map_err(|e| write_error(&self.failure, &self.target, e))?;
+        self.arrow.sync().map_err(|e| StoreError::io("write", &self.target, self.failure.take().unwrap_or(e)))?;
+        let data = DataChecksum { crc: self.arrow.inner().checksum(), bytes: self.arrow.inner().bytes };
+        let pairs = facts.pairs(checksum, data).map_err(|e| StoreError::io("write", &self.target, e.into()))?;
         pairs.into_iter().for_each(|pair| self.arrow.append_key_value_metadata(pair));
-        let file = self.arrow.into_inner().map_err(|e| StoreError::parquet("write", &self.target, e))?;
+        let file = self.arrow.into_inner().map_err(|e| write_error(&self.failure, &self.target, e))?;
         Ok((file, Written { rows: self.rows, checksum, range: self.range }))
+    }
+}
+
+/// The Parquet library makes a text of some write errors; what is behind them counts.
+fn write_error(failure: &Failure, target: &Path, error: ParquetError) -> StoreError {
+    match failure.take() {
+        Some(source) => StoreError::io("write", target, source),
+        None => StoreError::parquet("write", target, error),
     }
 }
 
@@ -231,21 +299,38 @@ pub struct Rows<R: Row> {
 }
 
 impl<R: Row> Rows<R> {
-    /// Opens a file for reading; columns that rows don't have are passed over.
+    /// Opens a file for reading. Its bytes are compared with their checksum before any is decoded, its rows with theirs as they
+    /// are read, if it has them. Columns that rows don't have are passed over.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = File::open(path).map_err(|e| StoreError::io("read", path, e))?;
+        Self::open_with_info(path).map(|(rows, _)| rows)
+    }
+
+    /// The same, with what the footer tells.
+    pub(crate) fn open_with_info(path: &Path) -> Result<(Self, FileInfo), StoreError> {
+        guarded(path, || Self::open_unguarded(path))
+    }
+
+    fn open_unguarded(path: &Path) -> Result<(Self, FileInfo), StoreError> {
+        let io_error = |e| StoreError::io("read", path, e);
+        let file = File::open(path).map_err(io_error)?;
+        let handle = file.try_clone().map_err(io_error)?;
+        let bytes = file.metadata().map_err(io_error)?.len();
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
-            .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
             .map_err(|e| StoreError::parquet("read", path, e))?;
+        let info = FileInfo::from_metadata(builder.metadata(), bytes);
+        if let Some(data) = info.data {
+            data.check(path, &handle)?;
+        }
+        let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| StoreError::parquet("read", path, e))?;
         for field in R::schema().fields() {
             // Nullable columns may be missing; files of other programs lack some.
             if !field.is_nullable() && reader.schema().field_with_name(field.name()).is_err() {
-                let column = STATIC_NAMES.iter().find(|n| *n == field.name()).copied().unwrap_or("TS");
+                let column = COLUMNS.iter().find(|n| *n == field.name()).copied().unwrap_or("TS");
                 return Err(StoreError::file(path, FileProblem::Column { column }));
             }
         }
-        Ok(Self {
+        let rows = Self {
             path: path.to_owned(),
             reader,
             batch: Vec::new(),
@@ -253,9 +338,10 @@ impl<R: Row> Rows<R> {
             read: 0,
             last: None,
             digest: Digest::default(),
-            expected: None,
+            expected: info.checksum.map(|checksum| (info.rows, checksum)),
             ended: false,
-        })
+        };
+        Ok((rows, info))
     }
 
     /// Makes the end of the rows an error unless there were so many with that checksum.
@@ -266,8 +352,9 @@ impl<R: Row> Rows<R> {
 
     fn fill(&mut self) -> Result<bool, StoreError> {
         loop {
-            let Some(columns) = self.reader.next() else { return self.check_end().map(|()| false) };
-            let columns = columns.map_err(|e| StoreError::arrow("read", &self.path, e))?;
+            let next =
+                guarded(&self.path, || self.reader.next().transpose().map_err(|e| StoreError::arrow("read", &self.path, e)));
+            let Some(columns) = next? else { return self.check_end().map(|()| false) };
             self.batch.clear();
             self.next = 0;
             R::decode(&columns, self.read, &mut self.batch).map_err(|p| StoreError::file(&self.path, p))?;
@@ -301,7 +388,7 @@ impl<R: Row> Rows<R> {
 }
 
 /// Every column name of ours, for errors.
-const STATIC_NAMES: [&str; 14] = [
+const COLUMNS: [&str; 14] = [
     "TS",
     "price",
     "amount",

@@ -9,25 +9,32 @@
 //! Knows no exchange, no network, no ring and no clock: every time in here comes with a record or from the caller. Everything
 //! blocks; call it from a thread of its own.
 
+mod catalog;
 mod disk;
 pub mod error;
 mod file;
+pub mod inventory;
 pub mod journal;
 mod layout;
 pub mod lock;
 mod merge;
 pub mod recorder;
 pub mod rows;
+#[cfg(test)]
+mod testing;
+pub mod verify;
 
 use std::path::Path;
 
 pub use disk::write_atomically;
 pub use error::StoreError;
 pub use file::Rows;
+pub use inventory::{InventoryRow, inventory};
 pub use journal::{JournalError, JournalOptions, JournalReader, JournalSync, JournalWriter, Position, Recovered, retain};
 pub use lock::{LockError, StoreLock};
 pub use recorder::{Checkpoint, CommitMode, CommitReport, Recorder, RecorderOptions, SeriesHandle};
 pub use rows::{BookRow, QuoteRow, TradeRow};
+pub use verify::{Finding, Problem, SeriesReport, VerifyReport, verify};
 
 /// The trades of a file, in its order; an error ends them.
 ///

@@ -16,7 +16,7 @@ use crate::rows::Row;
 /// Where rows come from.
 pub(crate) enum Source<'a, R: Row> {
     /// A file whose first row has this time.
-    File { path: PathBuf, first: UnixNanos, rows: u64, checksum: Option<u32> },
+    File { path: PathBuf, first: UnixNanos },
     /// Rows in order, each with its position, which plays no part here.
     Memory(&'a [(Position, R)]),
 }
@@ -110,12 +110,6 @@ pub(crate) fn merge<R: Row>(sources: Vec<Source<'_, R>>, writer: &mut FileWriter
 fn open<R: Row>(number: usize, source: Source<'_, R>) -> Result<Rest<'_, R>, MergeError> {
     Ok(match source {
         Source::Memory(rows) => Rest::Memory(rows.iter()),
-        Source::File { path, rows, checksum, .. } => {
-            let reader = Rows::open(&path).map_err(|e| source_error(number, e))?;
-            Rest::File(Box::new(match checksum {
-                Some(checksum) => reader.expect(rows, checksum),
-                None => reader,
-            }))
-        }
+        Source::File { path, .. } => Rest::File(Box::new(Rows::open(&path).map_err(|e| source_error(number, e))?)),
     })
 }

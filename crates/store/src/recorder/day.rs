@@ -68,7 +68,6 @@ struct Stored {
     rows: u64,
     bytes: u64,
     first: UnixNanos,
-    checksum: Option<u32>,
 }
 
 impl OnDisk {
@@ -272,7 +271,7 @@ fn plan(ctx: &Context<'_>, on_disk: &OnDisk, new: u64, over: bool, day: i64, ope
 }
 
 fn source<'a, R: Row>(stored: &Stored) -> Source<'a, R> {
-    Source::File { path: stored.path.clone(), first: stored.first, rows: stored.rows, checksum: stored.checksum }
+    Source::File { path: stored.path.clone(), first: stored.first }
 }
 
 /// Writes a temporary file from sources and checks it.
@@ -311,7 +310,7 @@ fn publish(
     ctx.disk.publish(temporary, &path)?;
     *ctx.files += 1;
     let first = written.range.map_or(UnixNanos(i64::MIN), |(first, _)| first);
-    Ok(Stored { path, from, to, rows: written.rows, bytes, first, checksum: Some(written.checksum) })
+    Ok(Stored { path, from, to, rows: written.rows, bytes, first })
 }
 
 /// What the disk holds of a day. What a merge left behind is removed.
@@ -369,7 +368,6 @@ fn read<R: Row>(path: PathBuf, from: Position) -> Result<(Stored, Vec<Gap>), Sto
         rows: info.rows,
         bytes: info.bytes,
         first: info.range.map_or(UnixNanos(i64::MIN), |(first, _)| first),
-        checksum: info.checksum,
     };
     Ok((stored, info.gaps))
 }

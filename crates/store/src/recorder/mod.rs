@@ -403,3 +403,6 @@ fn commit_days<R: Row>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use dccd_model::{Channel, UnixNanos};
 use parquet::file::properties::WriterPropertiesBuilder;
 
 pub use book::BookRow;
+pub(crate) use ids::IdSet;
 pub use quote::QuoteRow;
 pub use trade::TradeRow;
 

@@ -1,0 +1,338 @@
+//! Proves that the files are what they should be: every row decodes and matches its checksum, order, unique ids, no hole that
+//! isn't declared, books that hold together when they are applied row by row.
+//!
+//! Reads only, beside a running recorder too; memory doesn't grow with the rows. What is damaged can be moved to the quarantine
+//! with [`VerifyReport::quarantine`]; nothing is ever deleted.
+
+mod book;
+mod trades;
+
+use std::path::{Path, PathBuf};
+
+use dccd_model::time::day_start;
+use dccd_model::{Channel, Gap, UnixNanos};
+use serde::{Serialize, Serializer};
+
+use crate::catalog::{self, LOOKS_MAX, LiveSeries, is_missing};
+use crate::disk;
+use crate::error::StoreError;
+use crate::file::{FileInfo, KEY_CHECKSUM, Rows};
+use crate::recorder::gaps::upsert;
+use crate::rows::{BookRow, QuoteRow, Row, TradeRow};
+
+/// Findings kept for one series; past that they are counted.
+const FINDINGS_MAX: usize = 100;
+
+/// What is wrong somewhere in a series.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The file can't be decoded, or its rows aren't the ones that were written.
+    #[error("damaged: {}", chain(.0))]
+    Damaged(StoreError),
+    /// A piece of metadata is missing.
+    #[error("metadata {0} is missing or unreadable")]
+    Metadata(&'static str),
+    /// The metadata name another series than the path does.
+    #[error("it says that it belongs to {0}")]
+    Misplaced(String),
+    /// A row of another day.
+    #[error("row {row} belongs to another day")]
+    OtherDay {
+        /// Counted from 0 in its file.
+        row: u64,
+    },
+    /// A trade that is stored twice.
+    #[error("row {row}: trade {id} is stored twice")]
+    Duplicate {
+        /// Counted from 0 in its file.
+        row: u64,
+        /// The trade's id.
+        id: u128,
+    },
+    /// Ids that are missing and not declared.
+    #[error("trades {first} to {last} are missing and not declared, after {after}")]
+    Hole {
+        /// First missing id.
+        first: u64,
+        /// Last missing id.
+        last: u64,
+        /// Time of the trade before.
+        after: UnixNanos,
+    },
+    /// An epoch of a book that does not begin with a snapshot.
+    #[error("row {row}: epoch {epoch} does not begin with a snapshot")]
+    NoSnapshot {
+        /// Counted from 0 in its file.
+        row: u64,
+        /// The epoch.
+        epoch: u32,
+    },
+    /// Snapshot rows in the middle of an epoch.
+    #[error("row {row}: a snapshot within epoch {epoch}")]
+    LateSnapshot {
+        /// Counted from 0 in its file.
+        row: u64,
+        /// The epoch.
+        epoch: u32,
+    },
+    /// An epoch or an update id that goes back.
+    #[error("row {row}: epoch or update id go back")]
+    Backwards {
+        /// Counted from 0 in its file.
+        row: u64,
+    },
+    /// The best bid is not below the best ask after an event.
+    #[error("row {row}: the book is crossed, bid {bid} at ask {ask}")]
+    Crossed {
+        /// The event's last row, counted from 0 in its file.
+        row: u64,
+        /// Best bid.
+        bid: f64,
+        /// Best ask.
+        ask: f64,
+    },
+}
+
+fn chain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    #[serde(serialize_with = "display")]
+    pub problem: Problem,
+}
+
+fn display<S: Serializer>(problem: &Problem, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(problem)
+}
+
+/// What was found in a series.
+#[derive(Debug, Serialize)]
+pub struct SeriesReport {
+    /// Its name: `binance/BTC/USDT/trades`.
+    pub series: String,
+    /// Files read, parts included.
+    pub files: u64,
+    /// Rows read.
+    pub rows: u64,
+    /// Declared gaps that are not repaired.
+    pub gaps: u64,
+    /// What is wrong; at most a hundred.
+    pub findings: Vec<Finding>,
+    /// How many more there are.
+    pub more_findings: u64,
+    /// Damaged files, all of them.
+    pub damaged: Vec<PathBuf>,
+}
+
+/// What was found in a store.
+#[derive(Debug, Default, Serialize)]
+pub struct VerifyReport {
+    /// Every series that was looked at.
+    pub series: Vec<SeriesReport>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.series.iter().all(|s| s.findings.is_empty())
+    }
+
+    /// Moves damaged files to `<data_path>/.dccd/quarantine`. Not beside a running recorder, which does this by itself.
+    /// Returns where they went.
+    ///
+    /// # Errors
+    /// When a file can't be moved; those before it are.
+    pub fn quarantine(&self, data_path: &Path) -> Result<Vec<PathBuf>, StoreError> {
+        let damaged = self.series.iter().flat_map(|s| &s.damaged);
+        damaged.map(|file| disk::move_to_quarantine(data_path, file)).collect()
+    }
+}
+
+/// Reads trades, quotes and books back: all, or the series whose name begins with `filter`.
+///
+/// # Errors
+/// When directories or checkpoints can't be read. What is wrong with files is in the report.
+pub fn verify(data_path: &Path, filter: Option<&str>) -> Result<VerifyReport, StoreError> {
+    let mut report = VerifyReport::default();
+    for series in catalog::live_series(data_path)? {
+        let name = series.id().to_string();
+        if filter.is_none_or(|filter| name.starts_with(filter)) {
+            report.series.push(match series.channel {
+                Channel::Trades => verify_series::<TradeRow, trades::Trades>(&series, name)?,
+                Channel::Book => verify_series::<BookRow, book::Book>(&series, name)?,
+                Channel::Quotes | Channel::Ohlc => verify_series::<QuoteRow, Plain>(&series, name)?,
+            });
+        }
+    }
+    Ok(report)
+}
+
+/// What holds for the rows of a channel beyond order and checksum.
+trait Rule<R: Row>: Default {
+    /// Looks at the next row of the series.
+    fn row(&mut self, row: &R, number: u64, findings: &mut Findings<'_>);
+
+    /// A file of rows ends.
+    fn end_of_file(&mut self, _findings: &mut Findings<'_>) {}
+
+    /// A day begins whose file says whether ids are contiguous; `gaps` are all that are declared.
+    fn day(&mut self, _day: i64, _contiguous_ids: bool, _gaps: &[Gap]) {}
+
+    /// The series ends.
+    fn end(&mut self, _gaps: &[Gap], _findings: &mut Findings<'_>) {}
+}
+
+/// Quotes: nothing more.
+#[derive(Default)]
+struct Plain;
+
+impl Rule<QuoteRow> for Plain {
+    fn row(&mut self, _: &QuoteRow, _: u64, _: &mut Findings<'_>) {}
+}
+
+/// Where rules report to.
+struct Findings<'a> {
+    file: &'a Path,
+    report: &'a mut SeriesReport,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, problem: Problem) {
+        if let Problem::Damaged(_) = problem {
+            self.report.damaged.push(self.file.to_owned());
+        }
+        if self.report.findings.len() < FINDINGS_MAX {
+            self.report.findings.push(Finding { file: self.file.to_owned(), problem });
+        } else {
+            self.report.more_findings += 1;
+        }
+    }
+}
+
+fn verify_series<R: Row, T: Rule<R>>(series: &LiveSeries, name: String) -> Result<SeriesReport, StoreError> {
+    let mut report = SeriesReport {
+        series: name,
+        files: 0,
+        rows: 0,
+        gaps: 0,
+        findings: Vec::new(),
+        more_findings: 0,
+        damaged: Vec::new(),
+    };
+    let mut gaps = series.open_gaps()?;
+    for day in &series.days {
+        // Damaged footers are found again when the rows are read.
+        for (_, info) in series.footers(*day).unwrap_or_default() {
+            info.gaps.iter().for_each(|gap| upsert(&mut gaps, gap));
+        }
+    }
+    let mut rule = T::default();
+    for day in &series.days {
+        let files = open_day::<R>(series, *day, &mut report)?;
+        rule.day(*day, files.first().is_none_or(|f| f.info.contiguous_ids), &gaps);
+        for file in files {
+            let mut findings = Findings { file: &file.path, report: &mut report };
+            findings.report.files += 1;
+            check_facts(series, &file, &mut findings);
+            for (number, row) in (0..).zip(file.rows) {
+                match row {
+                    Ok(row) => {
+                        findings.report.rows += 1;
+                        if row.ts().day() != *day {
+                            findings.add(Problem::OtherDay { row: number });
+                        }
+                        rule.row(&row, number, &mut findings);
+                    }
+                    Err(error) => findings.add(Problem::Damaged(error)),
+                }
+            }
+            rule.end_of_file(&mut findings);
+        }
+    }
+    let last = series.days.last().map(|day| series.day_file(*day)).unwrap_or_default();
+    rule.end(&gaps, &mut Findings { file: &last, report: &mut report });
+    report.gaps = gaps.iter().filter(|gap| !gap.repaired).count() as u64;
+    Ok(report)
+}
+
+struct OpenFile<R: Row> {
+    path: PathBuf,
+    info: FileInfo,
+    rows: Rows<R>,
+    is_part: bool,
+}
+
+/// Opens a day's files at once, so that a merge can't move rows from one to the other meanwhile.
+fn open_day<R: Row>(series: &LiveSeries, day: i64, report: &mut SeriesReport) -> Result<Vec<OpenFile<R>>, StoreError> {
+    let mut looks = 0;
+    'again: loop {
+        looks += 1;
+        let day_file = series.day_file(day);
+        let mut files = Vec::new();
+        let mut damaged = Vec::new();
+        let mut merged = crate::Position(0);
+        let mut paths = vec![day_file.clone()];
+        let mut next = 0;
+        while let Some(path) = paths.get(next).cloned() {
+            match Rows::<R>::open_with_info(&path) {
+                Ok((rows, info)) => {
+                    merged = merged.max(info.position);
+                    files.push(OpenFile { is_part: path != day_file, path, info, rows });
+                }
+                Err(error) if is_missing(&error) && next == 0 => {}
+                Err(error) if is_missing(&error) && looks < LOOKS_MAX => continue 'again,
+                Err(error) if error.is_damage() => damaged.push((path, error)),
+                Err(error) => return Err(error),
+            }
+            if next == 0 {
+                paths.extend(series.parts(day, merged)?);
+            }
+            next += 1;
+        }
+        for (file, error) in damaged {
+            Findings { file: &file, report }.add(Problem::Damaged(error));
+        }
+        return Ok(files);
+    }
+}
+
+fn check_facts<R: Row>(series: &LiveSeries, file: &OpenFile<R>, findings: &mut Findings<'_>) {
+    for key in &file.info.missing {
+        findings.add(Problem::Metadata(key));
+    }
+    if file.is_part && file.info.checksum.is_none() {
+        findings.add(Problem::Metadata(KEY_CHECKSUM));
+    }
+    let exchange = file.info.exchange.as_deref().unwrap_or(series.layout.exchange.as_str());
+    let symbol = file.info.symbol.as_deref().unwrap_or(series.symbol.as_str());
+    if exchange != series.layout.exchange.as_str() || symbol != series.symbol.as_str() {
+        findings.add(Problem::Misplaced(format!("{exchange}/{symbol}")));
+    }
+}
+
+/// Whether a gap of unknown ids, still open, lies across this time.
+fn covers(gaps: &[Gap], from: UnixNanos, to: UnixNanos) -> bool {
+    gaps.iter().any(|gap| !gap.repaired && gap.ids.is_none() && gap.from <= to && gap.to >= from)
+}
+
+/// Whether an open gap reaches into the day before `day`.
+fn gap_before(gaps: &[Gap], day: i64) -> bool {
+    covers(gaps, day_start(day - 1), UnixNanos(day_start(day).0 - 1))
+}
+
+#[cfg(test)]
+mod tests;

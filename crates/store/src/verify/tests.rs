@@ -1,0 +1,203 @@
+//! Each kind of fault, found by name.
+
+use dccd_model::BookSide::{Ask, Bid};
+use dccd_model::GapReason;
+
+use super::*;
+use crate::CommitMode::{Close, Step};
+use crate::testing::{Writer, at, tempdir};
+
+/// The report's findings as text, each with its file's name.
+fn findings(dir: &Path) -> Vec<String> {
+    let report = verify(dir, None).unwrap();
+    report
+        .series
+        .iter()
+        .flat_map(|s| &s.findings)
+        .map(|f| format!("{}: {}", f.file.file_name().unwrap_or_default().display(), f.problem))
+        .collect()
+}
+
+fn gap(from: i64, to: i64, ids: Option<(u64, u64)>, repaired: bool) -> Gap {
+    Gap { from: at(from), to: at(to), reason: GapReason::Disconnected, repaired, ids }
+}
+
+#[test]
+fn a_sound_store_is_clean_parts_and_open_day_included() {
+    let dir = tempdir();
+    let mut writer = Writer::new(&dir);
+    for n in 0..20_000 {
+        writer.trade(n, 1000 + n.unsigned_abs());
+        writer.quote(n);
+    }
+    writer.commit(Step);
+    writer.book(0, 0, true, &[(Bid, 100, 1), (Ask, 101, 1)]);
+    for n in 20_000..20_500 {
+        writer.trade(n, 1000 + n.unsigned_abs());
+        writer.quote(n);
+        writer.book(n, 0, false, &[(Bid, 100 - n % 5, n % 3), (Ask, 101 + n % 5, n % 2)]);
+    }
+    writer.commit(Step);
+    let parts = dir.path().join(".dccd/parts/binance/trades/BTC-USDT/2024-08-08");
+    assert_eq!(crate::layout::names(&parts).unwrap().len(), 1);
+    let report = verify(dir.path(), None).unwrap();
+    assert!(report.is_clean(), "{report:#?}");
+    let rows: Vec<_> = report.series.iter().map(|s| (s.series.as_str(), s.files, s.rows)).collect();
+    let expected =
+        [("binance/BTC/USDT/trades", 2, 20_500), ("binance/BTC/USDT/quotes", 2, 20_500), ("binance/BTC/USDT/book", 1, 1002)];
+    assert_eq!(rows, expected);
+    let report = verify(dir.path(), Some("binance/BTC/USDT/quotes")).unwrap();
+    assert_eq!(report.series.len(), 1);
+}
+
+#[test]
+fn holes_in_the_ids_have_to_be_declared() {
+    let check = |gaps: &[Gap], expected: &[&str]| {
+        let dir = tempdir();
+        let mut writer = Writer::new(&dir);
+        for (seconds, id) in [(1, 10), (2, 11), (3, 15), (5, 16), (4, 17), (86_401, 18), (86_402, 25)] {
+            writer.trade(seconds, id);
+        }
+        gaps.iter().for_each(|gap| writer.gap(Channel::Trades, gap));
+        writer.commit(Close);
+        let report = verify(dir.path(), None).unwrap();
+        let found: Vec<_> = report.series[0].findings.iter().map(|f| f.problem.to_string()).collect();
+        assert_eq!(found, expected);
+    };
+    let first = "trades 12 to 14 are missing and not declared, after 2024-08-08T00:00:02Z";
+    let second = "trades 19 to 24 are missing and not declared, after 2024-08-09T00:00:01Z";
+    check(&[], &[first, second]);
+    check(&[gap(2, 3, Some((12, 14)), false)], &[second]);
+    check(&[gap(2, 3, Some((12, 14)), true), gap(86_401, 86_402, Some((19, 24)), false)], &[first]);
+    check(
+        &[gap(2, 3, Some((12, 13)), false)],
+        &["trades 14 to 14 are missing and not declared, after 2024-08-08T00:00:02Z", second],
+    );
+    check(&[gap(2, 3, None, false)], &[second]);
+    check(&[gap(0, 100_000, None, false)], &[]);
+}
+
+#[test]
+fn a_trade_stored_twice_is_found_across_days() {
+    let dir = tempdir();
+    let mut writer = Writer::new(&dir);
+    for (seconds, id) in [(1, 10), (2, 11), (86_401, 11), (86_402, 12)] {
+        writer.trade(seconds, id);
+    }
+    writer.commit(Close);
+    assert_eq!(findings(dir.path()), ["2024-08-09.parquet: row 0: trade 11 is stored twice"]);
+}
+
+#[test]
+fn books_have_to_begin_with_a_snapshot_and_hold_together() {
+    let check = |write: &dyn Fn(&mut Writer), expected: &[&str]| {
+        let dir = tempdir();
+        let mut writer = Writer::new(&dir);
+        write(&mut writer);
+        writer.commit(Close);
+        assert_eq!(findings(dir.path()), expected);
+    };
+    let snapshot = [(Bid, 99, 1), (Bid, 100, 1), (Ask, 101, 1), (Ask, 102, 1)];
+    check(
+        &|w| {
+            w.book(1, 0, true, &snapshot);
+            // Crossed within the event, not after it.
+            w.book(2, 0, false, &[(Bid, 101, 1), (Ask, 101, 0), (Ask, 103, 1)]);
+            // A new epoch replaces: what was there is gone.
+            w.book(3, 1, true, &[(Bid, 200, 1), (Ask, 201, 1)]);
+            w.book(86_400, 1, false, &[(Bid, 200, 0)]);
+        },
+        &[],
+    );
+    check(
+        &|w| {
+            w.book(1, 0, true, &snapshot);
+            w.book(2, 0, false, &[(Bid, 101, 1)]);
+            w.book(3, 0, false, &[(Bid, 101, 1)]);
+            w.book(4, 1, true, &snapshot);
+        },
+        &["2024-08-08.parquet: row 4: the book is crossed, bid 101 at ask 101"],
+    );
+    check(
+        &|w| {
+            w.book(1, 0, true, &snapshot);
+            w.book(2, 1, false, &[(Bid, 50, 1)]);
+        },
+        &["2024-08-08.parquet: row 4: epoch 1 does not begin with a snapshot"],
+    );
+    check(&|w| w.book(1, 0, false, &snapshot), &["2024-08-08.parquet: row 0: epoch 0 does not begin with a snapshot"]);
+    check(
+        &|w| {
+            w.book(86_401, 4, false, &snapshot);
+            w.gap(Channel::Book, &gap(0, 86_399, None, false));
+        },
+        &[],
+    );
+    check(
+        &|w| {
+            w.book(1, 1, true, &snapshot);
+            w.book(2, 1, false, &[(Bid, 50, 1)]);
+            w.book(3, 1, true, &snapshot);
+        },
+        &["2024-08-08.parquet: row 5: a snapshot within epoch 1"],
+    );
+    check(
+        &|w| {
+            w.book(1, 1, true, &snapshot);
+            w.book(2, 0, true, &snapshot);
+        },
+        &["2024-08-08.parquet: row 4: epoch or update id go back"],
+    );
+}
+
+#[test]
+fn every_changed_byte_of_a_file_is_noticed_or_harmless() {
+    let dir = tempdir();
+    let mut writer = Writer::new(&dir);
+    for n in 0..300 {
+        writer.trade(n, 1000 + n.unsigned_abs());
+    }
+    writer.commit(Close);
+    let path = dir.path().join("binance/trades/BTC-USDT/2024-08-08.parquet");
+    let sound = std::fs::read(&path).unwrap();
+    let rows: Vec<_> = crate::read_trades(&path).unwrap().map(Result::unwrap).collect();
+    let mut noticed = 0;
+    for i in (0..sound.len()).step_by(5) {
+        let mut bytes = sound.clone();
+        bytes[i] ^= 0x21;
+        std::fs::write(&path, &bytes).unwrap();
+        if findings(dir.path()).is_empty() {
+            let read: Vec<_> = crate::read_trades(&path).unwrap().map(Result::unwrap).collect();
+            assert!(read == rows, "byte {i} of {} changed rows and was not noticed", sound.len());
+        } else {
+            noticed += 1;
+        }
+    }
+    assert!(noticed * 5 > sound.len() / 3, "{noticed} of {}", sound.len() / 5);
+}
+
+#[test]
+fn damaged_and_misplaced_files_are_named_and_only_damaged_ones_quarantined() {
+    let dir = tempdir();
+    let mut writer = Writer::new(&dir);
+    for n in 0..300 {
+        writer.trade(n, 1000 + n.unsigned_abs());
+    }
+    writer.commit(Close);
+    let path = dir.path().join("binance/trades/BTC-USDT/2024-08-08.parquet");
+    let misplaced = dir.path().join("binance/trades/ETH-USDT/2024-08-09.parquet");
+    std::fs::create_dir_all(misplaced.parent().unwrap()).unwrap();
+    std::fs::copy(&path, &misplaced).unwrap();
+    std::fs::write(&path, b"PAR1 nothing of the kind PAR1").unwrap();
+    let report = verify(dir.path(), None).unwrap();
+    assert_eq!(report.series[0].findings.len(), 1);
+    let text = report.series[0].findings[0].problem.to_string();
+    assert!(text.starts_with("damaged: cannot read the Parquet file"), "{text}");
+    let problems: Vec<_> = report.series[1].findings.iter().map(|f| f.problem.to_string()).collect();
+    assert_eq!(problems[..2], ["it says that it belongs to binance/BTC/USDT", "row 0 belongs to another day"]);
+    assert_eq!((report.series[1].findings.len(), report.series[1].more_findings), (100, 201));
+    assert!(serde_json::to_string(&report).unwrap().contains("belongs to another day"));
+    let moved = report.quarantine(dir.path()).unwrap();
+    assert_eq!(moved, [dir.path().join(".dccd/quarantine/binance/trades/BTC-USDT/2024-08-08.parquet")]);
+    assert!(moved[0].exists() && !path.exists() && misplaced.exists());
+}
