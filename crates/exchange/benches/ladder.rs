@@ -1,12 +1,20 @@
 //! An order book as a sorted vector against the same as a `BTreeMap`: updates near the touch, as markets make them.
-//! `cargo bench -p dccd-exchange --bench ladder`; one core, median of eleven rounds.
+//! `cargo bench -p dccd-exchange --bench ladder`; time on the processor (so that a busy machine disturbs
+//! little), median of eleven rounds.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::Duration;
 
 use dccd_exchange::Ladder;
 use dccd_model::{BookLevel, BookSide, Decimal, Flags, UnixNanos};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Time that this thread has spent on a processor.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
 
 const UPDATES: usize = 200_000;
 const DEPTH: i64 = 5_000;
@@ -67,13 +75,13 @@ fn measure<B: Clone>(name: &str, book: &B, updates: &[BookLevel], mut apply: imp
     let mut rounds: Vec<f64> = (0..11)
         .map(|_| {
             let mut book = book.clone();
-            let begin = Instant::now();
+            let begin = cpu_time();
             let mut crossed = 0;
             for update in updates {
                 crossed += usize::from(apply(&mut book, update));
             }
             black_box(crossed);
-            begin.elapsed().as_nanos() as f64 / updates.len() as f64
+            (cpu_time() - begin).as_nanos() as f64 / updates.len() as f64
         })
         .collect();
     rounds.sort_by(f64::total_cmp);
