@@ -1,0 +1,59 @@
+//! Other people's clients against the exchange: the programs in `tests/clients`, run with the Python in `$DCCD_PYTHON`.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{options, start};
+use dccd_testkit::skip;
+
+/// The Python that has this module, or why there is none.
+fn python(module: &str) -> Result<PathBuf, String> {
+    let python = std::env::var_os("DCCD_PYTHON").map(PathBuf::from).ok_or("DCCD_PYTHON names no Python")?;
+    let found = Command::new(&python).args(["-c", &format!("import {module}")]).output();
+    match found {
+        Ok(output) if output.status.success() => Ok(python),
+        Ok(output) => {
+            let error = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{} can't import {module}: {}", python.display(), error.trim().lines().last().unwrap_or("")))
+        }
+        Err(error) => Err(format!("{} can't be run: {error}", python.display())),
+    }
+}
+
+async fn check(name: &str, module: &str, script: &str) {
+    let python = match python(module) {
+        Ok(python) => python,
+        Err(reason) => return skip(name, &reason),
+    };
+    let scene = start(options()).await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(script);
+    let (rest, ws) = (scene.sim.rest_url(), scene.sim.ws_url());
+    // Some write logs where they run.
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(python);
+    command.arg(script).args(["--rest-url", &rest, "--ws-url", &ws]).current_dir(dir.path());
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    let run = move || command.output();
+    let output = tokio::task::spawn_blocking(run).await.unwrap().unwrap();
+    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}\n{errors}");
+    assert!(told.matches("verified: ").count() >= 5, "{told}");
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn ccxt_fetches_markets_candles_trades_and_a_book() {
+    check("ccxt_fetches_markets_candles_trades_and_a_book", "ccxt", "check_ccxt.py").await;
+}
+
+#[tokio::test]
+async fn ccxt_watches_trades_and_a_book() {
+    check("ccxt_watches_trades_and_a_book", "ccxt.pro", "check_ccxt_ws.py").await;
+}
+
+#[tokio::test]
+async fn cryptofeed_follows_trades_quotes_and_a_book() {
+    check("cryptofeed_follows_trades_quotes_and_a_book", "cryptofeed", "check_cryptofeed.py").await;
+}
