@@ -40,6 +40,12 @@ pub enum DatadError {
         #[source]
         source: dccd_store::StoreError,
     },
+    /// A checkpoint that is whole but not one of ours.
+    #[error("the recorder's checkpoint of {exchange} is not understood; was it written by another version?")]
+    Checkpoint {
+        /// Whose.
+        exchange: String,
+    },
     /// A saved session could not be read.
     #[error("cannot go on from the saved session state of {exchange}")]
     Session {

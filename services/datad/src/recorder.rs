@@ -14,7 +14,6 @@ use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, Gap, Quote, Sy
 use dccd_rpc::datad::FlushReport;
 use dccd_store::journal::JournalReader;
 use dccd_store::{CommitMode, Position, Recorder, SeriesHandle, StoreError};
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -44,11 +43,29 @@ pub(crate) enum RecorderCommand {
     Close { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
 }
 
-/// What a checkpoint holds beside the position.
-#[derive(Default, Serialize, Deserialize)]
-struct SavedState {
-    session: Vec<u8>,
+/// What a checkpoint holds beside the position: which feeds are recorded, and the session.
+struct SavedState<'a> {
     recorded: Vec<bool>,
+    session: &'a [u8],
+}
+
+impl<'a> SavedState<'a> {
+    /// Number of feeds (u32, little endian), a byte for each, the session's own bytes.
+    fn encode(recorded: &[bool], session: &[u8]) -> Vec<u8> {
+        let count = u32::try_from(recorded.len()).unwrap_or(u32::MAX);
+        let mut bytes = Vec::with_capacity(4 + recorded.len() + session.len());
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(recorded.iter().map(|r| u8::from(*r)));
+        bytes.extend(session);
+        bytes
+    }
+
+    /// `None` when these bytes were not made by [`Self::encode`].
+    fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (count, rest) = bytes.split_first_chunk::<4>()?;
+        let (recorded, session) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*count)).ok()?)?;
+        Some(Self { recorded: recorded.iter().map(|r| *r != 0).collect(), session })
+    }
 }
 
 /// Where a session stands after the journal was read to its end: the live side goes on from here.
@@ -193,7 +210,8 @@ impl RecorderLoop {
         let (session, position, had_state) = match recorder.checkpoint() {
             None => (ctx.adapter.session(ctx.markets.clone()), Position(0), false),
             Some(checkpoint) => {
-                let saved: SavedState = serde_json::from_slice(&checkpoint.state).unwrap_or_default();
+                let saved = SavedState::decode(&checkpoint.state)
+                    .ok_or_else(|| DatadError::Checkpoint { exchange: ctx.adapter.name().to_owned() })?;
                 feeds.recorded.clone_from(&saved.recorded);
                 let session = ctx
                     .adapter
@@ -321,8 +339,7 @@ impl RecorderLoop {
     }
 
     fn commit(&mut self, mode: CommitMode) -> Result<FlushReport, String> {
-        let saved = SavedState { session: self.session.save(), recorded: self.feeds.recorded.clone() };
-        let state = serde_json::to_vec(&saved).map_err(|e| e.to_string())?;
+        let state = SavedState::encode(&self.feeds.recorded, &self.session.save());
         match self.recorder.commit(self.position, &state, mode) {
             Ok(report) => {
                 let now = crate::clock::now().0;
