@@ -215,7 +215,7 @@ impl RecorderLoop {
                 feeds.recorded.clone_from(&saved.recorded);
                 let session = ctx
                     .adapter
-                    .restore(ctx.markets.clone(), &saved.session)
+                    .restore(ctx.markets.clone(), saved.session)
                     .map_err(|source| DatadError::Session { exchange: ctx.adapter.name().to_owned(), source })?;
                 (session, checkpoint.position, true)
             }

@@ -1,7 +1,8 @@
 //! The service that clients talk to. Every call is answered from shared counters or by one message to the hot thread.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use dccd_exchange::{Adapter, Market, MarketStatus, Markets};
@@ -125,7 +126,7 @@ impl Server {
     /// The configuration's feeds as jobs, each with the state of its feed.
     async fn job_list(&self) -> Vec<JobInfo> {
         let feeds = self.ask(|reply| Command::Feeds { reply }).await.unwrap_or_default();
-        let configured = self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let configured = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let store_error = self.shared.trouble();
         configured
             .into_iter()
@@ -257,12 +258,29 @@ impl Datad for Session {
 }
 
 impl Server {
-    /// Writes the state of the jobs where `dccd status` finds it when no daemon runs.
-    pub(crate) async fn save_jobs(&self, path: &std::path::Path) {
+    /// Writes the state of the jobs where `dccd status` finds it when no daemon runs; gives what it wrote.
+    pub(crate) async fn save_jobs(&self, path: &Path) -> Vec<JobInfo> {
         let jobs = self.job_list().await;
-        let Ok(text) = serde_json::to_vec_pretty(&jobs) else { return };
-        if let Err(error) = dccd_store::write_atomically(path, &text) {
-            tracing::warn!(error = %crate::error::chain(&error), "could not save the state of the jobs");
+        write_jobs(path, &jobs);
+        jobs
+    }
+
+    /// The same at the very end, when there are no feeds to ask any more but the rows have all been written.
+    pub(crate) fn save_last_jobs(&self, path: &Path, mut jobs: Vec<JobInfo>) {
+        for (job, configured) in jobs.iter_mut().zip(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).iter()) {
+            let progress = self.shared.progress(&configured.symbol, configured.channel);
+            (job.rows, job.last_success) = (progress.rows, progress.last_success);
+            if job.state != "error" {
+                "closed".clone_into(&mut job.state);
+            }
         }
+        write_jobs(path, &jobs);
+    }
+}
+
+fn write_jobs(path: &Path, jobs: &[JobInfo]) {
+    let Ok(text) = serde_json::to_vec_pretty(jobs) else { return }; // plain values: it can
+    if let Err(error) = dccd_store::write_atomically(path, &text) {
+        tracing::warn!(error = %crate::error::chain(&error), "could not save the state of the jobs");
     }
 }

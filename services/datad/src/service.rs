@@ -249,11 +249,13 @@ impl Parts<'_> {
 
         let outcome = self.until_shutdown(ctx, &recorder, hot_ended).await;
         fetching.abort();
+        let jobs_path = state_dir(self.options).join("jobs.json");
+        let jobs = self.server.save_jobs(&jobs_path).await;
         running.send_replace(None);
-        if outcome.is_ok() {
-            self.stop(&commands, recorder).await?;
-        }
-        outcome
+        outcome?;
+        self.stop(&commands, recorder).await?;
+        self.server.save_last_jobs(&jobs_path, jobs);
+        Ok(())
     }
 
     /// The exchange's markets. Until they can be had the service is registered and degraded, and asks again and again.
@@ -386,21 +388,19 @@ impl Parts<'_> {
     ) -> Result<(), DatadError> {
         let jobs_path = state_dir(self.options).join("jobs.json");
         let mut save = tokio::time::interval(SAVE_JOBS);
-        let outcome = loop {
+        loop {
             tokio::select! {
-                _ = ctx.shutdown().wait() => break Ok(()),
-                _ = &mut hot => break Err(DatadError::Thread { name: "hot" }),
+                _ = ctx.shutdown().wait() => return Ok(()),
+                _ = &mut hot => return Err(DatadError::Thread { name: "hot" }),
                 _ = save.tick() => {
                     if recorder.thread.is_finished() {
-                        break Err(DatadError::Thread { name: "recorder" });
+                        return Err(DatadError::Thread { name: "recorder" });
                     }
                     self.server.save_jobs(&jobs_path).await;
                     ctx.progress().degraded(self.shared.trouble());
                 }
             }
-        };
-        self.server.save_jobs(&jobs_path).await;
-        outcome
+        }
     }
 
     /// Hot thread first (no more entries), then the recorder (everything into the files).
