@@ -86,12 +86,17 @@ impl Reader {
     /// [`RingError::NotFound`]; [`RingError::Foreign`]; [`RingError::Unsuitable`] for what is no ring's name; what the
     /// system says (rings are readable for their owner and group).
     pub fn open(name: &str) -> Result<Self, RingError> {
+        Self::map(name, true)
+    }
+
+    /// Opens a ring, to follow it or just to look at its header.
+    pub(crate) fn map(name: &str, follow: bool) -> Result<Self, RingError> {
         check(name)?;
         let file = open_file(name, false).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => RingError::NotFound { name: name.to_owned() },
             _ => RingError::system("open", name)(error),
         })?;
-        let segment = ReadSegment::map(&file, name)?;
+        let segment = ReadSegment::map(&file, name, follow)?;
         let next = segment.lane().cursor();
         Ok(Self { segment, file, name: name.to_owned(), next, resumed: None, margin: 0 })
     }

@@ -132,16 +132,18 @@ unsafe impl Send for ReadSegment {}
 unsafe impl Sync for ReadSegment {}
 
 impl ReadSegment {
-    /// Maps a segment's file after checking that it is a ring.
-    pub(crate) fn map(file: &File, name: &str) -> Result<Self, RingError> {
+    /// Maps a segment's file after checking that it is a ring. `populate`: all its pages at once, some 0.2 ms for 4 MiB;
+    /// otherwise each page fault in the first lap delays the records behind it by microseconds.
+    pub(crate) fn map(file: &File, name: &str, populate: bool) -> Result<Self, RingError> {
         let foreign = |reason| RingError::Foreign { name: name.to_owned(), reason };
         let size = file.metadata().map_err(RingError::system("look at", name))?.size();
         let length = usize::try_from(size).map_err(|_| foreign("it is too long"))?;
         if length < HEADER_SIZE {
             return Err(foreign("it is shorter than a header"));
         }
+        let flags = if populate { MapFlags::SHARED | MapFlags::POPULATE } else { MapFlags::SHARED };
         // SAFETY: a fresh mapping at an address that the kernel chooses.
-        let base = unsafe { mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, file, 0) };
+        let base = unsafe { mmap(std::ptr::null_mut(), length, ProtFlags::READ, flags, file, 0) };
         let base = base.map_err(RingError::system("map", name))?;
         let base = NonNull::new(base.cast::<u8>()).ok_or_else(|| foreign("it could not be mapped"))?;
         let smallest = Geometry { kind: 0, slot_size: 0, capacity: 1 };

@@ -39,7 +39,7 @@ fn names(instance: Option<&str>) -> Result<Vec<String>, RingError> {
 /// If /dev/shm can't be listed.
 pub fn list(instance: Option<&str>) -> Result<Vec<RingInfo>, RingError> {
     let names = names(instance)?.into_iter().filter(|name| !is_under_construction(name));
-    Ok(names.filter_map(|name| Reader::open(&name).ok().map(|reader| reader.info())).collect())
+    Ok(names.filter_map(|name| Reader::map(&name, false).ok().map(|reader| reader.info())).collect())
 }
 
 /// Removes the segments of an instance (`None`: of all) that no writer holds, those left half-made included.
@@ -57,7 +57,7 @@ pub fn sweep(instance: Option<&str>) -> Result<Vec<Swept>, RingError> {
         if !free || !is_linked(&file, &name).map_err(RingError::system("look at", &name))? {
             continue;
         }
-        let (pid, cursor) = ReadSegment::map(&file, &name)
+        let (pid, cursor) = ReadSegment::map(&file, &name, false)
             .map_or((0, 0), |s| (s.header().writer_pid.load(std::sync::atomic::Ordering::Relaxed), s.lane().cursor()));
         match fs::remove_file(ring_path(&name)) {
             Ok(()) => swept.push(Swept { name, pid, cursor }),

@@ -105,7 +105,7 @@ impl Writer {
             return Err(RingError::ForeignOwner { name: name.to_owned(), uid: owner });
         }
         let locked = lock::try_lock(&file).map_err(RingError::system("lock", name))?;
-        let old = ReadSegment::map(&file, name);
+        let old = ReadSegment::map(&file, name, false);
         if !locked {
             let pid = old.map_or(0, |old| old.header().writer_pid.load(R));
             return Err(RingError::WriterAlive { name: name.to_owned(), pid });

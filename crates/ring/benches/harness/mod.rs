@@ -7,6 +7,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::thread::CpuSet;
@@ -147,7 +148,16 @@ pub struct Round {
 struct Sender(Child);
 
 impl Drop for Sender {
+    /// Lets it clean up after itself: it ends when its stdin does.
     fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if let Ok(Some(_)) = self.0.try_wait() {
+                return;
+            }
+            std::thread::yield_now();
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -155,14 +165,19 @@ impl Drop for Sender {
 
 /// Runs one round: `rate` records a second (0: flat out), `count` of them; `wait`: the receiver sleeps instead of spinning.
 pub fn round<W: Way>(rate: u64, count: u64, wait: bool) -> Round {
-    let id = format!("bench{}", std::process::id());
+    std::thread::scope(|scope| scope.spawn(|| receive::<W>(rate, count, wait)).join().expect("a whole round"))
+}
+
+fn receive<W: Way>(rate: u64, count: u64, wait: bool) -> Round {
+    static ROUNDS: AtomicU32 = AtomicU32::new(0);
+    let id = format!("bench{}x{}", std::process::id(), ROUNDS.fetch_add(1, Ordering::Relaxed));
     let first = W::RECEIVER_FIRST.then(|| W::receiver(&id));
     let mut command = Command::new(std::env::current_exe().expect("our own path"));
     command.args(["--sender", W::NAME, &id, &rate.to_string(), &count.to_string()]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut sender = Sender(command.spawn().expect("start the sender"));
     let mut receiver = first.unwrap_or_else(|| W::receiver(&id));
-    pin(1);
+    pin(1); // this thread, which ends with the round: children inherit what their parent's thread may use
     sender.0.stdin.as_mut().expect("piped").write_all(b"go\n").expect("the sender waits");
     let mut latencies = Vec::with_capacity(if rate > 0 { usize::try_from(count).expect("fits") } else { 0 });
     let (mut next, mut lost, mut begun, mut idle) = (0u64, 0u64, 0u64, 0u64);
