@@ -33,6 +33,8 @@ pub struct HttpOptions {
     pub max_body_bytes: usize,
     /// The ledger of the exchange's weights.
     pub governor: Arc<Governor>,
+    /// Trust for `https://`; `None`: Mozilla's list and the host's own authorities.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl HttpOptions {
@@ -46,6 +48,7 @@ impl HttpOptions {
             turn_timeout: Duration::from_secs(90),
             max_body_bytes: 64 << 20,
             governor,
+            tls: None,
         }
     }
 }
@@ -59,7 +62,7 @@ pub enum HttpError {
         /// As given, without its query and without credentials.
         base_url: String,
     },
-    /// The client can't be set up (no trusted certificates on this host, for one).
+    /// The client can't be set up.
     #[error("cannot set up the HTTP client")]
     Setup {
         /// What reqwest says.
@@ -182,7 +185,6 @@ pub struct HttpClient {
 impl HttpClient {
     /// Checks the address and sets up TLS; connects to nothing yet.
     pub fn new(options: HttpOptions) -> Result<Self, HttpError> {
-        crate::install_crypto_provider();
         let url = reqwest::Url::parse(&options.base_url).ok();
         let usable = url.filter(|u| {
             matches!(u.scheme(), "http" | "https") && u.has_host() && u.query().is_none() && u.fragment().is_none()
@@ -195,7 +197,10 @@ impl HttpClient {
             Some(port) => format!("{name}:{port}"),
             None => name.clone(),
         };
+        let mut tls = (**options.tls.as_ref().unwrap_or(crate::tls::client_config())).clone();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .user_agent(&options.user_agent)
             .connect_timeout(options.connect_timeout)
             .timeout(options.request_timeout)

@@ -2,14 +2,11 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Client, accept, answer_once, http_answer, listen, options, within};
 use dccd_net::{CloseCause, Link, LinkOptions};
 use futures_util::{SinkExt, StreamExt};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -93,11 +90,7 @@ async fn a_server_without_tls() {
 
 /// Accepts TLS with the test certificate for `localhost` and speaks WebSocket.
 async fn tls_server(listener: tokio::net::TcpListener) {
-    dccd_net::install_crypto_provider();
-    let certificate = CertificateDer::from_pem_slice(include_bytes!("data/localhost.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(include_bytes!("data/localhost.key")).unwrap();
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let acceptor = common::tls_acceptor();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let Ok(stream) = acceptor.accept(stream).await else { continue };
@@ -122,12 +115,8 @@ async fn a_certificate_that_nobody_vouches_for() {
 async fn a_trusted_certificate_connects() {
     let (listener, address) = listen().await;
     tokio::spawn(tls_server(listener));
-    dccd_net::install_crypto_provider();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(include_bytes!("data/ca.pem")).unwrap()).unwrap();
-    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let url = format!("wss://{}/", address.replace("127.0.0.1", "localhost"));
-    let mut client = Client::new(LinkOptions { url, tls: Some(Arc::new(tls)), ..options(&address) });
+    let mut client = Client::new(LinkOptions { url, tls: Some(common::tls_client()), ..options(&address) });
     client.opened().await;
     assert_eq!(client.texts().await.1, ["over TLS"]);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{answer_once, http_answer, listen, within};
 use dccd_net::{Governor, GovernorOptions, HttpClient, HttpError, HttpOptions, HttpResponse, Priority, Retry, SystemClock};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -147,4 +148,45 @@ async fn addresses_that_are_none_are_refused_without_their_secrets() {
         let error = HttpClient::new(options).unwrap_err().to_string();
         assert!(error.contains("expected http:// or https://") && !error.contains("secret"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn https_needs_a_certificate_that_is_trusted() {
+    for trusted in [false, true] {
+        let (listener, address) = listen().await;
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(mut stream) = common::tls_acceptor().accept(stream).await {
+                common::request_head(&mut stream).await;
+                stream.write_all(http_answer("200 OK", "", "over TLS").as_bytes()).await.unwrap();
+            }
+        });
+        let base_url = format!("https://{}", address.replace("127.0.0.1", "localhost"));
+        let tls = trusted.then(common::tls_client);
+        let client = HttpClient::new(HttpOptions { base_url, tls, ..options("", "") }).unwrap();
+        let result = within("the answer", client.get("/", 1, Priority::Live)).await;
+        if trusted {
+            assert_eq!(&result.unwrap().body[..], b"over TLS");
+        } else {
+            let error = result.unwrap_err();
+            assert!(
+                matches!(error, HttpError::Connect { .. }) && format!("{error:?}").contains("UnknownIssuer"),
+                "{error:?}"
+            );
+        }
+    }
+}
+
+/// A bare container: no certificates anywhere. Runs another test of this file in a process of its own, since the host's
+/// certificates are read once a process.
+#[test]
+fn a_host_without_certificates_still_has_a_client() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_base_address_keeps_its_prefix"])
+        .env("SSL_CERT_FILE", "/nowhere/certificates.pem")
+        .env("SSL_CERT_DIR", "/nowhere")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

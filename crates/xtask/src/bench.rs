@@ -38,6 +38,11 @@ const BENCHES: &[Bench] = &[
         measures: "journal appends and Parquet rows a second, bytes a row",
         args: &["bench", "--package", "dccd-store", "--bench", "store"],
     },
+    Bench {
+        name: "path",
+        measures: "a whole live collector: idle cost, frame to ring, trades a second from socket to ring and journal",
+        args: &["bench", "--package", "dccd-tests", "--bench", "path"],
+    },
 ];
 
 /// Runs one or all; returns whether all that ran succeeded.
@@ -50,6 +55,10 @@ pub(crate) fn run(name: Option<&str>) -> Result<bool> {
     let mut succeeded = true;
     for bench in chosen {
         step(&format!("{}: {}", bench.name, bench.measures));
+        if bench.name == "path" {
+            // It measures the executable, which is none of its dependencies.
+            succeeded &= sh(&mut cargo(&["build", "--release", "--package", "dccd"]))?;
+        }
         succeeded &= sh(&mut cargo(bench.args))?;
     }
     Ok(succeeded)

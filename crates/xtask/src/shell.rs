@@ -43,19 +43,22 @@ pub(crate) fn run(command: &mut Command) -> Result<bool> {
     Ok(status.success())
 }
 
-/// Runs a command, prints each line of its standard output and hands it to `line`; says whether the command succeeded.
+/// Runs a command, prints each line of its output, standard and error in their order, and hands it to `line`; says whether
+/// the command succeeded.
 pub(crate) fn run_reading(command: &mut Command, mut line: impl FnMut(&str)) -> Result<bool> {
     println!("$ {}", shown(command));
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{}`", shown(command)))?;
-    if let Some(stdout) = child.stdout.take() {
-        let mut reader = BufReader::new(stdout);
-        let mut bytes = Vec::new();
-        while reader.read_until(b'\n', &mut bytes)? > 0 {
-            let text = String::from_utf8_lossy(&bytes);
-            print!("{text}");
-            line(text.trim_end());
-            bytes.clear();
-        }
+    let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+    let spawned = command.stdout(writer.try_clone()?).stderr(writer).spawn();
+    let mut child = spawned.with_context(|| format!("cannot run `{}`", shown(command)))?;
+    // The command keeps the pipe's writing ends: as long as we have them too, there is no end to read.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut reader = BufReader::new(reader);
+    let mut bytes = Vec::new();
+    while reader.read_until(b'\n', &mut bytes)? > 0 {
+        let text = String::from_utf8_lossy(&bytes);
+        print!("{text}");
+        line(text.trim_end());
+        bytes.clear();
     }
     Ok(child.wait()?.success())
 }

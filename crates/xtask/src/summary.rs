@@ -11,8 +11,9 @@ pub(crate) struct Summary {
     skipped: BTreeMap<String, String>,
     /// How many of `skipped` are tests that the harness counted as passed.
     counted_as_passed: usize,
-    /// The same, of those that it counted as ignored.
     failures: Vec<String>,
+    /// Whether the harness whose output we are in has reported failures of its own.
+    harness_failed: bool,
 }
 
 impl Summary {
@@ -25,12 +26,19 @@ impl Summary {
             };
             self.passed += count(" passed");
             self.failed += count(" failed");
+            self.harness_failed = counts.starts_with("FAILED");
         } else if let Some((name, reason)) = line.strip_prefix("test ").and_then(|test| test.split_once(" ... ignored")) {
             let reason = reason.trim_start_matches([',', ' ']);
             let reason = if reason.is_empty() { "marked to be ignored" } else { reason };
             self.skipped.insert(name.to_owned(), reason.to_owned());
         } else if let Some(name) = line.strip_prefix("test ").and_then(|test| test.strip_suffix(" ... FAILED")) {
             self.failures.push(name.to_owned());
+        } else if let Some((_, target)) = line.split_once("failed, to rerun pass ")
+            && line.starts_with("error: ")
+            && !std::mem::take(&mut self.harness_failed)
+        {
+            // It didn't compile, or died before it could report.
+            self.check(&format!("the tests of {target} as a whole"), false);
         }
     }
 
@@ -99,6 +107,8 @@ mod tests {
             "test slow ... ignored, takes minutes",
             "test broken ... FAILED",
             "test result: FAILED. 7 passed; 1 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.10s",
+            "error: test failed, to rerun pass `-p a --test x`",
+            "error: doctest failed, to rerun pass `-p b --doc`",
             "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
         ] {
             summary.harness_line(line);
@@ -106,8 +116,8 @@ mod tests {
         summary.skip_log("skipped: reads_with_duckdb: no Python\nskipped: reads_with_duckdb: no Python\nnoise\n");
         summary.skip("cargo deny", "not installed");
         summary.check("check-deps", true);
-        assert_eq!(summary.counts(), "19 passed, 1 failed, 3 skipped");
-        assert_eq!(summary.failures, ["broken"]);
+        assert_eq!(summary.counts(), "19 passed, 2 failed, 3 skipped");
+        assert_eq!(summary.failures, ["broken", "the tests of `-p b --doc` as a whole"]);
         assert_eq!(summary.skipped["slow"], "takes minutes");
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn run_into(summary: &mut Summary, with_python: bool) -> Result<()> {
     let failed_before = summary.failed();
     let succeeded = run_reading(&mut command, |line| summary.harness_line(line))?;
     if !succeeded && summary.failed() == failed_before {
-        // It didn't compile, or a test process died: no harness counted that.
+        // The workspace didn't compile: no harness counted that.
         summary.check("cargo test --workspace", false);
     }
     summary.skip_log(&std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?);

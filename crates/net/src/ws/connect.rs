@@ -68,8 +68,8 @@ pub(super) async fn connect(target: &Target, options: &LinkOptions) -> Result<St
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(Some(options.max_frame_bytes))
         .max_frame_size(Some(options.max_frame_bytes));
-    let connector = options.tls.clone().map(Connector::Rustls);
-    match timeout_at(deadline, client_async_tls_with_config(request, tcp, Some(config), connector)).await {
+    let connector = Connector::Rustls(Arc::clone(options.tls.as_ref().unwrap_or(crate::tls::client_config())));
+    match timeout_at(deadline, client_async_tls_with_config(request, tcp, Some(config), Some(connector))).await {
         Err(_) => Err(late("TLS and upgrade")),
         Ok(Ok((stream, _))) => Ok(stream),
         Ok(Err(WsError::Http(response))) => {

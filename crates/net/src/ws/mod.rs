@@ -72,7 +72,7 @@ pub struct LinkOptions {
     pub read_buffer_bytes: usize,
     /// How long saying goodbye may take.
     pub close_timeout: Duration,
-    /// Trust for `wss://`; `None`: the certificates of Mozilla's list.
+    /// Trust for `wss://`; `None`: Mozilla's list and the host's own authorities.
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// The seed of all jitter.
     pub seed: u64,
@@ -220,7 +220,6 @@ pub struct Link {
 impl Link {
     /// Begins to connect. Call it within a tokio runtime with timers and I/O.
     pub fn new(options: LinkOptions) -> Result<Link, LinkError> {
-        crate::install_crypto_provider();
         let target =
             Target::parse(&options.url).ok_or_else(|| LinkError::Url { url: crate::http::without_secrets(&options.url) })?;
         let inbox = Arc::new(Inbox::new(options.read_ahead_frames, options.read_ahead_bytes));

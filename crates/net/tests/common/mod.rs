@@ -2,9 +2,12 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dccd_net::{Backoff, CloseReason, FrameBatch, Link, LinkEvent, LinkOptions};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
@@ -94,6 +97,23 @@ pub(crate) fn texts(batch: &FrameBatch) -> Vec<String> {
 
 pub(crate) fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
+}
+
+/// A TLS server with the test certificate for `localhost`.
+pub(crate) fn tls_acceptor() -> tokio_rustls::TlsAcceptor {
+    dccd_net::install_crypto_provider();
+    let certificate = CertificateDer::from_pem_slice(include_bytes!("../data/localhost.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../data/localhost.key")).unwrap();
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    tokio_rustls::TlsAcceptor::from(Arc::new(config))
+}
+
+/// What a client trusts that trusts the test authority alone.
+pub(crate) fn tls_client() -> Arc<rustls::ClientConfig> {
+    dccd_net::install_crypto_provider();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(include_bytes!("../data/ca.pem")).unwrap()).unwrap();
+    Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Reads an HTTP request's head.
