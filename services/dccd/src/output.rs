@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -64,45 +64,103 @@ pub fn terminal_width() -> Option<u16> {
     (size.ws_col > 0).then_some(size.ws_col)
 }
 
-/// A table: headings, rows, and which columns are numbers.
+/// Between two columns.
+const GUTTER: usize = 2;
+
+/// A table: headings, rows, and what becomes of a column where the terminal is narrow.
 pub struct Listing {
-    table: Table,
-    columns: usize,
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+#[derive(Clone, Copy)]
+struct Column {
+    heading: &'static str,
+    /// Numbers are aligned to the right.
+    is_number: bool,
+    /// Left out where there is no room.
+    is_optional: bool,
+    /// Broken at spaces where there is no room; others are never broken.
+    wraps: bool,
 }
 
 impl Listing {
-    /// A table with these headings. Those that begin with `>` stand above numbers, which are aligned to the right.
-    pub fn new(headings: &[&str]) -> Self {
-        let mut table = Table::new();
-        table.load_style(comfy_table::presets::NOTHING);
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        if let Some(width) = terminal_width() {
-            table.set_width(width);
-        }
-        table.set_header(headings.iter().map(|heading| heading.trim_start_matches('>')));
-        for (index, heading) in headings.iter().enumerate() {
-            if let Some(column) = table.column_mut(index) {
-                column.set_padding((0, 2));
-                if heading.starts_with('>') {
-                    column.set_cell_alignment(CellAlignment::Right);
-                }
-            }
-        }
-        Self { table, columns: headings.len() }
+    /// A table with these headings. Before a heading `>` stands for numbers, `?` for a column that may be left out, `~`
+    /// for one that may be broken at its spaces.
+    pub fn new(headings: &[&'static str]) -> Self {
+        let column = |marked: &&'static str| {
+            let heading = marked.trim_start_matches(['>', '?', '~']);
+            let marks = &marked[..marked.len() - heading.len()];
+            Column { heading, is_number: marks.contains('>'), is_optional: marks.contains('?'), wraps: marks.contains('~') }
+        };
+        Self { columns: headings.iter().map(column).collect(), rows: Vec::new() }
     }
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        debug_assert_eq!(N, self.columns, "a row has as many cells as there are headings");
-        self.table.add_row(cells);
+        debug_assert_eq!(N, self.columns.len(), "a row has as many cells as there are headings");
+        self.rows.push(cells.into());
     }
 
-    /// Prints it.
+    /// Prints it, within the columns of the terminal if there is one.
     pub fn print(&self, out: &mut Out) -> Result<(), Failure> {
-        for line in self.table.lines() {
-            out.line(line.trim_end())?;
+        for line in self.lines(terminal_width()) {
+            out.line(line)?;
         }
         out.flush()
+    }
+
+    /// Width of a column's widest cell.
+    fn content_width(&self, column: usize) -> usize {
+        let cells = self.rows.iter().map(|row| row[column].chars().count());
+        cells.chain([self.columns[column].heading.chars().count()]).max().unwrap_or_default()
+    }
+
+    /// Width of a column's longest word.
+    fn word_width(&self, column: usize) -> u16 {
+        let cells = self.rows.iter().map(|row| row[column].as_str()).chain([self.columns[column].heading]);
+        let longest = cells.flat_map(str::split_whitespace).map(|word| word.chars().count()).max();
+        u16::try_from(longest.unwrap_or_default()).unwrap_or(u16::MAX)
+    }
+
+    fn lines(&self, terminal: Option<u16>) -> Vec<String> {
+        let mut shown: Vec<usize> = (0..self.columns.len()).collect();
+        let is_too_wide = |shown: &[usize], width: u16| {
+            shown.iter().map(|column| self.content_width(*column) + GUTTER).sum::<usize>() > usize::from(width) + GUTTER
+        };
+        if let Some(width) = terminal {
+            while is_too_wide(&shown, width)
+                && let Some(at) = shown.iter().rposition(|column| self.columns[*column].is_optional)
+            {
+                shown.remove(at);
+            }
+        }
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        table.set_header(shown.iter().map(|column| self.columns[*column].heading));
+        for row in &self.rows {
+            table.add_row(shown.iter().map(|column| row[*column].clone()));
+        }
+        if let Some(width) = terminal
+            && is_too_wide(&shown, width)
+        {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
+        for (at, index) in shown.iter().enumerate() {
+            let column = self.columns[*index];
+            let Some(styled) = table.column_mut(at) else { continue };
+            styled.set_padding((0, if at + 1 == shown.len() { 0 } else { 2 }));
+            if column.is_number {
+                styled.set_cell_alignment(CellAlignment::Right);
+            }
+            styled.set_constraint(if column.wraps {
+                let padding = styled.padding_width();
+                ColumnConstraint::LowerBoundary(Width::Fixed(self.word_width(*index).saturating_add(padding)))
+            } else {
+                ColumnConstraint::ContentWidth
+            });
+        }
+        table.lines().map(|line| line.trim_end().to_owned()).collect()
     }
 }
 
@@ -147,6 +205,29 @@ pub fn instant(nanos: i64, zone: &jiff::tz::TimeZone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_fits_its_terminal() {
+        let mut listing = Listing::new(&["name", ">rows", "~when", "?~note"]);
+        listing.row(["binance/BTC/USDT".into(), "7".into(), "2026-11-23 07:39:05".into(), "a rather long remark".into()]);
+        listing.row(["x".into(), "12345".into(), "-".into(), "-".into()]);
+        let wide = [
+            "name               rows  when                 note",
+            "binance/BTC/USDT      7  2026-11-23 07:39:05  a rather long remark",
+            "x                 12345  -                    -",
+        ];
+        assert_eq!(listing.lines(None), wide);
+        assert_eq!(listing.lines(Some(200)), wide);
+        let narrow = [
+            "name               rows  when",
+            "binance/BTC/USDT      7  2026-11-23",
+            "                         07:39:05",
+            "x                 12345  -",
+        ];
+        assert_eq!(listing.lines(Some(38)), narrow);
+        // Nothing is ever broken inside a word; a terminal too narrow for that breaks lines itself.
+        assert_eq!(listing.lines(Some(20))[1].split_whitespace().next(), Some("binance/BTC/USDT"));
+    }
 
     #[test]
     fn sizes_and_times_are_short() {

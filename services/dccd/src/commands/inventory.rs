@@ -5,9 +5,9 @@ use clap::Args;
 use dccd_store::InventoryRow;
 
 use crate::cli::Global;
-use crate::commands::{block_on, data_path};
+use crate::commands::{block_on, data_path, zone};
 use crate::exit::Failure;
-use crate::output::{Listing, Out, bytes, or_dash};
+use crate::output::{Listing, Out, bytes, instant, or_dash};
 
 /// What is to be typed.
 #[derive(Debug, Args)]
@@ -23,21 +23,38 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let rows =
         dccd_store::inventory(&data_path).with_context(|| format!("cannot read the store {}", data_path.display()))?;
     let mut out = Out::new();
-    if arguments.json { out.json(&rows) } else { table(&rows).print(&mut out) }
+    if arguments.json { out.json(&rows) } else { table_in(&rows, &zone(global, None)).print(&mut out) }
 }
 
-/// The table of series.
+/// The table of series, times in UTC.
 pub fn table(rows: &[InventoryRow]) -> Listing {
-    let mut listing =
-        Listing::new(&["exchange", "pair", "type", "span", "from", "to", ">rows", ">gaps", ">missing", ">size", ">files"]);
+    table_in(rows, &jiff::tz::TimeZone::UTC)
+}
+
+/// The table of series, times in this zone.
+fn table_in(rows: &[InventoryRow], zone: &jiff::tz::TimeZone) -> Listing {
+    let mut listing = Listing::new(&[
+        "exchange",
+        "pair",
+        "type",
+        "span",
+        "~from",
+        "~to",
+        ">rows",
+        ">gaps",
+        "?>missing",
+        "?>size",
+        "?>files",
+    ]);
+    let time = |time: Option<dccd_model::UnixNanos>| or_dash(time.map(|time| instant(time.0, zone)));
     for row in rows {
         listing.row([
             row.exchange.clone(),
             row.pair.clone(),
             row.kind.clone(),
             or_dash(row.span.as_ref()),
-            or_dash(row.from.map(to_the_second)),
-            or_dash(row.to.map(to_the_second)),
+            time(row.from),
+            time(row.to),
             row.rows.to_string(),
             row.gaps.to_string(),
             or_dash(row.missing),
@@ -46,10 +63,4 @@ pub fn table(rows: &[InventoryRow]) -> Listing {
         ]);
     }
     listing
-}
-
-/// Files are always UTC, and so is what is said of them.
-fn to_the_second(time: dccd_model::UnixNanos) -> String {
-    let text = time.to_string();
-    text.split(['.', 'Z']).next().unwrap_or_default().to_owned() + "Z"
 }

@@ -124,12 +124,6 @@ fn last_lines(file: &mut File, count: usize) -> std::io::Result<VecDeque<String>
     Ok(lines)
 }
 
-/// The last lines of a service's log, for messages; none when it can't be read.
-pub fn last_lines_of(data_path: &Path, service: &str, count: usize) -> Vec<String> {
-    let path = dccd_service::log::file(data_path, service);
-    File::open(path).and_then(|mut file| last_lines(&mut file, count)).map(Vec::from).unwrap_or_default()
-}
-
 fn unknown(data_path: &Path, service: &str) -> Failure {
     let directory = dccd_service::log::directory(data_path);
     let mut names: Vec<String> = std::fs::read_dir(&directory)

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use dccd_config::{Config, Lookup};
 use dccd_registry::{Registry, RegistryError};
 
 use crate::cli::Global;
@@ -67,4 +68,11 @@ pub async fn data_path(global: &Global) -> Result<PathBuf, Failure> {
         return Ok(PathBuf::from(registry.status(DEADLINE).await?.data_path));
     }
     Ok(global.load()?.config.data_path().to_owned())
+}
+
+/// The zone in which times are shown: as configured, the host's where no configuration is to be had. `known` is a
+/// configuration file that somebody else named.
+pub fn zone(global: &Global, known: Option<PathBuf>) -> jiff::tz::TimeZone {
+    let loaded = Config::load(&Lookup::new(global.config.clone().or(known)));
+    loaded.map_or_else(|_| jiff::tz::TimeZone::system(), |loaded| loaded.config.settings.timezone.rules())
 }

@@ -86,7 +86,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         say(format_args!("nothing matches \"{}\"", arguments.pattern));
         return Ok(());
     }
-    let mut listing = Listing::new(&["symbol", "exchange", "its id", "status", ">price step", ">amount step"]);
+    let mut listing = Listing::new(&["symbol", "exchange", "its id", "status", "?>price step", "?>amount step"]);
     for hit in hits {
         let (tick, step) = (or_dash(hit.price_tick), or_dash(hit.amount_step));
         listing.row([hit.symbol, hit.exchange, hit.id, hit.status, tick, step]);

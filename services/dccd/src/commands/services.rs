@@ -29,14 +29,14 @@ pub fn table(services: &[ServiceInfo]) -> Listing {
         "name",
         "state",
         ">pid",
-        "endpoint",
+        "?endpoint",
         ">uptime",
         ">restarts",
-        "last exit",
+        "~last exit",
         ">memory",
         ">cpu",
-        ">heartbeat",
-        "reason",
+        "?>heartbeat",
+        "?~reason",
     ]);
     for service in services {
         listing.row([

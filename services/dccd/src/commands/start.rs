@@ -1,5 +1,6 @@
 //! `dccd start`: the root in this process, or detached in one of its own.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -18,7 +19,7 @@ use dccd_service::{Shutdown, ShutdownReason};
 use tokio::time::Instant;
 
 use crate::cli::Global;
-use crate::commands::{DEADLINE, block_on, logs, registry_if_running, tail};
+use crate::commands::{DEADLINE, block_on, registry_if_running, tail};
 use crate::exit::{self, Failure};
 use crate::output::say;
 use crate::roles;
@@ -159,8 +160,8 @@ struct Daemon {
     child: Child,
     data_path: PathBuf,
     log: PathBuf,
-    /// Where this root's lines begin in its log.
-    log_start: u64,
+    /// How long the logs were before it, so that what is shown of them is of this start.
+    log_starts: BTreeMap<PathBuf, u64>,
 }
 
 impl Daemon {
@@ -174,7 +175,7 @@ impl Daemon {
         let failed = || format!("cannot write the log {}", log.display());
         std::fs::create_dir_all(dccd_service::log::directory(&data_path)).with_context(failed)?;
         let file = OpenOptions::new().append(true).create(true).open(&log).with_context(failed)?;
-        let log_start = file.metadata().with_context(failed)?.len();
+        let log_starts = log_lengths(&data_path);
         let mut command = Command::new(std::env::current_exe().context("cannot find this executable on the disk")?);
         command.arg0(ROOT_NAME).args(["start", "--foreground", "--own-session", "--instance", &global.instance]);
         command.arg("--config").arg(config_path);
@@ -183,7 +184,7 @@ impl Daemon {
         }
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().context("cannot start a process")?;
-        Ok(Self { child, data_path, log, log_start })
+        Ok(Self { child, data_path, log, log_starts })
     }
 
     /// Waits until every eager service is ready, or says which one isn't and why.
@@ -229,9 +230,7 @@ impl Daemon {
             Some(code) if code == i32::from(exit::ALREADY_RUNNING) => exit::ALREADY_RUNNING,
             _ => exit::COULD_NOT_START,
         };
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let start = usize::try_from(self.log_start).unwrap_or(usize::MAX).min(text.len());
-        let text = String::from_utf8_lossy(&text[start..]).into_owned();
+        let text = self.logged(&self.log);
         // Its own error is its last word; what went before is context.
         let message = match text.rfind("error: ") {
             Some(at) => text[at + "error: ".len()..].trim_end().to_owned(),
@@ -240,16 +239,24 @@ impl Daemon {
         Failure::message(code, message)
     }
 
+    /// What was logged since the start; all of it where the log has been rotated since.
+    fn logged(&self, log: &Path) -> String {
+        let text = std::fs::read(log).unwrap_or_default();
+        let start =
+            self.log_starts.get(log).and_then(|start| usize::try_from(*start).ok()).filter(|start| *start <= text.len());
+        String::from_utf8_lossy(&text[start.unwrap_or_default()..]).into_owned()
+    }
+
     fn not_ready(&self, service: &ServiceInfo) -> Failure {
         let name = &service.name;
         let reason = service.reason.as_ref().or(service.last_exit.as_ref());
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let lines = logs::last_lines_of(&self.data_path, name, LOG_LINES);
         let log = dccd_service::log::file(&self.data_path, name);
+        let lines = last(&self.logged(&log)).replace('\n', "\n  ");
         let log = if lines.is_empty() {
-            format!("its log {} is empty", log.display())
+            format!("it wrote nothing into its log {}", log.display())
         } else {
-            format!("the end of its log {}:\n  {}", log.display(), lines.join("\n  "))
+            format!("the end of its log {}:\n  {lines}", log.display())
         };
         Failure::message(exit::COULD_NOT_START, format!("{name} could not be started ({}{reason}); {log}", service.state))
     }
@@ -287,6 +294,11 @@ fn announce(pid: u32, services: &[ServiceInfo]) {
         let reason = service.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         say(format_args!("{} is {}{reason}", service.name, service.state));
     }
+}
+
+fn log_lengths(data_path: &Path) -> BTreeMap<PathBuf, u64> {
+    let entries = std::fs::read_dir(dccd_service::log::directory(data_path)).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len()))).collect()
 }
 
 fn last(text: &str) -> String {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dccd_config::{Config, Lookup};
 use dccd_model::UnixNanos;
 use dccd_registry::{Registry, connect_datad};
 use dccd_rpc::datad::{FeedInfo, JobInfo, Stats};
@@ -13,7 +12,7 @@ use dccd_rpc::{call, context};
 use serde::Serialize;
 
 use crate::cli::Global;
-use crate::commands::{DEADLINE, block_on, registry_if_running, services};
+use crate::commands::{DEADLINE, block_on, registry_if_running, services, zone};
 use crate::exit::Failure;
 use crate::output::{Listing, Out, instant, or_dash, say};
 
@@ -135,9 +134,7 @@ async fn running(global: &Global, registry: &Registry, detailed: bool) -> Result
             }
         }
     }
-    let path = global.config.clone().or_else(|| root.config_path.as_ref().map(PathBuf::from));
-    let zone = Config::load(&Lookup::new(path))
-        .map_or(jiff::tz::TimeZone::system(), |loaded| loaded.config.settings.timezone.rules());
+    let zone = zone(global, root.config_path.as_ref().map(PathBuf::from));
     let daemon = head(&root, true, None);
     let services = detailed.then_some(list);
     Ok((Status { daemon, jobs, services, exchanges: detailed.then_some(exchanges) }, zone))
@@ -285,14 +282,14 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
         }
         let mut jobs = Listing::new(&[
             "job",
-            "last_run",
-            "last_success",
+            "~last_run",
+            "~last_success",
             ">rows",
             ">errors",
-            "kind",
+            "?kind",
             "state",
-            ">in a row",
-            "last_error",
+            "?>in a row",
+            "?~last_error",
         ]);
         for job in &status.jobs {
             jobs.row([
@@ -309,7 +306,7 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
         }
         return jobs.print(out);
     }
-    let mut jobs = Listing::new(&["job", "last_run", "last_success", ">rows", ">errors"]);
+    let mut jobs = Listing::new(&["job", "~last_run", "~last_success", ">rows", ">errors"]);
     for job in &status.jobs {
         jobs.row([job.job.clone(), shown(job.shown.0), shown(job.shown.1), job.rows.to_string(), job.errors.to_string()]);
     }
@@ -338,8 +335,17 @@ fn print_exchange(exchange: &str, about: &Exchange, zone: &jiff::tz::TimeZone, o
             out.line(format_args!("{exchange}: NOT RECORDING: {error}"))?;
         }
     }
-    let mut feeds =
-        Listing::new(&["feed", "state", "book", ">records", ">gaps", ">made good", "last record", ">last price", "error"]);
+    let mut feeds = Listing::new(&[
+        "feed",
+        "state",
+        "book",
+        ">records",
+        ">gaps",
+        "?>made good",
+        "~last record",
+        ">last price",
+        "?~error",
+    ]);
     for feed in &about.feeds {
         feeds.row([
             format!("{exchange}/{}/{}", feed.symbol, feed.channel),
