@@ -48,6 +48,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) gaps: &'a [Gap],
     pub(crate) position: Position,
     pub(crate) contiguous_ids: bool,
+    /// What another program had noted; kept as it is.
+    pub(crate) foreign: &'a [(String, String)],
 }
 
 impl Facts<'_> {
@@ -66,9 +68,14 @@ impl Facts<'_> {
         if self.channel == Channel::Trades {
             pairs.push(pair(KEY_IDS, if self.contiguous_ids { "contiguous" } else { "sparse" }.to_owned()));
         }
+        pairs.extend(self.foreign.iter().map(|(key, value)| pair(key, value.clone())));
         Ok(pairs)
     }
 }
+
+/// All keys that are written here.
+const KEYS: [&str; 9] =
+    [KEY_VERSION, KEY_EXCHANGE, KEY_SYMBOL, KEY_SERIES, KEY_GAPS, KEY_POSITION, KEY_CHECKSUM, KEY_DATA, KEY_IDS];
 
 /// Checksum of a file's first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +140,8 @@ pub(crate) struct FileInfo {
     pub(crate) exchange: Option<String>,
     pub(crate) symbol: Option<String>,
     pub(crate) columns: Vec<String>,
+    /// `dccd.` keys that are not written here.
+    pub(crate) foreign: Vec<(String, String)>,
 }
 
 impl FileInfo {
@@ -176,9 +185,15 @@ impl FileInfo {
         info.checksum = value(KEY_CHECKSUM).and_then(|text| u32::from_str_radix(&text, 16).ok());
         info.data = value(KEY_DATA).and_then(|text| DataChecksum::parse(&text));
         info.contiguous_ids = value(KEY_IDS).is_some_and(|text| text == "contiguous");
+        info.foreign = metadata.file_metadata().key_value_metadata().into_iter().flatten().filter_map(foreign).collect();
         info.range = time_range(metadata);
         info
     }
+}
+
+fn foreign(pair: &KeyValue) -> Option<(String, String)> {
+    (pair.key.starts_with("dccd.") && !KEYS.contains(&pair.key.as_str()))
+        .then(|| Some((pair.key.clone(), pair.value.clone()?)))?
 }
 
 /// First and last `TS` from the statistics; `None` when a row group has none.
@@ -280,8 +295,8 @@ fn properties<R: Row>() -> WriterProperties {
 
 /// Reads a file back and compares it with what was written into it.
 pub(crate) fn check_written<R: Row>(path: &Path, written: Written) -> Result<(), StoreError> {
-    let rows = Rows::<R>::open(path)?.expect(written.rows, written.checksum);
-    rows.map(|row| row.map(drop)).collect()
+    let mut rows = Rows::<R>::open(path)?.expect(written.rows, written.checksum);
+    rows.try_for_each(|row| row.map(drop))
 }
 
 /// The rows of one file, in their order.
@@ -359,7 +374,9 @@ impl<R: Row> Rows<R> {
             self.next = 0;
             R::decode(&columns, self.read, &mut self.batch).map_err(|p| StoreError::file(&self.path, p))?;
             for row in &self.batch {
-                if self.last.is_some_and(|last| row.order(&last).is_lt()) {
+                // Other programs order by time alone.
+                let ours = self.expected.is_some();
+                if self.last.is_some_and(|last| if ours { row.order(&last).is_lt() } else { row.ts() < last.ts() }) {
                     return Err(StoreError::file(&self.path, FileProblem::Order { row: self.read }));
                 }
                 self.last = Some(*row);

@@ -1,8 +1,9 @@
-//! Several ordered sources of rows into one, without duplicates, in memory that doesn't grow with them.
+//! Several sources of rows, each ascending by time, into one in the order of rows, without duplicates.
 //!
 //! Sources are given oldest first (day file, parts, rows in memory); among rows of the same place in the order the older
 //! source's come first, and of two duplicates the first stays. A source is opened when the rows before it have been taken, so
-//! that a day of parts, one after the other in time, is never open all at once.
+//! that a day of parts, one after the other in time, is never open all at once. Memory grows with the rows of one and the same
+//! time alone.
 
 use std::path::PathBuf;
 
@@ -70,12 +71,11 @@ pub(crate) fn merge<R: Row>(sources: Vec<Source<'_, R>>, writer: &mut FileWriter
     waiting.sort_by_key(|(number, first, _)| std::cmp::Reverse((*first, *number)));
     let mut active: Vec<Active<'_, R>> = Vec::new();
     let mut seen = R::Seen::default();
+    // Rows of one time, which sources may hold in different orders.
+    let mut group: Vec<R> = Vec::new();
     loop {
-        let best = active
-            .iter()
-            .enumerate()
-            .min_by(|(_, a), (_, b)| a.head.order(&b.head).then(a.number.cmp(&b.number)))
-            .map(|(index, a)| (index, a.head.ts()));
+        let best =
+            active.iter().enumerate().min_by_key(|(_, a)| (a.head.ts(), a.number)).map(|(index, a)| (index, a.head.ts()));
         // A source that begins at or before the best row may have a better one.
         if let Some((number, _, source)) = waiting.pop_if(|(_, first, _)| best.is_none_or(|(_, ts)| *first <= ts)) {
             let mut rest = open(number, source)?;
@@ -84,15 +84,16 @@ pub(crate) fn merge<R: Row>(sources: Vec<Source<'_, R>>, writer: &mut FileWriter
             }
             continue;
         }
-        let Some((index, _)) = best else { return Ok(()) };
+        let Some((index, _)) = best else { return flush(&mut group, &mut seen, writer) };
         // While it stands alone, its rows go through without being compared.
         let alone = active.len() == 1;
         let until = waiting.last().map_or(UnixNanos(i64::MAX), |(_, first, _)| *first);
         let source = &mut active[index];
         loop {
-            if source.head.admit(&mut seen) {
-                writer.push(source.head).map_err(MergeError::Other)?;
+            if group.first().is_some_and(|row| row.ts() != source.head.ts()) {
+                flush(&mut group, &mut seen, writer)?;
             }
+            group.push(source.head);
             match source.rest.next(source.number)? {
                 Some(row) => source.head = row,
                 None => {
@@ -105,6 +106,18 @@ pub(crate) fn merge<R: Row>(sources: Vec<Source<'_, R>>, writer: &mut FileWriter
             }
         }
     }
+}
+
+fn flush<R: Row>(group: &mut Vec<R>, seen: &mut R::Seen, writer: &mut FileWriter<R>) -> Result<(), MergeError> {
+    if group.len() > 1 {
+        group.sort_by(R::order);
+    }
+    for row in group.drain(..) {
+        if row.admit(seen) {
+            writer.push(row).map_err(MergeError::Other)?;
+        }
+    }
+    Ok(())
 }
 
 fn open<R: Row>(number: usize, source: Source<'_, R>) -> Result<Rest<'_, R>, MergeError> {

@@ -55,6 +55,8 @@ struct OnDisk {
     parts: Vec<Stored>,
     /// Those of the day file.
     gaps: Vec<Gap>,
+    /// Notes of another program in the day file.
+    foreign: Vec<(String, String)>,
     /// Files that can't be read. They stay where they are until the day file that declares their rows lost is written.
     damaged: Vec<PathBuf>,
 }
@@ -152,7 +154,7 @@ impl<R: Row> Day<R> {
         let (from, to) = self.range();
         let path = ctx.layout.day_parts(ctx.symbol, R::CHANNEL, day).join(layout::part_name(from, to));
         let rows = Source::Memory(self.pending.as_slice());
-        let (temporary, written) = match prepare(ctx, &path, vec![rows], to, &[]) {
+        let (temporary, written) = match prepare(ctx, &path, vec![rows], to, &[], &[]) {
             Ok(prepared) => prepared,
             Err(MergeError::Source(_, error) | MergeError::Other(error)) => return Err(error),
         };
@@ -173,7 +175,7 @@ impl<R: Row> Day<R> {
         let (from, to) = (first.from, last.to);
         let path = ctx.layout.day_parts(ctx.symbol, R::CHANNEL, day).join(layout::part_name(from, to));
         let sources: Vec<Source<'_, R>> = parts.iter().map(source).collect();
-        match prepare(ctx, &path, sources, to, &[]) {
+        match prepare(ctx, &path, sources, to, &[], &[]) {
             Ok((temporary, written)) => on_disk.parts.push(publish(ctx, temporary, path, (from, to), written)?),
             Err(MergeError::Other(error)) => return Err(error),
             Err(MergeError::Source(..)) => {
@@ -204,7 +206,7 @@ impl<R: Row> Day<R> {
             let position = on_disk.position().max(self.range().1);
             let files = on_disk.file.iter().chain(&on_disk.parts);
             let sources = files.map(source).chain([Source::Memory(self.pending.as_slice())]).collect();
-            match prepare(ctx, &path, sources, position, &gaps) {
+            match prepare(ctx, &path, sources, position, &gaps, &on_disk.foreign) {
                 Ok((temporary, written)) => break (temporary, written, position, gaps),
                 Err(MergeError::Other(error)) => return Err(error),
                 Err(MergeError::Source(number, error)) => on_disk.give_up(number, &error),
@@ -281,6 +283,7 @@ fn prepare<R: Row>(
     sources: Vec<Source<'_, R>>,
     position: Position,
     gaps: &[Gap],
+    foreign: &[(String, String)],
 ) -> Result<(TempFile, Written), MergeError> {
     let facts = Facts {
         exchange: &ctx.layout.exchange,
@@ -289,6 +292,7 @@ fn prepare<R: Row>(
         gaps,
         position,
         contiguous_ids: ctx.options.contiguous_ids,
+        foreign,
     };
     let temporary = ctx.disk.create().map_err(MergeError::Other)?;
     let mut writer = FileWriter::new(temporary, target).map_err(MergeError::Other)?;
@@ -319,9 +323,9 @@ fn load<R: Row>(ctx: &Context<'_>, day: i64) -> Result<OnDisk, StoreError> {
     let path = ctx.layout.day_file(ctx.symbol, R::CHANNEL, day);
     if path.exists() {
         match read::<R>(path.clone(), Position(0)) {
-            Ok((stored, gaps)) => {
+            Ok((stored, info)) => {
                 on_disk.file = Some(stored);
-                on_disk.gaps = gaps;
+                (on_disk.gaps, on_disk.foreign) = (info.gaps, info.foreign);
             }
             Err(error) if error.is_damage() => on_disk.give_up_path(path, &error),
             Err(error) => return Err(error),
@@ -355,7 +359,7 @@ fn load<R: Row>(ctx: &Context<'_>, day: i64) -> Result<OnDisk, StoreError> {
     Ok(on_disk)
 }
 
-fn read<R: Row>(path: PathBuf, from: Position) -> Result<(Stored, Vec<Gap>), StoreError> {
+fn read<R: Row>(path: PathBuf, from: Position) -> Result<(Stored, FileInfo), StoreError> {
     let info = FileInfo::read(&path)?;
     let ours = R::schema();
     if let Some(column) = info.columns.iter().find(|c| ours.field_with_name(c).is_err()) {
@@ -369,7 +373,7 @@ fn read<R: Row>(path: PathBuf, from: Position) -> Result<(Stored, Vec<Gap>), Sto
         bytes: info.bytes,
         first: info.range.map_or(UnixNanos(i64::MIN), |(first, _)| first),
     };
-    Ok((stored, info.gaps))
+    Ok((stored, info))
 }
 
 /// Removes a day's empty parts directory; one with anything in it stays.
