@@ -157,7 +157,7 @@ impl Worker {
     async fn trades(&self, symbol: &Symbol, from_id: u64, to_id: u64) {
         let missing = to_id.saturating_sub(from_id).saturating_add(1);
         if missing > TRADES_PER_GAP {
-            warn!(%symbol, missing, "a gap is too long to repair live; it stays declared until a backfill");
+            info!(%symbol, missing, "a gap is too long to repair live; it stays declared until a backfill");
             return;
         }
         let mut next = from_id;

@@ -3,6 +3,7 @@
 //! Frames are journaled before they are interpreted. When the journal can't take them (no space), live rings go on, the
 //! state says so, and recording resumes by itself with a `Lost` entry that declares the hole.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::shared::{Part, Shared};
 
 /// Heartbeats, retries and planned replacements are looked at this often.
 const TICK: Duration = Duration::from_millis(250);
-/// A book that is not valid asks for a snapshot again this often, beside its session's own wants.
+/// A snapshot that was asked for and never came (its requests failed) is asked for again after this time.
 const BOOK_RETRY: Duration = Duration::from_secs(5);
 /// A journal that failed is tried again this often.
 const JOURNAL_RETRY: Duration = Duration::from_secs(1);
@@ -219,7 +220,8 @@ pub(crate) struct Hot {
     wants: Vec<Want>,
     latency: Histogram<u64>,
     latency_since: Instant,
-    books_checked: Instant,
+    /// When a snapshot of each book was last asked for.
+    books_asked: HashMap<FeedIndex, Instant>,
 }
 
 enum Wake {
@@ -255,7 +257,7 @@ impl Hot {
             wants: Vec::new(),
             latency: latency_histogram(),
             latency_since: now,
-            books_checked: now,
+            books_asked: HashMap::new(),
         }
     }
 
@@ -399,7 +401,10 @@ impl Hot {
         for want in std::mem::take(&mut self.wants) {
             match want {
                 Want::Replace { conn } => self.links.replace(conn),
-                Want::BookSnapshot { .. } => self.fetch(want),
+                Want::BookSnapshot { feed, .. } => {
+                    self.books_asked.insert(feed, Instant::now());
+                    self.fetch(want);
+                }
                 // The recorder asks for missing trades: it knows what the store lacks.
                 Want::Trades { .. } => {}
             }
@@ -429,16 +434,18 @@ impl Hot {
             }
             self.latency_since = now;
         }
-        if now.duration_since(self.books_checked) >= BOOK_RETRY {
-            self.books_checked = now;
-            self.ask_for_invalid_books();
+        if self.links.connections() > 0 {
+            self.ask_for_books(now);
         }
     }
 
-    /// A book must not wait for ever for a snapshot that was given up on the way.
-    fn ask_for_invalid_books(&self) {
+    /// A session asks once. What an earlier process asked for, or what could not be had, is asked for again here.
+    fn ask_for_books(&mut self, now: Instant) {
         for want in self.session.outstanding() {
-            if matches!(want, Want::BookSnapshot { .. }) {
+            if let Want::BookSnapshot { feed, .. } = want
+                && self.books_asked.get(&feed).is_none_or(|at| now.duration_since(*at) >= BOOK_RETRY)
+            {
+                self.books_asked.insert(feed, now);
                 self.fetch(want);
             }
         }

@@ -3,6 +3,7 @@
 //! It knows nothing but the journal, so the store is a pure function of it: recovery after a crash is going on from the last
 //! checkpoint, a slow disk delays no ring, and what was lost between two entries is found by the same rules as live.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const ENTRIES_PER_TURN: usize = 4_096;
 /// Rows in memory at which a commit comes early. About 100 bytes each.
 const PENDING_ROWS_MAX: usize = 262_144;
+/// Missing trades that did not come are asked for again this often, and so many times in all; then a backfill's turn has come.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+const ASKS_MAX: u32 = 5;
 /// How long to wait before a failed commit is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
@@ -105,6 +109,9 @@ pub(crate) struct RecorderLoop {
     feeds: Feeds,
     position: Position,
     retry_at: Option<Instant>,
+    /// How often each hole (feed, first and last missing id) was asked for since this process began.
+    asked: HashMap<(FeedIndex, u64, u64), u32>,
+    asked_at: Instant,
 }
 
 /// The store's side of the session's feeds.
@@ -223,7 +230,9 @@ impl RecorderLoop {
         feeds.follow(session.as_ref(), &mut recorder).map_err(store_error)?;
         let reader = JournalReader::open_at(&ctx.journal_dir, position)
             .map_err(|source| DatadError::Journal { dir: ctx.journal_dir.clone(), source })?;
-        let mut this = Self { ctx, recorder, reader, session, feeds, position, retry_at: None };
+        let asked_at = Instant::now();
+        let mut this =
+            Self { ctx, recorder, reader, session, feeds, position, retry_at: None, asked: HashMap::new(), asked_at };
         let mut entries = 0;
         loop {
             let (read, wants) = this.read_some()?;
@@ -257,6 +266,9 @@ impl RecorderLoop {
                 }
             };
             self.commit_if_due(false);
+            if self.asked_at.elapsed() >= ASK_AGAIN {
+                self.ask_for_open_gaps();
+            }
             let wait = if read == ENTRIES_PER_TURN { Duration::ZERO } else { POLL_INTERVAL };
             match commands.recv_timeout(wait) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -299,16 +311,23 @@ impl RecorderLoop {
         Ok((read, wants))
     }
 
-    fn ask(&self, wants: Vec<Want>) {
+    fn ask(&mut self, wants: Vec<Want>) {
         for want in wants {
+            let Want::Trades { feed, from_id, to_id, .. } = &want else { continue };
+            let asks = self.asked.entry((*feed, *from_id, *to_id)).or_default();
+            *asks += 1;
+            if *asks > ASKS_MAX {
+                continue;
+            }
             if self.ctx.fetches.try_send(FetchRequest::Want(want)).is_err() {
                 self.ctx.shared.fetches_dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
-    /// Asks for what the store lacked when this process began.
-    fn ask_for_open_gaps(&self) {
+    /// Asks for what the store lacks: once when this process begins, and again for what did not come.
+    fn ask_for_open_gaps(&mut self) {
+        self.asked_at = Instant::now();
         let mut wants = self.session.outstanding();
         wants.retain(|want| matches!(want, Want::Trades { feed, .. } if self.feeds.handle(*feed).is_some()));
         self.ask(wants);

@@ -332,7 +332,7 @@ impl Parts<'_> {
     ) -> Result<oneshot::Receiver<()>, DatadError> {
         let ws_base = self.options.ws_url.clone().unwrap_or_else(|| self.adapter.ws_url().to_owned());
         // Connection numbers must differ from those of earlier processes in the same journal.
-        let first_conn = u32::try_from(crate::clock::now().0 / 1_000_000_000 % i64::from(u32::MAX)).unwrap_or(1);
+        let first_conn = u32::try_from(crate::clock::now().as_millis() % i64::from(u32::MAX)).unwrap_or(1).max(1);
         let link_options = Links::options(self.adapter.as_ref(), &ws_base, Arc::new(AtomicU32::new(first_conn)));
         let sizes = RingSizes { book: self.options.ring_slots, other: (self.options.ring_slots / 4).max(1_024) };
         let ctx = HotContext {

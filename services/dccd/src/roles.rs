@@ -38,7 +38,8 @@ pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<(
 fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
     let name = ctx.name().strip_prefix(DATAD).ok_or_else(|| anyhow!("no service is named {}", ctx.name()))?;
     let exchange: ExchangeName = name.parse()?;
-    let loaded = Config::load(&Lookup::new(ctx.config_path().map(Path::to_owned))).context("cannot read the configuration")?;
+    let loaded =
+        Config::load(&Lookup::new(ctx.config_path().map(Path::to_owned))).context("cannot read the configuration")?;
     let config = loaded.config;
     let settings = config.exchange(&exchange);
     let jobs: Vec<_> = config.stream_jobs.iter().filter(|job| job.exchange == exchange).collect();

@@ -55,7 +55,8 @@ pub struct Arguments {
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut directory = tempfile::Builder::new().prefix("dccd-demo-").tempdir().context("cannot make a temporary directory")?;
+    let mut directory =
+        tempfile::Builder::new().prefix("dccd-demo-").tempdir().context("cannot make a temporary directory")?;
     directory.disable_cleanup(arguments.keep);
     let path = directory.path().to_owned();
     let result = block_on(demo(arguments, path.clone()));
@@ -134,10 +135,17 @@ async fn kill(tree: &mut Tree, screen: &mut Screen, look: &Look) -> Result<(), F
     screen.event(&format!("kill -9 {old} ({})", tree::COLLECTOR));
     while killed.elapsed() < RECOVERY_DEADLINE {
         let look = tree.look().await?;
-        let back = look.services.iter().find(|s| s.name == tree::COLLECTOR && s.state.is_ready() && s.pid.is_some_and(|p| p != old));
+        let back = look
+            .services
+            .iter()
+            .find(|s| s.name == tree::COLLECTOR && s.state.is_ready() && s.pid.is_some_and(|p| p != old));
         if let Some(service) = back {
             let pid = service.pid.unwrap_or(0);
-            screen.event(&format!("{} is ready again as process {pid}, {} ms later", tree::COLLECTOR, killed.elapsed().as_millis()));
+            screen.event(&format!(
+                "{} is ready again as process {pid}, {} ms later",
+                tree::COLLECTOR,
+                killed.elapsed().as_millis()
+            ));
             return Ok(());
         }
         screen.draw(&look);
@@ -191,15 +199,29 @@ fn report(arguments: &Arguments, tree: &Tree, audit: &Audit) -> Result<(), Failu
     if audit.is_clean() {
         return Ok(());
     }
-    Err(Failure::message(exit::FAILED, "the store is not what the exchange sent; run again with --keep and look at the logs"))
+    Err(Failure::message(
+        exit::FAILED,
+        "the store is not what the exchange sent; run again with --keep and look at the logs",
+    ))
 }
 
 fn table(audit: &Audit) -> Listing {
-    let mut listing =
-        Listing::new(&["series", ">sent", ">stored", ">fetched", ">missing", ">duplicate", ">wrong", ">declared", ">gaps", ">repaired"]);
+    let mut listing = Listing::new(&[
+        "series",
+        ">sent",
+        ">stored",
+        ">fetched",
+        ">missing",
+        ">duplicate",
+        ">wrong",
+        ">declared",
+        ">gaps",
+        ">repaired",
+    ]);
     let total = audit.total();
     for s in audit.series.iter().chain([&total]) {
-        let [sent, stored, fetched, missing, duplicate] = [s.sent, s.stored, s.fetched, s.missing, s.duplicate].map(|n| n.to_string());
+        let [sent, stored, fetched, missing, duplicate] =
+            [s.sent, s.stored, s.fetched, s.missing, s.duplicate].map(|n| n.to_string());
         let [wrong, declared, gaps, repaired] = [s.wrong, s.declared, s.gaps, s.repaired].map(|n| n.to_string());
         listing.row([s.series.clone(), sent, stored, fetched, missing, duplicate, wrong, declared, gaps, repaired]);
     }

@@ -146,7 +146,11 @@ fn per_second(count: u64, seconds: f64) -> u64 {
 }
 
 fn services(text: &mut String, services: &[ServiceInfo]) {
-    let _ = writeln!(text, "{:<16} {:<9} {:>8} {:>8} {:>9} {:>9} {:>6}", "SERVICE", "STATE", "PID", "UP", "RESTARTS", "MEMORY", "CPU");
+    let _ = writeln!(
+        text,
+        "{:<16} {:<9} {:>8} {:>8} {:>9} {:>9} {:>6}",
+        "SERVICE", "STATE", "PID", "UP", "RESTARTS", "MEMORY", "CPU"
+    );
     for s in services {
         let _ = writeln!(
             text,

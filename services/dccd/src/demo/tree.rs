@@ -94,7 +94,10 @@ impl Tree {
 
     /// `kill -9` of a process of the tree.
     pub fn kill(&self, pid: u32) -> anyhow::Result<()> {
-        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).ok_or_else(|| anyhow!("{pid} is no process"))?;
+        let pid = i32::try_from(pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .ok_or_else(|| anyhow!("{pid} is no process"))?;
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).context("cannot kill the collector")
     }
 
