@@ -1,6 +1,8 @@
 //! A disk that is really full: a small memory file system, which takes root to mount. Skipped otherwise; the same is tested with an
 //! injected fault at every write inside the crate.
 
+#![allow(clippy::print_stderr)] // a skipped test says so
+
 use std::path::Path;
 use std::process::Command;
 

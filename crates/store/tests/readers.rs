@@ -1,5 +1,7 @@
 //! Other people's Parquet readers on our files. Needs `DCCD_PYTHON`, a Python with pyarrow, DuckDB, Polars or pandas.
 
+#![allow(clippy::print_stderr)] // a skipped test says so
+
 use std::path::Path;
 use std::process::Command;
 

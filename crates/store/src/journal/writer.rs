@@ -269,7 +269,8 @@ impl JournalWriter {
             self.end = self.options.at_least.0;
             self.current = None;
         }
-        Ok(())
+        // Who follows the journal has to find the segment that new entries will go into, also before there are any.
+        if self.recovered.lost_end || self.recovered.damaged.is_some() { self.roll() } else { Ok(()) }
     }
 
     fn recover_segment(&mut self, base: u64, path: PathBuf, length: u64) -> Result<(), JournalError> {

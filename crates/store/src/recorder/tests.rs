@@ -592,3 +592,47 @@ fn a_file_of_dccd_3_is_read_and_gone_on_with() {
     let info = crate::file::FileInfo::read(&path).unwrap();
     assert_eq!(info.foreign, [("dccd.provenance".to_owned(), "{}".to_owned())]);
 }
+
+#[test]
+fn a_damaged_file_is_kept_and_declared_wherever_it_stops_meanwhile() {
+    let exchange: ExchangeName = "binance".parse().unwrap();
+    let record = |dir: &TempDir, range: std::ops::Range<u64>, mode| {
+        let mut recorder = Recorder::open(dir.path(), &exchange, options())?;
+        let trades = recorder.series(&"BTC/USDT".parse().unwrap(), Channel::Trades)?;
+        let from = recorder.checkpoint().map_or(0, |c| c.position.0);
+        for n in range.filter(|n| *n >= from) {
+            recorder.trade(trades, Position(n + 1), &trade(n, ts(n), ts(n)));
+        }
+        recorder.commit(Position(60), &[], mode)
+    };
+    let damaged = |dir: &TempDir| {
+        let path = dir.path().join("binance/trades/BTC-USDT/2024-08-08.parquet");
+        let mut recorder = Recorder::open(dir.path(), &exchange, options()).unwrap();
+        let trades = recorder.series(&"BTC/USDT".parse().unwrap(), Channel::Trades).unwrap();
+        for n in 0..40 {
+            recorder.trade(trades, Position(n + 1), &trade(n, ts(n), ts(n)));
+        }
+        recorder.commit(Position(40), &[], CommitMode::Close).unwrap();
+        std::fs::write(&path, b"not a bit of Parquet").unwrap();
+        path
+    };
+    let mut reached_the_end = false;
+    for n in 0..200 {
+        let dir = tempdir();
+        let path = damaged(&dir);
+        faults::crash_at(n);
+        let stopped = record(&dir, 40..60, CommitMode::Step).is_err();
+        faults::clear();
+        record(&dir, 40..60, CommitMode::Close).unwrap();
+        let kept = dir.path().join(".dccd/quarantine/binance/trades/BTC-USDT");
+        assert_eq!(layout::names(&kept).unwrap(), ["2024-08-08.parquet"], "stopped at change {n}");
+        assert_eq!(std::fs::read(kept.join("2024-08-08.parquet")).unwrap(), b"not a bit of Parquet");
+        assert_eq!(read_trades(&path).unwrap().count(), 20, "stopped at change {n}");
+        assert_eq!(crate::file::FileInfo::read(&path).unwrap().gaps, [gaps::whole_day(19_943)]);
+        if !stopped {
+            reached_the_end = true;
+            break;
+        }
+    }
+    assert!(reached_the_end);
+}
