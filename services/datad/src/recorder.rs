@@ -3,7 +3,7 @@
 //! It knows nothing but the journal, so the store is a pure function of it: recovery after a crash is going on from the last
 //! checkpoint, a slow disk delays no ring, and what was lost between two entries is found by the same rules as live.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -330,6 +330,14 @@ impl RecorderLoop {
         self.asked_at = Instant::now();
         let mut wants = self.session.outstanding();
         wants.retain(|want| matches!(want, Want::Trades { feed, .. } if self.feeds.handle(*feed).is_some()));
+        let open: HashSet<_> = wants
+            .iter()
+            .filter_map(|want| match want {
+                Want::Trades { feed, from_id, to_id, .. } => Some((*feed, *from_id, *to_id)),
+                _ => None,
+            })
+            .collect();
+        self.asked.retain(|hole, _| open.contains(hole));
         self.ask(wants);
     }
 
