@@ -19,6 +19,11 @@ const BENCHES: &[Bench] = &[
         args: &["bench", "--package", "dccd-ring", "--bench", "ring"],
     },
     Bench {
+        name: "peers",
+        measures: "the same ring benchmark against iceoryx2, in one run, as ratios",
+        args: &["run", "--release", "--manifest-path", "benches/peers/Cargo.toml", "--", "ring"],
+    },
+    Bench {
         name: "ws",
         measures: "small frames a second from a loopback WebSocket on one core",
         args: &["bench", "--package", "dccd-net", "--bench", "ws"],
