@@ -1,0 +1,500 @@
+//! A process tree of its own: directory, instance, configuration, the root and what it started.
+
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use dccd_registry::{Registry, RuntimeDir, connect_datad};
+use dccd_rpc::datad::{DatadClient, FeedInfo, Stats};
+use dccd_rpc::root::ServiceInfo;
+use dccd_rpc::{CallError, call, context};
+use dccd_sim::audit::Audit;
+use dccd_testkit::wait_for;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tokio::runtime::Runtime;
+
+use crate::{Exchange, PATIENCE};
+
+/// The service that collects.
+pub const COLLECTOR: &str = "datad.binance";
+/// Patience with one question.
+const CALL_DEADLINE: Duration = Duration::from_secs(5);
+/// The collector has everything when its counters stood still this long.
+const CALM: Duration = Duration::from_millis(500);
+
+/// A directory, an instance, and the executable in them: its own home and runtime directory, nothing of the host's.
+#[derive(Debug)]
+pub struct Place {
+    directory: tempfile::TempDir,
+    instance: String,
+}
+
+/// What a command gave.
+#[derive(Debug)]
+pub struct Ran {
+    /// The exit code.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// What a configuration says. Everything but the addresses has a default.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Base address of the REST side.
+    pub rest_url: String,
+    /// Base address of the WebSocket side.
+    pub ws_url: String,
+    /// Symbols.
+    pub pairs: Vec<String>,
+    /// Channels of each.
+    pub channels: Vec<String>,
+    /// Seconds between two Parquet parts.
+    pub time_step: u32,
+    /// Another store than the one in the place.
+    pub data_path: Option<PathBuf>,
+    /// More keys of the exchange: `trade_stream: aggregated`.
+    pub exchange: String,
+    /// More sections.
+    pub more: String,
+}
+
+/// A running root, its services, and questions to them.
+#[derive(Debug)]
+pub struct Tree {
+    place: Place,
+    root: Option<Child>,
+    runtime: Runtime,
+    runtime_dir: RuntimeDir,
+    data_path: PathBuf,
+}
+
+impl Place {
+    /// An empty one.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "it makes a directory")]
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let directory = tempfile::Builder::new().prefix("dccd-tree-").tempdir().unwrap();
+        let run = directory.path().join("run");
+        std::fs::create_dir(&run).unwrap();
+        std::fs::set_permissions(&run, PermissionsExt::from_mode(0o700)).unwrap();
+        let instance = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self { directory, instance }
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The name of its instance.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Writes a file below its directory.
+    pub fn put(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The executable with arguments, of this instance, not yet started.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.foreign(args);
+        command.args(["--instance", &self.instance]);
+        command
+    }
+
+    /// The same of whatever instance the arguments name.
+    #[must_use]
+    pub fn foreign(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(dccd_testkit::dccd_binary());
+        command.args(args).current_dir(self.path());
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.path()).env("XDG_RUNTIME_DIR", self.path().join("run")).env("TZ", "UTC");
+        command
+    }
+
+    /// Runs a command of this instance to its end.
+    #[must_use]
+    pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::from(self.command(args).output().unwrap())
+    }
+
+    /// The rings of its instance that are there.
+    #[must_use]
+    pub fn rings(&self) -> Vec<String> {
+        dccd_ring::list(Some(&self.instance)).unwrap().into_iter().map(|ring| ring.name).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What a test that failed halfway left behind.
+        let _ = dccd_ring::sweep(Some(&self.instance));
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Ran {
+    /// Fails unless the code is this one.
+    #[track_caller]
+    #[must_use]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+
+    /// Standard output as the one JSON document that it must be.
+    #[track_caller]
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}\nstderr:\n{}", self.out, self.err))
+    }
+}
+
+impl Setup {
+    /// Both symbols of [`Exchange::busy`], all channels, parts every second, restarts without a wait.
+    #[must_use]
+    pub fn new(exchange: &Exchange) -> Self {
+        Self::at(exchange.rest_url(), exchange.ws_url())
+    }
+
+    /// The same at these addresses.
+    #[must_use]
+    pub fn at(rest_url: String, ws_url: String) -> Self {
+        Self {
+            rest_url,
+            ws_url,
+            pairs: vec!["BTC/USDT".to_owned(), "ETH/USDT".to_owned()],
+            channels: ["trades", "book", "quotes"].map(str::to_owned).to_vec(),
+            time_step: 1,
+            data_path: None,
+            exchange: String::new(),
+            more: "daemon: {restart: {max_restarts: 1000, window: 600, base_delay: 0, max_delay: 1}}\n".to_owned(),
+        }
+    }
+
+    /// As YAML.
+    #[must_use]
+    pub fn text(&self, data_path: &Path) -> String {
+        let Self { rest_url, ws_url, time_step, exchange, more, .. } = self;
+        let exchange = if exchange.is_empty() { String::new() } else { format!(", {exchange}") };
+        format!(
+            "settings: {{data_path: '{}', timezone: UTC}}\nstream_jobs:\n  - {{exchange: binance, pairs: [{}], channels: [{}], \
+             time_step: {time_step}}}\nexchanges:\n  binance: {{rest_url: '{rest_url}', ws_url: '{ws_url}'{exchange}}}\n{more}",
+            data_path.display(),
+            self.pairs.join(", "),
+            self.channels.join(", "),
+        )
+    }
+}
+
+impl Tree {
+    /// Writes the configuration and starts a root in a place of its own; returns when the collector is registered.
+    #[track_caller]
+    #[must_use]
+    pub fn start(setup: &Setup) -> Self {
+        Self::start_in(Place::new(), setup)
+    }
+
+    /// The same in this place.
+    #[track_caller]
+    #[must_use]
+    pub fn start_in(place: Place, setup: &Setup) -> Self {
+        let data_path = setup.data_path.clone().unwrap_or_else(|| place.path().join("data"));
+        place.put("config.yml", &setup.text(&data_path));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime_dir = RuntimeDir::at(place.path().join("run/dccd").join(place.instance()));
+        let mut tree = Self { place, root: None, runtime, runtime_dir, data_path };
+        tree.start_root();
+        tree
+    }
+
+    /// Starts the root, again after its end.
+    #[track_caller]
+    pub fn start_root(&mut self) {
+        let stderr = File::options().append(true).create(true).open(self.root_log()).unwrap();
+        let mut command = self.place.command(&["start", "--foreground", "--stop-at-end-of-input", "--config"]);
+        command.arg(self.place.path().join("config.yml"));
+        // The end of this pipe ends the tree, should the test die.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(stderr).process_group(0);
+        self.root = Some(command.spawn().unwrap());
+        self.wait_ready(None);
+    }
+
+    /// Waits until the collector is registered, by another process than `old`; its pid.
+    #[track_caller]
+    pub fn wait_ready(&mut self, old: Option<u32>) -> u32 {
+        let found = wait_for(
+            PATIENCE,
+            || {
+                if let Some(status) = self.root.as_mut().and_then(|root| root.try_wait().unwrap()) {
+                    panic!("the root ended ({status}):\n{}", std::fs::read_to_string(self.root_log()).unwrap_or_default());
+                }
+                self.services()
+            },
+            |services| {
+                let found = services.iter().flatten().find(|s| s.name == COLLECTOR);
+                found.is_some_and(|s| s.state.is_ready() && s.pid.is_some() && s.pid != old)
+            },
+        );
+        found.into_iter().flatten().find(|s| s.name == COLLECTOR).and_then(|s| s.pid).unwrap()
+    }
+
+    /// Directory and instance.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn data_path(&self) -> &Path {
+        &self.data_path
+    }
+
+    fn root_log(&self) -> PathBuf {
+        self.place.path().join("dccd-root.log")
+    }
+
+    /// The collector's log so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let path = self.data_path.join(".dccd/logs").join(format!("{COLLECTOR}.log"));
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// Runs a command of this instance to its end.
+    #[must_use]
+    pub fn run(&self, args: &[&str]) -> Ran {
+        self.place.run(args)
+    }
+
+    /// The root's list; `None` while it doesn't answer.
+    #[must_use]
+    pub fn services(&self) -> Option<Vec<ServiceInfo>> {
+        self.runtime.block_on(async {
+            let registry = Registry::connect_in(&self.runtime_dir, CALL_DEADLINE).await.ok()?;
+            registry.list(CALL_DEADLINE).await.ok()
+        })
+    }
+
+    /// The collector in the root's list.
+    #[must_use]
+    pub fn collector(&self) -> Option<ServiceInfo> {
+        self.services()?.into_iter().find(|s| s.name == COLLECTOR)
+    }
+
+    /// The root's process.
+    #[must_use]
+    pub fn root_pid(&self) -> u32 {
+        self.root.as_ref().expect("the root runs").id()
+    }
+
+    /// A connection to the collector, and what is to be asked on it.
+    ///
+    /// # Errors
+    /// In words, why the collector can't be asked.
+    pub fn ask<T, F>(&self, what: &'static str, question: impl FnOnce(DatadClient) -> F) -> Result<T, String>
+    where
+        F: Future<Output = Result<Result<T, dccd_rpc::RpcError>, tarpc::client::RpcError>>,
+    {
+        self.runtime.block_on(async {
+            let socket = self.runtime_dir.service_socket(COLLECTOR);
+            let client = connect_datad(COLLECTOR, &socket, CALL_DEADLINE).await.map_err(|e| e.to_string())?;
+            call(COLLECTOR, what, question(client)).await.map_err(|e: CallError| e.to_string())
+        })
+    }
+
+    /// The collector's counters; `None` while it is away.
+    #[must_use]
+    pub fn stats(&self) -> Option<Stats> {
+        self.ask("stats", |c| async move { c.stats(context(CALL_DEADLINE)).await }).ok()
+    }
+
+    /// The collector's feeds; none while it is away.
+    #[must_use]
+    pub fn feeds(&self) -> Vec<FeedInfo> {
+        self.ask("feeds", |c| async move { c.feeds(context(CALL_DEADLINE)).await }).unwrap_or_default()
+    }
+
+    /// Everything received so far goes into files.
+    #[track_caller]
+    pub fn flush(&self) {
+        self.ask("flush", |c| async move { c.flush(context(PATIENCE)).await }).unwrap();
+    }
+
+    /// Waits until so many feeds are live and have delivered, books valid.
+    #[track_caller]
+    pub fn wait_live(&self, count: usize) -> Vec<FeedInfo> {
+        wait_for(PATIENCE, || self.feeds(), |feeds| all_live(feeds, count))
+    }
+
+    /// Waits until every feed has records that are newer than now: whatever was lost before shows.
+    #[track_caller]
+    pub fn wait_fresh(&self, count: usize) {
+        let before = self.wait_live(count);
+        let newest = |feeds: &[FeedInfo], of: &FeedInfo| {
+            feeds.iter().find(|f| f.symbol == of.symbol && f.channel == of.channel).map_or(0, |f| f.last_recv)
+        };
+        wait_for(
+            PATIENCE,
+            || self.feeds(),
+            |feeds| all_live(feeds, count) && before.iter().all(|old| newest(feeds, old) > old.last_recv),
+        );
+    }
+
+    /// Sends a process of the tree a `kill -9`.
+    pub fn kill(&self, pid: u32) {
+        kill_process(pid_of(pid), Signal::KILL).unwrap();
+    }
+
+    /// Kills the root and waits for its end; its services live on for now.
+    pub fn kill_root(&mut self) {
+        let mut root = self.root.take().expect("the root runs");
+        root.kill().unwrap();
+        root.wait().unwrap();
+    }
+
+    /// Whether a process exists.
+    #[must_use]
+    pub fn exists(pid: u32) -> bool {
+        test_kill_process(pid_of(pid)).is_ok()
+    }
+
+    /// Stops the market and waits until the collector has taken in what was sent, and has fetched what trades it missed but
+    /// for `lost` of them, which the exchange doesn't have.
+    #[track_caller]
+    pub fn drain(&self, exchange: &Exchange, lost: u64) {
+        exchange.pause();
+        wait_for(PATIENCE, || exchange.stats().queued_bytes, |bytes| *bytes == 0);
+        self.settle(lost);
+    }
+
+    /// The second half of [`Tree::drain`].
+    #[track_caller]
+    pub fn settle(&self, lost: u64) {
+        let mut calm: Option<(Instant, u64)> = None;
+        wait_for(
+            PATIENCE,
+            || self.stats(),
+            |stats| match (stats, calm) {
+                (Some(s), Some((since, frames))) if s.frames == frames && s.recorder_lag_bytes == 0 => since.elapsed() >= CALM,
+                (stats, _) => {
+                    calm = stats.as_ref().map(|s| (Instant::now(), s.frames));
+                    false
+                }
+            },
+        );
+        wait_for(
+            PATIENCE,
+            || {
+                self.flush();
+                self.missing_trades()
+            },
+            |missing| *missing == lost,
+        );
+    }
+
+    /// Trade ids that the store declares missing.
+    #[must_use]
+    pub fn missing_trades(&self) -> u64 {
+        dccd_store::inventory(&self.data_path).unwrap().iter().filter_map(|row| row.missing).sum()
+    }
+
+    /// `dccd stop`: everything goes in order and leaves nothing behind.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        let stopped = self.run(&["stop"]).code(0);
+        assert!(stopped.err.contains(&format!("{COLLECTOR} is gone (exit 0)")), "{}", stopped.err);
+        let mut root = self.root.take().expect("the root runs");
+        let status = wait_for(PATIENCE, || root.try_wait().unwrap(), Option::is_some).unwrap();
+        assert!(status.success(), "{status}:\n{}", std::fs::read_to_string(self.root_log()).unwrap_or_default());
+        assert_eq!(self.place.rings(), [""; 0], "rings are left behind");
+        let sockets: Vec<_> = std::fs::read_dir(self.runtime_dir.path())
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".sock"))
+            .collect();
+        assert!(sockets.is_empty(), "{sockets:?} are left behind");
+        status
+    }
+
+    /// What was sent against what is stored; fails unless it is clean, and prints its numbers.
+    #[track_caller]
+    pub fn audit(&self, exchange: &mut Exchange) -> Audit {
+        exchange.stop();
+        let audit = dccd_sim::audit::audit(&exchange.ledger(), &self.data_path, "binance").unwrap();
+        let total = audit.total();
+        println_total(&audit);
+        assert!(audit.is_clean(), "{audit}\n{:#?}\n{}", total.problems, self.log());
+        assert!(total.sent > 0, "nothing was sent");
+        audit
+    }
+
+    /// `dccd verify`, which must find nothing.
+    #[track_caller]
+    pub fn verify(&self) {
+        let verified = self.run(&["verify", "--json"]);
+        assert_eq!((verified.code, &verified.json()["clean"]), (Some(0), &true.into()), "{}{}", verified.out, verified.err);
+    }
+
+    /// Fails for every warning or error in the collector's log that has none of these words.
+    #[track_caller]
+    pub fn quiet(&self, but_for: &[&str]) {
+        let log = self.log();
+        assert!(log.contains("INFO"), "the log is empty");
+        let loud = |line: &&str| line.contains(" WARN ") || line.contains("ERROR");
+        let unexpected: Vec<&str> =
+            log.lines().filter(loud).filter(|line| !but_for.iter().any(|words| line.contains(words))).collect();
+        assert!(unexpected.is_empty(), "not expected in the log:\n{}", unexpected.join("\n"));
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let Some(mut root) = self.root.take() else { return };
+        drop(root.stdin.take());
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE && matches!(root.try_wait(), Ok(None)) {
+            std::thread::sleep(dccd_testkit::POLL_INTERVAL);
+        }
+        let _ = root.kill(); // it may have ended by itself
+        let _ = root.wait();
+    }
+}
+
+fn all_live(feeds: &[FeedInfo], count: usize) -> bool {
+    feeds.len() == count
+        && feeds.iter().all(|f| f.state == "live" && f.last_recv > 0 && f.book_state.as_deref().is_none_or(|s| s == "valid"))
+}
+
+fn pid_of(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
+#[allow(clippy::print_stdout, reason = "a test's own output")]
+fn println_total(audit: &Audit) {
+    let t = audit.total();
+    println!("audit: {audit}; gaps {} open, {} made good", t.gaps, t.repaired);
+}
