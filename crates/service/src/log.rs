@@ -202,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn without_a_reader_lines_go_to_the_file_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        reader_gone();
+        LineWriter { fallback: Some(&path) }.write_all(b"last words\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "last words\n");
+    }
+
+    #[test]
     fn a_wrong_level_is_said_so() {
         let error = init(LogOptions { level: "loud=what=is".into(), ..LogOptions::default() }).unwrap_err();
         assert!(matches!(error, LogError::Level { .. }), "{error}");

@@ -226,7 +226,7 @@ async fn a_forced_stop_ends_a_patient_one() {
     tree.until_state("a", ServiceState::Stopping).await;
     let forced = tree.registry.stop(true, None);
     let report = tokio::select! {
-        report = tree.task => report.unwrap().unwrap(),
+        report = tokio::time::timeout(PATIENCE, tree.task) => report.expect("a forced stop ends").unwrap().unwrap(),
         _ = forced => panic!("the root is in this process, which does not exit"),
     };
     assert!(report.services[0].killed);
@@ -285,11 +285,26 @@ async fn a_killed_root_leaves_services_that_flush_and_exit_and_the_next_root_tak
 }
 
 #[tokio::test]
+async fn a_service_that_is_not_ready_yet_notices_the_death_of_its_root_too() {
+    let place = Place::new();
+    place.mode("a", "silent");
+    let mut root = root_process(&place);
+    let is_a = |line: &String| line.strip_prefix("a ").map(|pid| pid.parse::<u32>().unwrap());
+    let pid = wait_for("the spawn", async || place.notes("spawns").iter().find_map(is_a)).await;
+    // It has read its token, and so waits for nothing but its shutdown, once it listens.
+    let socket = place.runtime().service_socket("a");
+    wait_for("the service's socket", async || socket.exists().then_some(())).await;
+    root.0.kill().unwrap();
+    wait_for("the end of the service", async || (!alive(pid)).then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_service_that_hangs_beyond_its_root_is_removed_by_the_next() {
     let place = Place::new();
+    place.mode("a", "stubborn");
     let mut root = root_process(&place);
     let (_, pids) = ready_pids(&place).await;
-    send(pids[0], Signal::STOP);
+    place.mode("a", "run");
     root.0.kill().unwrap();
     root.0.wait().unwrap();
     let services = [place.spec("a", Policy::Permanent, true)];

@@ -124,7 +124,11 @@ async fn five_restarts_then_failed_and_a_restart_by_hand_heals() {
     assert_eq!(events.events.iter().filter(|e| e.service == "a" && e.state == ServiceState::Backoff).count(), 5);
     tree.place.mode("a", "run");
     tree.registry.restart("a", PATIENCE).await.unwrap();
-    assert_eq!(tree.info("a").await.state, ServiceState::Ready);
+    let healed = tree.info("a").await;
+    assert_eq!(healed.state, ServiceState::Ready);
+    // With all its restarts again.
+    send(healed.pid.unwrap(), Signal::KILL);
+    tree.until("a", "ready again", |info| info.restarts == 6 && info.state == ServiceState::Ready).await;
     tree.stop().await;
 }
 
