@@ -233,8 +233,8 @@ impl Tree {
     #[track_caller]
     pub fn start_root(&mut self) {
         let stderr = File::options().append(true).create(true).open(self.root_log()).unwrap();
-        let mut command = self.place.command(&["start", "--foreground", "--stop-at-end-of-input", "--config"]);
-        command.arg(self.place.path().join("config.yml"));
+        let mut command = self.place.command(&["start", "--foreground", "--stop-at-end-of-input"]);
+        command.arg("--config").arg(self.place.path().join("config.yml"));
         // The end of this pipe ends the tree, should the test die.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(stderr).process_group(0);
         self.root = Some(command.spawn().unwrap());
