@@ -198,9 +198,11 @@ async fn a_freeze_survives_a_restart_and_reaches_other_processes() {
     let two = with_file(&path);
     assert_eq!(two.snapshot().frozen_until, None);
     one.freeze(418, Duration::from_secs(600));
-    let until = Some(START_NS + 600_000_000_000);
-    assert_eq!(two.snapshot().frozen_until, until);
+    assert_eq!(two.snapshot().frozen_until, Some(START_NS + 600_000_000_000));
     assert!(matches!(two.acquire(1, Priority::Live, NO_WAIT).await, Err(GovernorError::Frozen { status: 418, .. })));
+    one.freeze(418, Duration::from_secs(900));
+    let until = Some(START_NS + 900_000_000_000);
+    assert_eq!(two.snapshot().frozen_until, until);
     drop((one, two));
     // A restart.
     let again = with_file(&path);

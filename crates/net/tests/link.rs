@@ -101,7 +101,9 @@ async fn a_planned_replacement_overlaps_and_loses_nothing() {
     let first = within("the server's side", servers.recv()).await.unwrap();
     let (mut seen, mut last_of, mut replaced) = (std::collections::BTreeSet::new(), [0_usize; 8], 0);
     let mut newest = 1;
+    let begun = Instant::now();
     while replaced < 3 {
+        assert!(begun.elapsed() < DEADLINE, "replaced {replaced} of 3 connections");
         match client.event().await {
             LinkEvent::Opened { conn, replaces } => {
                 assert_eq!((conn, replaces), (newest + 1, Some(newest)));
@@ -141,15 +143,19 @@ async fn a_replaced_connection_that_nobody_retires_goes_after_its_grace() {
     client.link.replace(1);
     client.link.replace(1);
     let mut events = Vec::new();
-    while events.len() < 2 {
-        match client.event().await {
-            LinkEvent::Frames { .. } => {}
-            LinkEvent::Opened { conn, replaces } => events.push(format!("opened {conn} for {replaces:?}")),
-            LinkEvent::Closed { conn, reason, retry_in } => {
-                events.push(format!("closed {conn} {retry_in:?} {:?}", reason.cause));
+    let two = async {
+        while events.len() < 2 {
+            match client.event().await {
+                LinkEvent::Frames { .. } => {}
+                LinkEvent::Opened { conn, replaces } => events.push(format!("opened {conn} for {replaces:?}")),
+                LinkEvent::Closed { conn, reason, retry_in } => {
+                    events.push(format!("closed {conn} {retry_in:?} {:?}", reason.cause));
+                }
             }
         }
-    }
+    };
+    // Frames come all the time; only what else comes counts.
+    within("the end of the replaced connection", two).await;
     assert_eq!(events, ["opened 2 for Some(1)", "closed 1 None Retired"]);
 }
 
@@ -178,6 +184,52 @@ async fn the_old_connection_takes_over_again_when_its_successor_dies_first() {
     assert_eq!(client.opened().await, (3, Some(1)));
     speak.send(()).unwrap();
     assert_eq!(client.texts().await, (1, vec!["still here".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_connection_that_took_over_again_outlives_its_grace_and_is_missed_when_it_dies() {
+    let (listener, address) = listen().await;
+    let (speak, spoken) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let mut first = accept(&listener).await;
+        drop(accept(&listener).await);
+        let refuse = async {
+            loop {
+                drop(listener.accept().await.unwrap());
+            }
+        };
+        tokio::select! {
+            () = refuse => {}
+            spoken = spoken => spoken.unwrap(),
+        }
+        first.send(Message::text("still here")).await.unwrap();
+        drop((first, listener));
+    });
+    let grace = Duration::from_millis(60);
+    let mut client = Client::new(LinkOptions { retire_grace: grace, ..options(&address) });
+    assert_eq!(client.opened().await, (1, None));
+    client.link.replace(1);
+    assert_eq!(client.opened().await, (2, Some(1)));
+    assert_eq!(client.closed().await.0, 2);
+    // Successors fail for longer than the grace.
+    let begun = Instant::now();
+    while begun.elapsed() < grace * 3 {
+        assert!(client.closed().await.0 > 2);
+    }
+    speak.send(()).unwrap();
+    let mut texts = Vec::new();
+    loop {
+        match client.event().await {
+            LinkEvent::Frames { conn: 1 } => texts.extend(common::texts(&client.batch)),
+            LinkEvent::Closed { conn: 1, reason, retry_in } => {
+                assert!(retry_in.is_some(), "{reason}");
+                break;
+            }
+            LinkEvent::Closed { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(texts, ["still here"]);
 }
 
 #[tokio::test]

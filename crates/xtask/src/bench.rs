@@ -62,7 +62,7 @@ pub(crate) fn run(name: Option<&str>) -> Result<bool> {
         step(&format!("{}: {}", bench.name, bench.measures));
         if bench.name == "path" {
             // It measures the executable, which is none of its dependencies.
-            succeeded &= sh(&mut cargo(&["build", "--release", "--package", "dccd"]))?;
+            succeeded &= sh(&mut cargo(["build", "--release", "--package", "dccd"]))?;
         }
         succeeded &= sh(&mut cargo(bench.args))?;
     }

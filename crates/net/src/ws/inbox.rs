@@ -140,6 +140,9 @@ impl Inbox {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
 
     fn frames(range: std::ops::Range<i64>) -> Vec<Frame> {
         range.map(|ts_recv| Frame { ts_recv, bytes: Bytes::from_static(b"12345678") }).collect()
@@ -182,15 +185,29 @@ mod tests {
         assert!(sizes.iter().all(|size| *size <= BATCH_FRAMES), "{sizes:?}");
     }
 
+    /// Notes that it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
     #[test]
     fn there_is_no_room_past_either_limit_until_something_is_taken() {
-        let cx = Context::from_waker(Waker::noop());
         for inbox in [Inbox::new(10, 1 << 20), Inbox::new(1000, 80)] {
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            let cx = Context::from_waker(&waker);
             inbox.frames(1, &mut frames(0..9));
             assert!(inbox.has_room(&cx));
             inbox.frames(1, &mut frames(9..10));
             assert!(!inbox.has_room(&cx));
+            assert!(!woken.0.load(Ordering::Relaxed));
             assert_eq!(taken(&inbox).len(), 10);
+            assert!(woken.0.load(Ordering::Relaxed), "the stalled socket was not told");
             assert!(inbox.has_room(&cx));
         }
     }
