@@ -5,6 +5,7 @@
 
 mod bus;
 mod clock;
+mod derive;
 mod error;
 mod fetch;
 mod hot;
@@ -15,5 +16,6 @@ mod rpc;
 mod service;
 mod shared;
 
+pub use derive::{DeriveOptions, derive};
 pub use error::{DatadError, chain};
 pub use service::{DatadOptions, run};

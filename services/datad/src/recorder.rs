@@ -341,6 +341,20 @@ impl RecorderLoop {
         self.ask(wants);
     }
 
+    /// Makes what was read durable, with open days merged into their files, and ends.
+    ///
+    /// # Errors
+    /// When the store can't be written.
+    pub(crate) fn close(mut self) -> Result<FlushReport, DatadError> {
+        let state = SavedState::encode(&self.feeds.recorded, &self.session.save());
+        let report = self
+            .recorder
+            .commit(self.position, &state, CommitMode::Close)
+            .map_err(|source| DatadError::Store { dir: self.ctx.data_path.clone(), source })?;
+        let rows = report.rows.iter().map(|(_, rows)| rows).sum();
+        Ok(FlushReport { position: self.position.0, rows, files: u64::from(report.files), bytes: report.bytes })
+    }
+
     fn commit_if_due(&mut self, force: bool) {
         let now = Instant::now();
         if self.retry_at.is_some_and(|at| now < at) {
