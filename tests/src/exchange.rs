@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dccd_sim::{Fault, MarketOptions, Sim, SimBook, SimHandle, SimOptions, SimStats};
+use dccd_sim::{Fault, LedgerReader, LedgerRecord, MarketOptions, Sim, SimBook, SimHandle, SimOptions, SimStats};
 use tokio::runtime::Runtime;
 
 /// A running simulated exchange with its ledger in a directory of its own.
@@ -84,11 +84,22 @@ impl Exchange {
         self.runtime.block_on(self.sim().stats()).unwrap()
     }
 
-    /// Brings a fault about, and says so on standard output.
+    /// Brings a fault about.
     #[track_caller]
     pub fn inject(&self, fault: Fault) {
         let shown = format!("{fault:?}");
         self.runtime.block_on(self.sim().faults().inject(fault)).unwrap_or_else(|error| panic!("{shown}: {error}"));
+    }
+
+    /// Trade ids that it skipped by a fault: nobody can get them.
+    #[must_use]
+    pub fn trades_skipped(&self) -> u64 {
+        self.runtime.block_on(self.sim().flush_ledger()).unwrap();
+        let skipped = |record| match record {
+            LedgerRecord::Fault { fault: Fault::Gap { channel, count, .. }, .. } if channel == "trades" => u64::from(count),
+            _ => 0,
+        };
+        LedgerReader::open(&self.ledger()).unwrap().map(|record| skipped(record.unwrap())).sum()
     }
 
     /// First and last id of the trades that REST can give.
