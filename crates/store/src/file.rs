@@ -90,6 +90,12 @@ impl DataChecksum {
         Some(Self { crc: u32::from_str_radix(crc, 16).ok()?, bytes: bytes.parse().ok()? })
     }
 
+    /// How many bytes it covers.
+    #[cfg(test)]
+    pub(crate) const fn bytes(self) -> u64 {
+        self.bytes
+    }
+
     /// Whether the file's bytes have it.
     fn check(self, path: &Path, file: &File) -> Result<(), StoreError> {
         let mut hasher = crc32fast::Hasher::new();

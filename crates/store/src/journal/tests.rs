@@ -342,3 +342,21 @@ fn a_reader_beside_a_writing_thread_sees_every_entry_once() {
     }
     writing.join().unwrap();
 }
+
+#[test]
+fn half_an_entry_that_was_cut_again_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = JournalWriter::open(dir.path(), JournalOptions::default()).unwrap();
+    write(&mut writer, 0..1);
+    let mut reader = JournalReader::open_at(dir.path(), Position(0)).unwrap();
+    assert_eq!(read_all(&mut reader), [0]);
+    // A write that was cut short: of an entry of 10 KB only the beginning is there.
+    let mut bytes = Vec::new();
+    frame::encode(&entry(1, &[1; 10_000]), &mut bytes);
+    let file = OpenOptions::new().write(true).open(&segments(&dir)[0]).unwrap();
+    file.write_all_at(&bytes[..100], writer.position().0).unwrap();
+    assert!(reader.next().unwrap().is_none());
+    file.set_len(writer.position().0).unwrap();
+    write(&mut writer, 2..4);
+    assert_eq!(read_all(&mut reader), [2, 3]);
+}

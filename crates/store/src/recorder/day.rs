@@ -113,16 +113,9 @@ impl<R: Row> Day<R> {
 
     /// Makes the pending rows durable, and merges when it is time to. Returns how many rows became durable.
     ///
-    /// After an error the rows are still pending; what reached the disk is found when it is tried again.
+    /// After an error the rows are still pending; the disk is looked at anew when it is tried again.
     pub(crate) fn commit(&mut self, ctx: &mut Context<'_>, day: i64, open_gaps: &mut OpenGaps) -> Result<u64, StoreError> {
-        let result = self.try_commit(ctx, day, open_gaps);
-        if result.is_err() {
-            self.on_disk = None;
-        }
-        result
-    }
-
-    fn try_commit(&mut self, ctx: &mut Context<'_>, day: i64, open_gaps: &mut OpenGaps) -> Result<u64, StoreError> {
+        // Taken, and put back at the end alone: what an error leaves behind is not known.
         let mut on_disk = match self.on_disk.take() {
             Some(on_disk) => on_disk,
             None => load::<R>(ctx, day)?,

@@ -161,12 +161,18 @@ fn every_changed_byte_of_a_file_is_noticed_or_harmless() {
     let path = dir.path().join("binance/trades/BTC-USDT/2024-08-08.parquet");
     let sound = std::fs::read(&path).unwrap();
     let rows: Vec<_> = crate::read_trades(&path).unwrap().map(Result::unwrap).collect();
+    let footer = FileInfo::read(&path).unwrap().data.unwrap().bytes();
     let mut noticed = 0;
     for i in (0..sound.len()).step_by(5) {
         let mut bytes = sound.clone();
         bytes[i] ^= 0x21;
         std::fs::write(&path, &bytes).unwrap();
-        if findings(dir.path()).is_empty() {
+        let found = findings(dir.path());
+        if (i as u64) < footer {
+            // Never decoded, so that nobody depends on how well the decoder takes it.
+            assert!(found.len() == 1 && found[0].ends_with("it does not match its checksum"), "byte {i}: {found:?}");
+        }
+        if found.is_empty() {
             let read: Vec<_> = crate::read_trades(&path).unwrap().map(Result::unwrap).collect();
             assert!(read == rows, "byte {i} of {} changed rows and was not noticed", sound.len());
         } else {
