@@ -74,3 +74,26 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim().to_owned();
     Err(format!("`{name}` failed: {last}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_both_outputs_come_in_order_and_the_end_is_seen() {
+        let mut lines = Vec::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; printf three; exit 3"]);
+        let succeeded = run_reading(&mut command, |line| lines.push(line.to_owned())).unwrap();
+        assert!(!succeeded);
+        assert_eq!(lines, ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_quiet_failure_says_what_was_said_last() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo first >&2; echo last >&2; echo >&2; exit 1"]);
+        let said = output(&mut command).unwrap_err();
+        assert!(said.ends_with("failed: last"), "{said}");
+    }
+}
