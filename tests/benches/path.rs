@@ -77,7 +77,11 @@ fn idle() {
     let_pass(Duration::from_secs(5));
     let (after, root_after) = (usage(pid), usage(root));
     println!("  datad      {:6.1} MiB resident, {:4.2} % of a core", mib(after.rss_kib), cpu_percent(before, after));
-    println!("  dccd-root  {:6.1} MiB resident, {:4.2} % of a core", mib(root_after.rss_kib), cpu_percent(root_before, root_after));
+    println!(
+        "  dccd-root  {:6.1} MiB resident, {:4.2} % of a core",
+        mib(root_after.rss_kib),
+        cpu_percent(root_before, root_after)
+    );
     tree.stop();
     exchange.stop();
 }
@@ -121,7 +125,12 @@ fn latency() {
 fn throughput() {
     let mut exchange = Exchange::start(SimOptions {
         ledger_mode: LedgerMode::Compact,
-        market: MarketOptions { blast: true, trades_per_second: 1.0, book_updates_per_second: 0.0, ..Exchange::options(1.0, 0.0).market },
+        market: MarketOptions {
+            blast: true,
+            trades_per_second: 1.0,
+            book_updates_per_second: 0.0,
+            ..Exchange::options(1.0, 0.0).market
+        },
         ..SimOptions::default()
     });
     let mut setup = Setup::new(&exchange);

@@ -1,5 +1,6 @@
 //! A process tree of its own: directory, instance, configuration, the root and what it started.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
@@ -398,7 +399,9 @@ impl Tree {
             PATIENCE,
             || self.stats(),
             |stats| match (stats, calm) {
-                (Some(s), Some((since, frames))) if s.frames == frames && s.recorder_lag_bytes == 0 => since.elapsed() >= CALM,
+                (Some(s), Some((since, frames))) if s.frames == frames && s.recorder_lag_bytes == 0 => {
+                    since.elapsed() >= CALM
+                }
                 (stats, _) => {
                     calm = stats.as_ref().map(|s| (Instant::now(), s.frames));
                     false
@@ -409,10 +412,30 @@ impl Tree {
             PATIENCE,
             || {
                 self.flush();
-                self.missing_trades()
+                self.trades_not_stored()
             },
-            |missing| *missing <= lost,
+            |missing| missing.is_some_and(|missing| missing <= lost),
         );
+    }
+
+    /// Trade ids between a series' first and last that are in none of its files; `None` where a file went while it was read.
+    #[must_use]
+    pub fn trades_not_stored(&self) -> Option<u64> {
+        let mut ids: BTreeMap<String, BTreeSet<u128>> = BTreeMap::new();
+        for root in ["binance/trades", ".dccd/parts/binance/trades"] {
+            for pair in list(&self.data_path.join(root)) {
+                let ids = ids.entry(pair.file_name()?.to_string_lossy().into_owned()).or_default();
+                // Parts lie in a directory for each day.
+                let files = list(&pair).into_iter().flat_map(|path| if path.is_dir() { list(&path) } else { vec![path] });
+                for file in files.filter(|file| file.extension().is_some_and(|e| e == "parquet")) {
+                    for row in dccd_store::read_trades(&file).ok()? {
+                        ids.insert(row.ok()?.id.0);
+                    }
+                }
+            }
+        }
+        let hole = |ids: &BTreeSet<u128>| Some(ids.last()? - ids.first()? + 1 - ids.len() as u128);
+        u64::try_from(ids.values().filter_map(hole).sum::<u128>()).ok()
     }
 
     /// Trade ids that the store declares missing.
@@ -487,6 +510,11 @@ impl Drop for Tree {
 fn all_live(feeds: &[FeedInfo], count: usize) -> bool {
     feeds.len() == count
         && feeds.iter().all(|f| f.state == "live" && f.last_recv > 0 && f.book_state.as_deref().is_none_or(|s| s == "valid"))
+}
+
+/// What lies in a directory; nothing where there is none.
+fn list(path: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
 fn pid_of(pid: u32) -> Pid {

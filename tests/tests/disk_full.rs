@@ -15,7 +15,8 @@ struct Small(PathBuf);
 impl Small {
     fn mount(path: PathBuf, size: &str) -> Result<Self, String> {
         std::fs::create_dir(&path).unwrap();
-        let ran = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "dccd-test"]).arg(&path).output();
+        let ran =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "dccd-test"]).arg(&path).output();
         match ran {
             Ok(output) if output.status.success() => Ok(Self(path)),
             Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),

@@ -156,11 +156,13 @@ fn feeds_and_books_by_rpc_agree_with_the_rings() {
     tree.wait_live(4);
     tree.flush();
     assert!(!tree.data_path().join("binance/trades/ETH-USDT").exists(), "it was recorded");
-    let close = || tree.ask("close_feed", |c| async move { c.close_feed(context(CALL), "ETH/USDT".into(), "trades".into()).await });
+    let close =
+        || tree.ask("close_feed", |c| async move { c.close_feed(context(CALL), "ETH/USDT".into(), "trades".into()).await });
     assert_eq!(close().unwrap().state, "closed");
     assert!(!tree.place().rings().contains(&opened.ring));
     assert!(close().unwrap_err().contains("no feed"), "closed twice");
-    let kept = tree.ask("close_feed", |c| async move { c.close_feed(context(CALL), "BTC/USDT".into(), "book".into()).await });
+    let kept =
+        tree.ask("close_feed", |c| async move { c.close_feed(context(CALL), "BTC/USDT".into(), "book".into()).await });
     assert!(kept.unwrap_err().contains("the configuration wants it"));
     let refused =
         tree.ask("open_feed", |c| async move { c.open_feed(context(CALL), "BTC/USTD".into(), "trades".into()).await });
@@ -196,9 +198,10 @@ struct Sides([std::collections::BTreeMap<String, String>; 2]);
 
 impl Sides {
     fn of(snapshot: &BookSnapshot) -> Self {
-        Self([&snapshot.bids, &snapshot.asks].map(|side| {
-            side.iter().map(|(price, amount)| (plain(price), plain(amount))).collect()
-        }))
+        Self(
+            [&snapshot.bids, &snapshot.asks]
+                .map(|side| side.iter().map(|(price, amount)| (plain(price), plain(amount))).collect()),
+        )
     }
 
     fn apply(&mut self, level: &BookLevel) {
@@ -228,7 +231,8 @@ fn a_ladder_is_what_the_exchange_has() {
     let texts = |side: &[(Decimal, Decimal)]| -> Vec<(String, String)> {
         side.iter().map(|(p, a)| (plain(&p.to_string()), plain(&a.to_string()))).collect()
     };
-    let ours = |side: &[(String, String)]| -> Vec<(String, String)> { side.iter().map(|(p, a)| (plain(p), plain(a))).collect() };
+    let ours =
+        |side: &[(String, String)]| -> Vec<(String, String)> { side.iter().map(|(p, a)| (plain(p), plain(a))).collect() };
     assert_eq!(book.update_id, there.update_id);
     assert_eq!((ours(&book.bids), ours(&book.asks)), (texts(&there.bids), texts(&there.asks)));
     tree.stop();

@@ -39,9 +39,8 @@ pub fn derive(
     options: &DeriveOptions,
 ) -> Result<FlushReport, DatadError> {
     let adapter_options = AdapterOptions { aggregated_trades: options.aggregated_trades, depth: options.depth };
-    let adapter = dccd_exchange::adapter(exchange.as_str(), &adapter_options).ok_or_else(|| DatadError::UnknownExchange {
-        exchange: exchange.to_string(),
-        known: dccd_exchange::NAMES.join(", "),
+    let adapter = dccd_exchange::adapter(exchange.as_str(), &adapter_options).ok_or_else(|| {
+        DatadError::UnknownExchange { exchange: exchange.to_string(), known: dccd_exchange::NAMES.join(", ") }
     })?;
     let unreadable = |source| DatadError::File { doing: "read", path: options.markets.clone(), source };
     let text = std::fs::read(&options.markets).map_err(unreadable)?;
