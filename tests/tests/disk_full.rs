@@ -29,10 +29,10 @@ impl Small {
         let path = self.0.join("ballast");
         let mut file = std::fs::File::create(&path).unwrap();
         let mut block: &[u8] = &[7; 65_536];
+        // Smaller and smaller blocks, to the last byte.
         while !block.is_empty() {
-            match file.write(block) {
-                Ok(_) => {}
-                Err(_) => block = &block[..block.len() / 2],
+            if file.write_all(block).is_err() {
+                block = &block[..block.len() / 2];
             }
         }
         path

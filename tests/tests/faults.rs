@@ -133,6 +133,7 @@ fn requests_that_are_refused_until_a_ban() {
     assert!(audit.series.iter().filter(|s| s.series.ends_with("trades")).all(|s| s.gaps == 0));
 }
 
+/// Frames and requests meet the simulator's own plan; what befalls connections is drawn here, so that it ends.
 #[test]
 fn a_mix_by_seed() {
     const SEED: u64 = 4_711;
@@ -144,24 +145,38 @@ fn a_mix_by_seed() {
         // See `quotes_that_change_places`.
         reorder: 0.0,
         corrupt: 0.001,
-        gap: 20.0,
-        silence: 20.0,
-        disconnect: 10.0,
-        abort: 10.0,
-        slow: 10.0,
         rest_limit: 0.02,
         stale_snapshot: 0.1,
-        down: 6.0,
+        ..FaultPlan::default()
     };
     let mut exchange = Exchange::start(SimOptions { faults: plan, ..Exchange::options(300.0, 500.0) });
     let mut tree = Tree::start(&Setup::new(&exchange));
+    tree.wait_live(6);
+    let mut rng = fastrand::Rng::with_seed(SEED);
     let started = Instant::now();
+    let mut next = Duration::ZERO;
+    let mut count = 0;
     while started.elapsed() < Duration::from_secs(20) {
+        if started.elapsed() >= next {
+            next += Duration::from_millis(rng.u64(200..2_500));
+            count += 1;
+            let target = || Target::default();
+            let gap =
+                |channel: &str, count| Fault::Gap { symbol: "ETH/USDT".to_owned(), channel: channel.to_owned(), count };
+            exchange.inject(match rng.u32(0..7) {
+                0 => Fault::Disconnect { target: target(), how: Disconnection::Clean },
+                1 => Fault::Disconnect { target: target(), how: Disconnection::Abrupt },
+                2 => Fault::Down { ms: rng.u64(100..1_500) },
+                3 => Fault::Slow { target: target(), bytes_per_second: 20_000, ms: rng.u64(100..1_500) },
+                4 => Fault::Silence { target: streams()[rng.usize(0..3)].clone(), ms: rng.u64(100..1_500) },
+                5 => gap("trades", rng.u32(1..=5)),
+                _ => gap("book", rng.u32(1..=5)),
+            });
+        }
         std::thread::sleep(POLL_INTERVAL);
     }
-    println!("seed {SEED}: {:?}", tree.stats().unwrap());
+    println!("seed {SEED}, {count} faults besides those of frames: {:?}", tree.stats().unwrap());
     tree.wait_fresh(6);
-
     tree.drain(&exchange, exchange.trades_skipped());
     tree.stop();
     tree.verify();
