@@ -225,7 +225,7 @@ fn report(name: &str, recorder: &mut Recorder, count: u64, folder: &Path) -> Res
 
 /// A day committed each minute: what is written in all, and how long a commit takes.
 fn a_day_in_steps(trades: &[Trade]) -> Result<(), Box<dyn std::error::Error>> {
-    for count in [trades.len(), 100_000] {
+    for count in [trades.len(), 500_000, 100_000, 20_000] {
         let dir = directory()?;
         let mut recorder = recorder(dir.path())?;
         let handle = recorder.series(&symbol()?, Channel::Trades)?;

@@ -42,11 +42,18 @@ pub(crate) const KEY_IDS: &str = "dccd.ids";
 /// What a file says about itself beside its rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts<'a> {
+    pub(crate) position: Position,
+    /// `None` for parts.
+    pub(crate) named: Option<Named<'a>>,
+}
+
+/// What a day file says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named<'a> {
     pub(crate) exchange: &'a ExchangeName,
     pub(crate) symbol: &'a Symbol,
     pub(crate) channel: Channel,
     pub(crate) gaps: &'a [Gap],
-    pub(crate) position: Position,
     pub(crate) contiguous_ids: bool,
     /// What another program had noted; kept as it is.
     pub(crate) foreign: &'a [(String, String)],
@@ -55,20 +62,26 @@ pub(crate) struct Facts<'a> {
 impl Facts<'_> {
     fn pairs(&self, rows: u32, data: DataChecksum) -> Result<Vec<KeyValue>, serde_json::Error> {
         let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+        // A part is ours alone, and small: nothing that its path says too.
         let mut pairs = vec![
-            pair(KEY_VERSION, env!("CARGO_PKG_VERSION").to_owned()),
-            pair(KEY_EXCHANGE, self.exchange.to_string()),
-            pair(KEY_SYMBOL, self.symbol.to_string()),
-            pair(KEY_SERIES, format!("{}/{}/{}", self.exchange, self.symbol, self.channel)),
-            pair(KEY_GAPS, serde_json::to_string(self.gaps)?),
             pair(KEY_POSITION, self.position.to_string()),
             pair(KEY_CHECKSUM, format!("{rows:08x}")),
             pair(KEY_DATA, format!("{:08x}/{}", data.crc, data.bytes)),
         ];
-        if self.channel == Channel::Trades {
-            pairs.push(pair(KEY_IDS, if self.contiguous_ids { "contiguous" } else { "sparse" }.to_owned()));
+        let Some(Named { exchange, symbol, channel, gaps, contiguous_ids, foreign }) = self.named else {
+            return Ok(pairs);
+        };
+        pairs.extend([
+            pair(KEY_VERSION, env!("CARGO_PKG_VERSION").to_owned()),
+            pair(KEY_EXCHANGE, exchange.to_string()),
+            pair(KEY_SYMBOL, symbol.to_string()),
+            pair(KEY_SERIES, format!("{exchange}/{symbol}/{channel}")),
+            pair(KEY_GAPS, serde_json::to_string(gaps)?),
+        ]);
+        if channel == Channel::Trades {
+            pairs.push(pair(KEY_IDS, if contiguous_ids { "contiguous" } else { "sparse" }.to_owned()));
         }
-        pairs.extend(self.foreign.iter().map(|(key, value)| pair(key, value.clone())));
+        pairs.extend(foreign.iter().map(|(key, value)| pair(key, value.clone())));
         Ok(pairs)
     }
 }

@@ -10,7 +10,7 @@ use super::{CommitMode, RecorderOptions};
 use crate::Position;
 use crate::disk::{self, Disk, TempFile};
 use crate::error::{FileProblem, StoreError};
-use crate::file::{Facts, FileInfo, FileWriter, Written, check_written};
+use crate::file::{Facts, FileInfo, FileWriter, Named, Written, check_written};
 use crate::layout::{self, Layout};
 use crate::merge::{MergeError, Source, merge};
 use crate::rows::Row;
@@ -147,7 +147,7 @@ impl<R: Row> Day<R> {
         let (from, to) = self.range();
         let path = ctx.layout.day_parts(ctx.symbol, R::CHANNEL, day).join(layout::part_name(from, to));
         let rows = Source::Memory(self.pending.as_slice());
-        let (temporary, written) = match prepare(ctx, &path, vec![rows], to, &[], &[]) {
+        let (temporary, written) = match prepare(ctx, &path, vec![rows], &Facts { position: to, named: None }) {
             Ok(prepared) => prepared,
             Err(MergeError::Source(_, error) | MergeError::Other(error)) => return Err(error),
         };
@@ -168,7 +168,7 @@ impl<R: Row> Day<R> {
         let (from, to) = (first.from, last.to);
         let path = ctx.layout.day_parts(ctx.symbol, R::CHANNEL, day).join(layout::part_name(from, to));
         let sources: Vec<Source<'_, R>> = parts.iter().map(source).collect();
-        match prepare(ctx, &path, sources, to, &[], &[]) {
+        match prepare(ctx, &path, sources, &Facts { position: to, named: None }) {
             Ok((temporary, written)) => on_disk.parts.push(publish(ctx, temporary, path, (from, to), written)?),
             Err(MergeError::Other(error)) => return Err(error),
             Err(MergeError::Source(..)) => {
@@ -199,7 +199,15 @@ impl<R: Row> Day<R> {
             let position = on_disk.position().max(self.range().1);
             let files = on_disk.file.iter().chain(&on_disk.parts);
             let sources = files.map(source).chain([Source::Memory(self.pending.as_slice())]).collect();
-            match prepare(ctx, &path, sources, position, &gaps, &on_disk.foreign) {
+            let named = Named {
+                exchange: &ctx.layout.exchange,
+                symbol: ctx.symbol,
+                channel: R::CHANNEL,
+                gaps: &gaps,
+                contiguous_ids: ctx.options.contiguous_ids,
+                foreign: &on_disk.foreign,
+            };
+            match prepare(ctx, &path, sources, &Facts { position, named: Some(named) }) {
                 Ok((temporary, written)) => break (temporary, written, position, gaps),
                 Err(MergeError::Other(error)) => return Err(error),
                 Err(MergeError::Source(number, error)) => on_disk.give_up(number, &error),
@@ -274,23 +282,12 @@ fn prepare<R: Row>(
     ctx: &mut Context<'_>,
     target: &Path,
     sources: Vec<Source<'_, R>>,
-    position: Position,
-    gaps: &[Gap],
-    foreign: &[(String, String)],
+    facts: &Facts<'_>,
 ) -> Result<(TempFile, Written), MergeError> {
-    let facts = Facts {
-        exchange: &ctx.layout.exchange,
-        symbol: ctx.symbol,
-        channel: R::CHANNEL,
-        gaps,
-        position,
-        contiguous_ids: ctx.options.contiguous_ids,
-        foreign,
-    };
     let temporary = ctx.disk.create().map_err(MergeError::Other)?;
     let mut writer = FileWriter::new(temporary, target).map_err(MergeError::Other)?;
     merge(sources, &mut writer)?;
-    let (temporary, written) = writer.finish(&facts).map_err(MergeError::Other)?;
+    let (temporary, written) = writer.finish(facts).map_err(MergeError::Other)?;
     check_written::<R>(temporary.path(), written).map_err(MergeError::Other)?;
     Ok((temporary, written))
 }

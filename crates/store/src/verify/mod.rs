@@ -311,11 +311,14 @@ fn open_day<R: Row>(series: &LiveSeries, day: i64, report: &mut SeriesReport) ->
 }
 
 fn check_facts<R: Row>(series: &LiveSeries, file: &OpenFile<R>, findings: &mut Findings<'_>) {
+    if file.is_part {
+        if file.info.checksum.is_none() {
+            findings.add(Problem::Metadata(KEY_CHECKSUM));
+        }
+        return;
+    }
     for key in &file.info.missing {
         findings.add(Problem::Metadata(key));
-    }
-    if file.is_part && file.info.checksum.is_none() {
-        findings.add(Problem::Metadata(KEY_CHECKSUM));
     }
     let exchange = file.info.exchange.as_deref().unwrap_or(series.layout.exchange.as_str());
     let symbol = file.info.symbol.as_deref().unwrap_or(series.symbol.as_str());
