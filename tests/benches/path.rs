@@ -87,7 +87,15 @@ fn idle() {
 }
 
 fn latency() {
-    let mut exchange = Exchange::busy(10_000.0, 0.0);
+    for (pace, even) in [("evenly spaced", true), ("in bursts of ten, one a millisecond", false)] {
+        latency_at(pace, even);
+    }
+}
+
+fn latency_at(pace: &str, even: bool) {
+    let mut options = Exchange::options(10_000.0, 0.0);
+    options.market.even = even;
+    let mut exchange = Exchange::start(options);
     let mut setup = Setup::new(&exchange);
     setup.channels = vec!["trades".to_owned()];
     let mut tree = Tree::start(&setup);
@@ -110,7 +118,7 @@ fn latency() {
     p99.sort_unstable();
     let micros = |ns: u64| ns as f64 / 1000.0;
     println!(
-        "  {:.0} frames/s: frame to ring p50 {:.1} µs, p99 {:.1} µs (medians of one-second windows; best p50 {:.1}, worst p99 {:.1}); {:.1} % of a core",
+        "  {:.0} frames/s {pace}: frame to ring p50 {:.1} µs, p99 {:.1} µs (medians of one-second windows; best p50 {:.1}, worst p99 {:.1}); {:.1} % of a core",
         frames as f64 / (after.at - before.at).as_secs_f64(),
         micros(p50[p50.len() / 2]),
         micros(p99[p99.len() / 2]),

@@ -63,6 +63,9 @@ pub struct MarketOptions {
     /// Run as fast as the slowest client reads, instead of by the clock; nobody is then dropped for reading slowly.
     /// The two rates above keep their proportion.
     pub blast: bool,
+    /// Spread the market's events evenly over time, to the microsecond, instead of in bursts each millisecond or five. Takes a
+    /// processor core.
+    pub even: bool,
     /// Price levels a side that the book starts with and is kept near.
     pub levels: usize,
     /// How far trades reach back before the start.
@@ -78,6 +81,7 @@ impl Default for MarketOptions {
             trades_per_second: 40.0,
             book_updates_per_second: 200.0,
             blast: false,
+            even: false,
             levels: 1_000,
             history: Duration::from_secs(2 * 3_600),
             history_trades: 1_000_000,

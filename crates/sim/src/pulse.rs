@@ -18,14 +18,38 @@ pub(crate) const HIGH_WATER: usize = 2 << 20;
 
 /// Runs the invented market by the clock, or as fast as clients read.
 pub(crate) async fn market(core: Rc<RefCell<Core>>) {
-    let (rate, blast) = {
+    let (rate, blast, even) = {
         let market = &core.borrow().options.market;
-        (market.trades_per_second + market.book_updates_per_second, market.blast)
+        (market.trades_per_second + market.book_updates_per_second, market.blast, market.even)
     };
     if rate <= 0.0 {
         return;
     }
-    if blast { flat_out(core).await } else { paced(core, rate).await }
+    match (blast, even) {
+        (true, _) => flat_out(core).await,
+        (false, true) => evenly(core, rate).await,
+        (false, false) => paced(core, rate).await,
+    }
+}
+
+/// One event at a time, each at its time. Timers are too coarse for that, so this looks at the clock without pause.
+async fn evenly(core: Rc<RefCell<Core>>, rate: f64) {
+    let step = Duration::from_secs_f64(1.0 / rate);
+    let mut next = Instant::now();
+    loop {
+        while Instant::now() < next {
+            tokio::task::yield_now().await;
+        }
+        next += step;
+        // After a pause of the whole machine the market does not make up for it.
+        if next.elapsed() > Duration::from_millis(100) {
+            next = Instant::now();
+        }
+        let paused = core.borrow().paused;
+        if !paused {
+            core.borrow_mut().advance(1);
+        }
+    }
 }
 
 async fn paced(core: Rc<RefCell<Core>>, rate: f64) {

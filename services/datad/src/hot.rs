@@ -1,11 +1,13 @@
 //! The hot thread: socket → journal → session → rings. It waits for nobody but the socket.
 //!
-//! Frames are journaled before they are interpreted. When the journal can't take them (no space), live rings go on, the
+//! Frames go into the journal's batch before they are interpreted, and the batch to the system right after, before readers
+//! are woken and before the next frame is looked at (docs/decisions/0001). When the journal can't take them (no space), live rings go on, the
 //! state says so, and recording resumes by itself with a `Lost` entry that declares the hole.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use dccd_exchange::{Adapter, FeedIndex, Markets, Notice, Output, Session, Want};
@@ -33,6 +35,8 @@ const TICK: Duration = Duration::from_millis(250);
 const BOOK_RETRY: Duration = Duration::from_secs(5);
 /// A journal that failed is tried again this often.
 const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+/// After so many turns that began with frames, one begins with commands and ticks.
+const FRAME_TURNS: u32 = 32;
 /// Frame-to-ring quantiles are those of an interval this long.
 const LATENCY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -218,6 +222,7 @@ pub(crate) struct Hot {
     shared: Arc<Shared>,
     progress: dccd_service::Progress,
     wants: Vec<Want>,
+    turn: u32,
     latency: Histogram<u64>,
     latency_since: Instant,
     /// When a snapshot of each book was last asked for.
@@ -255,6 +260,7 @@ impl Hot {
             shared: ctx.shared,
             progress: ctx.progress,
             wants: Vec::new(),
+            turn: 0,
             latency: latency_histogram(),
             latency_since: now,
             books_asked: HashMap::new(),
@@ -286,12 +292,21 @@ impl Hot {
     }
 
     async fn wait(&mut self, tick: &mut Interval, batch: &mut FrameBatch) -> Wake {
+        // Frames first; but under a load that never pauses, ticks and commands get a turn of their own now and then.
+        self.turn = self.turn.wrapping_add(1);
+        let links_first = !self.turn.is_multiple_of(FRAME_TURNS);
         std::future::poll_fn(|cx| {
-            if tick.poll_tick(cx).is_ready() {
-                return std::task::Poll::Ready(Wake::Tick);
+            if links_first && let Poll::Ready((link, event)) = self.links.poll_next(batch, cx) {
+                return Poll::Ready(Wake::Link(link, event));
             }
-            if let std::task::Poll::Ready(command) = self.commands.poll_recv(cx) {
-                return std::task::Poll::Ready(Wake::Command(command));
+            if let Poll::Ready(command) = self.commands.poll_recv(cx) {
+                return Poll::Ready(Wake::Command(command));
+            }
+            if tick.poll_tick(cx).is_ready() {
+                return Poll::Ready(Wake::Tick);
+            }
+            if links_first {
+                return Poll::Pending;
             }
             self.links.poll_next(batch, cx).map(|(link, event)| Wake::Link(link, event))
         })
@@ -360,7 +375,8 @@ impl Hot {
         }
     }
 
-    /// The hot path: all frames that were there, journaled with one write, then interpreted one by one.
+    /// The hot path: all frames that were there are put into the journal's batch, interpreted one by one, and the batch is
+    /// handed to the system with one write before anything else is done.
     fn frames(&mut self, conn: u32, batch: &mut FrameBatch) {
         for frame in batch.frames_mut() {
             // The journal's times never go back, whatever the host's clock does; rings and store show the same ones.
@@ -368,7 +384,6 @@ impl Hot {
             frame.ts_recv = ts_recv.0;
             self.journal.append(&Entry { kind: EntryKind::Frame, conn, ts_recv, subject: "", payload: &frame.bytes });
         }
-        self.journal.commit();
         let frames = batch.frames();
         for frame in frames {
             let entry = Entry {
@@ -384,6 +399,7 @@ impl Hot {
             let delay = clock::now().0.saturating_sub(frame.ts_recv);
             self.latency.saturating_record(u64::try_from(delay).unwrap_or(0));
         }
+        self.journal.commit();
         self.shared.frames.fetch_add(frames.len() as u64, Ordering::Relaxed);
     }
 

@@ -59,6 +59,9 @@ struct Market {
     /// As fast as the slowest client reads, instead of by the clock
     #[arg(long)]
     blast: bool,
+    /// Spread evenly over time instead of in small bursts; takes a processor core
+    #[arg(long, conflicts_with = "blast")]
+    even: bool,
     /// Price levels a side [default: 1000]
     #[arg(long, value_name = "N")]
     levels: Option<usize>,
@@ -152,6 +155,7 @@ impl Market {
             trades_per_second: self.trades.unwrap_or(default.trades_per_second),
             book_updates_per_second: self.book_updates.unwrap_or(default.book_updates_per_second),
             blast: self.blast,
+            even: self.even,
             levels: self.levels.unwrap_or(default.levels),
             history: self.history.map_or(default.history, Duration::from_secs),
             history_trades: self.history_trades.unwrap_or(default.history_trades),
