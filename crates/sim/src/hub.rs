@@ -347,8 +347,13 @@ impl Core {
     }
 
     /// The longest queue, bytes.
-    pub(crate) fn longest_queue(&self) -> usize {
+    fn longest_queue(&self) -> usize {
         self.conns.values().map(|c| c.queued_bytes()).max().unwrap_or(0)
+    }
+
+    /// Whether a producer that may wait should: well before anybody is dropped for reading slowly.
+    pub(crate) fn congested(&self) -> bool {
+        self.longest_queue() > crate::pulse::HIGH_WATER.min(self.shared.queue_bytes / 2)
     }
 
     /// Whether anybody subscribed to anything that exists.

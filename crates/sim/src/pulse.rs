@@ -97,13 +97,13 @@ async fn flat_out(core: Rc<RefCell<Core>>) {
     }
 }
 
-/// Returns when no queue is above the high-water mark.
+/// Returns when queues are short again.
 pub(crate) async fn wait_for_room(core: &Rc<RefCell<Core>>, drained: &tokio::sync::Notify) {
     loop {
         let notified = drained.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
-        if core.borrow().longest_queue() <= HIGH_WATER {
+        if !core.borrow().congested() {
             return;
         }
         // The time limit only guards against a missed ring.

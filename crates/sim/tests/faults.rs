@@ -35,15 +35,19 @@ async fn trading() -> (Scene, Client, u64) {
     (scene, client, first)
 }
 
+/// Frames after which what was ordered must have come.
+const ENOUGH: usize = 3_000;
+
 /// Trades until something else than the next id comes: what came, and the id that would have been next.
 async fn until_odd(client: &mut Client, mut last: u64) -> (String, u64) {
-    loop {
+    for _ in 0..ENOUGH {
         let text = client.next_text().await;
         match serde_json::from_str::<Value>(&text).ok().and_then(|v| v["t"].as_u64()) {
             Some(id) if id == last + 1 => last = id,
             _ => return (text, last + 1),
         }
     }
+    panic!("{ENOUGH} trades and nothing odd among them");
 }
 
 #[tokio::test]
@@ -91,7 +95,11 @@ async fn delayed_frames_come_late_and_in_order() {
     inject(&scene, Fault::Delay { target: Target::stream(TRADES), count: 1, ms: 300 }).await;
     let mut longest = Duration::ZERO;
     let mut before = Instant::now();
-    while longest < Duration::from_millis(250) {
+    for frame in 0.. {
+        if longest >= Duration::from_millis(250) {
+            break;
+        }
+        assert!(frame < ENOUGH, "no frame came late");
         let next = id(&client.next_text().await);
         assert_eq!(next, last + 1);
         last = next;
@@ -132,7 +140,8 @@ async fn gaps_skip_ids_that_nothing_ever_had() {
     let mut book = Client::connect(&scene.sim, "/ws/btcusdt@depth@100ms").await;
     let mut last = book.next_json().await["u"].as_u64().unwrap();
     inject(&scene, Fault::Gap { symbol: "BTC/USDT".into(), channel: "book".into(), count: 6 }).await;
-    loop {
+    for event in 0.. {
+        assert!(event < 100, "no gap came");
         let event = book.next_json().await;
         let first = event["U"].as_u64().unwrap();
         if first != last + 1 {
@@ -244,14 +253,17 @@ async fn an_announced_shutdown_ends_the_connection() {
     let (scene, mut client, _) = trading().await;
     inject(&scene, Fault::Shutdown { ms: 200 }).await;
     let mut announced = false;
-    let end = loop {
+    for _ in 0..ENOUGH {
         match client.next().await {
             Ok(text) => announced |= text.contains("serverShutdown"),
-            Err(end) => break end,
+            Err(end) => {
+                assert!(announced && matches!(end, End::Clean(_)), "{end:?}");
+                scene.finish().await;
+                return;
+            }
         }
-    };
-    assert!(announced && matches!(end, End::Clean(_)));
-    scene.finish().await;
+    }
+    panic!("the connection lives on");
 }
 
 #[tokio::test]

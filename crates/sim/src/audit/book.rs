@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use dccd_model::{BookSide, UnixNanos};
 use dccd_store::BookRow;
 
-use super::sent::SentEvent;
+use super::sent::{Levels, SentEvent};
 use super::{AuditError, SeriesAudit, gaps};
 
 /// One epoch of the stored book.
@@ -26,14 +26,14 @@ pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentEvent>, files: &[PathBuf]
     result.count_gaps(&gaps);
     let mut epochs: Vec<Epoch> = Vec::new();
     // Levels of stored events by epoch and last update id.
-    let mut stored: BTreeMap<(u32, u64), Vec<(bool, f64, f64)>> = BTreeMap::new();
+    let mut stored: BTreeMap<(u32, u64), Levels> = BTreeMap::new();
     for file in files {
         for row in dccd_store::read_book(file)? {
             take(row?, &mut epochs, &mut stored, &mut result);
         }
     }
     result.stored = stored.len() as u64;
-    let mut by_id: BTreeMap<u64, Vec<&Vec<(bool, f64, f64)>>> = BTreeMap::new();
+    let mut by_id: BTreeMap<u64, Vec<&Levels>> = BTreeMap::new();
     for ((_, update_id), levels) in &stored {
         by_id.entry(*update_id).or_default().push(levels);
     }
@@ -68,12 +68,7 @@ pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentEvent>, files: &[PathBuf]
     Ok(result)
 }
 
-fn take(
-    row: BookRow,
-    epochs: &mut Vec<Epoch>,
-    stored: &mut BTreeMap<(u32, u64), Vec<(bool, f64, f64)>>,
-    result: &mut SeriesAudit,
-) {
+fn take(row: BookRow, epochs: &mut Vec<Epoch>, stored: &mut BTreeMap<(u32, u64), Levels>, result: &mut SeriesAudit) {
     let is_new = epochs.last().is_none_or(|e| e.number != row.epoch);
     if is_new {
         if !row.is_snapshot {

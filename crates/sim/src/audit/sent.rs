@@ -22,7 +22,10 @@ pub struct SentTrade {
 }
 
 /// A quote as sent: bid, its amount, ask, its amount.
-pub type SentQuote = [f64; 4];
+pub(super) type SentQuote = [f64; 4];
+
+/// Levels of one event: is a bid, price, amount.
+pub(super) type Levels = Vec<(bool, f64, f64)>;
 
 /// An order-book event as sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +33,7 @@ pub struct SentEvent {
     /// First update id.
     pub first: u64,
     /// Levels in the message's order, bids first: is a bid, price, amount.
-    pub levels: Vec<(bool, f64, f64)>,
+    pub levels: Levels,
 }
 
 /// What reached connections of one symbol.

@@ -87,7 +87,7 @@ impl Core {
             if due > Instant::now() {
                 return Next::At(due);
             }
-            if self.longest_queue() > crate::pulse::HIGH_WATER {
+            if self.congested() {
                 return Next::Room;
             }
             replay.send_next(self);
@@ -103,7 +103,7 @@ impl Core {
             _ if replay.started && wanted > 0 => return None,
             // Everybody left: whoever comes next gets time to subscribe, too.
             _ if replay.started => {
-                replay.started = matches!(replay.start, ReplayStart::Command);
+                replay.hold();
                 false
             }
             ReplayStart::Quiet(time) => wanted > 0 && quiet >= time,

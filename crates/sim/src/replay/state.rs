@@ -141,6 +141,12 @@ impl ReplayState {
         self.started = true;
     }
 
+    /// Nobody listens any more: waits for whoever comes, and does not make up for the time.
+    pub(super) const fn hold(&mut self) {
+        self.started = matches!(self.start, ReplayStart::Command);
+        self.began = None;
+    }
+
     /// How many of the recording's streams have subscribers.
     pub(super) fn streams_wanted(&self, subs: &[Vec<Rc<Conn>>]) -> usize {
         let recorded = |i: &usize| targets(*i % KINDS).iter().any(|k| self.recorded[i - i % KINDS + k]);

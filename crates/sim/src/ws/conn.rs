@@ -163,7 +163,8 @@ impl Task {
 
     fn read(&mut self) -> io::Result<()> {
         let mut bytes = [0u8; 16 << 10];
-        loop {
+        // A flood is read in portions, each of which is handled before the next.
+        for _ in 0..8 {
             match self.socket.try_read(&mut bytes) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => self.reader.extend(&bytes[..n]),
@@ -171,6 +172,7 @@ impl Task {
                 Err(e) => return Err(e),
             }
         }
+        Ok(())
     }
 
     /// Handles every whole message that was read.

@@ -151,11 +151,14 @@ impl Client {
 
     /// How the connection ends, whatever comes before.
     pub(crate) async fn end(&mut self) -> End {
-        loop {
-            if let Err(end) = self.next().await {
-                return end;
+        let ended = async {
+            loop {
+                if let Err(end) = self.next().await {
+                    return end;
+                }
             }
-        }
+        };
+        timeout(DEADLINE, ended).await.expect("an end in time")
     }
 }
 
