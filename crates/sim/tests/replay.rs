@@ -113,6 +113,54 @@ async fn a_request_before_the_replay_begins_is_answered_at_its_place() {
 }
 
 #[tokio::test]
+async fn diffs_wait_at_a_snapshot_until_somebody_asks_or_for_so_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = vec![recording(dir.path())];
+    let scene = replay(files.clone(), ReplayStart::Streams(1)).await;
+    let mut client = Client::connect(&scene.sim, "/stream?streams=foousdt@depth@100ms").await;
+    client.next_text().await;
+    client.next_text().await;
+    assert!(tokio::time::timeout(Duration::from_millis(300), client.next()).await.is_err(), "the diffs ran on");
+    assert!(!scene.sim.replay_done());
+    get(&scene.sim, "/api/v3/depth?symbol=FOOUSDT").await;
+    client.next_text().await;
+    done(&scene).await;
+    scene.finish().await;
+
+    let replay = ReplayOptions { snapshot_wait: Duration::from_millis(50), ..ReplayOptions::new(files) };
+    let scene = start(SimOptions { replay: Some(replay), ..SimOptions::default() }).await;
+    let mut client = Client::connect(&scene.sim, "/stream?streams=foousdt@depth@100ms").await;
+    for _ in 0..5 {
+        client.next_text().await;
+    }
+    done(&scene).await;
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn the_recorded_pace_is_kept_or_sped_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pace.frames.jsonl");
+    let trade = |id: u64, ts: f64| {
+        let data =
+            format!(r#"{{"e":"trade","E":1,"s":"FOOUSDT","t":{id},"p":"1","q":"1","T":1600000000000,"m":true,"M":true}}"#);
+        serde_json::json!({"ts": ts, "dir": "in", "conn": "raw", "raw": data}).to_string()
+    };
+    std::fs::write(&path, [trade(1, 1e9), trade(2, 1e9 + 2.0), trade(3, 1e9 + 4.0)].join("\n")).unwrap();
+    let replay = ReplayOptions { speed: 10.0, start: ReplayStart::Streams(1), ..ReplayOptions::new(vec![path]) };
+    let scene = start(SimOptions { replay: Some(replay), ..SimOptions::default() }).await;
+    let mut client = Client::connect(&scene.sim, "/ws/foousdt@trade").await;
+    client.next_text().await;
+    let begun = std::time::Instant::now();
+    client.next_text().await;
+    client.next_text().await;
+    // Four seconds at ten times the pace; the first frame may have been read a little late.
+    assert!(begun.elapsed() > Duration::from_millis(250), "{:?}", begun.elapsed());
+    done(&scene).await;
+    scene.finish().await;
+}
+
+#[tokio::test]
 async fn a_replay_waits_for_whoever_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("many.frames.jsonl");
