@@ -40,14 +40,13 @@ async fn evenly(core: Rc<RefCell<Core>>, rate: f64) {
         while Instant::now() < next {
             tokio::task::yield_now().await;
         }
-        next += step;
+        let paused = core.borrow().paused;
+        // One step of the market is one event or a few that belong together.
+        let made = if paused { 1 } else { core.borrow_mut().advance(1) };
+        next += step * u32::try_from(made).unwrap_or(1).max(1);
         // After a pause of the whole machine the market does not make up for it.
         if next.elapsed() > Duration::from_millis(100) {
             next = Instant::now();
-        }
-        let paused = core.borrow().paused;
-        if !paused {
-            core.borrow_mut().advance(1);
         }
     }
 }

@@ -58,6 +58,7 @@ pub fn derive(
         adapter,
         markets: Arc::new(markets),
         journal_dir: journal_dir.to_owned(),
+        sync: None,
         data_path: data_path.to_owned(),
         journal_keep_bytes: u64::MAX,
         fetches,

@@ -26,8 +26,8 @@ const TRADES_PER_GAP: u64 = 100_000;
 const ATTEMPTS: u32 = 8;
 /// First and longest pause between snapshots of one book that keeps asking.
 const SNAPSHOT_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
-/// A book that didn't ask for this long starts with the shortest pause again.
-const SNAPSHOT_CALM: Duration = Duration::from_secs(60);
+/// A book that didn't ask for this long after its pause is forgiven and starts with the shortest one again.
+const SNAPSHOT_CALM: Duration = Duration::from_secs(3);
 
 /// What the fetcher is asked for.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl Fetcher {
 /// How long this book's next snapshot has to wait: nothing at first, then longer each time it asks again soon.
 fn next_pause(paces: &mut HashMap<Symbol, Pace>, symbol: &Symbol, now: Instant) -> Duration {
     match paces.get_mut(symbol) {
-        Some(pace) if now.duration_since(pace.last) < SNAPSHOT_CALM => {
+        Some(pace) if now.duration_since(pace.last) < pace.pause + SNAPSHOT_CALM => {
             let pause = pace.pause;
             pace.pause = (pause * 2).min(SNAPSHOT_PAUSE.1);
             pace.last = now + pause;
@@ -211,6 +211,6 @@ mod tests {
         let now = Instant::now();
         let pauses: Vec<u128> = (0..8).map(|_| next_pause(&mut paces, &symbol, now).as_millis()).collect();
         assert_eq!(pauses, [0, 250, 500, 1_000, 2_000, 4_000, 8_000, 10_000]);
-        assert_eq!(next_pause(&mut paces, &symbol, now + SNAPSHOT_CALM * 2), Duration::ZERO);
+        assert_eq!(next_pause(&mut paces, &symbol, now + Duration::from_secs(60)), Duration::ZERO);
     }
 }

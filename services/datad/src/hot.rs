@@ -15,7 +15,7 @@ use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, Gap, Quote, Sy
 use dccd_net::{FrameBatch, LinkEvent};
 use dccd_rpc::datad::{BookSnapshot, FeedInfo};
 use dccd_store::Position;
-use dccd_store::journal::JournalWriter;
+use dccd_store::journal::{JournalError, JournalWriter};
 use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -67,6 +67,8 @@ struct Journaling {
     clock: Monotonic,
     /// Why entries are not being recorded, since when, and when to try again.
     broken: Option<(String, UnixNanos, Instant)>,
+    /// Trying again is of no use in this process.
+    unusable: bool,
     shared: Arc<Shared>,
 }
 
@@ -92,8 +94,10 @@ impl Journaling {
         }
     }
 
-    fn fail(&mut self, error: &dccd_store::journal::JournalError, since: UnixNanos) {
+    fn fail(&mut self, error: &JournalError, since: UnixNanos) {
         let text = chain(error);
+        // What is durable can't be told any more. A new process opens the journal anew and finds out.
+        self.unusable |= matches!(error, JournalError::SyncFailed { .. });
         error!(error = text, "recording stopped; live data goes on, and recording resumes when the journal can be written");
         self.shared.not_recording.store(true, Ordering::Relaxed);
         self.shared.set_trouble(Part::Journal, Some(format!("not recording: {text}")));
@@ -251,6 +255,7 @@ impl Hot {
                 writer: ctx.journal,
                 clock: Monotonic::after(clock::now()),
                 broken: None,
+                unusable: false,
                 shared: ctx.shared.clone(),
             },
             bus: ctx.bus,
@@ -288,6 +293,10 @@ impl Hot {
                 Wake::Command(None) => return,
             }
             self.settle();
+            if self.journal.unusable {
+                error!("the journal's disk failed; ending, so that a new process can open it again");
+                return;
+            }
         }
     }
 

@@ -11,9 +11,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use dccd_exchange::{Adapter, FeedIndex, Markets, Notice, Output, Session, Want};
-use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade};
+use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade, UnixNanos};
 use dccd_rpc::datad::FlushReport;
-use dccd_store::journal::JournalReader;
+use dccd_store::journal::{JournalError, JournalReader, JournalSync};
 use dccd_store::{CommitMode, Position, Recorder, SeriesHandle, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -94,6 +94,8 @@ pub(crate) struct RecorderContext {
     pub(crate) data_path: PathBuf,
     /// Kept journal that has been recorded already, bytes.
     pub(crate) journal_keep_bytes: u64,
+    /// Makes the journal durable; `None` where it is at rest.
+    pub(crate) sync: Option<Arc<JournalSync>>,
     /// Where missing trades are asked for.
     pub(crate) fetches: mpsc::Sender<FetchRequest>,
     /// Counters.
@@ -112,6 +114,8 @@ pub(crate) struct RecorderLoop {
     /// How often each hole (feed, first and last missing id) was asked for since this process began.
     asked: HashMap<(FeedIndex, u64, u64), u32>,
     asked_at: Instant,
+    /// Time of the last entry read.
+    last_ts: UnixNanos,
 }
 
 /// The store's side of the session's feeds.
@@ -231,8 +235,18 @@ impl RecorderLoop {
         let reader = JournalReader::open_at(&ctx.journal_dir, position)
             .map_err(|source| DatadError::Journal { dir: ctx.journal_dir.clone(), source })?;
         let asked_at = Instant::now();
-        let mut this =
-            Self { ctx, recorder, reader, session, feeds, position, retry_at: None, asked: HashMap::new(), asked_at };
+        let mut this = Self {
+            ctx,
+            recorder,
+            reader,
+            session,
+            feeds,
+            position,
+            retry_at: None,
+            asked: HashMap::new(),
+            asked_at,
+            last_ts: UnixNanos::UNKNOWN,
+        };
         let mut entries = 0;
         loop {
             let (read, wants) = this.read_some()?;
@@ -291,9 +305,18 @@ impl RecorderLoop {
         let mut wants = Vec::new();
         let mut read = 0;
         while read < ENTRIES_PER_TURN && self.recorder.pending_rows() < 2 * PENDING_ROWS_MAX {
-            let next =
-                self.reader.next().map_err(|source| DatadError::Journal { dir: self.ctx.journal_dir.clone(), source })?;
+            let next = match self.reader.next() {
+                Ok(next) => next,
+                Err(damage @ JournalError::Damaged { .. }) => {
+                    if self.skip_damaged(&damage, &mut wants)? {
+                        continue;
+                    }
+                    break;
+                }
+                Err(source) => return Err(DatadError::Journal { dir: self.ctx.journal_dir.clone(), source }),
+            };
             let Some((after, entry)) = next else { break };
+            self.last_ts = entry.ts_recv;
             let mut out = StoreOutput { recorder: &mut self.recorder, feeds: &self.feeds, at: after, wants: &mut wants };
             self.session.apply(&entry, &mut out);
             if matches!(entry.kind, EntryKind::FeedOpened | EntryKind::FeedClosed) {
@@ -309,6 +332,26 @@ impl RecorderLoop {
         }
         self.ctx.shared.recorder_at.store(self.position.0, Ordering::Relaxed);
         Ok((read, wants))
+    }
+
+    /// Goes on behind a damaged stretch of the journal and lets the session find out what is missing; says whether there is
+    /// anything behind it yet.
+    fn skip_damaged(&mut self, damage: &JournalError, wants: &mut Vec<Want>) -> Result<bool, DatadError> {
+        let text = chain(damage);
+        let skipped = self.reader.skip_damaged();
+        let skipped = skipped.map_err(|source| DatadError::Journal { dir: self.ctx.journal_dir.clone(), source })?;
+        if self.ctx.shared.set_trouble(Part::Store, skipped.is_none().then(|| text.clone())) || skipped.is_some() {
+            error!(
+                error = text,
+                "the journal is damaged; what it held there is declared missing, and fetched where it can be"
+            );
+        }
+        let Some(after) = skipped else { return Ok(false) };
+        let lost = Entry { kind: EntryKind::Lost, conn: 0, ts_recv: self.last_ts, subject: "journal damaged", payload: b"" };
+        let mut out = StoreOutput { recorder: &mut self.recorder, feeds: &self.feeds, at: after, wants };
+        self.session.apply(&lost, &mut out);
+        self.position = after;
+        Ok(true)
     }
 
     fn ask(&mut self, wants: Vec<Want>) {
@@ -381,7 +424,13 @@ impl RecorderLoop {
 
     fn commit(&mut self, mode: CommitMode) -> Result<FlushReport, String> {
         let state = SavedState::encode(&self.feeds.recorded, &self.session.save());
-        match self.recorder.commit(self.position, &state, mode) {
+        // A checkpoint must not get ahead of the journal that a power cut would leave.
+        let synced = self.ctx.sync.as_ref().map_or(Ok(()), |sync| sync.sync_now());
+        let committed = synced.map_err(|e| chain(&e)).and_then(|()| {
+            let commit = self.recorder.commit(self.position, &state, mode);
+            commit.map_err(|e| chain(&e))
+        });
+        match committed {
             Ok(report) => {
                 let now = crate::clock::now().0;
                 for (handle, rows) in &report.rows {
@@ -401,8 +450,7 @@ impl RecorderLoop {
                 let rows = report.rows.iter().map(|(_, rows)| rows).sum();
                 Ok(FlushReport { position: self.position.0, rows, files: u64::from(report.files), bytes: report.bytes })
             }
-            Err(error) => {
-                let text = chain(&error);
+            Err(text) => {
                 // Nothing is lost: the journal has it all, and the next commit writes it.
                 if self.ctx.shared.set_trouble(Part::Store, Some(text.clone())) {
                     error!(error = text, "rows could not be written; they stay in the journal and are tried again");

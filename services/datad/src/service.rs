@@ -11,7 +11,7 @@ use dccd_net::{Governor, GovernorOptions, HttpClient, HttpOptions, SystemClock};
 use dccd_rpc::ServeLimits;
 use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _};
 use dccd_service::{Progress, ServiceContext};
-use dccd_store::journal::{JournalOptions, JournalWriter};
+use dccd_store::journal::{JournalOptions, JournalSync, JournalWriter};
 use dccd_store::{Recorder, RecorderOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
@@ -112,7 +112,7 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
     };
     let recorder = Recorder::open(&options.data_path, &options.exchange, recorder_options).map_err(store_error)?;
     let journal = past_checkpoint(journal, &journal_dir, &recorder).map_err(journal_error)?;
-    let sync = journal.sync_handle().map_err(journal_error)?;
+    let sync = Arc::new(journal.sync_handle().map_err(journal_error)?);
 
     let endpoint = ctx.endpoint_path();
     let listener = dccd_rpc::unix_listen(&endpoint).map_err(|e| DatadError::Serve(Box::new(e)))?;
@@ -130,7 +130,7 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         dccd_rpc::serve(listener, &name, DATAD_PROTOCOL, ServeLimits::default(), handle, stop).await;
     });
 
-    let parts = Parts { options: &options, adapter, shared, http, journal_dir, server: &server };
+    let parts = Parts { options: &options, adapter, shared, http, journal_dir, sync: sync.clone(), server: &server };
     let outcome = parts.run(journal, recorder, &running_tx, &ctx).await;
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time
@@ -148,10 +148,11 @@ async fn open_journal(dir: &std::path::Path, ctx: &ServiceContext) -> Result<Jou
     loop {
         match JournalWriter::open(dir, JournalOptions::default()) {
             Ok(journal) => {
-                if journal.recovered().bytes_cut > 0 {
+                let recovered = journal.recovered();
+                if recovered.lost_entries() {
                     warn!(
-                        bytes = journal.recovered().bytes_cut,
-                        "cut the torn end of the journal: it had never been acknowledged"
+                        ?recovered,
+                        "the journal's end was not whole; what is missing is declared, and fetched where it can be"
                     );
                 }
                 return Ok(journal);
@@ -191,6 +192,7 @@ struct Parts<'a> {
     shared: Arc<Shared>,
     http: HttpClient,
     journal_dir: PathBuf,
+    sync: Arc<JournalSync>,
     server: &'a Server,
 }
 
@@ -308,6 +310,7 @@ impl Parts<'_> {
             adapter: self.adapter.clone(),
             markets,
             journal_dir: self.journal_dir.clone(),
+            sync: Some(self.sync.clone()),
             data_path: self.options.data_path.clone(),
             journal_keep_bytes: self.options.journal_keep_bytes,
             fetches,
