@@ -161,13 +161,6 @@ impl Bus {
         }
     }
 
-    /// Takes all feeds off the bus.
-    pub(crate) fn close_all(&mut self) {
-        for index in (0..).take(self.feeds.len()) {
-            self.close(index);
-        }
-    }
-
     /// Tells waiting readers of every ring that got records since the last call.
     pub(crate) fn end_batch(&mut self) {
         for index in self.touched.drain(..) {

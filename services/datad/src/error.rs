@@ -72,6 +72,14 @@ pub enum DatadError {
         /// Which.
         name: &'static str,
     },
+    /// A thread that the service can't do without stands still.
+    #[error("the {name} thread has made no progress in {looks} looks, a second apart")]
+    Hung {
+        /// Which.
+        name: &'static str,
+        /// For how many looks.
+        looks: u32,
+    },
     /// The socket could not be served, or the root not be reached.
     #[error("cannot serve")]
     Serve(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -284,8 +284,12 @@ impl Hot {
                 Wake::Link(link, event) => self.link_event(link, event, &mut batch),
                 Wake::Command(Some(Command::Stop { reply })) => {
                     self.links.close().await;
+                    while let Some((link, event)) = self.links.take_left(&mut batch) {
+                        self.link_event(link, event, &mut batch);
+                        self.settle();
+                    }
                     self.journal.commit();
-                    self.bus.close_all();
+                    // The rings stay where they are: readers go on in them when this service starts again.
                     let _ = reply.send(self.journal.writer.position());
                     return;
                 }
@@ -444,6 +448,7 @@ impl Hot {
 
     fn tick(&mut self) {
         let now = Instant::now();
+        self.shared.hot_turns.fetch_add(1, Ordering::Relaxed);
         self.bus.heartbeat(clock::now());
         self.links.retire_due(now);
         self.progress.set("frames", self.shared.frames.load(Ordering::Relaxed));

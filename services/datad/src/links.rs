@@ -123,6 +123,12 @@ impl Links {
         Poll::Pending
     }
 
+    /// What was received before [`Self::close`] and not taken yet.
+    pub(crate) fn take_left(&mut self, batch: &mut FrameBatch) -> Option<(usize, LinkEvent)> {
+        let mut slots = self.slots.iter_mut().enumerate();
+        slots.find_map(|(index, slot)| slot.link.try_next(batch).map(|event| (index, event)))
+    }
+
     /// A connection opened: subscribes the link's feeds on it, and lets one that it replaces go a little later.
     pub(crate) fn opened(&mut self, link: usize, conn: u32, replaces: Option<u32>, now: Instant) {
         let slot = &mut self.slots[link];

@@ -19,14 +19,24 @@ pub(crate) fn cache_path(data_path: &Path, exchange: &str) -> PathBuf {
     data_path.join(".dccd").join("state").join(exchange).join("markets.json")
 }
 
-/// The cached markets, and whether they are fresh and have all these symbols.
-pub(crate) fn cached(path: &Path, wanted: &[Symbol]) -> Option<(Markets, bool)> {
+/// The markets of last time.
+pub(crate) struct Cached {
+    /// They themselves.
+    pub(crate) markets: Markets,
+    /// They have all the symbols that are wanted.
+    pub(crate) complete: bool,
+    /// They are of today.
+    pub(crate) fresh: bool,
+}
+
+/// The cached markets, if there are any.
+pub(crate) fn cached(path: &Path, wanted: &[Symbol]) -> Option<Cached> {
     let age = path.metadata().ok()?.modified().ok().and_then(|m| SystemTime::now().duration_since(m).ok());
     let text = std::fs::read(path).ok()?;
     match serde_json::from_slice::<Markets>(&text) {
         Ok(markets) => {
             let complete = wanted.iter().all(|s| markets.by_symbol(s).is_some());
-            Some((markets, complete && age.is_some_and(|age| age < FRESH_FOR)))
+            Some(Cached { markets, complete, fresh: age.is_some_and(|age| age < FRESH_FOR) })
         }
         Err(error) => {
             warn!(path = %path.display(), error = %error, "the cached markets cannot be read; fetching them anew");

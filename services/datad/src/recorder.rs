@@ -267,6 +267,7 @@ impl RecorderLoop {
     pub(crate) fn run(mut self, commands: &Receiver<RecorderCommand>) {
         self.ask_for_open_gaps();
         loop {
+            self.ctx.shared.recorder_turns.fetch_add(1, Ordering::Relaxed);
             let read = match self.read_some() {
                 Ok((read, wants)) => {
                     self.ask(wants);

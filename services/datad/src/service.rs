@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dccd_exchange::{Adapter, Markets};
@@ -14,10 +14,11 @@ use dccd_service::{Progress, ServiceContext};
 use dccd_store::journal::{JournalOptions, JournalSync, JournalWriter};
 use dccd_store::{Recorder, RecorderOptions};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::bus::{Bus, RingSizes};
-use crate::error::DatadError;
+use crate::error::{DatadError, chain};
 use crate::fetch::{FetchRequest, Fetcher};
 use crate::hot::{Command, Hot, HotContext};
 use crate::links::Links;
@@ -32,6 +33,20 @@ const FETCH_QUEUE: usize = 1_024;
 const HOT_QUEUE: usize = 256;
 /// Between two attempts to get the exchange's markets.
 const MARKETS_RETRY: Duration = Duration::from_secs(2);
+/// Patience with the exchange's list of markets before the service registers without it, and after.
+const MARKETS_PATIENCE: Duration = Duration::from_secs(2);
+const MARKETS_PATIENCE_REGISTERED: Duration = Duration::from_secs(60);
+/// A recovery that takes longer goes on while the service is registered.
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at the threads. Their limits below are counted in looks, so that time in which the whole process
+/// stood still doesn't count.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// The hot thread is reported.
+const HOT_SLOW: u32 = 5;
+/// The hot thread is given up, and the process with it: the root starts another.
+const HOT_HUNG: u32 = 15;
+/// The recorder is reported. A merge of a large day may take a while, and nothing depends on it.
+const RECORDER_SLOW: u32 = 60;
 /// How often the state of the jobs is saved for `dccd status` without a daemon.
 const SAVE_JOBS: Duration = Duration::from_secs(10);
 
@@ -138,6 +153,22 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
     outcome
 }
 
+/// Sees whether a counter moves.
+#[derive(Default)]
+struct Watch {
+    last: u64,
+    still: u32,
+}
+
+impl Watch {
+    /// How many looks in a row found this value.
+    fn still_for(&mut self, value: u64) -> u32 {
+        self.still = if value == self.last { self.still.saturating_add(1) } else { 0 };
+        self.last = value;
+        self.still
+    }
+}
+
 fn state_dir(options: &DatadOptions) -> PathBuf {
     options.data_path.join(".dccd").join("state").join(options.exchange.as_str())
 }
@@ -204,15 +235,24 @@ impl Parts<'_> {
         running: &watch::Sender<Option<Running>>,
         ctx: &ServiceContext,
     ) -> Result<(), DatadError> {
-        let (markets, registered) = match self.markets(ctx).await {
-            Some(found) => found,
-            None => return Ok(()), // shut down before the exchange answered
+        let mut registered = false;
+        let Some(markets) = self.markets(ctx, &mut registered).await else {
+            return Ok(()); // shut down before the exchange answered
         };
         let markets = Arc::new(markets);
         let (fetches, fetch_requests) = mpsc::channel(FETCH_QUEUE);
         let (commands, command_queue) = mpsc::channel(HOT_QUEUE);
 
-        let (recorder, recovered) = self.recover(recorder, markets.clone(), fetches.clone()).await?;
+        let recovery = self.recover(recorder, markets.clone(), fetches.clone());
+        tokio::pin!(recovery);
+        let (recorder, recovered) = match tokio::time::timeout(RECOVERY_PATIENCE, &mut recovery).await {
+            Ok(recovered) => recovered?,
+            Err(_) => {
+                let reason = "reading the journal since the last checkpoint".to_owned();
+                self.register_degraded(ctx, &mut registered, reason).await;
+                recovery.await?
+            }
+        };
         if recovered.entries > 0 {
             info!(entries = recovered.entries, "read the journal since the last checkpoint");
         }
@@ -260,41 +300,66 @@ impl Parts<'_> {
         Ok(())
     }
 
-    /// The exchange's markets. Until they can be had the service is registered and degraded, and asks again and again.
-    async fn markets(&self, ctx: &ServiceContext) -> Option<(Markets, bool)> {
+    /// The exchange's markets: those of last time where they have all that is wanted, whatever their age, because recording
+    /// must not wait for REST. Else the exchange is asked, and until it answers the service is registered and degraded.
+    async fn markets(&self, ctx: &ServiceContext, registered: &mut bool) -> Option<Markets> {
         let path = markets::cache_path(&self.options.data_path, self.options.exchange.as_str());
         let wanted: Vec<Symbol> = self.options.feeds.iter().map(|(symbol, _)| symbol.clone()).collect();
         let cached = markets::cached(&path, &wanted);
-        let stale = match cached {
-            Some((markets, true)) => return Some((markets, false)),
-            Some((markets, false)) => Some(markets),
-            None => None,
-        };
-        let mut registered = false;
+        if let Some(cached) = &cached
+            && cached.complete
+        {
+            if !cached.fresh {
+                self.refresh_markets(path);
+            }
+            return Some(cached.markets.clone());
+        }
+        let mut patience = MARKETS_PATIENCE;
         loop {
             let attempt = tokio::select! {
-                attempt = markets::fetch(&self.adapter, &self.http, &path) => attempt,
+                attempt = tokio::time::timeout(patience, markets::fetch(&self.adapter, &self.http, &path)) => attempt,
                 _ = ctx.shutdown().wait() => return None,
             };
-            let reason = match (attempt, stale.clone()) {
-                (Ok(markets), _) => return Some((markets, registered)),
-                (Err(reason), Some(markets)) => {
-                    warn!(reason, "the exchange's markets cannot be fetched; going on with those of last time");
-                    return Some((markets, registered));
-                }
-                (Err(reason), None) => reason,
+            let reason = match attempt {
+                Ok(Ok(markets)) => return Some(markets),
+                Ok(Err(reason)) => reason,
+                Err(_) => format!("no answer within {patience:?}"),
             };
+            if let Some(cached) = cached {
+                warn!(reason, "the exchange's markets cannot be fetched; going on with those of last time");
+                self.refresh_markets(path);
+                return Some(cached.markets);
+            }
             let reason = format!("waiting for the exchange's markets: {reason}");
             if self.shared.set_trouble(Part::Markets, Some(reason.clone())) {
                 warn!(reason, "cannot start collecting yet");
             }
-            ctx.progress().degraded(Some(reason));
-            if !registered && ctx.register_protocol(DATAD_PROTOCOL).await.is_ok() {
-                registered = true;
-            }
+            self.register_degraded(ctx, registered, reason).await;
+            patience = MARKETS_PATIENCE_REGISTERED;
             tokio::select! {
                 () = tokio::time::sleep(MARKETS_RETRY) => {}
                 _ = ctx.shutdown().wait() => return None,
+            }
+        }
+    }
+
+    /// Fetches the markets for the next start, while this one goes on with what it has.
+    fn refresh_markets(&self, path: PathBuf) {
+        let (adapter, http) = (self.adapter.clone(), self.http.clone());
+        tokio::spawn(async move {
+            if let Err(reason) = markets::fetch(&adapter, &http, &path).await {
+                warn!(reason, "the exchange's markets could not be refreshed; those of last time are used again");
+            }
+        });
+    }
+
+    /// Lets the root and clients know that this service lives, and why it does not collect yet.
+    async fn register_degraded(&self, ctx: &ServiceContext, registered: &mut bool, reason: String) {
+        ctx.progress().degraded(Some(reason));
+        if !*registered {
+            match ctx.register_protocol(DATAD_PROTOCOL).await {
+                Ok(()) => *registered = true,
+                Err(error) => warn!(error = %chain(&error), "cannot register yet"),
             }
         }
     }
@@ -382,7 +447,7 @@ impl Parts<'_> {
         let _ = commands.send(Command::ConfiguredOpen).await;
     }
 
-    /// Waits for the end, asked for or not; saves the jobs' state meanwhile.
+    /// Waits for the end, asked for or not; watches the threads and saves the jobs' state meanwhile.
     async fn until_shutdown(
         &self,
         ctx: &ServiceContext,
@@ -391,15 +456,36 @@ impl Parts<'_> {
     ) -> Result<(), DatadError> {
         let jobs_path = state_dir(self.options).join("jobs.json");
         let mut save = tokio::time::interval(SAVE_JOBS);
+        let mut look = tokio::time::interval(WATCH_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut hot_watch = Watch::default();
+        let mut recorder_watch = Watch::default();
         loop {
             tokio::select! {
                 _ = ctx.shutdown().wait() => return Ok(()),
                 _ = &mut hot => return Err(DatadError::Thread { name: "hot" }),
                 _ = save.tick() => {
+                    self.server.save_jobs(&jobs_path).await;
+                }
+                _ = look.tick() => {
                     if recorder.thread.is_finished() {
                         return Err(DatadError::Thread { name: "recorder" });
                     }
-                    self.server.save_jobs(&jobs_path).await;
+                    let hot = hot_watch.still_for(self.shared.hot_turns.load(Ordering::Relaxed));
+                    let recorder = recorder_watch.still_for(self.shared.recorder_turns.load(Ordering::Relaxed));
+                    if hot >= HOT_HUNG {
+                        return Err(DatadError::Hung { name: "hot", looks: hot });
+                    }
+                    let stuck = if hot >= HOT_SLOW {
+                        Some(format!("the hot thread has stood still for {hot} s"))
+                    } else if recorder >= RECORDER_SLOW {
+                        Some(format!("the recorder has stood still for {recorder} s; its backlog is in the journal"))
+                    } else {
+                        None
+                    };
+                    if self.shared.set_trouble(Part::Thread, stuck.clone()) && let Some(stuck) = stuck {
+                        warn!(stuck, "a thread makes no progress");
+                    }
                     ctx.progress().degraded(self.shared.trouble());
                 }
             }
@@ -431,5 +517,17 @@ impl Parts<'_> {
             Err(_) => return Err(DatadError::Thread { name: "recorder" }),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_stuck_only_while_its_counter_stands_still() {
+        let mut watch = Watch::default();
+        let seen: Vec<u32> = [1, 2, 2, 2, 3, 3].map(|turns| watch.still_for(turns)).to_vec();
+        assert_eq!(seen, [0, 0, 1, 2, 0, 1]);
     }
 }

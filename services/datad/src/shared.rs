@@ -35,6 +35,10 @@ pub(crate) struct Shared {
     pub(crate) recorder_at: AtomicU64,
     /// Set while frames can't be journaled.
     pub(crate) not_recording: AtomicBool,
+    /// Counted by the hot thread four times a second, and by the recorder in each turn: standing still, they are stuck.
+    pub(crate) hot_turns: AtomicU64,
+    /// See [`Self::hot_turns`].
+    pub(crate) recorder_turns: AtomicU64,
     /// Requests the fetcher had no room for; their wants are raised again by later events.
     pub(crate) fetches_dropped: AtomicU64,
     /// What is wrong, in words, each part for itself.
@@ -52,6 +56,8 @@ pub(crate) enum Part {
     Journal,
     /// Writing rows to the store.
     Store,
+    /// A thread that stands still.
+    Thread,
 }
 
 /// How far the recorder is with one series.
