@@ -1,0 +1,49 @@
+//! What a restart must not cost: readers stay attached, and an exchange that doesn't answer keeps nobody from getting ready.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+use dccd_ring::{Reader, Waited};
+use dccd_tests::{Exchange, Setup, Tree};
+use dccd_testkit::wait_for;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn readers_stay_attached_over_an_ordered_restart() {
+    let mut exchange = Exchange::busy(100.0, 100.0);
+    let mut tree = Tree::start(&Setup::new(&exchange));
+    let feeds = tree.wait_live(6);
+    let feed = feeds.iter().find(|f| f.channel == "trades").unwrap();
+    let mut reader = Reader::open(&feed.ring).unwrap();
+    let (generation, cursor) = (reader.generation(), reader.cursor());
+    let old = tree.collector().and_then(|s| s.pid);
+    let _ = tree.run(&["restart", "datad.binance"]).code(0);
+    tree.wait_ready(old);
+    let mut last = 0;
+    wait_for(
+        PATIENCE,
+        || {
+            if let Waited::Record { sequence, .. } = reader.wait_next::<7>(Duration::from_millis(100)) {
+                last = sequence;
+            }
+            (reader.generation(), last)
+        },
+        |(now, last)| *now == generation + 1 && *last > cursor,
+    );
+    tree.stop();
+    exchange.stop();
+    assert_eq!(tree.place().rings(), Vec::<String>::new(), "a stopped instance leaves no rings");
+}
+
+#[test]
+fn an_exchange_that_accepts_and_says_nothing_keeps_nobody_waiting() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = silent.local_addr().unwrap();
+    let mut tree = Tree::start(&Setup::at(format!("http://{address}"), format!("ws://{address}")));
+    let service = wait_for(PATIENCE, || tree.collector(), |s| s.as_ref().is_some_and(|s| s.reason.is_some())).unwrap();
+    assert_eq!((service.state.as_str(), service.restarts), ("degraded", 0), "{service:?}");
+    let reason = service.reason.unwrap();
+    assert!(reason.contains("waiting for the exchange's markets"), "{reason}");
+    tree.stop();
+}
