@@ -10,7 +10,7 @@ use std::path::Path;
 use dccd_registry::RuntimeDir;
 use dccd_service::{PidLock, PidLockError, log};
 
-use crate::{BootGuard, Options, RootError, Sweep, state_file};
+use crate::{BootGuard, Options, RootError, state_file};
 
 /// What the root holds while it runs. Fields drop in this order: the instance's lock last.
 pub(crate) struct Held {
@@ -33,8 +33,7 @@ pub(crate) fn boot(options: &mut Options) -> Result<Held, RootError> {
         fs::create_dir_all(&path).map_err(|source| RootError::Directory { path, source })?;
     }
     sweep_sockets(&options.runtime_dir);
-    if let Some(sweep) = options.sweep.take() {
-        let sweep: Sweep = sweep;
+    if let Some(sweep) = &options.sweep {
         sweep();
     }
     Ok(Held { _guards: guards, _lock: lock })

@@ -16,7 +16,7 @@ use tokio::time::timeout_at;
 use crate::cell::{Cell, Command};
 use crate::events::{EventLog, unix_nanos};
 use crate::supervisor::supervise;
-use crate::{Options, Resolve, RootError, ServiceSpec, Supervision};
+use crate::{Options, Resolve, RootError, ServiceSpec, Supervision, Sweep};
 
 /// Orders waiting for one supervisor; senders wait while it is full.
 const COMMANDS_MAX: usize = 8;
@@ -34,6 +34,7 @@ pub(crate) struct Context {
     pub(crate) force: watch::Sender<bool>,
     /// How stopping went, once it is done.
     pub(crate) stopped: watch::Sender<Option<StopReport>>,
+    pub(crate) sweep: Option<Sweep>,
     resolve: Resolve,
     table: Mutex<Table>,
     starts: AtomicU64,
@@ -70,6 +71,7 @@ impl Context {
             events: Arc::new(EventLog::new()),
             force: watch::channel(false).0,
             stopped: watch::channel(None).0,
+            sweep: options.sweep,
             resolve: options.resolve,
             table: Mutex::default(),
             starts: AtomicU64::new(0),

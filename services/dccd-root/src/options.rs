@@ -16,9 +16,10 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// Finds the specification of a service that isn't in [`Options::services`]; `None`: there is no such service.
 pub type Resolve = Arc<dyn Fn(&str) -> Option<ServiceSpec> + Send + Sync>;
 
-/// Clears away what dead processes left behind; called once, when the root holds its locks and before it starts
-/// anything. It logs what it finds, and its failures never stop the boot.
-pub type Sweep = Box<dyn FnOnce() + Send>;
+/// Clears away what processes left behind; called when the root holds its locks and before it starts anything, and again
+/// when everything is stopped, before anybody is told. It logs what it finds, and its failures stop neither. It may
+/// block, shortly.
+pub type Sweep = Arc<dyn Fn() + Send + Sync>;
 
 /// Something to hold as long as the root runs, such as the store's lock.
 pub struct BootGuard {
@@ -151,7 +152,7 @@ pub struct Options {
     pub supervision: Supervision,
     /// What to hold while the root runs, acquired in this order after the instance's own lock.
     pub boot_guards: Vec<BootGuard>,
-    /// Clears away what dead processes left behind.
+    /// Clears away what processes left behind, before the first starts and when the last is gone.
     pub sweep: Option<Sweep>,
 }
 

@@ -62,6 +62,12 @@ async fn stop_all(ctx: Arc<Context>, patience: Duration) {
     while let Some(stopped) = reports.recv().await {
         services.push(stopped);
     }
+    // No service runs any more, and none is started again: what they kept for their successors has no use now.
+    if let Some(sweep) = ctx.sweep.clone()
+        && let Err(error) = tokio::task::spawn_blocking(move || sweep()).await
+    {
+        tracing::error!(error = &error as &dyn std::error::Error, "could not clear away what services left behind");
+    }
     let took = begun.elapsed();
     tracing::info!(services = services.len(), took_ms = took.as_millis(), "all services are stopped");
     ctx.stopped.send_replace(Some(StopReport { services, took }));

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dccd_registry::Registry;
@@ -142,15 +143,19 @@ async fn stale_sockets_are_swept_and_live_ones_stay() {
     }
     let live_path = place.runtime().service_socket("live");
     let _live = UnixListener::bind(&live_path).unwrap();
-    let mut options = place.options(&[]);
+    let mut options = place.options(&[place.spec("a", Policy::Permanent, true)]);
     let (swept, sweeps) = std::sync::mpsc::sync_channel(2);
-    options.sweep = Some(Box::new(move || swept.send(()).unwrap()));
+    let service_lock = place.runtime().service_lock("a");
+    options.sweep = Some(Arc::new(move || swept.send(PidLock::holder(&service_lock).unwrap_or(None)).unwrap()));
     let tree = Tree::start_with(place, options).await;
     assert!(!stale[0].exists());
     assert!(live_path.exists());
     UnixStream::connect(&stale[1]).unwrap();
-    assert_eq!(sweeps.try_iter().count(), 1);
+    assert_eq!(sweeps.try_iter().collect::<Vec<_>>(), [None]);
+    tree.until_state("a", ServiceState::Ready).await;
     tree.stop().await;
+    // Once more, when no service runs any more.
+    assert_eq!(sweeps.try_iter().collect::<Vec<_>>(), [None]);
 }
 
 #[tokio::test]

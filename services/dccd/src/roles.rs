@@ -136,19 +136,20 @@ pub fn root_options(
             what: "the store's lock",
             acquire: Box::new(move || Ok(Box::new(dccd_store::StoreLock::acquire(&store)?))),
         }],
-        sweep: Some(Box::new(move || sweep_rings(&sweep_instance))),
+        sweep: Some(Arc::new(move || sweep_rings(&sweep_instance))),
         ..Options::new(instance, runtime_dir, data_path, executable)
     })
 }
 
-/// Removes the rings that dead writers of this instance left behind. Their readers notice that the writer is gone.
+/// Removes the rings of this instance that no writer holds: those of the dead, and, when everything is stopped, all.
+/// Readers notice that the ring was closed.
 fn sweep_rings(instance: &str) {
     match dccd_ring::sweep(Some(instance)) {
         Ok(swept) => {
             for ring in swept {
-                tracing::info!(ring = ring.name, writer_pid = ring.pid, "removed the ring of a dead writer");
+                tracing::info!(ring = ring.name, writer_pid = ring.pid, "removed a ring without a writer");
             }
         }
-        Err(error) => tracing::warn!(error = %datad::chain(&error), "could not look for rings of dead writers"),
+        Err(error) => tracing::warn!(error = %datad::chain(&error), "could not look for rings without a writer"),
     }
 }
