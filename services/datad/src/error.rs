@@ -72,6 +72,14 @@ pub enum DatadError {
         /// Which.
         name: &'static str,
     },
+    /// The journal could not be brought into the store at the start.
+    #[error("cannot write to the store in {} what the journal still holds: {reason}", dir.display())]
+    Recovery {
+        /// The store.
+        dir: PathBuf,
+        /// Why, with its causes.
+        reason: String,
+    },
     /// A thread that the service can't do without stands still.
     #[error("the {name} thread has made no progress in {looks} looks, a second apart")]
     Hung {

@@ -57,8 +57,9 @@ pub(crate) enum Command {
     Fetched { subject: String, body: bytes::Bytes },
     /// Where the journal ends now.
     JournalEnd { reply: oneshot::Sender<Position> },
-    /// Disconnect, commit, and end; answers where the journal ends.
-    Stop { reply: oneshot::Sender<Position> },
+    /// Disconnect, commit, and end; answers with the journal, which locks out every other writer of this store until the
+    /// recorder has written what is in it.
+    Stop { reply: oneshot::Sender<JournalWriter> },
 }
 
 /// The journal as the hot thread sees it: it may be out of order for a while.
@@ -104,16 +105,16 @@ impl Journaling {
         self.broken = Some((text, since, Instant::now() + JOURNAL_RETRY));
     }
 
-    /// Tries a broken journal again. `Some`: it works, and this entry, already journaled, declares what was lost.
-    fn retry(&mut self, now: Instant) -> Option<(UnixNanos, String)> {
-        let (reason, since, at) = self.broken.as_ref()?;
-        if now < *at {
-            return None;
-        }
-        let (reason, since) = (reason.clone(), *since);
+    /// Tries a broken journal again, if it is time to. What could not be journaled meanwhile may have been a connection or a
+    /// feed, so the world as it is now comes first, and then the entry that declares the loss. `Some`: they are journaled.
+    fn retry(&mut self, now: Instant, world: &[(EntryKind, u32, String, &[u8])]) -> Option<(UnixNanos, String)> {
+        let (reason, since, _) = self.broken.clone()?;
         let ts_recv = self.clock.now();
         let lost = Entry { kind: EntryKind::Lost, conn: 0, ts_recv, subject: &reason, payload: &since.0.to_le_bytes() };
-        match self.writer.append(&lost).and_then(|()| self.writer.commit()) {
+        let world =
+            world.iter().map(|(kind, conn, subject, payload)| Entry { kind: *kind, conn: *conn, ts_recv, subject, payload });
+        let appended = world.chain([lost]).try_for_each(|entry| self.writer.append(&entry));
+        match appended.and_then(|()| self.writer.commit()) {
             Ok(position) => {
                 self.broken = None;
                 self.shared.journal_end.store(position.0, Ordering::Relaxed);
@@ -122,11 +123,16 @@ impl Journaling {
                 info!(since = %since, "recording resumed; what was lost is declared");
                 Some((ts_recv, reason))
             }
-            Err(_) => {
+            Err(error) => {
+                self.unusable |= matches!(error, JournalError::SyncFailed { .. });
                 self.broken = Some((reason, since, now + JOURNAL_RETRY));
                 None
             }
         }
+    }
+
+    fn retry_is_due(&self, now: Instant) -> bool {
+        self.broken.as_ref().is_some_and(|(_, _, at)| now >= *at)
     }
 }
 
@@ -134,6 +140,7 @@ impl Journaling {
 struct LiveOutput<'a> {
     bus: &'a mut Bus,
     wants: &'a mut Vec<Want>,
+    refusals: &'a mut Vec<(u32, u64, String)>,
     shared: &'a Shared,
     now: UnixNanos,
 }
@@ -176,6 +183,13 @@ impl Output for LiveOutput<'_> {
                 }
             }
             Notice::ErrorReply { conn, id, code, message } => {
+                if let Some(id) = id {
+                    self.refusals.push((
+                        conn,
+                        id,
+                        format!("the exchange refuses the subscription: {message} (code {code})"),
+                    ));
+                }
                 warn!(conn, ?id, code, message, "the exchange refuses a request")
             }
             Notice::Shutdown { conn } => info!(conn, "the exchange announces that it closes this connection"),
@@ -226,6 +240,8 @@ pub(crate) struct Hot {
     shared: Arc<Shared>,
     progress: dccd_service::Progress,
     wants: Vec<Want>,
+    /// Subscriptions that the exchange refused: connection, message id, its words.
+    refusals: Vec<(u32, u64, String)>,
     turn: u32,
     latency: Histogram<u64>,
     latency_since: Instant,
@@ -265,6 +281,7 @@ impl Hot {
             shared: ctx.shared,
             progress: ctx.progress,
             wants: Vec::new(),
+            refusals: Vec::new(),
             turn: 0,
             latency: latency_histogram(),
             latency_since: now,
@@ -290,7 +307,7 @@ impl Hot {
                     }
                     self.journal.commit();
                     // The rings stay where they are: readers go on in them when this service starts again.
-                    let _ = reply.send(self.journal.writer.position());
+                    let _ = reply.send(self.journal.writer);
                     return;
                 }
                 Wake::Command(Some(command)) => self.command(command),
@@ -335,7 +352,13 @@ impl Hot {
     }
 
     fn apply(&mut self, entry: &Entry<'_>) {
-        let mut out = LiveOutput { bus: &mut self.bus, wants: &mut self.wants, shared: &self.shared, now: entry.ts_recv };
+        let mut out = LiveOutput {
+            bus: &mut self.bus,
+            wants: &mut self.wants,
+            refusals: &mut self.refusals,
+            shared: &self.shared,
+            now: entry.ts_recv,
+        };
         self.session.apply(entry, &mut out);
     }
 
@@ -406,8 +429,13 @@ impl Hot {
                 subject: "",
                 payload: &frame.bytes,
             };
-            let mut out =
-                LiveOutput { bus: &mut self.bus, wants: &mut self.wants, shared: &self.shared, now: entry.ts_recv };
+            let mut out = LiveOutput {
+                bus: &mut self.bus,
+                wants: &mut self.wants,
+                refusals: &mut self.refusals,
+                shared: &self.shared,
+                now: entry.ts_recv,
+            };
             self.session.apply(&entry, &mut out);
             let delay = clock::now().0.saturating_sub(frame.ts_recv);
             self.latency.saturating_record(u64::try_from(delay).unwrap_or(0));
@@ -425,6 +453,14 @@ impl Hot {
                 let subject = format!("{} {}", feed.symbol, feed.channel);
                 warn!(feed = subject, "the book crossed itself; building it anew");
                 self.enter(EntryKind::Resync, 0, &subject, b"best bid reached best ask");
+            }
+        }
+        for (conn, id, reason) in std::mem::take(&mut self.refusals) {
+            for index in self.links.feeds_of_message(conn, id) {
+                self.bus.set_connected(index, false);
+                if let Some(feed) = self.bus.get_mut(index) {
+                    feed.error = Some(reason.clone());
+                }
             }
         }
         for want in std::mem::take(&mut self.wants) {
@@ -453,8 +489,8 @@ impl Hot {
         self.links.retire_due(now);
         self.progress.set("frames", self.shared.frames.load(Ordering::Relaxed));
         self.progress.set("records", self.bus.records);
-        if let Some((ts_recv, reason)) = self.journal.retry(now) {
-            self.apply(&Entry { kind: EntryKind::Lost, conn: 0, ts_recv, subject: &reason, payload: b"" });
+        if self.journal.retry_is_due(now) {
+            self.resume_recording(now);
         }
         if now.duration_since(self.latency_since) >= LATENCY_INTERVAL {
             if !self.latency.is_empty() {
@@ -466,6 +502,20 @@ impl Hot {
         }
         if self.links.connections() > 0 {
             self.ask_for_books(now);
+        }
+    }
+
+    /// Tries to record again. The live session missed nothing; it only learns, like the recorder's, that the store did.
+    fn resume_recording(&mut self, now: Instant) {
+        let mut world: Vec<(EntryKind, u32, String, &[u8])> = vec![(EntryKind::Closed, 0, "not recorded".to_owned(), b"")];
+        world.extend(self.links.conns().map(|conn| (EntryKind::Opened, conn, String::new(), b"".as_slice())));
+        for (index, feed) in (0..).zip(self.session.feeds()) {
+            let kind = if feed.open { EntryKind::FeedOpened } else { EntryKind::FeedClosed };
+            let payload = if self.is_recorded(index) { RECORDED } else { LIVE_ONLY };
+            world.push((kind, 0, format!("{} {}", feed.symbol, feed.channel), payload));
+        }
+        if let Some((ts_recv, reason)) = self.journal.retry(now, &world) {
+            self.apply(&Entry { kind: EntryKind::Lost, conn: 0, ts_recv, subject: &reason, payload: b"" });
         }
     }
 
@@ -533,6 +583,7 @@ impl Hot {
         if let Some(index) = self.bus.find(&symbol, channel) {
             if configured && !self.is_recorded(index) {
                 self.enter_opened(&symbol, channel, true);
+                self.begin_epoch(&symbol, channel, "recording begins");
             }
             return self.hold(index, configured);
         }
@@ -554,8 +605,19 @@ impl Hot {
         let status = self.session.feed_status(index);
         if channel == Channel::Book {
             self.bus.book_state(index, status.book.unwrap_or_default(), status.epoch);
+            // The sequence of an earlier process may go on unbroken, but its book is gone with it.
+            if status.book == Some(BookState::Valid) {
+                self.begin_epoch(&symbol, channel, "the book is not in memory");
+            }
         }
         self.hold(index, configured)
+    }
+
+    /// Builds a book anew from a snapshot; other feeds have nothing to build.
+    fn begin_epoch(&mut self, symbol: &Symbol, channel: Channel, reason: &str) {
+        if channel == Channel::Book {
+            self.enter(EntryKind::Resync, 0, &format!("{symbol} {channel}"), reason.as_bytes());
+        }
     }
 
     /// Journals that a feed is open, and whether it is recorded.

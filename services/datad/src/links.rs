@@ -1,6 +1,6 @@
 //! The exchange's WebSocket connections of one datad: which feed is subscribed on which, within the exchange's limits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll};
@@ -26,7 +26,12 @@ struct Slot {
     /// A connection that is dropped at this time, now that another took its place.
     retiring: Option<(u32, Instant)>,
     next_message_id: u64,
+    /// Which feeds each message subscribed on which connection, the latest last; see [`MESSAGES_KEPT`].
+    messages: VecDeque<(u32, u64, Vec<FeedIndex>)>,
 }
+
+/// Messages remembered, so that a refusal can be told to the feeds it is about.
+const MESSAGES_KEPT: usize = 256;
 
 /// All links.
 pub(crate) struct Links {
@@ -71,12 +76,13 @@ impl Links {
                     conns: Vec::new(),
                     retiring: None,
                     next_message_id: 1,
+                    messages: VecDeque::new(),
                 });
                 self.slots.len() - 1
             }
         };
         self.slots[index].feeds.insert(feed, (symbol.clone(), channel));
-        let feeds = [(symbol.clone(), channel)];
+        let feeds = [(feed, symbol.clone(), channel)];
         for conn in self.slots[index].conns.clone() {
             self.subscribe(index, conn, &feeds);
         }
@@ -103,6 +109,17 @@ impl Links {
     /// Whether a link has an open connection.
     pub(crate) fn is_connected(&self, link: usize) -> bool {
         !self.slots[link].conns.is_empty()
+    }
+
+    /// The numbers of all open connections.
+    pub(crate) fn conns(&self) -> impl Iterator<Item = u32> + '_ {
+        self.slots.iter().flat_map(|slot| slot.conns.iter().copied())
+    }
+
+    /// The feeds that a message subscribed on this connection; none when it is not remembered.
+    pub(crate) fn feeds_of_message(&self, conn: u32, id: u64) -> Vec<FeedIndex> {
+        let messages = self.slots.iter().flat_map(|slot| &slot.messages);
+        messages.filter(|(c, i, _)| *c == conn && *i == id).flat_map(|(.., feeds)| feeds.iter().copied()).collect()
     }
 
     /// Connections open now.
@@ -134,7 +151,7 @@ impl Links {
         let slot = &mut self.slots[link];
         slot.conns.push(conn);
         slot.retiring = replaces.map(|old| (old, now + OVERLAP));
-        let feeds: Vec<_> = slot.feeds.values().cloned().collect();
+        let feeds: Vec<_> = slot.feeds.iter().map(|(index, (symbol, channel))| (*index, symbol.clone(), *channel)).collect();
         info!(conn, ?replaces, feeds = feeds.len(), "connected to the exchange");
         self.subscribe(link, conn, &feeds);
     }
@@ -177,12 +194,21 @@ impl Links {
         }
     }
 
-    fn subscribe(&mut self, link: usize, conn: u32, feeds: &[(Symbol, Channel)]) {
+    fn subscribe(&mut self, link: usize, conn: u32, feeds: &[(FeedIndex, Symbol, Channel)]) {
         if feeds.is_empty() {
             return;
         }
         let slot = &mut self.slots[link];
-        let messages = self.adapter.subscribe(feeds, &self.markets, slot.next_message_id);
+        let keys: Vec<_> = feeds.iter().map(|(_, symbol, channel)| (symbol.clone(), *channel)).collect();
+        let messages = self.adapter.subscribe(&keys, &self.markets, slot.next_message_id);
+        // Message by message they cover the feeds in their order: that is the adapter's contract.
+        let per_message = self.adapter.limits().streams_per_message.max(1);
+        for (id, feeds) in (slot.next_message_id..).zip(feeds.chunks(per_message)) {
+            slot.messages.push_back((conn, id, feeds.iter().map(|(index, ..)| *index).collect()));
+        }
+        while slot.messages.len() > MESSAGES_KEPT {
+            slot.messages.pop_front();
+        }
         slot.next_message_id += messages.len() as u64;
         send(&slot.link, conn, messages);
     }

@@ -253,8 +253,13 @@ impl RecorderLoop {
             entries += read as u64;
             // What was missing before the crash is asked for once the live side runs and finds the same gaps open.
             drop(wants);
-            if read == 0 {
+            if read == 0 && !this.is_full() {
                 break;
+            }
+            if read == 0 {
+                // Full, and it can't be written: the live side must not begin in the middle.
+                let dir = this.ctx.data_path.clone();
+                this.commit(CommitMode::Step).map_err(|reason| DatadError::Recovery { dir, reason })?;
             }
             this.commit_if_due(false);
         }
@@ -305,7 +310,7 @@ impl RecorderLoop {
     fn read_some(&mut self) -> Result<(usize, Vec<Want>), DatadError> {
         let mut wants = Vec::new();
         let mut read = 0;
-        while read < ENTRIES_PER_TURN && self.recorder.pending_rows() < 2 * PENDING_ROWS_MAX {
+        while read < ENTRIES_PER_TURN && !self.is_full() {
             let next = match self.reader.next() {
                 Ok(next) => next,
                 Err(damage @ JournalError::Damaged { .. }) => {
@@ -335,13 +340,18 @@ impl RecorderLoop {
         Ok((read, wants))
     }
 
+    /// Whether so many rows wait to be written that no more may be read.
+    fn is_full(&self) -> bool {
+        self.recorder.pending_rows() >= 2 * PENDING_ROWS_MAX
+    }
+
     /// Goes on behind a damaged stretch of the journal and lets the session find out what is missing; says whether there is
     /// anything behind it yet.
     fn skip_damaged(&mut self, damage: &JournalError, wants: &mut Vec<Want>) -> Result<bool, DatadError> {
         let text = chain(damage);
         let skipped = self.reader.skip_damaged();
         let skipped = skipped.map_err(|source| DatadError::Journal { dir: self.ctx.journal_dir.clone(), source })?;
-        if self.ctx.shared.set_trouble(Part::Store, skipped.is_none().then(|| text.clone())) || skipped.is_some() {
+        if self.ctx.shared.set_trouble(Part::Damage, skipped.is_none().then(|| text.clone())) || skipped.is_some() {
             error!(
                 error = text,
                 "the journal is damaged; what it held there is declared missing, and fetched where it can be"
@@ -413,14 +423,18 @@ impl RecorderLoop {
         while self.position.0 < upto.0 {
             let (read, wants) = self.read_some().map_err(|e| chain(&e))?;
             self.ask(wants);
-            if read == 0 && self.recorder.pending_rows() < 2 * PENDING_ROWS_MAX {
+            if read == 0 && !self.is_full() {
                 break;
             }
             if self.recorder.pending_rows() >= PENDING_ROWS_MAX {
                 self.commit(CommitMode::Step)?;
             }
         }
-        self.commit(mode)
+        let report = self.commit(mode)?;
+        if self.position.0 < upto.0 {
+            return Err(format!("the journal can be read only up to {} of {}", self.position.0, upto.0));
+        }
+        Ok(report)
     }
 
     fn commit(&mut self, mode: CommitMode) -> Result<FlushReport, String> {

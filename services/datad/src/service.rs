@@ -289,7 +289,7 @@ impl Parts<'_> {
         self.shared.set_trouble(Part::Markets, None);
         ctx.progress().degraded(None);
 
-        let outcome = self.until_shutdown(ctx, &recorder, hot_ended).await;
+        let outcome = self.until_shutdown(ctx, &commands, &recorder, hot_ended).await;
         fetching.abort();
         let jobs_path = state_dir(self.options).join("jobs.json");
         let jobs = self.server.save_jobs(&jobs_path).await;
@@ -431,26 +431,49 @@ impl Parts<'_> {
     }
 
     async fn open_configured(&self, commands: &mpsc::Sender<Command>) {
-        for (index, (symbol, channel)) in self.options.feeds.iter().enumerate() {
-            let (reply, answer) = oneshot::channel();
-            let command = Command::OpenFeed { symbol: symbol.clone(), channel: *channel, configured: true, reply };
-            if commands.send(command).await.is_err() {
-                return; // the hot thread is gone, and `until_shutdown` reports it
-            }
-            if let Ok(Err(reason)) = answer.await {
-                error!(%symbol, %channel, reason, "cannot open a feed; everything else goes on");
-                let mut jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                jobs[index].error = Some(reason);
-            }
+        for index in 0..self.options.feeds.len() {
+            self.open_job(commands, index).await;
         }
         // Fails only when the hot thread is gone, which is reported elsewhere.
         let _ = commands.send(Command::ConfiguredOpen).await;
+    }
+
+    /// Opens the feed of one job and notes why it could not.
+    async fn open_job(&self, commands: &mpsc::Sender<Command>, index: usize) {
+        let (symbol, channel) = self.options.feeds[index].clone();
+        let (reply, answer) = oneshot::channel();
+        let command = Command::OpenFeed { symbol: symbol.clone(), channel, configured: true, reply };
+        if commands.send(command).await.is_err() {
+            return; // the hot thread is gone, and `until_shutdown` reports it
+        }
+        let Ok(result) = answer.await else { return };
+        let reason = result.err();
+        let mut jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if jobs[index].error != reason {
+            match &reason {
+                Some(reason) => error!(%symbol, %channel, reason, "cannot open a feed; everything else goes on"),
+                None => info!(%symbol, %channel, "the feed is open now"),
+            }
+        }
+        jobs[index].error = reason;
+    }
+
+    /// Tries again what could not be opened: shared memory may have room now.
+    async fn retry_jobs(&self, commands: &mpsc::Sender<Command>) {
+        let failed: Vec<usize> = {
+            let jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            jobs.iter().enumerate().filter(|(_, job)| job.error.is_some()).map(|(index, _)| index).collect()
+        };
+        for index in failed {
+            self.open_job(commands, index).await;
+        }
     }
 
     /// Waits for the end, asked for or not; watches the threads and saves the jobs' state meanwhile.
     async fn until_shutdown(
         &self,
         ctx: &ServiceContext,
+        commands: &mpsc::Sender<Command>,
         recorder: &RecorderThread,
         mut hot: oneshot::Receiver<()>,
     ) -> Result<(), DatadError> {
@@ -465,6 +488,9 @@ impl Parts<'_> {
                 _ = ctx.shutdown().wait() => return Ok(()),
                 _ = &mut hot => return Err(DatadError::Thread { name: "hot" }),
                 _ = save.tick() => {
+                    if hot_watch.still == 0 {
+                        self.retry_jobs(commands).await;
+                    }
                     self.server.save_jobs(&jobs_path).await;
                 }
                 _ = look.tick() => {
@@ -499,9 +525,11 @@ impl Parts<'_> {
             commands.send(Command::Stop { reply }).await.ok()?;
             answer.await.ok()
         };
-        let Ok(Some(upto)) = tokio::time::timeout(Duration::from_secs(10), stopped).await else {
+        // Held until the recorder has written everything: another datad must not begin with this store before.
+        let Ok(Some(journal)) = tokio::time::timeout(Duration::from_secs(10), stopped).await else {
             return Err(DatadError::Thread { name: "hot" });
         };
+        let upto = journal.position();
         let (reply, answer) = oneshot::channel();
         let commands = recorder.commands.clone();
         // Sending may wait for room, so it must not hold up the runtime.

@@ -54,6 +54,8 @@ pub(crate) enum Part {
     Markets,
     /// Writing frames to the journal.
     Journal,
+    /// A stretch of the journal that can't be read.
+    Damage,
     /// Writing rows to the store.
     Store,
     /// A thread that stands still.
