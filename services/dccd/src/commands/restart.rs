@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use dccd_registry::RegistryError;
+use dccd_rpc::CallError;
+use dccd_rpc::root::EnsureError;
 
 use crate::cli::Global;
 use crate::commands::{DEADLINE, block_on, registry, start};
@@ -29,6 +31,8 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             let registry = registry(global).await?;
             say(format_args!("restarting {service}"));
             let endpoint = registry.restart(service, RESTART_DEADLINE).await.map_err(|error| match error {
+                // A name mistyped is no failed start; the message names those there are.
+                RegistryError::Ensure(CallError::Answer(EnsureError::Unknown { .. })) => error.into(),
                 RegistryError::Ensure(_) => Failure::new(exit::COULD_NOT_START, error),
                 error => error.into(),
             })?;
