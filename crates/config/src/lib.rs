@@ -23,7 +23,7 @@ mod tree;
 mod types;
 
 pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
-pub use load::{Loaded, Lookup};
+pub use load::{Loaded, Lookup, Text};
 pub use moment::Moment;
 pub use secret::Secret;
 pub use types::{

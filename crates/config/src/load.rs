@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,24 @@ use crate::{Config, check, rules, tree};
 
 /// Larger files are no configurations.
 const FILE_SIZE_MAX: u64 = 4 << 20;
+
+/// The text of a file, which `Debug` doesn't show: it may hold secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text(String);
+
+impl Text {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Text({} bytes)", self.0.len())
+    }
+}
 
 /// Where to look for the file: `--config`, `$DCCD_CONFIG`, `./config.yml`, `$XDG_CONFIG_HOME/dccd/config.yml`.
 #[derive(Clone, Debug)]
@@ -29,6 +48,9 @@ pub struct Loaded {
     pub config: Config,
     /// The file, absolute.
     pub path: PathBuf,
+    /// What stands in the file, word for word: variables are not expanded, so that it holds no secret that the file
+    /// doesn't. It may hold those.
+    pub text: Text,
     /// What works and yet should be known, in the order in which it stands in the file.
     pub warnings: Vec<Warning>,
 }
@@ -94,7 +116,7 @@ impl Config {
         let base = std::path::absolute(&lookup.directory).or_else(|_| std::env::current_dir()).unwrap_or_default();
         // Without the "./" that it is often written with.
         config.data_path = base.join(config.data_path).components().collect();
-        Ok(Loaded { config, path, warnings })
+        Ok(Loaded { config, path, text: Text(text), warnings })
     }
 
     /// Checks a text that stands for the file of this name. A relative data path stays relative.

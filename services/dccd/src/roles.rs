@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use datad::DatadOptions;
-use dccd_config::{Config, Lookup, TradeStream};
+use dccd_config::{Config, Loaded, Lookup, TradeStream};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
 use dccd_root::{BootGuard, Limits, Options, Policy, RestartOptions, ServiceSpec, Supervision};
@@ -15,6 +18,8 @@ use dccd_service::{ServiceArgs, ServiceContext};
 
 /// The prefix of `argv[0]` of the services of exchanges.
 const DATAD: &str = "datad.";
+/// The copy of the configuration that the services of a root read.
+const CONFIG_COPY: &str = "config.yml";
 
 /// Whether this `argv[0]` is a service's name.
 pub fn is_service(name: &str) -> bool {
@@ -73,17 +78,13 @@ fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
 ///
 /// # Errors
 /// When this executable can't be found on the disk.
-pub fn root_options(
-    config: &Config,
-    config_path: Option<PathBuf>,
-    instance: &str,
-    runtime_dir: RuntimeDir,
-    log_level: &str,
-) -> anyhow::Result<Options> {
+pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, log_level: &str) -> anyhow::Result<Options> {
     let executable = std::env::current_exe().context("cannot find this executable on the disk")?;
+    let config = &loaded.config;
     let data_path = config.data_path().to_owned();
+    let copy = runtime_dir.path().join(CONFIG_COPY);
     let spec = {
-        let (config, config_path) = (config.clone(), config_path.clone());
+        let (config, copy) = (config.clone(), copy.clone());
         let (instance, runtime_dir, log_level) = (instance.to_owned(), runtime_dir.clone(), log_level.to_owned());
         move |exchange: &ExchangeName, eager: bool| {
             let args = ServiceArgs {
@@ -91,7 +92,7 @@ pub fn root_options(
                 instance: instance.clone(),
                 runtime_dir: runtime_dir.path().to_owned(),
                 data_path: config.data_path().to_owned(),
-                config_path: config_path.clone(),
+                config_path: Some(copy.clone()),
                 log_level: log_level.clone(),
                 log_json: false,
             };
@@ -111,9 +112,10 @@ pub fn root_options(
     let services = config.collected_exchanges().iter().map(|exchange| spec(exchange, true)).collect();
     let restart = &config.daemon.restart;
     let store = data_path.clone();
+    let text = loaded.text.clone();
     let sweep_instance = instance.to_owned();
     Ok(Options {
-        config_path,
+        config_path: Some(loaded.path.clone()),
         services,
         // A client may ask for an exchange that the configuration doesn't collect.
         resolve: Arc::new(move |name| {
@@ -132,13 +134,45 @@ pub fn root_options(
             shutdown_timeout: config.daemon.shutdown_timeout,
             ..Supervision::default()
         },
-        boot_guards: vec![BootGuard {
-            what: "the store's lock",
-            acquire: Box::new(move || Ok(Box::new(dccd_store::StoreLock::acquire(&store)?))),
-        }],
+        boot_guards: vec![
+            BootGuard {
+                what: "the store's lock",
+                acquire: Box::new(move || Ok(Box::new(dccd_store::StoreLock::acquire(&store)?))),
+            },
+            BootGuard {
+                what: "a copy of the configuration",
+                acquire: Box::new(move || Ok(Box::new(ConfigCopy::write(copy, text.as_str())?))),
+            },
+        ],
         sweep: Some(Arc::new(move || sweep_rings(&sweep_instance))),
         ..Options::new(instance, runtime_dir, data_path, executable)
     })
+}
+
+/// The configuration that the root found valid, in its runtime directory, which is this user's alone. Services read it
+/// at each of their starts, so that a file that is being edited is no reason why one doesn't come back.
+struct ConfigCopy {
+    path: PathBuf,
+}
+
+impl ConfigCopy {
+    fn write(path: PathBuf, text: &str) -> anyhow::Result<Self> {
+        let failed = || format!("cannot write {}", path.display());
+        let temporary = path.with_extension("yml.tmp");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&temporary).with_context(failed)?;
+        file.write_all(text.as_bytes()).with_context(failed)?;
+        std::fs::rename(&temporary, &path).with_context(failed)?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for ConfigCopy {
+    fn drop(&mut self) {
+        // One that stays is written over by the next root.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// Removes the rings of this instance that no writer holds: those of the dead, and, when everything is stopped, all.

@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
@@ -162,22 +163,33 @@ fn a_root_in_the_foreground_stops_on_sigterm_and_takes_its_pid_file_along() {
 fn a_service_that_dies_comes_back_and_can_be_restarted() {
     let host = Host::new();
     let exchange = Exchange::start(&host);
-    host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, ""));
+    let text = configuration(&exchange.rest_url, &exchange.ws_url, "");
+    host.put("config.yml", &text);
     host.run_own(&["start", "--detach"]).code(0);
     let datad = |host: &Host| host.run_own(&["services", "--json"]).code(0).json()[1].clone();
     let first = datad(&host);
+    // A file that is being edited keeps nobody from coming back.
+    host.put("config.yml", "stream_jobs: [");
     kill_process(pid(&first["pid"]), Signal::KILL).unwrap();
     let second = wait_for(PATIENCE, || datad(&host), |now| now["pid"] != first["pid"] && now["state"] == "ready");
     assert_eq!((&second["restarts"], &second["last_exit"]), (&json!(1), &json!("SIGKILL")));
     let ran = host.run_own(&["restart", "datad.binance"]).code(0);
     assert!(ran.err.contains("datad.binance is ready at unix:"), "{}", ran.err);
     assert_ne!(datad(&host)["pid"], second["pid"]);
+    host.run_own(&["restart"]).code(1);
+    let copy = host.runtime().join("config.yml");
+    assert_eq!(std::fs::read_to_string(&copy).unwrap(), text);
+    assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    let status = host.run_own(&["status", "--json"]).code(0).json();
+    assert_eq!(status["daemon"]["config_path"], json!(host.path().join("config.yml")));
+    host.put("config.yml", &text);
     let root = host.run_own(&["services", "--json"]).json()[0]["pid"].clone();
     host.run_own(&["restart"]).code(0);
     assert_ne!(host.run_own(&["services", "--json"]).code(0).json()[0]["pid"], root);
-    let ran = host.run_own(&["restart", "datad.nowhere"]);
-    assert!(ran.code != Some(0) && ran.err.contains("datad.nowhere"), "{ran:?}");
+    let ran = host.run_own(&["restart", "datad.nowhere"]).code(1);
+    assert!(ran.err.contains("datad.nowhere") && ran.err.contains("datad.binance"), "{ran:?}");
     host.run_own(&["stop"]).code(0);
+    assert!(!copy.exists());
 }
 
 #[test]

@@ -71,8 +71,7 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             .map_err(|error| Failure::new(exit::COULD_NOT_START, error))?;
     }
     let runtime_dir = RuntimeDir::resolve(&global.instance)?;
-    let path = Some(loaded.path.clone());
-    let mut options = roles::root_options(config, path, &global.instance, runtime_dir, &level)?;
+    let mut options = roles::root_options(&loaded, &global.instance, runtime_dir, &level)?;
     if let Some(path) = config.daemon.pid_file.clone() {
         options
             .boot_guards
