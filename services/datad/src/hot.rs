@@ -381,8 +381,11 @@ impl Hot {
             LinkEvent::Closed { conn, reason, retry_in } => {
                 let reason = reason.to_string();
                 self.enter(EntryKind::Closed, conn, &reason, b"");
-                if self.links.closed(link, conn) {
+                let others = self.links.closed(link, conn);
+                if others {
                     info!(conn, reason, "a connection ended; another one delivers");
+                } else if retry_in.is_none() {
+                    info!(conn, reason, "disconnected, as asked");
                 } else {
                     warn!(conn, reason, ?retry_in, "disconnected from the exchange");
                 }
