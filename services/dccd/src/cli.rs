@@ -173,4 +173,24 @@ mod tests {
         known.sort_unstable();
         assert_eq!(grouped, known);
     }
+
+    /// Whatever a document tells people to type is understood.
+    #[test]
+    fn every_command_line_of_the_documents_is_one() {
+        let mut found = 0;
+        for document in ["README.md", "docs/guide/quickstart.md"] {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../").to_owned() + document;
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));
+            let prompts = text.lines().filter_map(|line| line.trim_start().strip_prefix("$ "));
+            let inline = text.split('`').skip(1).step_by(2);
+            for typed in prompts.chain(inline).filter(|typed| typed.starts_with("dccd ") && !typed.contains('\n')) {
+                let words = typed.split(" #").next().unwrap_or_default().split_whitespace();
+                if let Err(error) = command().try_get_matches_from(words) {
+                    assert!(!error.use_stderr(), "{document}: {typed}\n{error}");
+                }
+                found += 1;
+            }
+        }
+        assert!(found >= 8, "only {found} command lines were found");
+    }
 }

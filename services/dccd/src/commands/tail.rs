@@ -27,8 +27,8 @@ pub struct Arguments {
     /// Print N records, the last ones in the ring first, and end; without it: new ones until Ctrl-C
     #[arg(long, short = 'n', value_name = "N")]
     lines: Option<u64>,
-    /// With -n: go on after them, until Ctrl-C
-    #[arg(long, short, requires = "lines")]
+    /// Go on until Ctrl-C, with -n as well
+    #[arg(long, short)]
     follow: bool,
     /// Print JSON, one object a line
     #[arg(long)]
@@ -153,14 +153,16 @@ impl Tail<'_> {
 
     fn follow<const N: usize, R: Record<N> + Shown>(&mut self, feed: &mut Feed) -> Result<(), Failure> {
         while !self.is_done() {
+            // Here and not only where nothing is to be had: one that lags, or prints into a pipe, never gets there.
+            if let Some(reason) = self.shutdown.reason() {
+                self.out.flush()?;
+                return Err(interrupted(reason));
+            }
             match feed.reader.try_next::<N>() {
                 Next::Record { sequence, words } => self.print(sequence, &R::decode(&words))?,
                 Next::Lapped { lost } => self.lapped(lost)?,
                 Next::Empty => {
                     self.out.flush()?;
-                    if let Some(reason) = self.shutdown.reason() {
-                        return Err(interrupted(reason));
-                    }
                     match feed.reader.wait_next::<N>(WAIT) {
                         Waited::Record { sequence, words } => self.print(sequence, &R::decode(&words))?,
                         Waited::Lapped { lost } => self.lapped(lost)?,
