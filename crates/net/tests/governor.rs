@@ -211,6 +211,16 @@ async fn a_freeze_survives_a_restart_and_reaches_other_processes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_freeze_makes_the_folder_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state/binance/freeze.json");
+    let governor = with_file(&path);
+    governor.freeze(418, MINUTE);
+    assert_eq!(with_file(&path).snapshot().frozen_until, governor.snapshot().frozen_until);
+    assert!(path.exists() && governor.snapshot().frozen_until.is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_freeze_file_that_makes_no_sense_or_is_over_forbids_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("freeze.json");

@@ -55,6 +55,9 @@ impl FreezeFile {
     }
 
     pub(crate) fn write(&mut self, freeze: &Freeze) -> std::io::Result<()> {
+        if let Some(directory) = self.path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
         let mut new = self.path.clone().into_os_string();
         new.push(format!(".{}", std::process::id()));
         std::fs::write(&new, serde_json::to_vec(freeze)?)?;

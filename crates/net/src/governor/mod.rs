@@ -51,7 +51,7 @@ pub struct GovernorOptions {
     pub window: Duration,
     /// The response header in which the server says how much of the running window is used, where it does.
     pub used_weight_header: Option<&'static str>,
-    /// Where a freeze is kept; its folder must exist. Without it a freeze ends with the process and is this process's alone.
+    /// Where a freeze is kept; its folder is made when there is one to keep. Without it a freeze ends with the process and is this process's alone.
     pub freeze_file: Option<PathBuf>,
     /// How long a `418` without `Retry-After` freezes.
     pub banned_freeze: Duration,

@@ -126,7 +126,7 @@ async fn of_exchange(
     {
         return Ok(hits);
     }
-    let path = config.map(|config| cache_path(config.data_path(), exchange));
+    let path = config.map(|config| state_dir(config.data_path(), exchange).join("markets.json"));
     let markets = match path.as_deref().and_then(cached) {
         Some(markets) => markets,
         None => fetch(exchange, config).await?,
@@ -176,9 +176,9 @@ fn status_name(status: MarketStatus) -> &'static str {
     }
 }
 
-/// Where the exchange's service keeps its markets.
-fn cache_path(data_path: &Path, exchange: &ExchangeName) -> PathBuf {
-    data_path.join(".dccd").join("state").join(exchange.as_str()).join("markets.json")
+/// Where the exchange's service keeps its markets, and every process what the exchange forbade.
+fn state_dir(data_path: &Path, exchange: &ExchangeName) -> PathBuf {
+    data_path.join(".dccd").join("state").join(exchange.as_str())
 }
 
 /// The markets that the service kept; what can't be read is fetched anew.
@@ -197,6 +197,8 @@ async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Resu
     let limits = adapter.limits();
     let options = GovernorOptions {
         used_weight_header: limits.used_weight_header,
+        // The exchange forbids an address, not a process: what it said to the service holds here, and the other way round.
+        freeze_file: config.map(|config| state_dir(config.data_path(), exchange).join("freeze.json")),
         ..GovernorOptions::new(limits.weight_per_window, limits.weight_window)
     };
     let governor = Governor::new(options, Arc::new(SystemClock));
