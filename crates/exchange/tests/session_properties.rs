@@ -12,14 +12,41 @@ use proptest::prelude::*;
 /// One step of a random life.
 #[derive(Clone, Debug)]
 enum Step {
-    Trade { conn: u32, ahead: i64 },
-    AggTrade { conn: u32 },
-    Page { back: u64, count: u64 },
-    Quote { conn: u32, ahead: i64 },
-    Depth { conn: u32, ahead: i64, size: u64, levels: usize },
-    Snapshot { back: i64 },
-    Raw { conn: u32, bytes: Vec<u8> },
-    Plain { kind: EntryKind, conn: u32, channel: usize },
+    Trade {
+        conn: u32,
+        ahead: i64,
+    },
+    AggTrade {
+        conn: u32,
+    },
+    /// With every `without`th trade left out, if any.
+    Page {
+        back: u64,
+        count: u64,
+        without: u64,
+    },
+    Quote {
+        conn: u32,
+        ahead: i64,
+    },
+    Depth {
+        conn: u32,
+        ahead: i64,
+        size: u64,
+        levels: usize,
+    },
+    Snapshot {
+        back: i64,
+    },
+    Raw {
+        conn: u32,
+        bytes: Vec<u8>,
+    },
+    Plain {
+        kind: EntryKind,
+        conn: u32,
+        channel: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -28,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (conn.clone(), ahead.clone()).prop_map(|(conn, ahead)| Step::Trade { conn, ahead }),
         1 => conn.clone().prop_map(|conn| Step::AggTrade { conn }),
-        2 => (0u64..300, 0u64..50).prop_map(|(back, count)| Step::Page { back, count }),
+        2 => (0u64..300, 0u64..50, 0u64..6).prop_map(|(back, count, without)| Step::Page { back, count, without }),
         4 => (conn.clone(), ahead.clone()).prop_map(|(conn, ahead)| Step::Quote { conn, ahead }),
         8 => (conn.clone(), ahead, 0u64..3, 0usize..3)
             .prop_map(|(conn, ahead, size, levels)| Step::Depth { conn, ahead, size, levels }),
@@ -59,9 +86,10 @@ fn entries(steps: &[Step]) -> Vec<Owned> {
             Step::AggTrade { conn } => {
                 frame(*conn, format!(r#"{{"e":"aggTrade","s":"BTCUSDT","a":{trade},"p":"1.5","q":"2","T":{trade}}}"#))
             }
-            Step::Page { back, count } => {
+            Step::Page { back, count, without } => {
                 let first = u64::try_from(trade).unwrap_or(0).saturating_sub(*back);
                 let rows: Vec<String> = (first..first + count)
+                    .filter(|id| *without == 0 || id % without != 0)
                     .map(|id| format!(r#"{{"id":{id},"price":"1.5","qty":"2","time":{id},"isBuyerMaker":false}}"#))
                     .collect();
                 (EntryKind::Response, 0, format!("trades BTC/USDT {first}"), format!("[{}]", rows.join(",")).into_bytes())
@@ -110,12 +138,24 @@ fn check_records(out: &Recorded) -> Result<(), TestCaseError> {
     let mut epoch = 0;
     let mut ladder = Ladder::new();
     let (mut state, mut state_epoch, mut book_epoch) = (BookState::Syncing, 0, 0);
+    // Gaps that stand, and ids whose gap was taken back: others must declare them, and nothing else, before anything comes.
+    let mut declared = std::collections::HashSet::new();
+    let mut owed = std::collections::BTreeSet::<u64>::new();
     for event in &out.events {
+        prop_assert!(owed.is_empty() || matches!(event, Event::Gap(0, _)), "no longer declared: {:?}", owed);
         match event {
             // Ids are exact: what was given out is contiguous but for what is declared missing.
             Event::Gap(0, gap) if !gap.repaired => match gap.ids {
-                Some((first, last)) => missing.extend(first..=last),
+                Some((first, last)) => {
+                    prop_assert!(declared.insert((first, last)));
+                    if owed.is_empty() {
+                        missing.extend(first..=last);
+                    } else {
+                        prop_assert!((first..=last).all(|id| owed.remove(&id)), "declared and not missing: {:?}", gap);
+                    }
+                }
                 None => {
+                    declared.clear();
                     missing.clear();
                     seen.clear();
                     newest = None;
@@ -123,7 +163,9 @@ fn check_records(out: &Recorded) -> Result<(), TestCaseError> {
             },
             Event::Gap(0, gap) => {
                 let (first, last) = gap.ids.unwrap();
-                prop_assert!((first..=last).all(|id| !missing.contains(&id)), "repaired with ids missing: {:?}", gap);
+                prop_assert!(declared.remove(&(first, last)), "never declared: {:?}", gap);
+                prop_assert!(owed.is_empty());
+                owed.extend(missing.range(first..=last));
             }
             Event::Trade(0, trade) => {
                 let id = trade.id.low();
@@ -159,6 +201,7 @@ fn check_records(out: &Recorded) -> Result<(), TestCaseError> {
             _ => {}
         }
     }
+    prop_assert!(owed.is_empty(), "no longer declared: {:?}", owed);
     Ok(())
 }
 

@@ -53,6 +53,44 @@ fn a_hole_is_declared_wanted_and_repaired_by_late_trades_and_pages() {
 }
 
 #[test]
+fn what_the_exchange_does_not_have_is_all_that_stays_declared_and_is_not_asked_for_again() {
+    let mut scene = Scene::of(&["trades"]);
+    scene.trade(1, 100).trade(1, 111).skip();
+    // Answers that don't ascend from the id that was asked for, or are empty, prove nothing.
+    scene.page_of(105, [101, 103]).page_of(101, []).expect(
+        "trade 101 100.10x2 Sell fl e0
+         trade 103 100.10x2 Sell fl e0",
+    );
+    let wanted = |scene: &Scene| -> Vec<(u64, u64)> {
+        let ids = |want| if let Want::Trades { from_id, to_id, .. } = want { (from_id, to_id) } else { (0, 0) };
+        scene.session.outstanding().into_iter().map(ids).collect()
+    };
+    assert_eq!(wanted(&scene), [(102, 102), (104, 110)]);
+    scene.page_of(102, [104, 107]).expect(
+        "trade 104 100.10x2 Sell fl e0
+         trade 107 100.10x2 Sell fl e0",
+    );
+    assert_eq!(wanted(&scene), [(108, 110)]);
+    assert_eq!((scene.session.feed_status(0).open_gaps, scene.session.feed_status(0).missing), (1, 3));
+    scene.page_of(108, [110, 111]).expect(
+        "trade 110 100.10x2 Sell fl e0
+         gap 100..111 sequence 101-110 repaired
+         gap 100..111 sequence 102-102
+         gap 100..111 sequence 105-106
+         gap 100..111 sequence 108-109",
+    );
+    let status = scene.session.feed_status(0);
+    assert_eq!((status.open_gaps, status.missing, status.gaps, status.repaired), (0, 0, 4, 1));
+    assert_eq!(wanted(&scene), []);
+    scene.page_of(101, [103, 110, 111]).expect("");
+    // It had one after all.
+    scene.page(102, 102).expect(
+        "trade 102 100.10x2 Sell fl e0
+         gap 100..111 sequence 102-102 repaired",
+    );
+}
+
+#[test]
 fn the_reason_tells_what_happened_on_the_way() {
     let hole = |reason: &str| {
         format!("gap 100..105 {reason} 101-104\nwant trades BTC/USDT 101-104\ntrade 105 100.10x2 Sell flG e0")
@@ -151,6 +189,23 @@ fn quotes_are_dropped_when_they_are_not_newer() {
     );
     let status = scene.session.feed_status(0);
     assert_eq!((status.duplicates, status.records, status.last_id), (2, 2, Some(500)));
+}
+
+#[test]
+fn a_quote_that_comes_behind_a_newer_one_is_a_gap_before_the_next() {
+    let mut scene = Scene::of(&["quotes"]);
+    // Entries: the feed, the connection, then second 3 and so on.
+    scene.quote(1, 10).quote(1, 30).quote(1, 20).quote(1, 20).quote(1, 25).quote(1, 40).quote(1, 50).expect(
+        "quote 99.9x1 100x2 fl
+         quote 99.9x1 100x2 fl
+         gap 4000..8000 sequence
+         quote 99.9x1 100x2 flG
+         quote 99.9x1 100x2 fl",
+    );
+    let status = scene.session.feed_status(0);
+    assert_eq!((status.duplicates, status.records, status.gaps, status.last_id), (1, 4, 1, Some(50)));
+    // A new connection begins with the current quote.
+    scene.closed(1).quote(2, 50).quote(2, 60).expect("quote 99.9x1 100x2 fl");
 }
 
 #[test]

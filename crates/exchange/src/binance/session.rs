@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dccd_model::{Channel, Entry, EntryKind, Flags, GapReason, Quote, Symbol, Trade, TradeId, UnixNanos};
+use dccd_model::{Channel, Entry, EntryKind, Flags, Gap, GapReason, Quote, Symbol, Trade, TradeId, UnixNanos};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ const SAVED_VERSION: u32 = 1;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Sequence {
     Trades(Trades),
-    Quotes(Quotes),
+    Quotes(Box<Quotes>),
     Book(Box<Book>),
 }
 
@@ -172,7 +172,7 @@ impl BinanceSession {
         let reason = continuity.reason(entry.conn, connections);
         let broken = continuity.broken().is_some();
         let mut flags = Flags::FIRST | Flags::LAST;
-        let mut repaired = None;
+        let mut settled = Vec::new();
         match trades.arrive(event.space, event.id, event.ts_venue, reason, broken) {
             TradeStep::New { gap } => {
                 continuity.mend();
@@ -185,7 +185,7 @@ impl BinanceSession {
                     }
                 }
             }
-            TradeStep::Late { repaired: whole } => repaired = whole,
+            TradeStep::Late { settled: gaps } => settled = gaps,
             TradeStep::Duplicate => {
                 tally.duplicates += 1;
                 continuity.carried(entry.conn, counters.entries);
@@ -209,10 +209,7 @@ impl BinanceSession {
                 epoch: trades.epoch(),
             },
         );
-        if let Some(gap) = repaired {
-            tally.repaired += 1;
-            out.gap(feed, &gap);
-        }
+        announce(feed, &settled, tally, out);
     }
 
     fn quote(&mut self, entry: &Entry<'_>, event: &QuoteEvent<'_>, out: &mut dyn Output) {
@@ -233,6 +230,8 @@ impl BinanceSession {
                 tally.duplicates += 1;
                 return continuity.overlap();
             }
+            // The gap that tells of it comes before the next record.
+            QuoteStep::Late => return,
             QuoteStep::New { gap: None } => continuity.mend(),
             QuoteStep::New { gap: Some(gap) } => {
                 continuity.mend();
@@ -327,8 +326,15 @@ impl BinanceSession {
         else {
             return;
         };
+        // An answer ascends from the id that was asked for, so what it passes over the exchange doesn't have. One that
+        // doesn't proves nothing.
+        let mut next: Option<u64> = entry.subject.split_ascii_whitespace().nth(2).and_then(|id| id.parse().ok());
         for (space, trade) in page {
-            let TradeStep::Late { repaired } = trades.repair(space, trade.id) else { continue };
+            if let Some(from) = next.filter(|from| *from < trade.id) {
+                announce(feed, &trades.pass_over(space, from, trade.id - 1), tally, out);
+            }
+            next = next.filter(|from| *from <= trade.id).and_then(|_| trade.id.checked_add(1));
+            let TradeStep::Late { settled } = trades.repair(space, trade.id) else { continue };
             tally.records += 1;
             out.trade(
                 feed,
@@ -343,10 +349,7 @@ impl BinanceSession {
                     epoch: trades.epoch(),
                 },
             );
-            if let Some(gap) = repaired {
-                tally.repaired += 1;
-                out.gap(feed, &gap);
-            }
+            announce(feed, &settled, tally, out);
         }
     }
 
@@ -379,7 +382,7 @@ impl BinanceSession {
                 let id = subscribe::id(&symbol, &self.markets);
                 let Ok(index) = u32::try_from(self.state.feeds.len()) else { return };
                 let sequence = match channel {
-                    Channel::Quotes => Sequence::Quotes(Quotes::default()),
+                    Channel::Quotes => Sequence::Quotes(Box::default()),
                     Channel::Book => Sequence::Book(Box::default()),
                     Channel::Trades | Channel::Ohlc => Sequence::Trades(Trades::default()),
                 };
@@ -452,6 +455,14 @@ impl BinanceSession {
     fn entry_fault(&mut self, entry: &Entry<'_>, fault: EntryFault, out: &mut dyn Output) {
         self.state.counters.entry_faults += 1;
         out.notice(Notice::Entry { subject: entry.subject, fault });
+    }
+}
+
+/// Gaps that are settled.
+fn announce(feed: FeedIndex, gaps: &[Gap], tally: &mut Tally, out: &mut dyn Output) {
+    for gap in gaps {
+        *(if gap.repaired { &mut tally.repaired } else { &mut tally.gaps }) += 1;
+        out.gap(feed, gap);
     }
 }
 

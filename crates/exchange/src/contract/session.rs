@@ -51,7 +51,9 @@ pub trait Output {
     /// One level of a book. The levels of an event stand between `Flags::FIRST` and `Flags::LAST`.
     fn level(&mut self, feed: FeedIndex, level: &BookLevel);
     /// A gap was found, just before the first record after it; or it was made good: then with the same `ids`, `from` and
-    /// `reason`, and `repaired`, just after the record that completed it.
+    /// `reason`, and `repaired`, just after the record that completed it. Where the exchange turns out not to have all of the
+    /// missing trades, the gap is given out as made good and, right after it, those that take its place: `from`, `to` and
+    /// `reason` are the same, the `ids` of each are a part of its own.
     fn gap(&mut self, feed: FeedIndex, gap: &Gap);
     /// The book's state changed. `Valid` comes after the snapshot's levels and what was applied on top of them.
     fn book_state(&mut self, feed: FeedIndex, state: BookState, epoch: u32);
@@ -155,7 +157,7 @@ pub struct FeedStatus {
     pub epoch: u32,
     /// The book's state; `None` for other channels.
     pub book: Option<BookState>,
-    /// Gaps of trades that are still being repaired.
+    /// Gaps of trades that are still being repaired; what the exchange doesn't have is none of them.
     pub open_gaps: usize,
     /// Trades missing in them.
     pub missing: u64,

@@ -1,11 +1,15 @@
 //! Contiguous trade ids: what is new, what came late, what was there before, and what is missing. Bounded.
+//!
+//! A gap stays declared as it was found until each of its ids has come, or was passed over by an answer and so is absent from
+//! the exchange too. Then it is replaced, once, by gaps of exactly the absent ids. Those are not asked for again; one that
+//! comes after all is taken, and its gap stays declared whole until the last of it has come.
 
 use std::collections::VecDeque;
 
 use dccd_model::{Gap, GapReason, UnixNanos};
 use serde::{Deserialize, Serialize};
 
-/// Open gaps kept; past that the oldest is given up and stays unrepaired.
+/// Open gaps kept; past that one is given up and stays unrepaired: the oldest of absent ids, or else the oldest.
 const GAPS_MAX: usize = 1_024;
 /// Pieces that the missing ids of one gap may fall into; a late trade that would make more is refused, and stays missing.
 const PIECES_MAX: usize = 1_024;
@@ -23,8 +27,72 @@ pub(crate) enum IdSpace {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct OpenGap {
     gap: Gap,
-    /// What is still missing of it, ascending, both ends included.
+    /// What is still missing of it and may be had, ascending, both ends included.
     missing: Vec<(u64, u64)>,
+    /// What is missing of it and absent from the exchange, likewise. Apart from `missing`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    absent: Vec<(u64, u64)>,
+}
+
+impl OpenGap {
+    /// What is missing between these two ids is absent. Past the bounds it stays missing, and is asked for again.
+    fn give_up(&mut self, first: u64, last: u64) {
+        let mut at = self.missing.partition_point(|(_, to)| *to < first);
+        while let Some((from, to)) = self.missing.get(at).copied().filter(|(from, _)| *from <= last) {
+            let run = (from.max(first), to.min(last));
+            let splits = from < run.0 && run.1 < to;
+            if (splits && self.missing.len() >= PIECES_MAX) || !insert(&mut self.absent, run) {
+                return;
+            }
+            match (from < run.0, run.1 < to) {
+                (false, false) => {
+                    self.missing.remove(at);
+                    continue;
+                }
+                (true, false) => self.missing[at].1 = run.0 - 1,
+                (false, true) => self.missing[at].0 = run.1 + 1,
+                (true, true) => {
+                    self.missing[at].1 = run.0 - 1;
+                    self.missing.insert(at + 1, (run.1 + 1, to));
+                }
+            }
+            at += 1;
+        }
+    }
+}
+
+/// Takes an id out of ascending ranges; says whether it was there, and there was room for what it leaves.
+fn take(ranges: &mut Vec<(u64, u64)>, id: u64) -> bool {
+    let at = ranges.partition_point(|(_, last)| *last < id);
+    let Some((first, last)) = ranges.get(at).copied().filter(|(first, _)| *first <= id) else { return false };
+    match (first == id, last == id) {
+        (true, true) => {
+            ranges.remove(at);
+        }
+        (true, false) => ranges[at].0 = id + 1,
+        (false, true) => ranges[at].1 = id - 1,
+        (false, false) if ranges.len() >= PIECES_MAX => return false,
+        (false, false) => {
+            ranges[at].1 = id - 1;
+            ranges.insert(at + 1, (id + 1, last));
+        }
+    }
+    true
+}
+
+/// Adds a range to ascending ranges that it doesn't overlap, joined to its neighbours; says whether there was room.
+fn insert(ranges: &mut Vec<(u64, u64)>, (first, last): (u64, u64)) -> bool {
+    let at = ranges.partition_point(|(_, to)| *to < first);
+    let before = at.checked_sub(1).filter(|before| ranges[*before].1 + 1 == first);
+    let after = ranges.get(at).is_some_and(|(from, _)| last.checked_add(1) == Some(*from));
+    match (before, after) {
+        (Some(before), true) => ranges[before].1 = ranges.remove(at).1,
+        (Some(before), false) => ranges[before].1 = last,
+        (None, true) => ranges[at].0 = first,
+        (None, false) if ranges.len() >= PIECES_MAX => return false,
+        (None, false) => ranges.insert(at, (first, last)),
+    }
+    true
 }
 
 /// What a trade's id means.
@@ -32,8 +100,8 @@ struct OpenGap {
 pub(crate) enum TradeStep {
     /// It is the newest; a gap was found before it.
     New { gap: Option<Gap> },
-    /// It was missing; a gap is complete with it.
-    Late { repaired: Option<Gap> },
+    /// It was missing. Where its gap is settled with it: that gap, made good, and those of absent ids that take its place.
+    Late { settled: Vec<Gap> },
     /// It was seen before.
     Duplicate,
     /// Its id is of the space that this feed doesn't carry.
@@ -75,9 +143,10 @@ impl Trades {
             let ids = (last + 1, id - 1);
             let gap = Gap { from: self.last_ts, to: ts, reason, repaired: false, ids: Some(ids) };
             if self.open.len() >= GAPS_MAX {
-                self.open.pop_front();
+                let of_absent = self.open.iter().position(|open| open.missing.is_empty());
+                self.open.remove(of_absent.unwrap_or(0));
             }
-            self.open.push_back(OpenGap { gap: gap.clone(), missing: vec![ids] });
+            self.open.push_back(OpenGap { gap: gap.clone(), missing: vec![ids], absent: Vec::new() });
             self.advance(id, ts);
             return TradeStep::New { gap: Some(gap) };
         }
@@ -96,29 +165,49 @@ impl Trades {
         }
         let at = self.open.partition_point(|open| open.gap.ids.is_some_and(|(_, last)| last < id));
         let Some(open) = self.open.get_mut(at) else { return TradeStep::Duplicate };
-        let piece = open.missing.partition_point(|(_, last)| *last < id);
-        let Some((first, last)) = open.missing.get(piece).copied().filter(|(first, _)| *first <= id) else {
+        let asked_for = take(&mut open.missing, id);
+        if !asked_for && !take(&mut open.absent, id) {
             return TradeStep::Duplicate;
-        };
-        match (first == id, last == id) {
-            (true, true) => {
-                open.missing.remove(piece);
-            }
-            (true, false) => open.missing[piece].0 = id + 1,
-            (false, true) => open.missing[piece].1 = id - 1,
-            (false, false) => {
-                if open.missing.len() >= PIECES_MAX {
-                    return TradeStep::Duplicate;
-                }
-                open.missing[piece].1 = id - 1;
-                open.missing.insert(piece + 1, (id + 1, last));
+        }
+        let mut settled = Vec::new();
+        if open.missing.is_empty() && (asked_for || open.absent.is_empty()) {
+            self.settle(at, &mut settled);
+        }
+        TradeStep::Late { settled }
+    }
+
+    /// An answer has nothing from `first` to `last`: what is missing of that is absent. Returns gaps as [`TradeStep::Late`] has.
+    pub(crate) fn pass_over(&mut self, space: IdSpace, first: u64, last: u64) -> Vec<Gap> {
+        let mut settled = Vec::new();
+        if self.space != Some(space) {
+            return settled;
+        }
+        let mut at = self.open.partition_point(|open| open.gap.ids.is_some_and(|(_, end)| end < first));
+        while let Some(open) = self.open.get_mut(at).filter(|open| open.gap.ids.is_some_and(|(begin, _)| begin <= last)) {
+            let was_open = !open.missing.is_empty();
+            open.give_up(first, last);
+            at += if was_open && open.missing.is_empty() { self.settle(at, &mut settled) } else { 1 };
+        }
+        settled
+    }
+
+    /// Nothing of this gap is asked for any more. Returns how many take its place; those past the bound are declared and not kept.
+    fn settle(&mut self, at: usize, settled: &mut Vec<Gap>) -> usize {
+        if self.open.get(at).is_some_and(|OpenGap { gap, absent, .. }| gap.ids.as_slice() == absent.as_slice()) {
+            return 1;
+        }
+        let Some(OpenGap { gap, absent, .. }) = self.open.remove(at) else { return 0 };
+        settled.push(Gap { repaired: true, ..gap.clone() });
+        let mut kept = 0;
+        for run in absent {
+            let piece = Gap { ids: Some(run), ..gap.clone() };
+            settled.push(piece.clone());
+            if self.open.len() < GAPS_MAX {
+                self.open.insert(at + kept, OpenGap { gap: piece, missing: Vec::new(), absent: vec![run] });
+                kept += 1;
             }
         }
-        if !open.missing.is_empty() {
-            return TradeStep::Late { repaired: None };
-        }
-        let repaired = self.open.remove(at).map(|open| Gap { repaired: true, ..open.gap });
-        TradeStep::Late { repaired }
+        kept
     }
 
     fn advance(&mut self, id: u64, ts: UnixNanos) {
@@ -134,13 +223,14 @@ impl Trades {
         TradeStep::New { gap: Some(gap) }
     }
 
-    /// What is missing, by gap and piece.
+    /// What is missing and may be had, by gap and piece.
     pub(crate) fn missing(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.open.iter().flat_map(|open| open.missing.iter().copied())
     }
 
+    /// Gaps of which something may still be had.
     pub(crate) fn open_gaps(&self) -> usize {
-        self.open.len()
+        self.open.iter().filter(|open| !open.missing.is_empty()).count()
     }
 
     pub(crate) fn last(&self) -> Option<u64> {
@@ -168,7 +258,7 @@ mod tests {
     }
 
     const NEW: TradeStep = TradeStep::New { gap: None };
-    const LATE: TradeStep = TradeStep::Late { repaired: None };
+    const LATE: TradeStep = TradeStep::Late { settled: Vec::new() };
 
     #[test]
     fn a_hole_is_found_and_filled_piece_by_piece() {
@@ -186,8 +276,79 @@ mod tests {
         assert_eq!(trades.repair(Single, 106), LATE);
         assert_eq!(trades.repair(Single, 103), LATE);
         assert_eq!(trades.repair(Single, 108), TradeStep::Duplicate);
-        assert_eq!(trades.repair(Single, 105), TradeStep::Late { repaired: Some(Gap { repaired: true, ..gap }) });
+        assert_eq!(trades.repair(Single, 105), TradeStep::Late { settled: vec![Gap { repaired: true, ..gap }] });
         assert_eq!((trades.open_gaps(), trades.last()), (0, Some(107)));
+    }
+
+    fn missing(trades: &Trades) -> Vec<(u64, u64)> {
+        trades.missing().collect()
+    }
+
+    #[test]
+    fn a_gap_that_is_settled_leaves_what_is_absent() {
+        let mut trades = Trades::default();
+        feed(&mut trades, 100);
+        feed(&mut trades, 111);
+        let gap = |first, last, repaired| Gap {
+            from: UnixNanos(100),
+            to: UnixNanos(111),
+            reason: Sequence,
+            repaired,
+            ids: Some((first, last)),
+        };
+        // Answers: 101, 104, then 105, 107 and what comes after the gap.
+        assert_eq!(trades.repair(Single, 101), LATE);
+        assert_eq!(trades.pass_over(Single, 102, 103), []);
+        assert_eq!((trades.repair(Single, 104), missing(&trades)), (LATE, vec![(105, 110)]));
+        assert_eq!(trades.repair(Single, 105), LATE);
+        assert_eq!(trades.pass_over(Single, 106, 106), []);
+        assert_eq!((trades.repair(Single, 107), trades.pass_over(Aggregated, 108, 500)), (LATE, vec![]));
+        let settled = [gap(101, 110, true), gap(102, 103, false), gap(106, 106, false), gap(108, 110, false)];
+        assert_eq!(trades.pass_over(Single, 108, 500), settled);
+        assert_eq!((trades.open_gaps(), missing(&trades)), (0, vec![]));
+        // What is said again changes nothing.
+        assert_eq!(trades.pass_over(Single, 100, 500), []);
+        assert_eq!(trades.repair(Single, 104), TradeStep::Duplicate);
+        // They come after all.
+        assert_eq!(trades.repair(Single, 106), TradeStep::Late { settled: vec![gap(106, 106, true)] });
+        assert_eq!(feed(&mut trades, 103), LATE);
+        assert_eq!(feed(&mut trades, 103), TradeStep::Duplicate);
+        assert_eq!(feed(&mut trades, 102), TradeStep::Late { settled: vec![gap(102, 103, true)] });
+    }
+
+    #[test]
+    fn a_gap_that_is_absent_whole_stays_as_it_is_and_a_late_trade_settles_what_an_answer_left() {
+        let mut trades = Trades::default();
+        [100, 103, 106].into_iter().for_each(|id| assert_ne!(feed(&mut trades, id), TradeStep::Duplicate));
+        assert_eq!((trades.pass_over(Single, 50, 104), missing(&trades)), (vec![], vec![(105, 105)]));
+        let TradeStep::Late { settled } = feed(&mut trades, 105) else { panic!("105 is missing") };
+        assert_eq!(
+            settled.iter().map(|g| (g.ids, g.repaired)).collect::<Vec<_>>(),
+            [(Some((104, 105)), true), (Some((104, 104)), false)]
+        );
+        assert_eq!((trades.open_gaps(), trades.open.len()), (0, 2));
+    }
+
+    #[test]
+    fn absent_ids_are_bounded_and_make_room_for_others() {
+        let mut trades = Trades::default();
+        feed(&mut trades, 0);
+        feed(&mut trades, 10_001);
+        for id in (1..=10_000).step_by(2) {
+            assert_eq!(trades.pass_over(Single, id, id), []);
+        }
+        assert_eq!(trades.open[0].absent.len(), PIECES_MAX);
+        // Neighbours join, so all of it can be absent.
+        for id in (2..=10_000).step_by(2) {
+            assert_eq!(trades.pass_over(Single, 1, id), []);
+        }
+        assert_eq!((trades.open[0].absent.as_slice(), trades.open_gaps()), ([(1, 10_000)].as_slice(), 0));
+        for id in (10_003..).step_by(2).take(GAPS_MAX) {
+            feed(&mut trades, id);
+        }
+        assert_eq!((trades.open.len(), trades.open_gaps()), (GAPS_MAX, GAPS_MAX));
+        assert_eq!(trades.pass_over(Single, 0, u64::MAX), []);
+        assert_eq!((trades.open.len(), trades.open_gaps()), (GAPS_MAX, 0));
     }
 
     #[test]

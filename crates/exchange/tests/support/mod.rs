@@ -89,11 +89,17 @@ impl Scene {
     }
 
     pub(crate) fn page(&mut self, first: u64, last: u64) -> &mut Self {
-        let rows: Vec<String> = (first..=last)
+        self.page_of(first, first..=last)
+    }
+
+    /// What came when trades from this id on were asked for.
+    pub(crate) fn page_of(&mut self, from_id: u64, ids: impl IntoIterator<Item = u64>) -> &mut Self {
+        let rows: Vec<String> = ids
+            .into_iter()
             .map(|id| format!(r#"{{"id":{id},"price":"100.10","qty":"2","quoteQty":"1","time":{id},"isBuyerMaker":true}}"#))
             .collect();
         let body = format!("[{}]", rows.join(","));
-        self.entry(EntryKind::Response, 0, &format!("trades BTC/USDT {first}"), body.as_bytes())
+        self.entry(EntryKind::Response, 0, &format!("trades BTC/USDT {from_id}"), body.as_bytes())
     }
 
     pub(crate) fn quote(&mut self, conn: u32, number: u64) -> &mut Self {
