@@ -130,6 +130,35 @@ pub(crate) fn live_series(data_path: &Path) -> Result<Vec<LiveSeries>, StoreErro
     Ok(found)
 }
 
+/// The highest journal position that a file of this exchange says it has rows up to: day files of all days, and parts. A
+/// journal that begins anew has to begin past it ([`crate::JournalOptions::at_least`]), so that no position is used twice.
+/// Files that can't be read say nothing.
+///
+/// # Errors
+/// [`StoreError::Io`] when a directory can't be listed.
+pub fn durable_position(data_path: &Path, exchange: &ExchangeName) -> Result<Position, StoreError> {
+    let layout = Layout::new(data_path, exchange);
+    let mut highest = Position(0);
+    for channel in [Channel::Trades, Channel::Quotes, Channel::Book] {
+        let root = data_path.join(exchange.as_str()).join(channel.directory());
+        for pair in names(&root)? {
+            for name in names(&root.join(&pair))?.iter().filter(|name| layout::day_of(name).is_some()) {
+                let position = FileInfo::read(&root.join(&pair).join(name)).map(|info| info.position);
+                highest = highest.max(position.unwrap_or_default());
+            }
+        }
+        let parts = layout.parts().join(channel.directory());
+        for pair in names(&parts)? {
+            for day in names(&parts.join(&pair))? {
+                let ranges = names(&parts.join(&pair).join(&day))?;
+                let reached = ranges.iter().filter_map(|name| layout::part_range(name)).map(|(_, to)| to).max();
+                highest = highest.max(reached.unwrap_or_default());
+            }
+        }
+    }
+    Ok(highest)
+}
+
 /// All candles.
 pub(crate) fn candle_series(data_path: &Path) -> Result<Vec<CandleSeries>, StoreError> {
     let mut found = Vec::new();

@@ -26,6 +26,7 @@ pub mod verify;
 
 use std::path::Path;
 
+pub use catalog::durable_position;
 pub use disk::write_atomically;
 pub use error::StoreError;
 pub use file::Rows;

@@ -54,8 +54,13 @@ fn source_error(number: usize, error: StoreError) -> MergeError {
     if error.is_damage() { MergeError::Source(number, error) } else { MergeError::Other(error) }
 }
 
-/// Writes all rows of `sources` to `writer`.
-pub(crate) fn merge<R: Row>(sources: Vec<Source<'_, R>>, writer: &mut FileWriter<R>) -> Result<(), MergeError> {
+/// Writes all rows of `sources` to `writer`. With `overlaps`, a row that an older source holds too is left out, whether rows
+/// have ids or not.
+pub(crate) fn merge<R: Row>(
+    sources: Vec<Source<'_, R>>,
+    overlaps: bool,
+    writer: &mut FileWriter<R>,
+) -> Result<(), MergeError> {
     let mut waiting: Vec<(usize, UnixNanos, Source<'_, R>)> = Vec::with_capacity(sources.len());
     for (number, source) in sources.into_iter().enumerate() {
         match &source {
@@ -73,6 +78,8 @@ pub(crate) fn merge<R: Row>(sources: Vec<Source<'_, R>>, writer: &mut FileWriter
     let mut seen = R::Seen::default();
     // Rows of one time, which sources may hold in different orders.
     let mut group: Vec<R> = Vec::new();
+    // The source of each row of the group; only kept where they have to be compared.
+    let mut origins: Vec<usize> = Vec::new();
     loop {
         let best =
             active.iter().enumerate().min_by_key(|(_, a)| (a.head.ts(), a.number)).map(|(index, a)| (index, a.head.ts()));
@@ -84,16 +91,23 @@ pub(crate) fn merge<R: Row>(sources: Vec<Source<'_, R>>, writer: &mut FileWriter
             }
             continue;
         }
-        let Some((index, _)) = best else { return flush(&mut group, &mut seen, writer) };
+        let Some((index, _)) = best else {
+            drop_repeated(&mut group, &mut origins);
+            return flush(&mut group, &mut seen, writer);
+        };
         // While it stands alone, its rows go through without being compared.
         let alone = active.len() == 1;
         let until = waiting.last().map_or(UnixNanos(i64::MAX), |(_, first, _)| *first);
         let source = &mut active[index];
         loop {
             if group.first().is_some_and(|row| row.ts() != source.head.ts()) {
+                drop_repeated(&mut group, &mut origins);
                 flush(&mut group, &mut seen, writer)?;
             }
             group.push(source.head);
+            if overlaps {
+                origins.push(source.number);
+            }
             match source.rest.next(source.number)? {
                 Some(row) => source.head = row,
                 None => {
@@ -105,6 +119,30 @@ pub(crate) fn merge<R: Row>(sources: Vec<Source<'_, R>>, writer: &mut FileWriter
                 break;
             }
         }
+    }
+}
+
+/// Leaves rows of one time out that an older source holds too; a row that stands twice in one source stays twice. Does nothing
+/// without origins. These ascend, because of one time the oldest source's rows come first.
+fn drop_repeated<R: Row>(group: &mut Vec<R>, origins: &mut Vec<usize>) {
+    // Each kept row with the last source that had it.
+    let mut kept: Vec<(R, usize)> = Vec::with_capacity(origins.len());
+    // Sources mostly repeat in the same order, so what follows the last row that was found is looked at first.
+    let mut after = 0;
+    for (row, origin) in group.iter().zip(origins.iter()) {
+        let found = (after..kept.len()).chain(0..after).find(|i| kept[*i].1 < *origin && kept[*i].0 == *row);
+        match found {
+            Some(index) => {
+                kept[index].1 = *origin;
+                after = index + 1;
+            }
+            None => kept.push((*row, *origin)),
+        }
+    }
+    if !origins.is_empty() {
+        group.clear();
+        group.extend(kept.into_iter().map(|(row, _)| row));
+        origins.clear();
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct Notes {
     pub(crate) position: Position,
     /// Latest `ts_recv` seen.
     pub(crate) clock: UnixNanos,
+    /// See [`super::Recorder`]'s field of this name.
+    #[serde(default)]
+    pub(crate) inherited: Position,
     pub(crate) series: Vec<SeriesNotes>,
 }
 
@@ -102,6 +105,7 @@ mod tests {
         let notes = Notes {
             position: Position(77),
             clock: UnixNanos(5),
+            inherited: Position(3),
             series: vec![SeriesNotes {
                 symbol: "BTC/USDT".parse().unwrap(),
                 channel: Channel::Book,

@@ -28,6 +28,8 @@ pub(crate) struct Context<'a> {
     pub(crate) options: &'a RecorderOptions,
     pub(crate) mode: CommitMode,
     pub(crate) clock: UnixNanos,
+    /// Positions up to here prove nothing; see the recorder.
+    pub(crate) inherited: Position,
     /// Files written so far.
     pub(crate) files: &'a mut u32,
     pub(crate) quarantined: &'a mut Vec<PathBuf>,
@@ -57,6 +59,8 @@ struct OnDisk {
     gaps: Vec<Gap>,
     /// Notes of another program in the day file.
     foreign: Vec<(String, String)>,
+    /// Sources may hold the same rows: they have to be compared, and merged at once.
+    overlaps: bool,
     /// Files that can't be read. They stay where they are until the day file that declares their rows lost is written.
     damaged: Vec<PathBuf>,
 }
@@ -121,7 +125,8 @@ impl<R: Row> Day<R> {
             None => load::<R>(ctx, day)?,
         };
         let durable = on_disk.position();
-        self.pending.retain(|(at, _)| *at > durable);
+        self.pending.retain(|(at, _)| *at > durable || *at <= ctx.inherited);
+        on_disk.overlaps |= self.pending.iter().any(|(at, _)| *at <= ctx.inherited);
         let new = self.pending.len() as u64;
         let over = ctx.clock.0 >= day_start(day + 1).0.saturating_add(DAY_GRACE_NANOS);
         match plan(ctx, &on_disk, new, over, day, open_gaps) {
@@ -147,7 +152,7 @@ impl<R: Row> Day<R> {
         let (from, to) = self.range();
         let path = ctx.layout.day_parts(ctx.symbol, R::CHANNEL, day).join(layout::part_name(from, to));
         let rows = Source::Memory(self.pending.as_slice());
-        let (temporary, written) = match prepare(ctx, &path, vec![rows], &Facts { position: to, named: None }) {
+        let (temporary, written) = match prepare(ctx, &path, vec![rows], false, &Facts { position: to, named: None }) {
             Ok(prepared) => prepared,
             Err(MergeError::Source(_, error) | MergeError::Other(error)) => return Err(error),
         };
@@ -168,7 +173,7 @@ impl<R: Row> Day<R> {
         let (from, to) = (first.from, last.to);
         let path = ctx.layout.day_parts(ctx.symbol, R::CHANNEL, day).join(layout::part_name(from, to));
         let sources: Vec<Source<'_, R>> = parts.iter().map(source).collect();
-        match prepare(ctx, &path, sources, &Facts { position: to, named: None }) {
+        match prepare(ctx, &path, sources, false, &Facts { position: to, named: None }) {
             Ok((temporary, written)) => on_disk.parts.push(publish(ctx, temporary, path, (from, to), written)?),
             Err(MergeError::Other(error)) => return Err(error),
             Err(MergeError::Source(..)) => {
@@ -207,7 +212,8 @@ impl<R: Row> Day<R> {
                 contiguous_ids: ctx.options.contiguous_ids,
                 foreign: &on_disk.foreign,
             };
-            match prepare(ctx, &path, sources, &Facts { position, named: Some(named) }) {
+            let facts = Facts { position, named: Some(named) };
+            match prepare(ctx, &path, sources, on_disk.overlaps, &facts) {
                 Ok((temporary, written)) => break (temporary, written, position, gaps),
                 Err(MergeError::Other(error)) => return Err(error),
                 Err(MergeError::Source(number, error)) => on_disk.give_up(number, &error),
@@ -220,6 +226,7 @@ impl<R: Row> Day<R> {
         }
         on_disk.file = Some(publish(ctx, temporary, path.clone(), (Position(0), position), written)?);
         on_disk.gaps = gaps;
+        on_disk.overlaps = false;
         open_gaps.settle(day);
         on_disk.parts.drain(..).try_for_each(|part| disk::remove(&part.path))?;
         on_disk.damaged.drain(..).filter(|damaged| *damaged != path).try_for_each(|part| disk::remove(&part))?;
@@ -254,7 +261,7 @@ fn plan(ctx: &Context<'_>, on_disk: &OnDisk, new: u64, over: bool, day: i64, ope
         let wanted = unmerged > 0 || !on_disk.damaged.is_empty();
         return if wanted || (over && open_gaps.ends_in(day)) { Plan::Merge } else { Plan::Nothing };
     };
-    if !on_disk.damaged.is_empty() {
+    if !on_disk.damaged.is_empty() || on_disk.overlaps {
         return Plan::Merge;
     }
     if unmerged == 0 && !gaps {
@@ -282,11 +289,12 @@ fn prepare<R: Row>(
     ctx: &mut Context<'_>,
     target: &Path,
     sources: Vec<Source<'_, R>>,
+    overlaps: bool,
     facts: &Facts<'_>,
 ) -> Result<(TempFile, Written), MergeError> {
     let temporary = ctx.disk.create().map_err(MergeError::Other)?;
     let mut writer = FileWriter::new(temporary, target).map_err(MergeError::Other)?;
-    merge(sources, &mut writer)?;
+    merge(sources, overlaps, &mut writer)?;
     let (temporary, written) = writer.finish(facts).map_err(MergeError::Other)?;
     check_written::<R>(temporary.path(), written).map_err(MergeError::Other)?;
     Ok((temporary, written))
@@ -333,13 +341,14 @@ fn load<R: Row>(ctx: &Context<'_>, day: i64) -> Result<OnDisk, StoreError> {
     let mut reached = merged;
     for (from, to) in ranges {
         let path = dir.join(layout::part_name(from, to));
-        if to <= reached {
+        if to <= reached && to > ctx.inherited {
             disk::remove(&path)?;
             continue;
         }
         match read::<R>(path.clone(), from) {
             Ok((part, _)) => {
-                reached = to;
+                on_disk.overlaps |= to <= reached;
+                reached = reached.max(to);
                 on_disk.parts.push(part);
             }
             Err(error) if error.is_damage() => on_disk.give_up_path(path, &error),

@@ -26,6 +26,7 @@ pub use checkpoint::Checkpoint;
 pub(crate) use checkpoint::read as read_checkpoint;
 
 use crate::Position;
+use crate::catalog::durable_position;
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::layout::{self, Layout};
@@ -101,6 +102,9 @@ pub struct Recorder {
     by_name: FxHashMap<(Symbol, Channel), u32>,
     pending: usize,
     clock: UnixNanos,
+    /// What files said when there was no checkpoint: they may be of another journal, so that positions up to here prove nothing.
+    /// Rows up to here are told from those in files by their content.
+    inherited: Position,
     /// Position of the latest record.
     reached: Position,
     /// The latest time that [`Self::due`] was told.
@@ -159,6 +163,7 @@ impl Recorder {
             by_name: FxHashMap::default(),
             pending: 0,
             clock: UnixNanos::UNKNOWN,
+            inherited: Position(0),
             reached: Position(0),
             now: None,
             committed_at: None,
@@ -167,6 +172,7 @@ impl Recorder {
         };
         if let Some((notes, state)) = checkpoint::read(&recorder.layout.checkpoint())? {
             recorder.clock = notes.clock;
+            recorder.inherited = notes.inherited;
             recorder.reached = notes.position;
             recorder.checkpoint = Some(Checkpoint { position: notes.position, state });
             for notes in notes.series {
@@ -174,6 +180,8 @@ impl Recorder {
                 let series = &mut recorder.series[handle.0 as usize];
                 (series.gaps, series.book_clock) = (notes.gaps, notes.book_clock);
             }
+        } else {
+            recorder.inherited = durable_position(data_path, exchange)?;
         }
         recorder.find_parts()?;
         Ok(recorder)
@@ -318,6 +326,7 @@ impl Recorder {
                 options: &self.options,
                 mode,
                 clock: self.clock,
+                inherited: self.inherited,
                 files: &mut self.report.files,
                 quarantined: &mut self.report.quarantined,
             };
@@ -341,7 +350,7 @@ impl Recorder {
             book_clock: s.book_clock,
             gaps: s.gaps.clone(),
         });
-        let notes = Notes { position, clock: self.clock, series: series.collect() };
+        let notes = Notes { position, clock: self.clock, inherited: self.inherited, series: series.collect() };
         let bytes = checkpoint::encode(&notes, state).map_err(|e| StoreError::io("write", &path, e.into()))?;
         self.disk.write(&path, &bytes)?;
         self.reached = position;

@@ -59,9 +59,8 @@ fn levels(n: u64, epoch: u32, is_snapshot: bool) -> Vec<BookLevel> {
     (0..5).flat_map(|i| [level(i, BookSide::Bid), level(i, BookSide::Ask)]).collect()
 }
 
-/// The toy derivation.
-fn derive(n: u64) -> Vec<Yield> {
-    let quote = Quote {
+fn quote(n: u64) -> Quote {
+    Quote {
         ts_venue: UnixNanos::UNKNOWN,
         ts_recv: ts(n),
         bid: Decimal::new(i64::try_from(n).unwrap(), -1),
@@ -69,7 +68,11 @@ fn derive(n: u64) -> Vec<Yield> {
         ask: Decimal::new(i64::try_from(n).unwrap() + 1, -1),
         ask_amount: Decimal::new(2, 0),
         flags: Flags::NONE,
-    };
+    }
+}
+
+/// The toy derivation.
+fn derive(n: u64) -> Vec<Yield> {
     let gap = |repaired| Gap {
         from: ts(49),
         to: ts(60),
@@ -77,7 +80,7 @@ fn derive(n: u64) -> Vec<Yield> {
         repaired,
         ids: Some((3_735_683_259 + 50, 3_735_683_259 + 59)),
     };
-    let mut out = vec![Yield::Quote(quote)];
+    let mut out = vec![Yield::Quote(quote(n))];
     match n {
         // Ten trades are missing, and come late: in the middle of the day before, and one of them twice.
         50..60 => {}
@@ -635,4 +638,63 @@ fn a_damaged_file_is_kept_and_declared_wherever_it_stops_meanwhile() {
         }
     }
     assert!(reached_the_end);
+}
+
+#[test]
+fn what_a_file_of_another_journal_says_of_positions_takes_no_row_away() {
+    // What was recorded by a journal that is gone: its position is far ahead of the new journal's.
+    let dir = tempdir();
+    let exchange: ExchangeName = "binance".parse().unwrap();
+    let symbol: Symbol = "BTC/USDT".parse().unwrap();
+    let record = |from: u64, range: std::ops::Range<u64>, commits: &[(u64, CommitMode)]| {
+        let mut recorder = Recorder::open(dir.path(), &exchange, options()).unwrap();
+        let [trades, quotes, book] =
+            [Channel::Trades, Channel::Quotes, Channel::Book].map(|c| recorder.series(&symbol, c).unwrap());
+        for n in range {
+            let at = Position(from + n + 1);
+            recorder.trade(trades, at, &trade(n, ts(n), ts(n)));
+            recorder.quote(quotes, at, &quote(n));
+            // Two rows that are the same are two rows.
+            recorder.quote(quotes, at, &quote(n));
+            levels(n, 0, n == 0).iter().for_each(|l| recorder.level(book, at, l));
+            if let Some((_, mode)) = commits.iter().find(|(after, _)| *after == n) {
+                recorder.commit(at, &[], *mode).unwrap();
+            }
+        }
+    };
+    let stored = |kind: &str, day: &str| dir.path().join(format!("binance/{kind}/BTC-USDT/{day}.parquet"));
+    record(1_000_000, 0..40, &[(39, CommitMode::Close)]);
+    // A part that stands behind the day file's position, as when the file was put back from elsewhere.
+    record(1_000_000, 40..45, &[(44, CommitMode::Step)]);
+    assert_eq!(durable_position(dir.path(), &exchange).unwrap(), Position(1_000_045));
+    assert_eq!(durable_position(dir.path(), &"kraken".parse().unwrap()).unwrap(), Position(0));
+    std::fs::remove_dir_all(dir.path().join(".dccd/state")).unwrap();
+    let parts = dir.path().join(".dccd/parts/binance/trades/BTC-USDT/2024-08-08");
+    let name = layout::names(&parts).unwrap().remove(0);
+    std::fs::rename(parts.join(name), parts.join(layout::part_name(Position(7), Position(9)))).unwrap();
+
+    // The new journal begins at zero, and some of what it brings is there already; it stops and goes on.
+    record(0, 30..60, &[(44, CommitMode::Step), (50, CommitMode::Step)]);
+    record(0, 51..130, &[(90, CommitMode::Step), (99, CommitMode::Step), (129, CommitMode::Close)]);
+    for (day, range) in [("2024-08-08", 0..100), ("2024-08-09", 100..130)] {
+        let ids: Vec<_> = read_trades(&stored("trades", day)).unwrap().map(|t| t.unwrap().id.0 - 3_735_683_259).collect();
+        assert_eq!(ids, range.clone().map(u128::from).collect::<Vec<_>>());
+        let quotes: Vec<_> = read_quotes(&stored("quotes", day)).unwrap().map(|q| q.unwrap().ts).collect();
+        assert_eq!(quotes, range.clone().flat_map(|n| [ts(n), ts(n)]).collect::<Vec<_>>());
+        let book: Vec<_> = read_book(&stored("orderbook", day)).unwrap().map(|l| l.unwrap().update_id).collect();
+        assert_eq!(book, range.flat_map(|n| [n; 10]).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn damaged_files_say_nothing_about_positions() {
+    let dir = tempdir();
+    let exchange: ExchangeName = "binance".parse().unwrap();
+    replay(&dir, COUNT, &BTreeMap::new()).unwrap();
+    assert_eq!(durable_position(dir.path(), &exchange).unwrap(), Position(COUNT * 100));
+    for kind in ["trades", "quotes", "orderbook"] {
+        std::fs::write(dir.path().join(format!("binance/{kind}/BTC-USDT/2024-08-09.parquet")), b"PAR1").unwrap();
+    }
+    // Late trades stand in the day before.
+    assert_eq!(durable_position(dir.path(), &exchange).unwrap(), Position(171 * 100));
 }

@@ -24,7 +24,7 @@ pub use trade::TradeRow;
 use crate::error::FileProblem;
 
 /// One row of a day file.
-pub trait Row: Copy + Send + std::fmt::Debug + sealed::Codec {
+pub trait Row: Copy + PartialEq + Send + std::fmt::Debug + sealed::Codec {
     /// The channel whose rows these are.
     const CHANNEL: Channel;
 
