@@ -56,6 +56,14 @@ pub enum TransportError {
         /// The socket.
         path: PathBuf,
     },
+    /// Another user listens there.
+    #[error("user {uid} listens on {}, who is neither us nor root; remove it", path.display())]
+    ForeignListener {
+        /// The socket.
+        path: PathBuf,
+        /// Whose process listens.
+        uid: u32,
+    },
     /// A file that is no socket has the socket's name.
     #[error("{} exists and is not a socket; remove it", path.display())]
     NotSocket {
@@ -184,6 +192,15 @@ where
         }
         Err(_) => return Err(TransportError::Deadline { path: path.to_owned(), deadline }),
     };
+    let peer = stream.peer_cred().map_err(|source| TransportError::Io {
+        operation: "ask who listens on",
+        path: path.to_owned(),
+        source,
+    })?;
+    // Whoever listens there gets our token and our trust. The superuser could have both anyway.
+    if peer.uid() != rustix::process::geteuid().as_raw() && peer.uid() != 0 {
+        return Err(TransportError::ForeignListener { path: path.to_owned(), uid: peer.uid() });
+    }
     Ok(framed(stream))
 }
 

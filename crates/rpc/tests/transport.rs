@@ -1,8 +1,12 @@
 //! Sockets: modes, stale ones, taken ones, limits.
+#![allow(clippy::print_stdout, reason = "tests say what they skip")]
 
 use std::fs;
 use std::future::Future;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use dccd_rpc::{
@@ -96,6 +100,33 @@ async fn a_stale_socket_is_replaced_and_anything_else_is_not() {
     let long = path.with_file_name("x".repeat(120));
     let error = unix_listen(&long).unwrap_err();
     assert!(error.to_string().contains("more than the 107"), "{error}");
+}
+
+#[tokio::test]
+async fn a_socket_of_another_user_is_not_trusted() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: a_socket_of_another_user_is_not_trusted: needs the right to start a process as another user");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let path = dir.path().join("x.sock");
+    let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\ns.listen()\nprint(flush=True)\nsys.stdin.read()";
+    let mut command = Command::new("python3");
+    command.arg("-c").arg(script).arg(&path).uid(65534).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut other = match command.spawn() {
+        Ok(other) => other,
+        Err(error) => {
+            println!("skipped: a_socket_of_another_user_is_not_trusted: no python3 ({error})");
+            return;
+        }
+    };
+    // One line says that it listens.
+    let _ = other.stdout.as_mut().unwrap().read(&mut [0]).unwrap();
+    let refused = unix_connect::<(), ()>(&path, PATIENCE).await.map(drop).unwrap_err();
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    assert!(matches!(refused, TransportError::ForeignListener { uid: 65534, .. }), "{refused}");
 }
 
 #[tokio::test]
