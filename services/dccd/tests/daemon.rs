@@ -160,6 +160,21 @@ fn a_root_in_the_foreground_stops_on_sigterm_and_takes_its_pid_file_along() {
 }
 
 #[test]
+fn a_pid_file_takes_the_place_of_nothing_else() {
+    let host = Host::new();
+    host.put("config.yml", &configuration("http://127.0.0.1:1", "ws://127.0.0.1:1", "daemon: {pid_file: precious}\n"));
+    let file = host.put("precious", "1 of a kind");
+    let ran = host.run_own(&["start"]).code(12);
+    assert!(ran.err.contains("precious is no pid file"), "{}", ran.err);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "1 of a kind");
+    std::fs::remove_file(&file).unwrap();
+    let elsewhere = host.put("elsewhere", "");
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    host.run_own(&["start"]).code(12);
+    assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "");
+}
+
+#[test]
 fn a_service_that_dies_comes_back_and_can_be_restarted() {
     let host = Host::new();
     let exchange = Exchange::start(&host);

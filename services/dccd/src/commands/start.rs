@@ -1,8 +1,9 @@
 //! `dccd start`: the root in this process, or detached in one of its own.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::fs::OpenOptions;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,6 +17,7 @@ use dccd_root::{BootGuard, BoxError, Root, RootError};
 use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState};
 use dccd_service::log::LogOptions;
 use dccd_service::{Shutdown, ShutdownReason};
+use rustix::fs::OFlags;
 use tokio::time::Instant;
 
 use crate::cli::Global;
@@ -117,12 +119,28 @@ struct PidFile {
 }
 
 impl PidFile {
+    /// Writes over what an earlier root left, and over nothing else: neither through a symbolic link, nor a file with
+    /// anything in it but a number.
     fn write(path: PathBuf) -> Result<Self, BoxError> {
-        let written = File::create(&path).and_then(|mut file| writeln!(file, "{}", std::process::id()));
-        match written {
-            Ok(()) => Ok(Self { path }),
-            Err(source) => Err(anyhow::Error::new(source).context(format!("cannot write {}", path.display())).into()),
+        let failed = || format!("cannot write {}", path.display());
+        // A pipe of that name would wait for its reader.
+        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits())?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).custom_flags(flags);
+        let mut file = options.open(&path).with_context(failed)?;
+        let mut found = String::new();
+        // A pid has ten digits at most; what is no text is no number either.
+        let read = (&file).take(32).read_to_string(&mut found);
+        if read.is_err() || !(found.is_empty() || found.trim().parse::<u32>().is_ok()) {
+            return Err(
+                anyhow!("{} is no pid file; name another one in daemon.pid_file, or remove it", path.display()).into()
+            );
         }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .with_context(failed)?;
+        Ok(Self { path })
     }
 }
 
