@@ -140,6 +140,28 @@ mod tests {
     }
 
     #[test]
+    fn gaps_that_take_the_place_of_a_longer_one_are_told_apart_by_their_ids() {
+        let whole = |repaired| gap(10, DAY + 10, repaired, Some((100, 200)));
+        let piece = |first, last, repaired| gap(10, DAY + 10, repaired, Some((first, last)));
+        let mut open = OpenGaps::default();
+        let mut list = vec![];
+        open.add(&whole(false));
+        open.apply(0, &mut list);
+        open.settle(0);
+        let (early, late) = (piece(100, 102, false), piece(199, 200, false));
+        [whole(true), early.clone(), late.clone()].iter().for_each(|g| open.add(g));
+        for day in [0, 1] {
+            let mut list = if day == 0 { list.clone() } else { vec![] };
+            open.apply(day, &mut list);
+            assert_eq!(list, [early.clone(), whole(true), late.clone()], "day {day}");
+        }
+        open.add(&piece(100, 102, true));
+        open.add(&gap(10, 20, false, None));
+        open.apply(0, &mut list);
+        assert_eq!(list, [gap(10, 20, false, None), piece(100, 102, true), whole(true), late]);
+    }
+
+    #[test]
     fn a_gap_over_days_waits_for_the_files_of_each() {
         let mut open = OpenGaps::default();
         open.add(&gap(DAY + 5, 3 * DAY + 5, false, None));
