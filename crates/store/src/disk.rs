@@ -180,14 +180,6 @@ pub(crate) fn link_to_quarantine(data_path: &Path, file: &Path) -> Result<PathBu
     Ok(free)
 }
 
-/// Moves a file that does not verify to the quarantine. Returns where it went.
-pub(crate) fn move_to_quarantine(data_path: &Path, file: &Path) -> Result<PathBuf, StoreError> {
-    let to = link_to_quarantine(data_path, file)?;
-    remove(file)?;
-    sync_parent(file)?;
-    Ok(to)
-}
-
 /// Writes a file atomically: who opens it sees the old bytes or the new ones, also after a crash. Missing directories are made.
 ///
 /// # Errors

@@ -13,6 +13,7 @@
 
 mod checkpoint;
 mod day;
+mod declare;
 pub(crate) mod gaps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use rustc_hash::FxHashMap;
 
 pub use checkpoint::Checkpoint;
 pub(crate) use checkpoint::read as read_checkpoint;
+pub(crate) use declare::declare_lost;
 
 use crate::Position;
 use crate::catalog::durable_position;

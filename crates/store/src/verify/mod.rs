@@ -7,16 +7,18 @@
 mod book;
 mod trades;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use dccd_model::time::day_start;
+use dccd_model::time::{day_from_label, day_start};
 use dccd_model::{Channel, Gap, UnixNanos};
 use serde::{Serialize, Serializer};
 
 use crate::catalog::{self, LOOKS_MAX, LiveSeries, is_missing};
-use crate::disk;
 use crate::error::StoreError;
 use crate::file::{FileInfo, KEY_CHECKSUM, Rows};
+use crate::layout::{self, Layout};
+use crate::recorder::declare_lost;
 use crate::recorder::gaps::upsert;
 use crate::rows::{BookRow, QuoteRow, Row, TradeRow};
 
@@ -135,6 +137,11 @@ pub struct SeriesReport {
     pub more_findings: u64,
     /// Damaged files, all of them.
     pub damaged: Vec<PathBuf>,
+    #[serde(skip)]
+    source: LiveSeries,
+    /// What the sound day files say; `None` when there are none.
+    #[serde(skip)]
+    contiguous_ids: Option<bool>,
 }
 
 /// What was found in a store.
@@ -151,15 +158,31 @@ impl VerifyReport {
         self.series.iter().all(|s| s.findings.is_empty())
     }
 
-    /// Moves damaged files to `<data_path>/.dccd/quarantine`. Not beside a running recorder, which does this by itself.
-    /// Returns where they went.
+    /// Moves damaged files to `<data_path>/.dccd/quarantine`. In their place comes a day file with what is sound of the day, if
+    /// anything, which declares the whole day as not recorded. Hold the [`crate::StoreLock`]: a running recorder does this by
+    /// itself. Returns where the files went.
     ///
     /// # Errors
-    /// When a file can't be moved; those before it are.
+    /// When a day's file can't be written; those before it are done, and nothing of this day is changed.
     pub fn quarantine(&self, data_path: &Path) -> Result<Vec<PathBuf>, StoreError> {
-        let damaged = self.series.iter().flat_map(|s| &s.damaged);
-        damaged.map(|file| disk::move_to_quarantine(data_path, file)).collect()
+        let mut moved = Vec::new();
+        for report in &self.series {
+            let days: BTreeSet<i64> = report.damaged.iter().filter_map(|file| day_of(file)).collect();
+            let LiveSeries { layout, symbol, channel, .. } = &report.source;
+            let layout = Layout::new(data_path, &layout.exchange);
+            for day in days {
+                moved.extend(declare_lost(&layout, symbol, *channel, day, report.contiguous_ids.unwrap_or(true))?);
+            }
+        }
+        Ok(moved)
     }
+}
+
+/// The day of a day file or part, by its path.
+fn day_of(file: &Path) -> Option<i64> {
+    let name = |path: &Path| path.file_name().and_then(|name| name.to_str().map(str::to_owned));
+    let own = name(file).and_then(|name| layout::day_of(&name));
+    own.or_else(|| file.parent().and_then(name).and_then(|label| day_from_label(&label)))
 }
 
 /// Reads trades, quotes and books back: all, or the series whose name begins with `filter`.
@@ -232,6 +255,8 @@ fn verify_series<R: Row, T: Rule<R>>(series: &LiveSeries, name: String) -> Resul
         findings: Vec::new(),
         more_findings: 0,
         damaged: Vec::new(),
+        source: series.clone(),
+        contiguous_ids: None,
     };
     let mut gaps = series.open_gaps()?;
     for day in &series.days {
@@ -244,6 +269,9 @@ fn verify_series<R: Row, T: Rule<R>>(series: &LiveSeries, name: String) -> Resul
     for day in &series.days {
         let files = open_day::<R>(series, *day, &mut report)?;
         rule.day(*day, files.first().is_none_or(|f| f.info.contiguous_ids), &gaps);
+        if let Some(file) = files.iter().find(|file| !file.is_part) {
+            report.contiguous_ids = Some(file.info.contiguous_ids);
+        }
         for file in files {
             let mut findings = Findings { file: &file.path, report: &mut report };
             findings.report.files += 1;

@@ -205,5 +205,62 @@ fn damaged_and_misplaced_files_are_named_and_only_damaged_ones_quarantined() {
     assert!(serde_json::to_string(&report).unwrap().contains("belongs to another day"));
     let moved = report.quarantine(dir.path()).unwrap();
     assert_eq!(moved, [dir.path().join(".dccd/quarantine/binance/trades/BTC-USDT/2024-08-08.parquet")]);
-    assert!(moved[0].exists() && !path.exists() && misplaced.exists());
+    assert_eq!(std::fs::read(&moved[0]).unwrap(), b"PAR1 nothing of the kind PAR1");
+    assert!(misplaced.exists());
+    // What is gone is declared, where readers, verify and inventory look.
+    assert_eq!(crate::read_gaps(&path).unwrap(), [crate::recorder::gaps::whole_day(crate::testing::DAY)]);
+    let report = verify(dir.path(), Some("binance/BTC/USDT/trades")).unwrap();
+    assert!(report.is_clean() && report.series[0].gaps == 1, "{report:?}");
+    assert_eq!(crate::inventory(dir.path()).unwrap()[0].gaps, 1);
+}
+
+#[test]
+fn what_is_sound_of_a_day_stays_when_the_rest_goes_to_the_quarantine() {
+    // Damage in the footer, in the rows, in a part; with and without a checkpoint.
+    for (damage, checkpoint) in [(0, true), (1, true), (2, true), (0, false), (1, false), (2, false)] {
+        let dir = tempdir();
+        let mut writer = Writer::new(&dir);
+        for n in 0..3000 {
+            writer.trade(n, 1000 + n.unsigned_abs());
+            writer.quote(n);
+        }
+        writer.commit(Step);
+        for n in 3000..3100 {
+            writer.trade(n, 1000 + n.unsigned_abs());
+        }
+        writer.commit(Step);
+        drop(writer);
+        if !checkpoint {
+            std::fs::remove_dir_all(dir.path().join(".dccd/state")).unwrap();
+        }
+        let path = dir.path().join("binance/trades/BTC-USDT/2024-08-08.parquet");
+        let parts = dir.path().join(".dccd/parts/binance/trades/BTC-USDT/2024-08-08");
+        let part = parts.join(&crate::layout::names(&parts).unwrap()[0]);
+        let damaged = if damage == 2 { &part } else { &path };
+        let mut bytes = std::fs::read(damaged).unwrap();
+        let place = if damage == 0 { bytes.len() - 3 } else { 100 };
+        bytes[place] ^= 0xff;
+        std::fs::write(damaged, &bytes).unwrap();
+
+        let report = verify(dir.path(), None).unwrap();
+        assert!(!report.is_clean());
+        let moved = report.quarantine(dir.path()).unwrap();
+        assert_eq!(moved.len(), 1);
+        assert_eq!(std::fs::read(&moved[0]).unwrap(), bytes);
+        assert!(!part.exists());
+        let rows = crate::read_trades(&path).unwrap().map(Result::unwrap).count();
+        assert_eq!(rows, if damage == 2 { 3000 } else { 100 });
+        let report = verify(dir.path(), None).unwrap();
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!(report.series.iter().map(|s| s.gaps).collect::<Vec<_>>(), [1, 0]);
+        let gaps: Vec<_> = crate::inventory(dir.path()).unwrap().iter().map(|row| (row.kind.clone(), row.gaps)).collect();
+        assert_eq!(gaps, [("quotes".to_owned(), 0), ("trades".to_owned(), 1)]);
+
+        // Recording goes on.
+        let mut writer = Writer::new(&dir);
+        writer.trade(4000, 5000);
+        writer.commit(Close);
+        assert_eq!(crate::read_gaps(&path).unwrap().len(), 1);
+        assert_eq!(crate::read_trades(&path).unwrap().count(), rows + 1);
+    }
 }
