@@ -65,11 +65,8 @@ impl Root {
             }
             report = finished(&ctx) => report,
         };
-        saving.abort();
-        if let Err(error) = state_file::save_in_background(&ctx).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot save the last state");
-        }
-        // Panicking is all that can have gone wrong in there, and stopping is what it was about to do.
+        // Panicking is all that can have gone wrong in there, and ending is what they were about to do.
+        let _ = saving.await;
         let _ = serving.await;
         drop(held);
         tracing::info!("dccd-root is down");

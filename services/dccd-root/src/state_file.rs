@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::events::unix_nanos;
+use crate::stop::finished;
 
 /// The state is written at least this often, for the sake of counters and memory.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -49,30 +50,40 @@ pub fn load(data_path: &Path) -> io::Result<Option<SavedState>> {
     }
 }
 
-/// Keeps the file current until it is dropped. A disk that takes no writes costs this file only.
+/// Keeps the file current until everything is stopped, and returns when that stands in it. One task, so that no save can
+/// overtake another. A disk that takes no writes costs this file only.
 pub(crate) async fn keep(ctx: Arc<Context>) {
     let mut changes = ctx.events.subscribe();
     let mut failing = false;
     loop {
-        let (at, saving) = (Arc::clone(&ctx), save_in_background(&ctx));
-        match saving.await {
+        let is_last = ctx.stopped.borrow().is_some();
+        match save_in_background(&ctx).await {
             Ok(()) => failing = false,
-            Err(error) if !failing => {
-                tracing::warn!(path = %path(&at.data_path).display(), error = &error as &dyn std::error::Error, "cannot save the state");
+            Err(error) if !failing || is_last => {
+                tracing::warn!(path = %path(&ctx.data_path).display(), error = &error as &dyn std::error::Error, "cannot save the state");
                 failing = true;
             }
             Err(_) => {}
         }
-        // Either way it is time to look again.
-        if let Ok(Ok(())) = tokio::time::timeout(PERIOD, changes.changed()).await {
-            tokio::time::sleep(GATHER).await;
-            changes.mark_unchanged();
+        if is_last {
+            return;
+        }
+        let change = async {
+            // Either way it is time to look again.
+            if let Ok(Ok(())) = tokio::time::timeout(PERIOD, changes.changed()).await {
+                tokio::time::sleep(GATHER).await;
+                changes.mark_unchanged();
+            }
+        };
+        tokio::select! {
+            () = change => {}
+            _ = finished(&ctx) => {}
         }
     }
 }
 
 /// Writes the present state now.
-pub(crate) async fn save_in_background(ctx: &Context) -> io::Result<()> {
+async fn save_in_background(ctx: &Context) -> io::Result<()> {
     let state = SavedState { saved: unix_nanos(), daemon: ctx.status(), services: ctx.list() };
     let path = path(&ctx.data_path);
     tokio::task::spawn_blocking(move || save(&path, &state)).await.map_err(io::Error::other)?

@@ -15,7 +15,8 @@ use crate::context::Context;
 pub(crate) async fn stop(ctx: &Arc<Context>, request: StopRequest) -> StopReport {
     if ctx.begin_stopping() {
         // Wakes those who wait for a service that will not come any more.
-        ctx.force.send_replace(request.force);
+        // Somebody may have forced it between the line above and this one.
+        ctx.force.send_modify(|force| *force |= request.force);
         let patience = request.timeout.unwrap_or(ctx.supervision.shutdown_timeout);
         tracing::info!(force = request.force, patience_s = patience.as_secs_f64(), "stopping");
         // A task of its own: the caller may go away, stopping goes on.
