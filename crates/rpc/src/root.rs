@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const ROOT_PROTOCOL: u32 = 1;
+pub const ROOT_PROTOCOL: u32 = 2;
 
 /// The root's name in listings, logs and errors.
 pub const ROOT_NAME: &str = "dccd-root";
@@ -58,6 +58,8 @@ pub struct Registration {
     pub protocol: u32,
     /// The token it was given at spawn; good for one registration.
     pub token: String,
+    /// What is wrong from the first, in words; `None` when nothing is. Heartbeats say how it goes on.
+    pub degraded: Option<String>,
 }
 
 impl fmt::Debug for Registration {

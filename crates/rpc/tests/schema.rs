@@ -50,8 +50,15 @@ fn the_wire_of_the_root_is_frozen() {
     let mut schema = Schema(format!("protocol {ROOT_PROTOCOL}\n"));
     let hello = Hello { protocol: 1, build: s("b"), token: Some(s("t")) };
     let progress = Progress { counters: vec![(s("n"), 2)], busy: true, degraded: Some(s("d")), rss_bytes: 3, cpu_us: 4 };
-    let registration =
-        Registration { name: s("n"), pid: 5, endpoint: Endpoint(s("unix:/e")), version: s("v"), protocol: 6, token: s("t") };
+    let registration = Registration {
+        name: s("n"),
+        pid: 5,
+        endpoint: Endpoint(s("unix:/e")),
+        version: s("v"),
+        protocol: 6,
+        token: s("t"),
+        degraded: Some(s("d")),
+    };
     let stop = StopRequest { force: true, timeout: Some(Duration::new(7, 8)) };
     for request in [
         RootServiceRequest::Hello { hello: hello.clone() },

@@ -116,6 +116,7 @@ impl ServiceContext {
             version: BUILD.to_owned(),
             protocol,
             token: self.0.token.clone(),
+            degraded: self.0.progress.trouble(),
         };
         let reply = registry.register(registration, CALL_DEADLINE).await.map_err(ServiceError::Register)?;
         tracing::info!(service = self.name(), pid = std::process::id(), "ready");

@@ -80,6 +80,11 @@ impl Progress {
         *self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
+    /// What is wrong, as was said last.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The state as a heartbeat carries it, with the memory and CPU time of this process.
     #[must_use]
     pub fn snapshot(&self) -> root::Progress {
@@ -87,7 +92,7 @@ impl Progress {
         root::Progress {
             counters: counters.iter().map(|(name, counter)| (name.clone(), counter.get())).collect(),
             busy: self.0.busy.load(Ordering::Relaxed),
-            degraded: self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            degraded: self.trouble(),
             rss_bytes: process::rss_bytes().unwrap_or(0),
             cpu_us: process::cpu_us(),
         }

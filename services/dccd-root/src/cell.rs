@@ -231,7 +231,9 @@ impl Cell {
         state.endpoint = Some(registration.endpoint);
         state.version = Some(registration.version);
         (state.ready_since, state.last_beat, state.last_moved) = (Some(now), Some(now), Some(now));
-        self.set_locked(&mut state, ServiceState::Ready, None);
+        // At once, so that nobody who waits for it takes it for sound until its first heartbeat.
+        let phase = if registration.degraded.is_some() { ServiceState::Degraded } else { ServiceState::Ready };
+        self.set_locked(&mut state, phase, registration.degraded);
         Ok(RegisterReply {
             heartbeat_interval: self.supervision.heartbeat_interval,
             heartbeat_timeout: self.supervision.heartbeat_timeout,

@@ -195,11 +195,17 @@ async fn what_is_wrong_shows_as_degraded() {
     place.mode("idle", "stuck");
     let mut fat = place.spec("fat", Policy::Permanent, true);
     fat.limits.max_memory_bytes = Some(1);
-    let services = [place.spec("full", Policy::Permanent, true), place.spec("idle", Policy::Permanent, true), fat];
+    place.mode("lame", "degraded-from-the-first");
+    let eager = |name| place.spec(name, Policy::Permanent, true);
+    let services = [eager("full"), eager("idle"), eager("lame"), fat];
     let mut options = place.options(&services);
     options.supervision.progress_timeout = Duration::from_millis(100);
     options.supervision.memory_grace = Duration::from_millis(200);
     let tree = Tree::start_with(place, options).await;
+    // Whoever waits until it is ready sees at once that it is not sound.
+    tree.registry.ensure("lame", PATIENCE).await.unwrap();
+    let lame = tree.info("lame").await;
+    assert_eq!((lame.state, lame.reason.as_deref()), (ServiceState::Degraded, Some("no exchange")));
     let full = tree.until_state("full", ServiceState::Degraded).await;
     assert_eq!(full.reason.as_deref(), Some("disk full"));
     let idle = tree.until_state("idle", ServiceState::Degraded).await;

@@ -101,6 +101,9 @@ async fn behave(ctx: ServiceContext, mode: String) -> Result {
     }
     let steps = ctx.progress().counter("steps");
     steps.add(1);
+    if mode == "degraded-from-the-first" {
+        ctx.progress().degraded(Some("no exchange".to_owned()));
+    }
     ctx.register().await?;
     match mode.as_str() {
         "crash" => return Err("told to crash".into()),
@@ -156,6 +159,7 @@ fn try_tokens(args: &ServiceArgs) -> Result {
                         version: "test".to_owned(),
                         protocol: 0,
                         token: token.to_owned(),
+                        degraded: None,
                     };
                     registry.register(registration, deadline).await.map(|_| ())
                 }
