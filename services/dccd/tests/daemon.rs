@@ -160,6 +160,23 @@ fn a_root_in_the_foreground_stops_on_sigterm_and_takes_its_pid_file_along() {
 }
 
 #[test]
+fn a_service_that_has_to_be_killed_makes_stop_fail_and_leaves_no_ring() {
+    let host = Host::new();
+    let exchange = Exchange::start(&host);
+    host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, ""));
+    for (args, code) in [(&["stop", "--timeout", "1"][..], 1), (&["stop", "--force"], 0)] {
+        host.run_own(&["start", "--detach"]).code(0);
+        let datad = host.run_own(&["services", "--json"]).code(0).json()[1]["pid"].clone();
+        wait_for(PATIENCE, || rings(&host), |rings| rings.len() == 3);
+        kill_process(pid(&datad), Signal::STOP).unwrap();
+        let stopped = host.run_own(args).code(code);
+        assert!(stopped.err.contains("datad.binance is gone (SIGKILL, killed)"), "{}", stopped.err);
+        assert_eq!(stopped.err.contains("had to be killed"), code == 1, "{}", stopped.err);
+        assert_eq!(rings(&host), [""; 0], "rings are left behind");
+    }
+}
+
+#[test]
 fn a_pid_file_takes_the_place_of_nothing_else() {
     let host = Host::new();
     host.put("config.yml", &configuration("http://127.0.0.1:1", "ws://127.0.0.1:1", "daemon: {pid_file: precious}\n"));
@@ -245,12 +262,10 @@ fn a_feed_that_nobody_configured_is_opened_to_be_tailed_and_given_back() {
 fn an_exchange_that_is_down_keeps_nobody_from_starting() {
     let host = Host::new();
     host.put("config.yml", &configuration("http://127.0.0.1:1", "ws://127.0.0.1:1", ""));
-    host.run_own(&["start", "--detach"]).code(0);
-    let datad = wait_for(
-        PATIENCE,
-        || host.run_own(&["services", "--json"]).code(0).json()[1].clone(),
-        |datad| datad["state"] == "degraded",
-    );
+    let started = host.run_own(&["start", "--detach"]).code(0);
+    assert!(started.err.contains("datad.binance is ready, but degraded: "), "{}", started.err);
+    let datad = host.run_own(&["services", "--json"]).code(0).json()[1].clone();
+    assert_eq!(datad["state"], json!("degraded"));
     assert!(datad["reason"].as_str().unwrap().contains("waiting for the exchange's markets"), "{datad}");
     let status = host.run_own(&["status", "--json"]).code(0).json();
     assert_eq!(status["jobs"].as_array().unwrap().len(), 3);

@@ -21,7 +21,7 @@ use rustix::fs::OFlags;
 use tokio::time::Instant;
 
 use crate::cli::Global;
-use crate::commands::{DEADLINE, block_on, registry_if_running, tail};
+use crate::commands::{DEADLINE, block_on, registry_if_running, stop, tail};
 use crate::exit::{self, Failure};
 use crate::output::say;
 use crate::roles;
@@ -86,11 +86,7 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             stop_at_end_of_input(shutdown.clone())?;
         }
         let report = Root::new(options).run(shutdown).await.map_err(root_failure)?;
-        let killed: Vec<_> = report.services.iter().filter(|service| service.killed).map(|service| &*service.name).collect();
-        if killed.is_empty() {
-            return Ok(());
-        }
-        Err(anyhow!("{} did not stop in time and had to be killed; what was acknowledged is safe", killed.join(", ")).into())
+        stop::killed(&report).map_or(Ok(()), |error| Err(error.into()))
     })
 }
 
@@ -308,8 +304,10 @@ fn has_failed(service: &ServiceInfo) -> bool {
 fn announce(pid: u32, services: &[ServiceInfo]) {
     say(format_args!("dccd is running (pid {pid})"));
     for service in services {
-        let reason = service.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        say(format_args!("{} is {}{reason}", service.name, service.state));
+        match &service.reason {
+            None => say(format_args!("{} is ready", service.name)),
+            Some(reason) => say(format_args!("{} is ready, but degraded: {reason}", service.name)),
+        }
     }
 }
 

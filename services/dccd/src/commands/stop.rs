@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::Args;
+use dccd_rpc::root::StopReport;
 
 use crate::cli::Global;
 use crate::commands::{block_on, registry};
@@ -18,6 +20,13 @@ pub struct Arguments {
     /// Seconds that a service may take before it is killed [default: daemon.shutdown_timeout]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
+}
+
+/// The failure that it is when services did not stop in time; `None` when all did.
+pub fn killed(report: &StopReport) -> Option<anyhow::Error> {
+    let names: Vec<_> = report.services.iter().filter(|service| service.killed).map(|service| &*service.name).collect();
+    let names = (!names.is_empty()).then(|| names.join(", "))?;
+    Some(anyhow!("{names} did not stop in time and had to be killed; what was acknowledged is safe"))
 }
 
 /// Stops the instance.
@@ -37,6 +46,6 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             ));
         }
         say(format_args!("dccd has stopped after {:.1} s", report.took.as_secs_f64()));
-        Ok(())
+        killed(&report).filter(|_| !arguments.force).map_or(Ok(()), |error| Err(error.into()))
     })
 }
