@@ -230,6 +230,12 @@ fn an_outage_between_two_quotes_is_a_gap_unless_another_connection_bridged_it() 
     begun().closed(1).quote(2, 9).quote(2, 10).quote(2, 20).expect(quote);
     // But what was not recorded stays so.
     begun().lost().quote(1, 10).quote(1, 20).expect(&gap(3_000, 6_000, "not_recorded"));
+    // The end of the first connection was among what was lost; that of the second one counts all the same.
+    begun().lost().quote(2, 20).expect(&gap(3_000, 5_000, "not_recorded")).closed(2).quote(3, 30).expect(&gap(
+        5_000,
+        7_000,
+        "disconnected",
+    ));
     // Before the first quote nothing can be missing.
     Scene::of(&["quotes"]).lost().closed(0).quote(1, 1).expect(quote);
 }

@@ -251,6 +251,10 @@ impl Bus {
         feed.ring.add_gap();
         match feed.channel {
             Channel::Trades => {
+                // A piece of a hole whose marker stands already: what stays missing when the rest was fetched.
+                if feed.last_trade.zip(gap.ids).is_some_and(|(last, (first, _))| last.id >= TradeId(u128::from(first))) {
+                    return;
+                }
                 // The halves hold the last id seen and the next one.
                 let (last, next) = gap.ids.map_or((0, 0), |(first, last)| (first.saturating_sub(1), last.saturating_add(1)));
                 let marker = Trade {

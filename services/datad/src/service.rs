@@ -126,7 +126,7 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         ..RecorderOptions::default()
     };
     let recorder = Recorder::open(&options.data_path, &options.exchange, recorder_options).map_err(store_error)?;
-    let journal = past_checkpoint(journal, &journal_dir, &recorder).map_err(journal_error)?;
+    let journal = past_the_store(journal, &journal_dir, &recorder, &options)?;
     let sync = Arc::new(journal.sync_handle().map_err(journal_error)?);
 
     let endpoint = ctx.endpoint_path();
@@ -199,22 +199,28 @@ async fn open_journal(dir: &std::path::Path, ctx: &ServiceContext) -> Result<Jou
     }
 }
 
-/// A power cut may have taken the journal's last second, but not the checkpoint: new entries must lie past it.
-fn past_checkpoint(
+/// New entries must lie past everything that the store has taken in. They would not where a power cut took the journal's
+/// last second but not the checkpoint, nor where the files came without the journal: from another host, or because
+/// somebody removed `.dccd`.
+fn past_the_store(
     journal: JournalWriter,
-    dir: &std::path::Path,
+    journal_dir: &std::path::Path,
     recorder: &Recorder,
-) -> Result<JournalWriter, dccd_store::journal::JournalError> {
-    let Some(at_least) = recorder.checkpoint().map(|c| c.position).filter(|p| journal.position() < *p) else {
-        return Ok(journal);
+    options: &DatadOptions,
+) -> Result<JournalWriter, DatadError> {
+    let store_error = |source| DatadError::Store { dir: options.data_path.clone(), source };
+    let at_least = match recorder.checkpoint() {
+        Some(checkpoint) => checkpoint.position,
+        None => dccd_store::durable_position(&options.data_path, &options.exchange).map_err(store_error)?,
     };
-    warn!(
-        journal = journal.position().0,
-        checkpoint = at_least.0,
-        "the journal lost its end; what came after is found missing"
-    );
+    if journal.position() >= at_least {
+        return Ok(journal);
+    }
+    let (end, store) = (journal.position().0, at_least.0);
+    warn!(journal = end, store, "the store has more than the journal; what is missing in between shows as a gap");
     drop(journal);
-    JournalWriter::open(dir, JournalOptions { at_least, ..JournalOptions::default() })
+    JournalWriter::open(journal_dir, JournalOptions { at_least, ..JournalOptions::default() })
+        .map_err(|source| DatadError::Journal { dir: journal_dir.to_owned(), source })
 }
 
 struct Parts<'a> {

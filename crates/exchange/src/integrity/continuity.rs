@@ -63,6 +63,10 @@ impl Continuity {
         if reason == GapReason::NotRecorded || self.broken.is_none() {
             self.broken = Some(reason);
         }
+        if reason == GapReason::NotRecorded {
+            // Among what is missing may be the end of a connection. Those that live show it with their next record.
+            self.carriers.clear();
+        }
     }
 
     /// A frame of this connection couldn't be read, and may have been of this feed.
