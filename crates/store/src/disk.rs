@@ -141,6 +141,13 @@ impl Drop for TempFile {
     }
 }
 
+/// Opens a file for reading.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    #[cfg(test)]
+    faults::reading(path)?;
+    File::open(path)
+}
+
 /// Deletes a file; one that isn't there is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     match step(Op::Remove).and_then(|()| fs::remove_file(path)) {
@@ -255,7 +262,7 @@ pub(crate) mod faults {
     use std::cell::RefCell;
     use std::collections::HashSet;
     use std::io;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::Op;
 
@@ -269,6 +276,19 @@ pub(crate) mod faults {
 
     thread_local! {
         static PLAN: RefCell<Plan> = RefCell::default();
+        static UNREADABLE: RefCell<Option<(PathBuf, i32)>> = const { RefCell::new(None) };
+    }
+
+    /// Opening this file gives the system's error of this number, until told otherwise.
+    pub(crate) fn unreadable(file: Option<(PathBuf, i32)>) {
+        UNREADABLE.set(file);
+    }
+
+    pub(super) fn reading(path: &Path) -> io::Result<()> {
+        UNREADABLE.with_borrow(|file| match file {
+            Some((unreadable, number)) if unreadable == path => Err(io::Error::from_raw_os_error(*number)),
+            _ => Ok(()),
+        })
     }
 
     /// From the n-th change on nothing reaches the disk.

@@ -8,6 +8,9 @@ use parquet::errors::ParquetError;
 
 use crate::Position;
 
+/// The system's number for a device that failed; `std::io::ErrorKind` has no name for it.
+const EIO: i32 = 5;
+
 /// Why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -170,9 +173,14 @@ impl StoreError {
         Self::File { path: path.to_owned(), problem }
     }
 
-    /// Whether this says that the file's content is bad, rather than that it could not be reached.
+    /// Whether this says that the file's content is bad, rather than that it could not be reached. A disk that can't give the
+    /// bytes back any more counts as bad content.
     #[must_use]
-    pub const fn is_damage(&self) -> bool {
-        matches!(self, Self::Parquet { .. } | Self::File { .. })
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Parquet { .. } | Self::File { .. } => true,
+            Self::Io { doing, source, .. } => doing.starts_with("read") && source.raw_os_error() == Some(EIO),
+            _ => false,
+        }
     }
 }

@@ -16,7 +16,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::statistics::Statistics;
 
 use crate::Position;
-use crate::disk::{Failure, TempFile};
+use crate::disk::{self, Failure, TempFile};
 use crate::error::{FileProblem, StoreError};
 use crate::rows::Row;
 
@@ -166,7 +166,7 @@ pub(crate) struct FileInfo {
 impl FileInfo {
     /// Reads the footer.
     pub(crate) fn read(path: &Path) -> Result<Self, StoreError> {
-        let file = File::open(path).map_err(|e| StoreError::io("read", path, e))?;
+        let file = disk::open(path).map_err(|e| StoreError::io("read", path, e))?;
         let bytes = file.metadata().map_err(|e| StoreError::io("read", path, e))?.len();
         guarded(path, || {
             let metadata = ParquetMetaDataReader::new()
@@ -346,7 +346,7 @@ impl<R: Row> Rows<R> {
 
     fn open_unguarded(path: &Path) -> Result<(Self, FileInfo), StoreError> {
         let io_error = |e| StoreError::io("read", path, e);
-        let file = File::open(path).map_err(io_error)?;
+        let file = disk::open(path).map_err(io_error)?;
         let handle = file.try_clone().map_err(io_error)?;
         let bytes = file.metadata().map_err(io_error)?.len();
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);

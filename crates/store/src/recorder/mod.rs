@@ -293,7 +293,8 @@ impl Recorder {
     /// `position`, and no others, have been handed in.
     ///
     /// # Errors
-    /// Nothing is lost: rows stay in memory, and the next commit tries again. [`StoreError::NoSpace`] on a full disk.
+    /// Nothing is lost: rows that could not be written stay in memory, those of other series and days are durable, the checkpoint
+    /// stays where it was, and the next commit tries again. [`StoreError::NoSpace`] on a full disk, else the first error.
     pub fn commit(&mut self, position: Position, state: &[u8], mode: CommitMode) -> Result<CommitReport, StoreError> {
         // Also after a failure: who goes by `due` then tries again in a step's time.
         self.committed_at = self.now;
@@ -319,7 +320,10 @@ impl Recorder {
         Ok(report)
     }
 
+    /// Commits all that can be. What a day could not be written for stays in memory, alone: rows of the others are durable and
+    /// known by their positions when they are derived again.
     fn commit_series(&mut self, mode: CommitMode) -> Result<(), StoreError> {
+        let mut failure = Ok(());
         for series in &mut self.series {
             let mut ctx = Context {
                 disk: &mut self.disk,
@@ -334,13 +338,17 @@ impl Recorder {
             };
             let (gaps, durable) = (&mut series.gaps, &mut series.durable);
             match &mut series.rows {
-                Rows::Trades(days) => commit_days(days, &mut ctx, gaps, durable)?,
-                Rows::Quotes(days) => commit_days(days, &mut ctx, gaps, durable)?,
-                Rows::Book(days) => commit_days(days, &mut ctx, gaps, durable)?,
+                Rows::Trades(days) => commit_days(days, &mut ctx, gaps, durable, &mut failure),
+                Rows::Quotes(days) => commit_days(days, &mut ctx, gaps, durable, &mut failure),
+                Rows::Book(days) => commit_days(days, &mut ctx, gaps, durable, &mut failure),
                 Rows::None => {}
             }
+            if matches!(failure, Err(StoreError::NoSpace { .. })) {
+                // The others would meet the same.
+                break;
+            }
         }
-        Ok(())
+        failure
     }
 
     fn write_checkpoint(&mut self, position: Position, state: &[u8]) -> Result<(), StoreError> {
@@ -399,21 +407,35 @@ fn wrong(series: Option<&mut Series>) {
     }
 }
 
+/// Commits a series' days; the first failure goes into `failure`.
 fn commit_days<R: Row>(
     days: &mut Days<R>,
     ctx: &mut Context<'_>,
     gaps: &mut OpenGaps,
     durable: &mut u64,
-) -> Result<(), StoreError> {
+    failure: &mut Result<(), StoreError>,
+) {
     let all: BTreeSet<i64> = days.keys().copied().chain(gaps.days()).collect();
     for number in all {
         let day = days.entry(number).or_default();
-        *durable += day.commit(ctx, number, gaps)?;
+        match day.commit(ctx, number, gaps) {
+            Ok(rows) => *durable += rows,
+            Err(error) => {
+                let full = matches!(error, StoreError::NoSpace { .. });
+                // A full disk comes first: it is what can be helped.
+                if failure.is_ok() || full {
+                    *failure = Err(error);
+                }
+                if full {
+                    return;
+                }
+                continue;
+            }
+        }
         if day.is_settled() && !gaps.waits_for(number) {
             days.remove(&number);
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

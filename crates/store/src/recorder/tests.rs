@@ -698,3 +698,88 @@ fn damaged_files_say_nothing_about_positions() {
     // Late trades stand in the day before.
     assert_eq!(durable_position(dir.path(), &exchange).unwrap(), Position(171 * 100));
 }
+
+/// Trades of an old day and of the next one, quotes: what is committed beside a file that can't be read.
+fn beside_an_unreadable_file(number: i32) -> (TempDir, PathBuf, Result<CommitReport, StoreError>, Recorder) {
+    let dir = tempdir();
+    let exchange: ExchangeName = "binance".parse().unwrap();
+    let symbol: Symbol = "BTC/USDT".parse().unwrap();
+    let mut recorder = Recorder::open(dir.path(), &exchange, options()).unwrap();
+    let trades = recorder.series(&symbol, Channel::Trades).unwrap();
+    for n in 0..40 {
+        recorder.trade(trades, Position(n + 1), &trade(n, ts(n), ts(n)));
+    }
+    recorder.commit(Position(40), &[], CommitMode::Close).unwrap();
+    drop(recorder);
+    let path = dir.path().join("binance/trades/BTC-USDT/2024-08-08.parquet");
+    let mut recorder = Recorder::open(dir.path(), &exchange, options()).unwrap();
+    let [trades, quotes] = [Channel::Trades, Channel::Quotes].map(|c| recorder.series(&symbol, c).unwrap());
+    for n in 95..110 {
+        recorder.trade(trades, Position(n + 1), &trade(n, ts(n), ts(n)));
+        recorder.quote(quotes, Position(n + 1), &quote(n));
+    }
+    faults::unreadable(Some((path.clone(), number)));
+    let result = recorder.commit(Position(110), b"later", CommitMode::Step);
+    (dir, path, result, recorder)
+}
+
+#[test]
+fn a_file_that_cannot_be_reached_holds_up_no_other_series_and_no_other_day() {
+    const EACCES: i32 = 13;
+    let (dir, path, result, mut recorder) = beside_an_unreadable_file(EACCES);
+    assert!(matches!(result, Err(StoreError::Io { path: at, .. }) if at == path));
+    // Only what could not be written waits, however often it is tried, and the checkpoint with it.
+    assert_eq!(recorder.pending_rows(), 5);
+    let [trades, quotes] =
+        [Channel::Trades, Channel::Quotes].map(|c| recorder.series(&"BTC/USDT".parse().unwrap(), c).unwrap());
+    recorder.trade(trades, Position(111), &trade(110, ts(110), ts(110)));
+    recorder.quote(quotes, Position(111), &quote(110));
+    assert!(recorder.commit(Position(111), b"later", CommitMode::Step).is_err());
+    assert_eq!(recorder.pending_rows(), 5);
+    assert_eq!(recorder.checkpoint().unwrap().position, Position(40));
+    let stored = |kind: &str, day: &str| dir.path().join(format!("binance/{kind}/BTC-USDT/{day}.parquet"));
+    let count = |recorder: &mut Recorder| {
+        recorder.commit(Position(111), b"later", CommitMode::Close).map(|report| {
+            let trades = ["2024-08-08", "2024-08-09"].map(|day| read_trades(&stored("trades", day)).unwrap().count());
+            let quotes = ["2024-08-08", "2024-08-09"].map(|day| read_quotes(&stored("quotes", day)).unwrap().count());
+            (trades, quotes, report.rows)
+        })
+    };
+    assert!(count(&mut recorder).is_err());
+    faults::unreadable(None);
+    assert_eq!(count(&mut recorder).unwrap(), ([45, 11], [5, 11], vec![(trades, 16), (quotes, 16)]));
+    assert_eq!(recorder.checkpoint().unwrap().position, Position(111));
+}
+
+#[test]
+fn what_was_durable_beside_a_failure_is_stored_once_after_a_crash() {
+    let (dir, _, result, recorder) = beside_an_unreadable_file(13);
+    assert!(result.is_err());
+    drop(recorder);
+    faults::unreadable(None);
+    let mut recorder = Recorder::open(dir.path(), &"binance".parse().unwrap(), options()).unwrap();
+    assert_eq!(recorder.checkpoint().unwrap().position, Position(40));
+    let [trades, quotes] =
+        [Channel::Trades, Channel::Quotes].map(|c| recorder.series(&"BTC/USDT".parse().unwrap(), c).unwrap());
+    for n in 95..110 {
+        recorder.trade(trades, Position(n + 1), &trade(n, ts(n), ts(n)));
+        recorder.quote(quotes, Position(n + 1), &quote(n));
+    }
+    recorder.commit(Position(110), &[], CommitMode::Close).unwrap();
+    let stored = |kind: &str, day: &str| dir.path().join(format!("binance/{kind}/BTC-USDT/{day}.parquet"));
+    for (day, trades, quotes) in [("2024-08-08", 45, 5), ("2024-08-09", 10, 10)] {
+        assert_eq!(read_trades(&stored("trades", day)).unwrap().count(), trades);
+        assert_eq!(read_quotes(&stored("quotes", day)).unwrap().count(), quotes);
+    }
+}
+
+#[test]
+fn a_file_that_the_disk_does_not_give_back_goes_to_the_quarantine() {
+    const EIO: i32 = 5;
+    let (_dir, path, result, recorder) = beside_an_unreadable_file(EIO);
+    faults::unreadable(None);
+    assert_eq!(result.unwrap().quarantined.len(), 1);
+    assert_eq!(recorder.pending_rows(), 0);
+    assert_eq!(read_trades(&path).unwrap().count(), 5);
+    assert_eq!(crate::read_gaps(&path).unwrap(), [gaps::whole_day(19_943)]);
+}
