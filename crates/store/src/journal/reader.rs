@@ -38,7 +38,7 @@ struct Segment {
     file: File,
     path: PathBuf,
     base: u64,
-    /// The segment after it, if there was one when we came in.
+    /// A segment after it, once one was seen: then nothing is appended to this one any more.
     later: Option<u64>,
 }
 
@@ -121,6 +121,7 @@ impl JournalReader {
     /// Moves past one entry; its bytes are then the `size` ones before `start`.
     fn advance(&mut self) -> Result<Option<usize>, JournalError> {
         let mut reread = false;
+        let mut looked_again = false;
         loop {
             if self.current.is_none() && !self.try_enter(self.position)? {
                 return Ok(None);
@@ -147,7 +148,17 @@ impl JournalReader {
                     self.idle = self.idle.wrapping_add(1);
                     let mut later = self.current.as_ref().and_then(|s| s.later);
                     if self.idle.is_multiple_of(LOOKS_PER_LISTING) {
+                        #[cfg(test)]
+                        before_listing();
                         later = self.later_segment(self.current.as_ref().map_or(0, |s| s.base))?;
+                        if let Some(segment) = &mut self.current {
+                            segment.later = later;
+                        }
+                    }
+                    if later.is_some() && !looked_again {
+                        // The segment may have grown between the look and the listing. Now it can't any more.
+                        looked_again = true;
+                        continue;
                     }
                     return match later {
                         Some(_) if there > 0 => Err(self.damaged(Damage::CutOff)),
@@ -281,4 +292,17 @@ fn fill(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What a test has the writer do between a look at the segment's end and the listing.
+    pub(super) static BEFORE_LISTING: std::cell::RefCell<Option<Box<dyn FnOnce()>>> = const { std::cell::RefCell::new(None) };
+}
+
+#[cfg(test)]
+fn before_listing() {
+    if let Some(act) = BEFORE_LISTING.take() {
+        act();
+    }
 }

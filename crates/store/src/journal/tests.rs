@@ -360,3 +360,23 @@ fn half_an_entry_that_was_cut_again_is_forgotten() {
     write(&mut writer, 2..4);
     assert_eq!(read_all(&mut reader), [2, 3]);
 }
+
+#[test]
+fn entries_and_a_new_segment_that_come_between_a_look_and_the_listing_are_no_damage() {
+    use crate::journal::reader::BEFORE_LISTING;
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = JournalWriter::open(dir.path(), small()).unwrap();
+    write(&mut writer, 0..3);
+    let mut reader = JournalReader::open_at(dir.path(), Position(0)).unwrap();
+    assert_eq!(read_all(&mut reader), [0, 1, 2]);
+    BEFORE_LISTING.set(Some(Box::new(move || write(&mut writer, 3..20))));
+    let mut looks = 0;
+    while BEFORE_LISTING.with_borrow(Option::is_some) && looks < 1000 {
+        looks += 1;
+        if let Some((_, entry)) = reader.next().unwrap() {
+            assert_eq!(entry.ts_recv.0, 3);
+        }
+    }
+    assert!(segments(&dir).len() > 2 && looks < 1000);
+    assert_eq!(read_all(&mut reader), (4..20).collect::<Vec<_>>());
+}
