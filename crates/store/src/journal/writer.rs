@@ -187,6 +187,7 @@ impl JournalWriter {
         }
         let Some(segment) = self.current.as_mut() else { return Ok(()) };
         let mut written = 0;
+        self.sync.touching();
         let failure = loop {
             if written == self.buffer.len() {
                 break None;
