@@ -21,7 +21,8 @@ pub(crate) fn check(checked: &Checked, errors: &mut Vec<ConfigError>, warnings: 
 }
 
 /// What may be configured and is not used by this version, so that nobody waits for its effect.
-const UNUSED: [&str; 5] = ["storage.remotes", "alerts.webhook_url", "daemon.rpc", "daemon.http", "daemon.log_file"];
+const UNUSED: [&str; 6] =
+    ["storage.remotes", "alerts.webhook_url", "daemon.rpc", "daemon.http", "daemon.log_file", "daemon.orphan_grace"];
 
 struct Rules<'a> {
     checked: &'a Checked,
@@ -172,7 +173,10 @@ impl Rules<'_> {
             .into_iter()
             .filter(|path| {
                 let value = path.split('.').fold(&self.checked.values, |value, key| &value[key]);
-                !value.is_null() && value.as_sequence().is_none_or(|list| !list.is_empty())
+                // A default is nobody's wish.
+                self.checked.places.contains_key(*path)
+                    && !value.is_null()
+                    && value.as_sequence().is_none_or(|list| !list.is_empty())
             })
             .map(str::to_owned)
             .collect();

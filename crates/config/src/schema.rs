@@ -267,7 +267,14 @@ const DAEMON: &[Key] = &[
     ),
     key("shutdown_timeout", Kind::Int(1, DAY), Is("60"), "How long a stop may take before processes are killed.", "20")
         .unit("seconds"),
-    key("orphan_grace", Kind::Int(0, DAY), Is("300"), "How long a service goes on without a root.", "60").unit("seconds"),
+    key(
+        "orphan_grace",
+        Kind::Int(0, DAY),
+        Is("300"),
+        "How long a service goes on without a root. No effect yet: it flushes and ends at once.",
+        "60",
+    )
+    .unit("seconds"),
     key("limits", Kind::Section(LIMITS), Empty, "Limits of each service.", ""),
     key("restart", Kind::Section(RESTART), Empty, "When a service that failed is started again.", ""),
     key("http", Kind::Section(HTTP_SERVER), Null, "Health and metrics over HTTP; not served without it.", ""),
