@@ -79,6 +79,15 @@ fn numbered(path: &Path, n: u32) -> PathBuf {
     name.into()
 }
 
+/// Puts a log file aside if it is as large as one may be. For a process that appends to its own log: at its start.
+///
+/// # Errors
+/// When it can't be renamed.
+pub fn rotate_log(path: &Path) -> io::Result<()> {
+    let file = RotatingFile::new(path.to_owned());
+    if fs::metadata(path).is_ok_and(|meta| meta.len() > file.bytes_max) { file.rotate() } else { Ok(()) }
+}
+
 /// Copies a pipe into a log file until its last writer is gone; the receiver resolves then.
 pub(crate) fn capture(pipe: PipeReader, file: RotatingFile) -> io::Result<oneshot::Receiver<()>> {
     let (done, finished) = oneshot::channel();

@@ -20,6 +20,7 @@ mod state_file;
 mod stop;
 mod supervisor;
 
+pub use capture::rotate_log;
 pub use error::RootError;
 pub use options::{BootGuard, BoxError, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision, Sweep};
 pub use service::Root;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
-use common::Host;
+use common::{Host, Ran};
 use dccd_testkit::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -157,6 +157,25 @@ fn a_root_in_the_foreground_stops_on_sigterm_and_takes_its_pid_file_along() {
     kill_process(Pid::from_child(&root), Signal::TERM).unwrap();
     assert_eq!(root.wait().unwrap().code(), Some(0));
     assert!(!file.exists() && !host.runtime().join("root.sock").exists());
+}
+
+#[test]
+fn a_root_that_dies_while_it_is_waited_for_could_not_start() {
+    let host = Host::new();
+    // Takes connections and answers nothing, so that the service isn't ready at once.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = mute.local_addr().unwrap();
+    host.put("config.yml", &configuration(&format!("http://{address}"), &format!("ws://{address}"), ""));
+    // As large as logs may be: put aside.
+    let log = host.put("data/.dccd/logs/dccd-root.log", "");
+    std::fs::File::options().write(true).open(&log).unwrap().set_len((10 << 20) + 1).unwrap();
+    let start = host.own(&["start", "--detach"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let services = wait_for(PATIENCE, || host.run_own(&["services", "--json"]), |ran| ran.out.contains("\"starting\""));
+    kill_process(pid(&services.json()[0]["pid"]), Signal::KILL).unwrap();
+    let started = Ran::from(start.wait_with_output().unwrap()).code(12);
+    assert!(started.err.contains("dccd-root ended"), "{}", started.err);
+    assert_eq!(std::fs::metadata(log.with_extension("log.1")).unwrap().len(), (10 << 20) + 1);
+    assert!(std::fs::metadata(&log).unwrap().len() < 10 << 20);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use dccd_config::{Config, Loaded};
-use dccd_registry::{Registry, RuntimeDir};
+use dccd_registry::{Registry, RegistryError, RuntimeDir};
 use dccd_root::{BootGuard, BoxError, Root, RootError};
 use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState};
 use dccd_service::log::LogOptions;
@@ -30,6 +30,8 @@ use crate::roles;
 const READY_DEADLINE: Duration = Duration::from_secs(90);
 /// How often a root that doesn't listen yet is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Patience with a root that broke off, before it is taken for one that merely doesn't answer.
+const END_DEADLINE: Duration = Duration::from_secs(2);
 /// Patience with what is stopped again because something didn't start.
 const UNDO_DEADLINE: Duration = Duration::from_secs(10);
 /// Lines of a log that explain a failure.
@@ -187,6 +189,7 @@ impl Daemon {
         let log = dccd_service::log::file(&data_path, ROOT_NAME);
         let failed = || format!("cannot write the log {}", log.display());
         std::fs::create_dir_all(dccd_service::log::directory(&data_path)).with_context(failed)?;
+        dccd_root::rotate_log(&log).with_context(failed)?;
         let file = OpenOptions::new().append(true).create(true).open(&log).with_context(failed)?;
         let log_starts = log_lengths(&data_path);
         let mut command = Command::new(std::env::current_exe().context("cannot find this executable on the disk")?);
@@ -217,12 +220,11 @@ impl Daemon {
         };
         let mut cursor = 0;
         loop {
-            let services: Vec<ServiceInfo> = registry
-                .list(DEADLINE)
-                .await?
-                .into_iter()
-                .filter(|service| service.eager && service.name != ROOT_NAME)
-                .collect();
+            let mut services = match registry.list(DEADLINE).await {
+                Ok(services) => services,
+                Err(error) => return Err(self.lost(error).await),
+            };
+            services.retain(|service| service.eager && service.name != ROOT_NAME);
             if let Some(failed) = services.iter().find(|service| has_failed(service)) {
                 return Err(self.not_ready(failed));
             }
@@ -232,9 +234,24 @@ impl Daemon {
                     return Ok(());
                 }
                 Some(waiting) if Instant::now() >= deadline => return Err(self.not_ready(waiting)),
-                Some(_) => cursor = registry.watch(cursor, Duration::from_secs(1)).await?.cursor,
+                Some(_) => match registry.watch(cursor, Duration::from_secs(1)).await {
+                    Ok(events) => cursor = events.cursor,
+                    Err(error) => return Err(self.lost(error).await),
+                },
             }
         }
+    }
+
+    /// The root doesn't answer any more: most likely because it is ending.
+    async fn lost(&mut self, error: RegistryError) -> Failure {
+        let until = Instant::now() + END_DEADLINE;
+        while Instant::now() < until {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return self.ended(status);
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        Failure::new(exit::COULD_NOT_START, error)
     }
 
     /// The root ended by itself.
