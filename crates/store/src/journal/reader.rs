@@ -80,6 +80,16 @@ impl JournalReader {
         Ok(reader)
     }
 
+    /// A reader at the beginning of what is kept, wherever that is: not zero when older segments were deleted, or when the
+    /// journal began past what the store had ([`super::JournalOptions::at_least`]). [`Self::position`] says where.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub fn open_first(dir: &Path) -> Result<Self, JournalError> {
+        let first = segment::list(dir)?.first().copied().unwrap_or_default();
+        Self::open_at(dir, Position(first))
+    }
+
     /// Where the next entry is, or will be.
     #[must_use]
     pub const fn position(&self) -> Position {

@@ -281,6 +281,9 @@ fn retention_deletes_only_recorded_segments_beyond_the_budget() {
     assert!(
         matches!(JournalReader::open_at(dir.path(), Position(0)), Err(JournalError::Retired { first, .. }) if first.0 == bases[2])
     );
+    let mut reader = JournalReader::open_first(dir.path()).unwrap();
+    assert_eq!(reader.position(), Position(bases[2]));
+    assert_eq!(read_all(&mut reader).last(), Some(&39));
     retain(dir.path(), writer.position(), 0).unwrap();
     assert_eq!(segments(&dir), all[all.len() - 1..]);
     let mut reader = JournalReader::open_at(dir.path(), Position(*bases.last().unwrap())).unwrap();
@@ -379,4 +382,18 @@ fn entries_and_a_new_segment_that_come_between_a_look_and_the_listing_are_no_dam
     }
     assert!(segments(&dir).len() > 2 && looks < 1000);
     assert_eq!(read_all(&mut reader), (4..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_journal_that_begins_past_the_store_is_read_from_its_own_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(JournalReader::open_first(dir.path()).unwrap().position(), Position(0));
+    let options = JournalOptions { at_least: Position(7_000_000), ..JournalOptions::default() };
+    let mut writer = JournalWriter::open(dir.path(), options).unwrap();
+    let mut reader = JournalReader::open_first(dir.path()).unwrap();
+    assert_eq!(reader.position(), Position(7_000_000));
+    assert!(reader.next().unwrap().is_none());
+    write(&mut writer, 0..3);
+    assert_eq!(read_all(&mut reader), [0, 1, 2]);
+    assert!(reader.position() > Position(7_000_000));
 }
