@@ -66,8 +66,13 @@ pub enum StoreError {
         /// What has been reached.
         reached: Position,
     },
-    /// The recorder's checkpoint is damaged or of another version. It holds where the recorder stood in the journal.
-    #[error("the checkpoint {} cannot be read ({problem}); move it aside to record anew from the journal's beginning", path.display())]
+    /// The recorder's checkpoint is damaged or of another version. It holds where the recorder stood in the journal, which feeds
+    /// were open, and gaps that no file has yet.
+    #[error(
+        "the checkpoint {} cannot be read ({problem}); put back a copy of it, or move it aside to begin anew: gaps that no file has yet \
+         are then forgotten, and what was received since it was written is recorded only if the journal still has its first segment",
+        path.display()
+    )]
     Checkpoint {
         /// Its file.
         path: PathBuf,

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::{JournalError, Position, segment};
 
-/// How much of the recorded journal is kept for deriving records anew, unless told otherwise.
+/// How much of the recorded journal is kept, unless told otherwise: for deriving a whole store anew as long as the first segment
+/// is among it, after that for looking at what the exchange sent.
 pub const KEEP_BYTES: u64 = 1 << 30;
 
 /// Deletes whole segments that lie before `keep_from` (the recorder's checkpoint), oldest first, until at most `bytes_max` of

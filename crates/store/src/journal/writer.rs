@@ -21,7 +21,8 @@ pub struct JournalOptions {
     pub segment_bytes: u64,
     /// What is gathered at most between two commits; past that an append commits by itself.
     pub buffer_bytes: usize,
-    /// The recorder's checkpoint: new entries get positions past it even if the journal lost its end in a power cut.
+    /// The recorder's checkpoint, or where [`crate::durable_position`] is further: that. New entries get positions past it even if
+    /// the journal lost its end in a power cut, or files came from elsewhere.
     pub at_least: Position,
     /// How often the sync thread makes the journal durable.
     pub sync_interval: Duration,
