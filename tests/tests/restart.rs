@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use dccd_ring::{Reader, Waited};
-use dccd_tests::{Exchange, Setup, Tree};
 use dccd_testkit::wait_for;
+use dccd_tests::{Exchange, Setup, Tree};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,4 +46,28 @@ fn an_exchange_that_accepts_and_says_nothing_keeps_nobody_waiting() {
     let reason = service.reason.unwrap();
     assert!(reason.contains("waiting for the exchange's markets"), "{reason}");
     tree.stop();
+}
+
+#[test]
+fn a_store_whose_state_was_removed_takes_rows_again() {
+    let mut exchange = Exchange::busy(200.0, 200.0);
+    let mut tree = Tree::start(&Setup::new(&exchange));
+    let rows = |tree: &Tree| {
+        let listing = tree.run(&["inventory", "--json"]).code(0).json();
+        let trades = listing.as_array().unwrap().iter().filter(|row| row["type"] == "trades");
+        trades.map(|row| row["rows"].as_u64().unwrap()).sum::<u64>()
+    };
+    let record = |tree: &mut Tree| {
+        tree.wait_live(6);
+        wait_for(PATIENCE, || tree.stats().map_or(0, |s| s.records), |records| *records > 2_000);
+        tree.stop();
+    };
+    record(&mut tree);
+    let before = rows(&tree);
+    std::fs::remove_dir_all(tree.data_path().join(".dccd")).unwrap();
+    tree.start_root();
+    record(&mut tree);
+    let after = rows(&tree);
+    assert!(before > 50 && after > before + 50, "{before} trades before, {after} after");
+    exchange.stop();
 }

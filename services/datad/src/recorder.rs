@@ -232,8 +232,13 @@ impl RecorderLoop {
             }
         };
         feeds.follow(session.as_ref(), &mut recorder).map_err(store_error)?;
-        let reader = JournalReader::open_at(&ctx.journal_dir, position)
-            .map_err(|source| DatadError::Journal { dir: ctx.journal_dir.clone(), source })?;
+        let journal_error = |source| DatadError::Journal { dir: ctx.journal_dir.clone(), source };
+        let (reader, position, retired) = match JournalReader::open_at(&ctx.journal_dir, position) {
+            Err(JournalError::Retired { first, .. }) => {
+                (JournalReader::open_at(&ctx.journal_dir, first).map_err(journal_error)?, first, true)
+            }
+            opened => (opened.map_err(journal_error)?, position, false),
+        };
         let asked_at = Instant::now();
         let mut this = Self {
             ctx,
@@ -247,6 +252,13 @@ impl RecorderLoop {
             asked_at,
             last_ts: UnixNanos::UNKNOWN,
         };
+        if retired && had_state {
+            warn!(
+                from = position.0,
+                "the journal no longer has what came after the last checkpoint; it is declared missing"
+            );
+            this.apply_lost(position, "journal removed", &mut Vec::new());
+        }
         let mut entries = 0;
         loop {
             let (read, wants) = this.read_some()?;
@@ -358,11 +370,16 @@ impl RecorderLoop {
             );
         }
         let Some(after) = skipped else { return Ok(false) };
-        let lost = Entry { kind: EntryKind::Lost, conn: 0, ts_recv: self.last_ts, subject: "journal damaged", payload: b"" };
-        let mut out = StoreOutput { recorder: &mut self.recorder, feeds: &self.feeds, at: after, wants };
-        self.session.apply(&lost, &mut out);
+        self.apply_lost(after, "journal damaged", wants);
         self.position = after;
         Ok(true)
+    }
+
+    /// Tells the session that entries before `at` are gone.
+    fn apply_lost(&mut self, at: Position, subject: &str, wants: &mut Vec<Want>) {
+        let lost = Entry { kind: EntryKind::Lost, conn: 0, ts_recv: self.last_ts, subject, payload: b"" };
+        let mut out = StoreOutput { recorder: &mut self.recorder, feeds: &self.feeds, at, wants };
+        self.session.apply(&lost, &mut out);
     }
 
     fn ask(&mut self, wants: Vec<Want>) {
