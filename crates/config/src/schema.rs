@@ -138,7 +138,7 @@ const STORAGE: &[Key] = &[
         "journal_keep_mb",
         Kind::Int(0, 1 << 20),
         Is("1024"),
-        "How much of the journal is kept after it was recorded, so that files can be derived from it anew.",
+        "How much of the journal is kept after it was recorded: the frames as they came, to look things up in.",
         "4096",
     )
     .unit("MiB"),

@@ -73,7 +73,7 @@ pub struct DatadOptions {
     pub aggregated_trades: bool,
     /// Slots of an order-book ring; the others have a quarter. A power of two.
     pub ring_slots: u64,
-    /// Recorded journal that is kept for deriving again, bytes.
+    /// Recorded journal that is kept to look things up in, bytes.
     pub journal_keep_bytes: u64,
 }
 

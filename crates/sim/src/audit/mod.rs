@@ -123,10 +123,11 @@ impl Audit {
         total
     }
 
-    /// Whether nothing is missing, twice, or wrong.
+    /// Whether something was sent, and nothing is missing, twice, or wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.total().is_clean()
+        let total = self.total();
+        total.sent > 0 && total.is_clean()
     }
 }
 
