@@ -48,9 +48,11 @@ pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentEvent>, files: &[PathBuf]
                 result.duplicate += 1;
                 result.problem(|| format!("event {update_id} is stored twice"));
             }
-            None if event.levels.is_empty() => {} // it changed nothing, so no row tells of it
+            // It changed nothing, so no row tells of it.
+            None if event.levels.is_empty() => result.sent -= 1,
             None => match covered(&epochs, &gaps, *update_id) {
-                Covered::ByFirstSnapshot => {}
+                // The series begins with that snapshot.
+                Covered::ByFirstSnapshot => result.sent -= 1,
                 Covered::ByGap => result.declared += 1,
                 Covered::Not => {
                     result.missing += 1;
