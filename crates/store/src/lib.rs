@@ -2,7 +2,7 @@
 //!
 //! - [`journal`]: entries as they came, acknowledged by one write, torn tails cut, followed while it grows.
 //! - [`Recorder`]: rows of trades, quotes and books into day files of Parquet, exactly once whatever dies when.
-//! - [`inventory`], [`verify`](mod@verify): what is stored, and whether it is what it should be.
+//! - [`inventory`](fn@inventory), [`verify`](mod@verify): what is stored, and whether it is what it should be.
 //! - [`read_trades`], [`read_quotes`], [`read_book`]: the rows of a day file.
 //! - [`StoreLock`]: one writer a store.
 //!
