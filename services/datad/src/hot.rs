@@ -10,31 +10,31 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, FeedIndex, Markets, Notice, Output, Session, Want};
-use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade, UnixNanos};
+use dccd_exchange::{Adapter, FeedIndex, Markets, Session, Want};
+use dccd_model::{BookState, Channel, Entry, EntryKind, Symbol, UnixNanos};
 use dccd_net::{FrameBatch, LinkEvent};
 use dccd_rpc::datad::{BookSnapshot, FeedInfo};
 use dccd_store::Position;
-use dccd_store::journal::{JournalError, JournalWriter};
+use dccd_store::journal::JournalWriter;
 use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::bus::Bus;
-use crate::clock::{self, Monotonic};
+use crate::clock;
 use crate::error::chain;
 use crate::fetch::FetchRequest;
+use crate::journaling::Journaling;
 use crate::links::Links;
+use crate::output::LiveOutput;
 use crate::recorder::{LIVE_ONLY, RECORDED};
-use crate::shared::{Part, Shared};
+use crate::shared::Shared;
 
 /// Heartbeats, retries and planned replacements are looked at this often.
 const TICK: Duration = Duration::from_millis(250);
 /// A snapshot that was asked for and never came (its requests failed) is asked for again after this time.
 const BOOK_RETRY: Duration = Duration::from_secs(5);
-/// A journal that failed is tried again this often.
-const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 /// After so many turns that began with frames, one begins with commands and ticks.
 const FRAME_TURNS: u32 = 32;
 /// Frame-to-ring quantiles are those of an interval this long.
@@ -60,144 +60,6 @@ pub(crate) enum Command {
     /// Disconnect, commit, and end; answers with the journal, which locks out every other writer of this store until the
     /// recorder has written what is in it.
     Stop { reply: oneshot::Sender<JournalWriter> },
-}
-
-/// The journal as the hot thread sees it: it may be out of order for a while.
-struct Journaling {
-    writer: JournalWriter,
-    clock: Monotonic,
-    /// Why entries are not being recorded, since when, and when to try again.
-    broken: Option<(String, UnixNanos, Instant)>,
-    /// Trying again is of no use in this process.
-    unusable: bool,
-    shared: Arc<Shared>,
-}
-
-impl Journaling {
-    fn append(&mut self, entry: &Entry<'_>) {
-        if self.broken.is_none()
-            && let Err(error) = self.writer.append(entry)
-        {
-            self.fail(&error, entry.ts_recv);
-        }
-    }
-
-    /// Hands everything appended to the system: from here on it survives the end of this process.
-    fn commit(&mut self) {
-        if self.broken.is_none() {
-            match self.writer.commit() {
-                Ok(position) => self.shared.journal_end.store(position.0, Ordering::Relaxed),
-                Err(error) => {
-                    let now = self.clock.now();
-                    self.fail(&error, now);
-                }
-            }
-        }
-    }
-
-    fn fail(&mut self, error: &JournalError, since: UnixNanos) {
-        let text = chain(error);
-        // What is durable can't be told any more. A new process opens the journal anew and finds out.
-        self.unusable |= matches!(error, JournalError::SyncFailed { .. });
-        error!(error = text, "recording stopped; live data goes on, and recording resumes when the journal can be written");
-        self.shared.not_recording.store(true, Ordering::Relaxed);
-        self.shared.set_trouble(Part::Journal, Some(format!("not recording: {text}")));
-        self.broken = Some((text, since, Instant::now() + JOURNAL_RETRY));
-    }
-
-    /// Tries a broken journal again, if it is time to. What could not be journaled meanwhile may have been a connection or a
-    /// feed, so the world as it is now comes first, and then the entry that declares the loss. `Some`: they are journaled.
-    fn retry(&mut self, now: Instant, world: &[(EntryKind, u32, String, &[u8])]) -> Option<(UnixNanos, String)> {
-        let (reason, since, _) = self.broken.clone()?;
-        let ts_recv = self.clock.now();
-        let lost = Entry { kind: EntryKind::Lost, conn: 0, ts_recv, subject: &reason, payload: &since.0.to_le_bytes() };
-        let world =
-            world.iter().map(|(kind, conn, subject, payload)| Entry { kind: *kind, conn: *conn, ts_recv, subject, payload });
-        let appended = world.chain([lost]).try_for_each(|entry| self.writer.append(&entry));
-        match appended.and_then(|()| self.writer.commit()) {
-            Ok(position) => {
-                self.broken = None;
-                self.shared.journal_end.store(position.0, Ordering::Relaxed);
-                self.shared.not_recording.store(false, Ordering::Relaxed);
-                self.shared.set_trouble(Part::Journal, None);
-                info!(since = %since, "recording resumed; what was lost is declared");
-                Some((ts_recv, reason))
-            }
-            Err(error) => {
-                self.unusable |= matches!(error, JournalError::SyncFailed { .. });
-                self.broken = Some((reason, since, now + JOURNAL_RETRY));
-                None
-            }
-        }
-    }
-
-    fn retry_is_due(&self, now: Instant) -> bool {
-        self.broken.as_ref().is_some_and(|(_, _, at)| now >= *at)
-    }
-}
-
-/// Hands a session's records to the bus.
-struct LiveOutput<'a> {
-    bus: &'a mut Bus,
-    wants: &'a mut Vec<Want>,
-    refusals: &'a mut Vec<(u32, u64, String)>,
-    shared: &'a Shared,
-    now: UnixNanos,
-}
-
-impl Output for LiveOutput<'_> {
-    fn trade(&mut self, feed: FeedIndex, trade: &Trade) {
-        self.bus.trade(feed, trade);
-    }
-
-    fn quote(&mut self, feed: FeedIndex, quote: &Quote) {
-        self.bus.quote(feed, quote);
-    }
-
-    fn level(&mut self, feed: FeedIndex, level: &BookLevel) {
-        self.bus.level(feed, level);
-    }
-
-    fn gap(&mut self, feed: FeedIndex, gap: &Gap) {
-        let counter = if gap.repaired { &self.shared.gap_repairs } else { &self.shared.gaps };
-        counter.fetch_add(1, Ordering::Relaxed);
-        self.bus.gap(feed, gap, self.now);
-    }
-
-    fn book_state(&mut self, feed: FeedIndex, state: BookState, epoch: u32) {
-        self.bus.book_state(feed, state, epoch);
-    }
-
-    fn want(&mut self, want: Want) {
-        self.wants.push(want);
-    }
-
-    fn notice(&mut self, notice: Notice<'_>) {
-        match notice {
-            Notice::Unreadable { conn, reason } => {
-                let count = self.shared.parse_errors.fetch_add(1, Ordering::Relaxed) + 1;
-                // Each is in the journal; the log needs to know that it happens, not a line for each of a flood.
-                if count.is_power_of_two() {
-                    let reason = chain(reason);
-                    warn!(conn, reason, count, "a frame could not be read; it is kept in the journal");
-                }
-            }
-            Notice::ErrorReply { conn, id, code, message } => {
-                if let Some(id) = id {
-                    self.refusals.push((
-                        conn,
-                        id,
-                        format!("the exchange refuses the subscription: {message} (code {code})"),
-                    ));
-                }
-                warn!(conn, ?id, code, message, "the exchange refuses a request")
-            }
-            Notice::Shutdown { conn } => info!(conn, "the exchange announces that it closes this connection"),
-            Notice::Entry { subject, fault } => warn!(subject, ?fault, "an entry was not understood"),
-            // Counted by the session.
-            Notice::UnknownMessage { .. } | Notice::Unrouted { .. } | Notice::Ack { .. } => {}
-        }
-    }
 }
 
 /// What the hot thread is given.
@@ -267,13 +129,7 @@ impl Hot {
             markets: ctx.markets,
             session: ctx.session,
             recorded: ctx.recorded,
-            journal: Journaling {
-                writer: ctx.journal,
-                clock: Monotonic::after(clock::now()),
-                broken: None,
-                unusable: false,
-                shared: ctx.shared.clone(),
-            },
+            journal: Journaling::new(ctx.journal, ctx.shared.clone()),
             bus: ctx.bus,
             links: ctx.links,
             commands: ctx.commands,
