@@ -45,6 +45,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 const HOT_SLOW: u32 = 5;
 /// The hot thread is given up, and the process with it: the root starts another.
 const HOT_HUNG: u32 = 15;
+/// A service that is connected to nothing is reported.
+const UNCONNECTED_LOOKS: u32 = 5;
 /// The recorder is reported. A merge of a large day may take a while, and nothing depends on it.
 const RECORDER_SLOW: u32 = 60;
 /// How often the state of the jobs is saved for `dccd status` without a daemon.
@@ -217,7 +219,10 @@ fn past_the_store(
         return Ok(journal);
     }
     let (end, store) = (journal.position().0, at_least.0);
-    warn!(journal = end, store, "the store has more than the journal; what is missing in between shows as a gap");
+    warn!(
+        journal = end,
+        store, "the store has more than the journal; what was sent in between is neither known nor declared"
+    );
     drop(journal);
     JournalWriter::open(journal_dir, JournalOptions { at_least, ..JournalOptions::default() })
         .map_err(|source| DatadError::Journal { dir: journal_dir.to_owned(), source })
@@ -290,10 +295,11 @@ impl Parts<'_> {
         self.open_configured(&commands).await;
         running.send_replace(Some(Running { hot: commands.clone(), recorder: recorder.commands.clone(), markets }));
         if !registered {
+            ctx.progress().degraded(self.job_trouble());
             ctx.register_protocol(DATAD_PROTOCOL).await.map_err(|e| DatadError::Serve(Box::new(e)))?;
         }
         self.shared.set_trouble(Part::Markets, None);
-        ctx.progress().degraded(None);
+        ctx.progress().degraded(self.job_trouble());
 
         let outcome = self.until_shutdown(ctx, &commands, &recorder, hot_ended).await;
         fetching.abort();
@@ -464,6 +470,24 @@ impl Parts<'_> {
         jobs[index].error = reason;
     }
 
+    /// What is wrong with the configuration's feeds, if anything.
+    fn job_trouble(&self) -> Option<String> {
+        let jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failed = jobs.iter().filter_map(|job| job.error.as_ref());
+        let first = failed.next()?;
+        Some(match failed.count() {
+            0 => format!("a feed cannot be opened: {first}"),
+            more => format!("{} feeds cannot be opened, the first because {first}", more + 1),
+        })
+    }
+
+    /// Says so when nothing has been connected for some looks although something should be.
+    fn unconnected_for(&self, looks: &mut u32) -> Option<String> {
+        let connected = self.options.feeds.is_empty() || self.shared.connections.load(Ordering::Relaxed) > 0;
+        *looks = if connected { 0 } else { looks.saturating_add(1) };
+        (*looks >= UNCONNECTED_LOOKS).then(|| "not connected to the exchange; trying on".to_owned())
+    }
+
     /// Tries again what could not be opened: shared memory may have room now.
     async fn retry_jobs(&self, commands: &mpsc::Sender<Command>) {
         let failed: Vec<usize> = {
@@ -489,6 +513,7 @@ impl Parts<'_> {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut hot_watch = Watch::default();
         let mut recorder_watch = Watch::default();
+        let mut unconnected_looks = 0;
         loop {
             tokio::select! {
                 _ = ctx.shutdown().wait() => return Ok(()),
@@ -518,7 +543,8 @@ impl Parts<'_> {
                     if self.shared.set_trouble(Part::Thread, stuck.clone()) && let Some(stuck) = stuck {
                         warn!(stuck, "a thread makes no progress");
                     }
-                    ctx.progress().degraded(self.shared.trouble());
+                    let unconnected = self.unconnected_for(&mut unconnected_looks);
+                    ctx.progress().degraded(self.shared.trouble().or(unconnected).or_else(|| self.job_trouble()));
                 }
             }
         }

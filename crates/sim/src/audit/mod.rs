@@ -131,14 +131,14 @@ impl Audit {
     }
 }
 
-/// What stands at the end of a demo: `missing 0, duplicate 0`.
+/// The sum in a line, but for what is missing or twice.
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = self.total();
         write!(
             f,
-            "sent {}, stored {} (fetched after gaps {}), declared {}, wrong {}, missing {}, duplicate {}",
-            t.sent, t.stored, t.fetched, t.declared, t.wrong, t.missing, t.duplicate
+            "sent {}, stored {} ({} of them fetched after gaps), declared missing {}, wrong {}",
+            t.sent, t.stored, t.fetched, t.declared, t.wrong
         )
     }
 }

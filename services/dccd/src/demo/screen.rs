@@ -128,7 +128,11 @@ impl Screen {
         if self.lines_drawn > 0 {
             let _ = write!(out, "\x1b[{}A", self.lines_drawn);
         }
+        // A line that wraps would count twice when the next picture goes back up.
+        let width = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let width = if width == 0 { usize::MAX } else { width };
         for line in text.lines() {
+            let line: String = line.chars().take(width).collect();
             let _ = writeln!(out, "\x1b[2K{line}");
         }
         // What the last picture had more than this one.
