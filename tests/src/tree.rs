@@ -58,6 +58,8 @@ pub struct Setup {
     pub channels: Vec<String>,
     /// Seconds between two Parquet parts.
     pub time_step: u32,
+    /// Order-book levels a side to ask for; what a snapshot costs of the exchange's request weight goes by it.
+    pub depth: u32,
     /// Another store than the one in the place.
     pub data_path: Option<PathBuf>,
     /// More keys of the exchange: `trade_stream: aggregated`.
@@ -188,6 +190,7 @@ impl Setup {
             pairs: vec!["BTC/USDT".to_owned(), "ETH/USDT".to_owned()],
             channels: ["trades", "book", "quotes"].map(str::to_owned).to_vec(),
             time_step: 1,
+            depth: 1_000,
             data_path: None,
             exchange: String::new(),
             more: "daemon: {restart: {max_restarts: 1000, window: 600, base_delay: 0, max_delay: 1}}\n".to_owned(),
@@ -197,11 +200,11 @@ impl Setup {
     /// As YAML.
     #[must_use]
     pub fn text(&self, data_path: &Path) -> String {
-        let Self { rest_url, ws_url, time_step, exchange, more, .. } = self;
+        let Self { rest_url, ws_url, time_step, depth, exchange, more, .. } = self;
         let exchange = if exchange.is_empty() { String::new() } else { format!(", {exchange}") };
         format!(
             "settings: {{data_path: '{}', timezone: UTC}}\nstream_jobs:\n  - {{exchange: binance, pairs: [{}], channels: [{}], \
-             time_step: {time_step}}}\nexchanges:\n  binance: {{rest_url: '{rest_url}', ws_url: '{ws_url}'{exchange}}}\n{more}",
+             time_step: {time_step}, depth: {depth}}}\nexchanges:\n  binance: {{rest_url: '{rest_url}', ws_url: '{ws_url}'{exchange}}}\n{more}",
             data_path.display(),
             self.pairs.join(", "),
             self.channels.join(", "),
