@@ -17,8 +17,9 @@ mod search;
 use std::sync::Arc;
 
 pub use contract::{
-    Adapter, AdapterOptions, Capabilities, Counters, EntryFault, ExchangeError, Feed, FeedIndex, FeedStatus, FrameError,
-    Limits, Notice, Output, RestRequest, Session, Want,
+    Adapter, AdapterOptions, CandlePages, Capabilities, Counters, EntryFault, ExchangeError, Feed, FeedIndex, FeedStatus,
+    FrameError, History, HistoryError, Limits, Notice, Output, RestRequest, Session, TradeCursor, TradePage, TradePages,
+    Want,
 };
 pub use ladder::Ladder;
 pub use markets::{Market, MarketStatus, Markets};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dccd_model::{Channel, Symbol};
 
-use super::{ExchangeError, Session};
+use super::{ExchangeError, History, Session};
 use crate::Markets;
 
 /// What a user may choose about an adapter.
@@ -137,4 +137,9 @@ pub trait Adapter: Send + Sync {
 
     /// The request for this symbol's trades beginning with this id, `limit` of them or as many as the exchange gives.
     fn trades_request(&self, symbol: &Symbol, from_id: u64, limit: u32, markets: &Markets) -> RestRequest;
+
+    /// What can be had of the past; `None` where nothing can.
+    fn history(&self) -> Option<&dyn History> {
+        None
+    }
 }

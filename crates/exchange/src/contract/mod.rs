@@ -3,8 +3,10 @@
 
 mod adapter;
 mod error;
+mod history;
 mod session;
 
 pub use adapter::{Adapter, AdapterOptions, Capabilities, Limits, RestRequest};
 pub use error::{EntryFault, ExchangeError, FrameError};
+pub use history::{CandlePages, History, HistoryError, TradeCursor, TradePage, TradePages};
 pub use session::{Counters, Feed, FeedIndex, FeedStatus, Notice, Output, Session, Want};
