@@ -242,10 +242,12 @@ impl CandleWriter {
             published.bytes += written.facts.bytes;
             published.replaced += written.replaced;
             let before = self.years.insert(year, written.facts);
-            if let (Some(path), Some(before)) = (written.quarantined, before) {
+            if let Some(path) = written.quarantined {
                 published.quarantined.push(path);
+                // A file whose damage showed when the series was opened counted for nothing from then on.
+                let before = before.map(|facts| facts.covered).unwrap_or_default();
                 let staged = self.stage.windows.iter().map(|window| (window.from, window.to)).collect();
-                published.lost = std::mem::take(&mut published.lost).union(&before.covered.minus(&staged));
+                published.lost = std::mem::take(&mut published.lost).union(&before.minus(&staged));
             }
         }
         Ok(published)
