@@ -91,11 +91,12 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
     })?;
     let shared = Arc::new(Shared::default());
     let limits = adapter.limits();
+    let (weight, window) = limits.rest.as_window();
     let governor = Governor::new(
         GovernorOptions {
             used_weight_header: limits.used_weight_header,
             freeze_file: Some(state_dir(&options).join("freeze.json")),
-            ..GovernorOptions::new(limits.weight_per_window, limits.weight_window)
+            ..GovernorOptions::new(weight, window)
         },
         Arc::new(SystemClock),
     );

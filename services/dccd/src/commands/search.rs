@@ -195,11 +195,12 @@ async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Resu
     say(format_args!("asking {rest_url} for its markets"));
     dccd_net::install_crypto_provider();
     let limits = adapter.limits();
+    let (weight, window) = limits.rest.as_window();
     let options = GovernorOptions {
         used_weight_header: limits.used_weight_header,
         // The exchange forbids an address, not a process: what it said to the service holds here, and the other way round.
         freeze_file: config.map(|config| state_dir(config.data_path(), exchange).join("freeze.json")),
-        ..GovernorOptions::new(limits.weight_per_window, limits.weight_window)
+        ..GovernorOptions::new(weight, window)
     };
     let governor = Governor::new(options, Arc::new(SystemClock));
     let client = HttpClient::new(HttpOptions::new(rest_url, governor))?;
