@@ -21,4 +21,5 @@ mod shared;
 
 pub use derive::{DeriveOptions, derive};
 pub use error::{DatadError, chain};
+pub use history::{backfill_info, series_info};
 pub use service::{DatadOptions, run};

@@ -16,7 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::DatadError;
 
-pub(crate) use wire::{backfill_info, wanted};
+pub(crate) use wire::wanted;
+pub use wire::{backfill_info, series_info};
 
 /// Commands that wait; one more makes its sender wait.
 const COMMANDS: usize = 64;

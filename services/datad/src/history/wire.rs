@@ -31,7 +31,8 @@ pub(crate) fn wanted(series: &WantedSeries) -> Result<Wanted, RpcError> {
 }
 
 /// A backfill as clients see it.
-pub(crate) fn backfill_info(backfill: &Backfill, now: UnixNanos) -> BackfillInfo {
+#[must_use]
+pub fn backfill_info(backfill: &Backfill, now: UnixNanos) -> BackfillInfo {
     BackfillInfo {
         id: backfill.id.clone(),
         state: backfill.state.as_str().to_owned(),
@@ -41,7 +42,9 @@ pub(crate) fn backfill_info(backfill: &Backfill, now: UnixNanos) -> BackfillInfo
     }
 }
 
-fn series_info(series: &SeriesProgress, now: UnixNanos) -> BackfillSeries {
+/// One of its series as clients see it.
+#[must_use]
+pub fn series_info(series: &SeriesProgress, now: UnixNanos) -> BackfillSeries {
     BackfillSeries {
         job: series.job.clone(),
         state: series.state.as_str().to_owned(),

@@ -97,7 +97,7 @@ impl From<JobInfo> for Job {
             errors: job.errors,
             consecutive_errors: job.consecutive_errors,
             last_error: job.last_error,
-            next_run: None,
+            next_run: time(job.next_run),
         }
     }
 }
