@@ -81,6 +81,9 @@ fn line(series: &BackfillSeries) -> String {
     if series.state != "running" {
         parts.push(series.state.clone());
     }
+    if series.state == "done" && series.candles_total == 0 {
+        return "complete, nothing to fetch".to_owned();
+    }
     match series.windows_total {
         Some(total) => parts.push(format!("{} of {total} windows", series.windows_done)),
         None if series.windows_done > 0 => parts.push(format!("{} windows", series.windows_done)),

@@ -313,7 +313,8 @@ impl Manager {
                     if !run.state.is_final() || !running.noted.insert(run.job.clone()) {
                         continue;
                     }
-                    self.log.ended("backfill", wanted, &run);
+                    let kind = if running.scope == Scope::Everything { "backfill" } else { "collect" };
+                    self.log.ended(kind, wanted, &run);
                     if let Some(job) = self.jobs.find(&run.job) {
                         job.ended(&run, now);
                         if running.is_own {
