@@ -94,7 +94,10 @@ async fn http(core: Rc<RefCell<Core>>, socket: TcpStream, peer: SocketAddr) {
 
 async fn dispatch(core: &Rc<RefCell<Core>>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    if ws::handshake::is_ours(path) {
+    let is_kraken = core.borrow().kraken.is_some();
+    if is_kraken && !path.starts_with("/sim/") {
+        rest::kraken::handle(core, peer, &request)
+    } else if ws::handshake::is_ours(path) {
         ws::handshake::upgrade(core, peer, request)
     } else if path.starts_with("/sim/") {
         control::handle(core, peer, request).await

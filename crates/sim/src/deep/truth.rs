@@ -10,6 +10,7 @@ use crate::market::history::Bar;
 use crate::market::interval::Interval;
 use crate::market::spec::Spec;
 use crate::options::SimOptions;
+use crate::rest::kraken::settle;
 
 const MINUTE_NS: i64 = 60 * NANOS_PER_SECOND;
 /// Candles made at a time.
@@ -41,7 +42,8 @@ pub struct Candle {
 pub struct DeepTrade {
     /// Contiguous within its symbol.
     pub id: u64,
-    /// When: nanoseconds since the Unix epoch, whole microseconds.
+    /// When: nanoseconds since the Unix epoch, whole microseconds. A simulated Kraken
+    /// tells it with some hundred nanoseconds more.
     pub time_ns: i64,
     /// Price.
     pub price: i64,
@@ -63,6 +65,7 @@ impl Truth {
     /// # Errors
     /// When a symbol is none, or a past is told of a symbol that is not there.
     pub fn new(options: &SimOptions) -> Result<Self, SimError> {
+        let options = &settle(options.clone());
         let mut pasts = Vec::new();
         for symbol in &options.market.symbols {
             let spec = Spec::of(symbol)?;
@@ -201,8 +204,7 @@ mod tests {
                 while let Some(trade) = trades.next_if(|t| t.time_ns < candle.open_ns + span_ns) {
                     assert!(trade.time_ns >= candle.open_ns, "a trade without a candle: {trade:?} {candle:?}");
                     made.open = if made.trades == 0 { trade.price } else { made.open };
-                    (made.high, made.low, made.close) =
-                        (made.high.max(trade.price), made.low.min(trade.price), trade.price);
+                    (made.high, made.low, made.close) = (made.high.max(trade.price), made.low.min(trade.price), trade.price);
                     made.volume += trade.amount;
                     let value = i128::from(trade.price) * i128::from(trade.amount) / 100_000_000;
                     made.quote_volume += i64::try_from(value).unwrap();

@@ -1,6 +1,7 @@
 //! The REST side: weights and bans, then the answer, with the exchange's headers and error bodies.
 
 pub(crate) mod info;
+pub(crate) mod kraken;
 pub(crate) mod limiter;
 pub(crate) mod market;
 pub(crate) mod params;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use dccd_service::Shutdown;
 use dccd_service::log::LogOptions;
-use dccd_sim::{FaultPlan, LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, Sim, SimOptions};
+use dccd_sim::{FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, Sim, SimOptions};
 
 use crate::cli::Global;
 use crate::commands::block_on;
@@ -18,7 +18,7 @@ use crate::output::{Out, say};
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The exchange to play
+    /// The exchange to play: binance or kraken
     #[arg(long, value_name = "X", default_value = "binance")]
     exchange: String,
     /// Where to listen; port 0 takes a free one
@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Faults that happen by themselves, e.g. seed=7,drop=0.001,disconnect=2
     #[arg(long, value_name = "PLAN", default_value = "")]
     faults: FaultPlan,
+    /// Rules of --exchange kraken, e.g. rate=1,burst=5,strikes=10,lockout=900; rate=0: no limit
+    #[arg(long, value_name = "RULES", default_value = "")]
+    kraken: KrakenOptions,
     #[command(flatten)]
     market: Market,
     #[command(flatten)]
@@ -144,6 +147,7 @@ impl Arguments {
             ledger_mode: self.ledger_mode,
             faults: self.faults.clone(),
             limits: self.rules.limits(),
+            kraken: self.kraken.clone(),
         }
     }
 }
