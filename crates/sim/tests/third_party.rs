@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{options, start};
+use dccd_sim::SimOptions;
 use dccd_testkit::skip;
 
 /// The Python that has this module, or why there is none.
@@ -23,11 +24,15 @@ fn python(module: &str) -> Result<PathBuf, String> {
 }
 
 async fn check(name: &str, module: &str, script: &str) {
+    check_exchange(name, module, script, options()).await;
+}
+
+async fn check_exchange(name: &str, module: &str, script: &str, options: SimOptions) {
     let python = match python(module) {
         Ok(python) => python,
         Err(reason) => return skip(name, &reason),
     };
-    let scene = start(options()).await;
+    let scene = start(options).await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(script);
     let (rest, ws) = (scene.sim.rest_url(), scene.sim.ws_url());
     // Some write logs where they run.
@@ -56,4 +61,11 @@ async fn ccxt_watches_trades_and_a_book() {
 #[tokio::test]
 async fn cryptofeed_follows_trades_quotes_and_a_book() {
     check("cryptofeed_follows_trades_quotes_and_a_book", "cryptofeed", "check_cryptofeed.py").await;
+}
+
+#[tokio::test]
+async fn ccxt_pages_through_the_simulated_kraken() {
+    let kraken = "rate=0".parse().unwrap();
+    let options = SimOptions { exchange: "kraken".to_owned(), kraken, ..SimOptions::default() };
+    check_exchange("ccxt_pages_through_the_simulated_kraken", "ccxt", "check_ccxt_kraken.py", options).await;
 }

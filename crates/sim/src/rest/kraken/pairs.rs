@@ -51,7 +51,7 @@ fn asset(code: &str) -> (String, bool) {
 
 /// How many decimals a step of hundred-millionths needs.
 fn digits(step: i64) -> u32 {
-    (0..8).rev().find(|zeros| step % 10_i64.pow(*zeros) == 0).map_or(8, |zeros| 8 - zeros)
+    (0..=8).rev().find(|zeros| step % 10_i64.pow(*zeros) == 0).map_or(8, |zeros| 8 - zeros)
 }
 
 impl Pair {
