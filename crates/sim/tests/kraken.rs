@@ -47,7 +47,11 @@ async fn all_trades_are_paged_through_and_are_the_truth() {
     loop {
         let page = result(&scene, &format!("Trades?pair=XBTUSD&since={since}")).await;
         let rows = page["XXBTZUSD"].as_array().unwrap();
-        for row in rows.iter().filter(|row| row[6].as_u64().unwrap() >= next_id) {
+        for row in rows {
+            if row[6].as_u64().unwrap() < next_id {
+                // The pages overlap.
+                continue;
+            }
             let trade = expected.next().unwrap();
             assert_eq!((row[6].as_u64().unwrap(), e8(&row[0]), e8(&row[1])), (trade.id, trade.price, trade.amount));
             assert_eq!(row[3], if trade.buyer_is_maker { "s" } else { "b" });
