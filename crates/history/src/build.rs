@@ -116,11 +116,7 @@ impl CandleBuilder {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn close_until<E>(
-        &mut self,
-        until: UnixNanos,
-        out: &mut impl FnMut(CandleRow) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn close_until<E>(&mut self, until: UnixNanos, out: &mut impl FnMut(CandleRow) -> Result<(), E>) -> Result<(), E> {
         let until = self.grid.floor(until);
         if let Some(growing) = self.growing
             && growing.open_at < until

@@ -40,9 +40,8 @@ pub async fn markets(
         return Ok(markets.clone());
     }
     let request = source.adapter.markets_request();
-    let fetched = source
-        .ask(&request, Priority::Collect, &Attempts::default(), cancel, |response| Ok(response.body.clone()))
-        .await;
+    let fetched =
+        source.ask(&request, Priority::Collect, &Attempts::default(), cancel, |response| Ok(response.body.clone())).await;
     let body = match (fetched, kept) {
         (Ok(body), _) => body,
         (Err(FetchError::Cancelled(cancelled)), _) => return Err(cancelled.into()),

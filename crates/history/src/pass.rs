@@ -109,6 +109,9 @@ pub(crate) async fn fill_from_trades<'a>(
 ) -> Result<(), HistoryJobError> {
     let mut lanes = work;
     for stretch in union(&lanes) {
+        if ctx.turn_is_over() {
+            break;
+        }
         pass(ctx, market, pages, &mut lanes, stretch).await?;
     }
     Ok(())
@@ -238,12 +241,7 @@ fn hole(ids: &Ids, trades: &[Trade]) -> Option<(u64, u64)> {
     None
 }
 
-fn take_page(
-    lanes: &mut [Lane<'_, '_>],
-    ids: &mut Ids,
-    trades: &[Trade],
-    pages: TradePages,
-) -> Result<(), HistoryJobError> {
+fn take_page(lanes: &mut [Lane<'_, '_>], ids: &mut Ids, trades: &[Trade], pages: TradePages) -> Result<(), HistoryJobError> {
     for trade in trades {
         let id = trade.id.low();
         if let Some((last, ts)) = ids.last {
@@ -257,7 +255,10 @@ fn take_page(
                     lane.doubt(ts, trade.ts_venue)?;
                     lane.series.progress.update(|p| {
                         p.windows_failed += 1;
-                        p.error = Some(format!("the exchange lacks the trades {first} to {end}, between {ts} and {}", trade.ts_venue));
+                        p.error = Some(format!(
+                            "the exchange lacks the trades {first} to {end}, between {ts} and {}",
+                            trade.ts_venue
+                        ));
                     });
                 }
             }

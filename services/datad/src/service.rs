@@ -162,8 +162,16 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         dccd_rpc::serve(listener, &name, DATAD_PROTOCOL, ServeLimits::default(), handle, stop).await;
     });
 
-    let parts =
-        Parts { options: &options, adapter, shared, http, journal_dir, sync: sync.clone(), server: &server, history: &history };
+    let parts = Parts {
+        options: &options,
+        adapter,
+        shared,
+        http,
+        journal_dir,
+        sync: sync.clone(),
+        server: &server,
+        history: &history,
+    };
     let outcome = parts.run(journal, recorder, &running_tx, &ctx).await;
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time

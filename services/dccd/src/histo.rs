@@ -141,7 +141,12 @@ const SHOWN_MAX: usize = 10;
 ///
 /// # Errors
 /// When its address can't be used.
-pub fn context(config: &Config, exchange: &ExchangeName, data_path: &Path, cancel: Cancel) -> Result<HistoryContext, Failure> {
+pub fn context(
+    config: &Config,
+    exchange: &ExchangeName,
+    data_path: &Path,
+    cancel: Cancel,
+) -> Result<HistoryContext, Failure> {
     let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
         .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
     let rest_url = config.exchange(exchange).rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());

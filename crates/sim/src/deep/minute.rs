@@ -219,9 +219,8 @@ mod tests {
 
     #[test]
     fn ids_and_times_lead_to_each_other() {
-        let past = past(
-            "listed=2020-01-01T02:30,trades=100,quiet=0.3,halts=0,BTC/USDT.outage=2020-01-01T03:30..2020-01-01T07:10",
-        );
+        let past =
+            past("listed=2020-01-01T02:30,trades=100,quiet=0.3,halts=0,BTC/USDT.outage=2020-01-01T03:30..2020-01-01T07:10");
         let mut rows = Vec::new();
         past.trades(0, 1_000, |row| {
             rows.push(row);
@@ -280,7 +279,9 @@ mod tests {
                 rows.push(row);
                 true
             });
-            assert!(rows.iter().all(|r| (r.price, r.time_us, r.buyer_is_maker) == (agg.price, agg.time_us, agg.buyer_is_maker)));
+            assert!(
+                rows.iter().all(|r| (r.price, r.time_us, r.buyer_is_maker) == (agg.price, agg.time_us, agg.buyer_is_maker))
+            );
             assert_eq!(rows.iter().map(|r| r.amount).sum::<i64>(), agg.amount);
         });
         assert_eq!(count, 500);

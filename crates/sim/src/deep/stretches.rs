@@ -43,7 +43,10 @@ mod tests {
     fn ranges_are_joined_and_found() {
         let set = Stretches::new([(20, 30), (5, 8), (28, 40), (8, 10), (50, 50), (-5, 3)], 1);
         assert_eq!(set.ranges(), [(1, 3), (5, 10), (20, 40)]);
-        assert_eq!([2, 3, 5, 9, 10, 39, 40].map(|m| set.holding(m).is_some()), [true, false, true, true, false, true, false]);
+        assert_eq!(
+            [2, 3, 5, 9, 10, 39, 40].map(|m| set.holding(m).is_some()),
+            [true, false, true, true, false, true, false]
+        );
         assert_eq!((set.next(10), set.next(25), set.next(40)), (Some((20, 40)), Some((20, 40)), None));
     }
 }

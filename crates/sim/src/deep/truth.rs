@@ -201,8 +201,7 @@ mod tests {
                 while let Some(trade) = trades.next_if(|t| t.time_ns < candle.open_ns + span_ns) {
                     assert!(trade.time_ns >= candle.open_ns, "a trade without a candle: {trade:?} {candle:?}");
                     made.open = if made.trades == 0 { trade.price } else { made.open };
-                    (made.high, made.low, made.close) =
-                        (made.high.max(trade.price), made.low.min(trade.price), trade.price);
+                    (made.high, made.low, made.close) = (made.high.max(trade.price), made.low.min(trade.price), trade.price);
                     made.volume += trade.amount;
                     let value = i128::from(trade.price) * i128::from(trade.amount) / 100_000_000;
                     made.quote_volume += i64::try_from(value).unwrap();
