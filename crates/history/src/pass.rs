@@ -203,7 +203,11 @@ async fn pass<'a>(
 }
 
 fn refused(market: &Market, error: AnswerError) -> HistoryJobError {
-    HistoryJobError::Fetch { what: "the trades", symbol: market.symbol.clone(), source: FetchError::Refused(error) }
+    HistoryJobError::Fetch {
+        what: "the trades",
+        symbol: market.symbol.clone(),
+        source: Box::new(FetchError::Refused(error)),
+    }
 }
 
 /// A moment before the hole from which on its last price is known: that of a trade before it. The hole's own beginning where there

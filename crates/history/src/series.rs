@@ -196,7 +196,7 @@ impl<'a> Series<'a> {
     pub(crate) fn failure(&self, what: &'static str, source: FetchError) -> HistoryJobError {
         match source {
             FetchError::Cancelled(cancelled) => cancelled.into(),
-            source => HistoryJobError::Fetch { what, symbol: self.wanted.symbol.clone(), source },
+            source => HistoryJobError::Fetch { what, symbol: self.wanted.symbol.clone(), source: Box::new(source) },
         }
     }
 
@@ -253,7 +253,7 @@ impl<'a> Series<'a> {
                 }
                 Err(FetchError::Cancelled(cancelled)) => return Err(cancelled.into()),
                 Err(source @ (FetchError::Refused(_) | FetchError::Frozen { .. })) => {
-                    return Err(HistoryJobError::Fetch { what: "a page", symbol: self.wanted.symbol.clone(), source });
+                    return Err(self.failure("a page", source));
                 }
                 Err(source) => {
                     failed_in_a_row += 1;
@@ -267,7 +267,7 @@ impl<'a> Series<'a> {
                     });
                     if failed_in_a_row >= FAILURES_MAX || remembered >= FAILED_KEPT {
                         let symbol = self.wanted.symbol.clone();
-                        return Err(HistoryJobError::GaveUp { symbol, failed: failed_in_a_row, source });
+                        return Err(HistoryJobError::GaveUp { symbol, failed: failed_in_a_row, source: Box::new(source) });
                     }
                 }
             }
