@@ -157,6 +157,8 @@ async fn pass<'a>(
     let mut cursor = TradeCursor::Time(begin);
     let mut ids = Ids::default();
     let mut trades: Vec<Trade> = Vec::with_capacity(pages.per_page as usize);
+    // The last id of a page that says that nothing comes after it: believed when another answer says the same.
+    let mut ended_at: Option<Option<u64>> = None;
     loop {
         let request = history.trades_page_request(market, cursor);
         // A hole in the ids is believed when the exchange answers so twice.
@@ -180,6 +182,11 @@ async fn pass<'a>(
             Ok(read) => read,
             Err(error) => return Err(lanes[0].series.failure("a page of trades", error)),
         };
+        let last = trades.last().map(|trade| trade.id.low());
+        if read.is_last && ended_at != Some(last) {
+            ended_at = Some(last);
+            continue;
+        }
         take_page(&mut lanes, &mut ids, &trades, pages)?;
         let until = read.complete_until.min(stretch.1);
         for lane in &mut lanes {
