@@ -11,6 +11,7 @@
 
 pub mod candles;
 mod catalog;
+mod coverage_map;
 mod disk;
 pub mod error;
 mod file;
@@ -37,7 +38,7 @@ pub use catalog::durable_position;
 pub use disk::write_atomically;
 pub use error::StoreError;
 pub use file::Rows;
-pub use inventory::{InventoryRow, inventory};
+pub use inventory::{InventoryRow, RepairReport, inventory, inventory_from_files, repair_coverage};
 pub use journal::{JournalError, JournalOptions, JournalReader, JournalSync, JournalWriter, Position, Recovered, retain};
 pub use lock::{LockError, StoreLock};
 pub use ranges::Ranges;

@@ -22,11 +22,14 @@ use std::fmt;
 use dccd_model::{ExchangeName, Gap, GapReason, SeriesId, SeriesKind, Span, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use coverage::combine;
 pub use coverage::{Coverage, candle_coverage};
 pub use error::{CandleError, LandingProblem};
 pub use grid::Grid;
 pub use read::{CandleRows, read_candles};
+pub(crate) use stage::StageView;
 pub use writer::{CandleWriter, Published};
+pub(crate) use years::{YearFacts, year_of_file};
 
 use crate::ranges::Ranges;
 use crate::rows::CandleRow;
@@ -49,6 +52,13 @@ impl fmt::Display for CandleSeriesId {
 }
 
 impl CandleSeriesId {
+    /// The series as others name it.
+    #[must_use]
+    pub fn series(&self) -> SeriesId {
+        let Self { exchange, symbol, span } = self.clone();
+        SeriesId { exchange, symbol, kind: SeriesKind::Candles(span) }
+    }
+
     /// The candles that a series' name means; `None` when it is a live series.
     #[must_use]
     pub fn of(series: &SeriesId) -> Option<Self> {
