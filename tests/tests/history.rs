@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use dccd_sim::{FaultPlan, LedgerReader, LedgerRecord, SimOptions};
@@ -49,7 +50,7 @@ fn answered(ledger: &Path) -> HashMap<String, usize> {
 #[test]
 fn a_past_with_outages_is_stored_row_by_row_whatever_is_killed_faulty_and_punched() {
     let symbols = ["BTC/USDT", "ETH/USDT"];
-    let past = Past::start(faulty(past::options("binance", &symbols, 200, 60)));
+    let past = Past::start(faulty(past::options("binance", &symbols, 120, 60)));
     let place = Place::new();
     place.put("config.yml", &past.config(&[("BTC/USDT", 60), ("ETH/USDT", 60), ("BTC/USDT", 3_600)], ""));
     let data = place.path().join("data");
@@ -152,7 +153,12 @@ fn an_interrupted_backfill_says_so_and_goes_on() {
     let place = Place::new();
     place.put("config.yml", &past.config(&[("BTC/USDT", 60)], ""));
     let data = place.path().join("data");
-    assert!(kill_after(&place, &["backfill"], Duration::from_millis(300)));
+    let mut child = place.command(&["backfill"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let stage = data.join(".dccd/parts/binance/ohlc/BTC-USDT/1m/stage.bin");
+    let staged = || std::fs::metadata(&stage).map_or(0, |metadata| metadata.len());
+    wait_for(PATIENCE, staged, |bytes| *bytes > 200_000);
+    child.kill().unwrap();
+    child.wait().unwrap();
     let listed = place.run(&["backfill", "--list", "--json"]).code(0).json();
     assert_eq!(listed[0]["state"], "interrupted", "{listed}");
     let started = past::now().0 - 400 * DAY;
