@@ -91,15 +91,16 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
     })?;
     let shared = Arc::new(Shared::default());
     let limits = adapter.limits();
+    let rest_url = options.rest_url.clone().unwrap_or_else(|| adapter.rest_url().to_owned());
     let governor = Governor::new(
         GovernorOptions {
             used_weight_header: limits.used_weight_header,
             freeze_file: Some(state_dir(&options).join("freeze.json")),
             ..GovernorOptions::new(limits.weight_per_window, limits.weight_window)
-        },
+        }
+        .shared(options.exchange.as_str(), &rest_url),
         Arc::new(SystemClock),
     );
-    let rest_url = options.rest_url.clone().unwrap_or_else(|| adapter.rest_url().to_owned());
     let http = HttpClient::new(HttpOptions::new(rest_url, governor.clone())).map_err(|e| DatadError::Serve(Box::new(e)))?;
 
     let (running_tx, running) = watch::channel(None);

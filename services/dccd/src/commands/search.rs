@@ -201,7 +201,8 @@ async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Resu
         freeze_file: config.map(|config| state_dir(config.data_path(), exchange).join("freeze.json")),
         ..GovernorOptions::new(limits.weight_per_window, limits.weight_window)
     };
-    let governor = Governor::new(options, Arc::new(SystemClock));
+    // A running service has its part of the same quota.
+    let governor = Governor::new(options.shared(exchange.as_str(), &rest_url), Arc::new(SystemClock));
     let client = HttpClient::new(HttpOptions::new(rest_url, governor))?;
     let request = adapter.markets_request();
     let asking = client.get(&request.path_and_query, request.weight, Priority::Live);
