@@ -7,31 +7,36 @@
 //! A new exchange is a folder beside `binance` and a line in [`NAMES`] and [`adapter`].
 
 pub mod binance;
+mod candles;
 pub mod conformance;
 pub mod contract;
 mod integrity;
+pub mod kraken;
 mod ladder;
 mod markets;
 mod search;
+mod wire;
 
 use std::sync::Arc;
 
 pub use contract::{
-    Adapter, AdapterOptions, Capabilities, Counters, EntryFault, ExchangeError, Feed, FeedIndex, FeedStatus, FrameError,
-    Limits, Notice, Output, RestRequest, Session, Want,
+    Adapter, AdapterOptions, CandlePages, Capabilities, Counters, EntryFault, ExchangeError, Feed, FeedIndex, FeedStatus,
+    FrameError, History, HistoryError, Limits, NoLive, Notice, Output, RestQuota, RestRequest, Session, TradeCursor,
+    TradePage, TradePages, Want,
 };
 pub use ladder::Ladder;
 pub use markets::{Market, MarketStatus, Markets};
 pub use search::{Match, search};
 
 /// The exchanges there is an adapter for.
-pub const NAMES: &[&str] = &[binance::NAME];
+pub const NAMES: &[&str] = &[binance::NAME, kraken::NAME];
 
 /// The adapter of the exchange with this name; `None` when there is none.
 #[must_use]
 pub fn adapter(name: &str, options: &AdapterOptions) -> Option<Arc<dyn Adapter>> {
     match name {
         binance::NAME => Some(Arc::new(binance::Binance::new(binance::BinanceOptions::from(options)))),
+        kraken::NAME => Some(Arc::new(kraken::Kraken::new(options))),
         _ => None,
     }
 }

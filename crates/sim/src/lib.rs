@@ -22,6 +22,7 @@
 pub mod audit;
 mod clock;
 mod control;
+pub mod deep;
 mod error;
 mod faults;
 mod hub;

@@ -7,7 +7,7 @@ use dccd_model::{Channel, ExchangeName, Gap, SeriesId, SeriesKind, Span, Symbol}
 
 use crate::Position;
 use crate::error::StoreError;
-use crate::file::FileInfo;
+use crate::footer::FileInfo;
 use crate::layout::{self, Layout};
 use crate::recorder::gaps::upsert;
 use crate::recorder::read_checkpoint;

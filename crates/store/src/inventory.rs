@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::catalog::{self, CandleSeries, LiveSeries};
 use crate::error::{FileProblem, StoreError};
-use crate::file::FileInfo;
+use crate::footer::FileInfo;
 use crate::recorder::gaps::upsert;
 
 /// One series. Serializes as `dccd inventory --json` shows it.

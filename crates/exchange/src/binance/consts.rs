@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dccd_model::Channel;
 
-use crate::Limits;
+use crate::{Limits, RestQuota};
 
 /// The exchange's name in configuration, paths and series.
 pub const NAME: &str = "binance";
@@ -25,6 +25,16 @@ pub(super) const HISTORICAL_TRADES_WEIGHT: u32 = 25;
 /// Weight of a page of aggregated trades.
 pub(super) const AGG_TRADES_WEIGHT: u32 = 4;
 
+/// Weight of a page of candles.
+pub(super) const KLINES_WEIGHT: u32 = 2;
+/// Candles on one page at most.
+pub(super) const KLINES_PER_PAGE: u32 = 1_000;
+
+/// The spans that the exchange has candles of, in seconds. It has months too, which are no span, and seconds, whose pages of
+/// a thousand are a quarter of an hour: they are better had from trades.
+pub(super) const SPANS: &[u32] =
+    &[60, 180, 300, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 28_800, 43_200, 86_400, 259_200, 604_800];
+
 /// Weight of a snapshot with so many levels a side.
 pub(super) const fn depth_weight(limit: u32) -> u32 {
     match limit {
@@ -44,8 +54,7 @@ pub(super) const LIMITS: Limits = Limits {
     lifetime: Duration::from_secs(24 * 3_600),
     ping_interval: Duration::from_secs(20),
     pong_timeout: Duration::from_secs(60),
-    weight_per_window: 6_000,
-    weight_window: Duration::from_secs(60),
+    rest: RestQuota::Window { weight: 6_000, window: Duration::from_secs(60) },
     used_weight_header: Some("x-mbx-used-weight-1m"),
     trades_per_request: 1_000,
 };

@@ -9,8 +9,9 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::consts::{AGG_TRADES_WEIGHT, EXCHANGE_INFO_WEIGHT, HISTORICAL_TRADES_WEIGHT, LIMITS, NAME, depth_weight};
 use super::messages::Levels;
-use super::parse::{LevelsSeed, NumberSeed, check, time};
+use super::parse::{LevelsSeed, check, time};
 use crate::integrity::IdSpace;
+use crate::wire::{WireNumber, encoded};
 use crate::{ExchangeError, FrameError, Market, MarketStatus, Markets, RestRequest};
 
 /// Subject of the answer that holds the markets.
@@ -46,22 +47,6 @@ pub(super) fn trades_request(symbol: &Symbol, id: &str, from_id: u64, limit: u32
         weight,
         subject: format!("trades {symbol} {from_id}"),
     }
-}
-
-/// A symbol in a query: few have letters that must be escaped, but some have.
-fn encoded(id: &str) -> Cow<'_, str> {
-    if id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)) {
-        return Cow::Borrowed(id);
-    }
-    let mut text = String::with_capacity(id.len() * 3);
-    for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    Cow::Owned(text)
 }
 
 /// `{"lastUpdateId":1027024,"bids":[["4.0","431.0"]],"asks":[["4.000002","12.0"]]}` into `levels`; returns the `lastUpdateId`.
@@ -134,13 +119,16 @@ pub(super) struct PageTrade {
 /// (`[{"a":26129,"p":"0.0163","q":"4.70","T":..,"m":true}]`).
 pub(super) fn trades(body: &[u8]) -> Result<Vec<(IdSpace, PageTrade)>, FrameError> {
     let page: Vec<PageRow> = serde_json::from_slice(body)?;
-    page.into_iter().map(PageRow::trade).collect()
+    page.iter().map(PageRow::trade).collect()
 }
 
+/// One row of such a page.
 #[derive(Deserialize)]
-struct PageRow {
+pub(super) struct PageRow {
     id: Option<u64>,
     a: Option<u64>,
+    /// Of an aggregated trade: the id of its first single trade; -1 where it stands for none.
+    f: Option<i64>,
     #[serde(alias = "p")]
     price: WireNumber,
     #[serde(alias = "q")]
@@ -152,7 +140,18 @@ struct PageRow {
 }
 
 impl PageRow {
-    fn trade(self) -> Result<(IdSpace, PageTrade), FrameError> {
+    /// Of an aggregated trade: the id of its first single trade, where it has any.
+    pub(super) fn first_single(&self) -> Option<u64> {
+        self.f.and_then(|id| u64::try_from(id).ok())
+    }
+
+    /// When it was matched.
+    pub(super) fn ts_venue(&self) -> UnixNanos {
+        time(self.time)
+    }
+
+    /// The trade, and the space that its id is of.
+    pub(super) fn trade(&self) -> Result<(IdSpace, PageTrade), FrameError> {
         let event = "trade";
         let (space, id) = match (self.id, self.a) {
             (Some(id), _) => (IdSpace::Single, id),
@@ -168,16 +167,7 @@ impl PageRow {
             Some(false) => Side::Buy,
             None => Side::Unknown,
         };
-        Ok((space, PageTrade { id, ts_venue: time(self.time), price, amount, side }))
-    }
-}
-
-/// A decimal from its own digits, quoted or not.
-struct WireNumber(Decimal);
-
-impl<'de> Deserialize<'de> for WireNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        NumberSeed { raw: true }.deserialize(deserializer).map(Self)
+        Ok((space, PageTrade { id, ts_venue: self.ts_venue(), price, amount, side }))
     }
 }
 
@@ -226,7 +216,7 @@ pub(super) fn markets(body: &[u8]) -> Result<Markets, ExchangeError> {
         Err(source) => {
             return Err(match serde_json::from_slice::<ErrorBody<'_>>(body) {
                 Ok(error) => {
-                    ExchangeError::MarketsRefused { exchange: NAME, code: error.code, message: error.msg.into_owned() }
+                    ExchangeError::MarketsRefused { exchange: NAME, code: Some(error.code), message: error.msg.into_owned() }
                 }
                 Err(_) => ExchangeError::Markets { exchange: NAME, bytes: body.len(), source },
             });

@@ -1,10 +1,12 @@
-//! Binance spot: live trades, quotes and books; repair of trades by id; markets.
+//! Binance spot: live trades, quotes and books; repair of trades by id; candles and trades of the past; markets.
 //!
-//! Not offered yet: candles (`ohlc`), derivatives. Links: <https://developers.binance.com/docs/binance-spot-api-docs>.
+//! Not offered yet: live candles (`ohlc`), derivatives. Links: <https://developers.binance.com/docs/binance-spot-api-docs>.
 
 mod book;
 mod consts;
+mod history;
 mod http;
+mod klines;
 mod messages;
 mod parse;
 mod session;
@@ -18,7 +20,7 @@ pub use consts::NAME;
 use consts::{CHANNELS, DEPTH_MAX, LIMITS, REST_URL, WS_URL};
 
 use crate::integrity::IdSpace;
-use crate::{Adapter, AdapterOptions, Capabilities, ExchangeError, Limits, Markets, RestRequest, Session};
+use crate::{Adapter, AdapterOptions, Capabilities, ExchangeError, History, Limits, Markets, RestRequest, Session};
 
 /// What a user may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,5 +131,9 @@ impl Adapter for Binance {
 
     fn trades_request(&self, symbol: &Symbol, from_id: u64, limit: u32, markets: &Markets) -> RestRequest {
         http::trades_request(symbol, &subscribe::id(symbol, markets), from_id, limit, self.id_space())
+    }
+
+    fn history(&self) -> Option<&dyn History> {
+        Some(self)
     }
 }

@@ -73,7 +73,7 @@ fn requests_are_named(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &
     ];
     for request in &requests {
         assert!(request.path_and_query.starts_with('/'), "{request:?}");
-        assert!(request.weight >= 1 && request.weight <= adapter.limits().weight_per_window, "{request:?}");
+        assert!(request.weight >= 1 && request.weight <= adapter.limits().rest.largest_request(), "{request:?}");
         assert!(!request.subject.is_empty() && request.subject.len() <= usize::from(u16::MAX), "{request:?}");
     }
     let subjects: HashSet<&str> = requests.iter().map(|r| r.subject.as_str()).collect();

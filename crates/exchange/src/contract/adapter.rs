@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dccd_model::{Channel, Symbol};
+use dccd_model::{Channel, Span, Symbol};
 
-use super::{ExchangeError, Session};
+use super::{CandlePages, ExchangeError, History, Session};
 use crate::Markets;
 
 /// What a user may choose about an adapter.
@@ -64,14 +64,42 @@ pub struct Limits {
     pub ping_interval: Duration,
     /// Without a pong for so long the exchange ends the connection.
     pub pong_timeout: Duration,
-    /// Request weight in [`Limits::weight_window`] from one address.
-    pub weight_per_window: u32,
-    /// See [`Limits::weight_per_window`]; fixed windows, aligned to the clock.
-    pub weight_window: Duration,
+    /// How much may be asked over REST from one address.
+    pub rest: RestQuota,
     /// The header of an answer that tells the weight used so far in the window; `None` where there is none.
     pub used_weight_header: Option<&'static str>,
     /// Trades that one REST answer holds at most.
     pub trades_per_request: u32,
+}
+
+/// How an exchange counts REST requests from one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestQuota {
+    /// So much weight in each window; the windows are fixed, aligned to the clock.
+    Window {
+        /// Weight in one window.
+        weight: u32,
+        /// How long a window is.
+        window: Duration,
+    },
+    /// One weight after the other, at this distance; after a pause so many may follow at once.
+    Paced {
+        /// Between two weights.
+        every: Duration,
+        /// How many at once, 1 or more.
+        burst: u32,
+    },
+}
+
+impl RestQuota {
+    /// The most that one request may cost so that it can be sent at all.
+    #[must_use]
+    pub const fn largest_request(&self) -> u32 {
+        match *self {
+            Self::Window { weight, .. } => weight,
+            Self::Paced { burst, .. } => burst,
+        }
+    }
 }
 
 /// One REST request: GET, without a body.
@@ -137,4 +165,21 @@ pub trait Adapter: Send + Sync {
 
     /// The request for this symbol's trades beginning with this id, `limit` of them or as many as the exchange gives.
     fn trades_request(&self, symbol: &Symbol, from_id: u64, limit: u32, markets: &Markets) -> RestRequest;
+
+    /// What can be had of the past; `None` where nothing can.
+    fn history(&self) -> Option<&dyn History> {
+        None
+    }
+
+    /// How the exchange's own candles of this span come.
+    ///
+    /// # Errors
+    /// [`ExchangeError::NoHistory`] where nothing of the past can be had, [`ExchangeError::SpanNotOffered`], which names the
+    /// spans there are.
+    fn candle_pages(&self, span: Span) -> Result<CandlePages, ExchangeError> {
+        let exchange = self.name();
+        let history = self.history().ok_or(ExchangeError::NoHistory { exchange })?;
+        let offered = history.spans();
+        history.candle_pages(span).ok_or(ExchangeError::SpanNotOffered { exchange, span, offered })
+    }
 }

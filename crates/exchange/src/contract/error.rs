@@ -1,12 +1,12 @@
 //! What can be wrong with what an exchange sends, or with what is asked of an adapter.
 
-use dccd_model::Channel;
+use dccd_model::{Channel, Span};
 
 /// Why an adapter can't do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The channel isn't offered.
-    #[error("{exchange} does not offer the channel \"{channel}\" live; it offers {}", list(.offered))]
+    #[error("{exchange} does not offer the channel \"{channel}\" live; {}", list(.offered))]
     ChannelNotOffered {
         /// Who was asked.
         exchange: &'static str,
@@ -14,6 +14,22 @@ pub enum ExchangeError {
         channel: Channel,
         /// What there is instead.
         offered: &'static [Channel],
+    },
+    /// Nothing of the past can be had.
+    #[error("{exchange} gives nothing of the past: neither candles nor trades can be backfilled")]
+    NoHistory {
+        /// Who was asked.
+        exchange: &'static str,
+    },
+    /// The exchange has no candles of its own of this span.
+    #[error("{exchange} has no candles of {span}; it has candles of {}", labels(.offered))]
+    SpanNotOffered {
+        /// Who was asked.
+        exchange: &'static str,
+        /// For what.
+        span: Span,
+        /// What there is instead, in seconds.
+        offered: &'static [u32],
     },
     /// The list of markets can't be read.
     #[error("the list of markets of {exchange} can't be read ({bytes} bytes)")]
@@ -27,12 +43,12 @@ pub enum ExchangeError {
         source: serde_json::Error,
     },
     /// The exchange answered with an error instead of the list of markets.
-    #[error("{exchange} refused the list of markets with code {code}: {message}")]
+    #[error("{exchange} refused the list of markets{}: {message}", with_code(.code))]
     MarketsRefused {
         /// Who.
         exchange: &'static str,
-        /// The exchange's own code.
-        code: i64,
+        /// The exchange's own code; `None` where it has none but words.
+        code: Option<i64>,
         /// The exchange's own words.
         message: String,
     },
@@ -60,7 +76,18 @@ pub enum ExchangeError {
 }
 
 fn list(channels: &[Channel]) -> String {
-    channels.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ")
+    if channels.is_empty() {
+        return "nothing is offered live".to_owned();
+    }
+    format!("it offers {}", channels.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", "))
+}
+
+fn with_code(code: &Option<i64>) -> String {
+    code.map_or_else(String::new, |code| format!(" with code {code}"))
+}
+
+fn labels(spans: &[u32]) -> String {
+    spans.iter().filter_map(|s| Span::from_secs(*s)).map(|s| s.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Why a frame or an answer can't be read. Nothing that the exchange sends is an error of ours: it is counted and kept.

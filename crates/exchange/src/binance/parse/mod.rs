@@ -20,8 +20,8 @@ use serde_json::value::RawValue;
 use super::messages::{DepthEvent, Levels, Message, QuoteEvent, TradeEvent};
 use crate::FrameError;
 use crate::integrity::IdSpace;
+pub(super) use fields::LevelsSeed;
 use fields::{Fields, FieldsSeed, Mixed};
-pub(super) use fields::{LevelsSeed, NumberSeed};
 
 /// Reads one frame. The levels of a `depthUpdate` are left in `levels`.
 pub(super) fn message<'a>(frame: &'a [u8], levels: &mut Levels) -> Result<Message<'a>, FrameError> {

@@ -204,7 +204,7 @@ proptest! {
 
     #[test]
     fn the_short_way_to_a_decimal_gives_what_the_long_one_gives(text in "[0-9]{0,12}[.e+-]?[0-9]{0,12}[.x]?") {
-        if let Some(short) = fields::plain_decimal(text.as_bytes()) {
+        if let Some(short) = crate::wire::plain_decimal(text.as_bytes()) {
             let long = Decimal::parse(text.as_bytes()).unwrap();
             prop_assert_eq!((short.mantissa, short.exponent), (long.mantissa, long.exponent), "{}", text);
         } else {
