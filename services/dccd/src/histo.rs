@@ -9,7 +9,7 @@ use dccd_config::{Config, HistoJob};
 use dccd_exchange::AdapterOptions;
 use dccd_history::{Attempts, Cancel, CandleSource, HistoryContext, Source, Wanted};
 use dccd_model::{ExchangeName, Span, Symbol, UnixNanos};
-use dccd_net::{Governor, GovernorOptions, HttpClient, HttpOptions, SystemClock};
+use dccd_net::{HttpClient, HttpOptions, SystemClock};
 
 use crate::exit::{self, Failure};
 
@@ -150,16 +150,10 @@ pub fn context(
     let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
         .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
     let rest_url = config.exchange(exchange).rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());
-    let limits = adapter.limits();
-    let (weight, window) = limits.rest.as_window();
     let state = data_path.join(".dccd").join("state").join(exchange.as_str());
-    let options = GovernorOptions {
-        used_weight_header: limits.used_weight_header,
-        freeze_file: Some(state.join("freeze.json")),
-        ..GovernorOptions::new(weight, window)
-    };
+    let governor = dccd_history::governor(exchange, &rest_url, adapter.limits(), Some(state.join("freeze.json")));
     dccd_net::install_crypto_provider();
-    let http = HttpClient::new(HttpOptions::new(rest_url, Governor::new(options, Arc::new(SystemClock))))?;
+    let http = HttpClient::new(HttpOptions::new(rest_url, governor))?;
     Ok(HistoryContext {
         source: Source { adapter, http, clock: Arc::new(SystemClock) },
         exchange: exchange.clone(),
