@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
     /// No such exchange to play.
-    #[error("there is no simulated exchange \"{name}\"; there is: binance")]
+    #[error("there is no simulated exchange \"{name}\"; there are: binance, kraken")]
     UnknownExchange {
         /// What was asked for.
         name: String,

@@ -23,6 +23,7 @@ use crate::market::{Ladder, SymbolState};
 use crate::options::SimOptions;
 use crate::render::{self, TimeUnit};
 use crate::replay::ReplayState;
+use crate::rest::kraken::Kraken;
 use crate::rest::limiter::RestLimiter;
 use crate::streams::{self, KINDS, kind};
 use crate::ws::queue::{Conn, Ending, NO_STREAM};
@@ -65,6 +66,8 @@ pub(crate) struct Core {
     pub conns: BTreeMap<u32, Rc<Conn>>,
     pub faults: FaultState,
     pub rest: RestLimiter,
+    /// What there is instead of the rest when that is the exchange.
+    pub kraken: Option<Kraken>,
     connects: HashMap<IpAddr, VecDeque<Instant>>,
     next_conn: u32,
     pub paused: bool,
@@ -121,6 +124,7 @@ impl Core {
             conns: BTreeMap::new(),
             faults: FaultState::new(options.faults.clone()),
             rest: RestLimiter::new(&options.limits),
+            kraken: Kraken::of(&options)?,
             connects: HashMap::new(),
             next_conn: 1,
             paused: false,
@@ -471,6 +475,7 @@ impl Core {
             queued_bytes: self.conns.values().map(|c| c.queued_bytes()).sum(),
             paused: self.paused,
             replay: self.replay.as_ref().map(ReplayState::progress),
+            kraken: self.kraken.as_ref().map(|kraken| kraken.stats),
         }
     }
 }

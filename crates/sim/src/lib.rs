@@ -1,4 +1,4 @@
-//! A simulated exchange: Binance spot as its clients see it, REST and WebSocket on one port.
+//! A simulated exchange: Binance spot as its clients see it, REST and WebSocket on one port, or the REST side of Kraken spot.
 //!
 //! It invents a seeded market ([`MarketOptions`]) or serves recorded frames ([`ReplayOptions`]), keeps the exchange's limits
 //! ([`Limits`]), misbehaves on command or by plan ([`Fault`], [`FaultPlan`]), and writes down everything it sent
@@ -42,4 +42,5 @@ pub use error::SimError;
 pub use faults::{Corruption, Disconnection, Fault, FaultPlan, RestFault, Target};
 pub use ledger::{FrameStatus, LedgerReader, LedgerRecord};
 pub use options::{LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, SimOptions};
+pub use rest::kraken::{KrakenOptions, KrakenStats};
 pub use sim::{FaultInjector, InjectError, ReplayProgress, Sim, SimBook, SimHandle, SimStats, run, run_until};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::deep::DeepOptions;
 use crate::error::SimError;
 use crate::faults::FaultPlan;
+use crate::rest::kraken::KrakenOptions;
 
 /// Everything a simulated exchange needs to start. `Default` gives a small Binance on a free loopback port.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub struct SimOptions {
     pub faults: FaultPlan,
     /// The exchange's rules; tests shorten them.
     pub limits: Limits,
+    /// Those of a simulated Kraken. Left alone, [`MarketOptions::symbols`] are then BTC/USD, ETH/USD, BTC/EUR and SOL/USD.
+    pub kraken: KrakenOptions,
 }
 
 impl Default for SimOptions {
@@ -51,6 +54,7 @@ impl Default for SimOptions {
             ledger_mode: LedgerMode::Full,
             faults: FaultPlan::default(),
             limits: Limits::default(),
+            kraken: KrakenOptions::default(),
         }
     }
 }

@@ -98,7 +98,10 @@ struct Hangup;
 
 async fn dispatch(core: &Rc<RefCell<Core>>, peer: SocketAddr, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
     let path = request.uri().path();
-    if ws::handshake::is_ours(path) {
+    let is_kraken = core.borrow().kraken.is_some();
+    if is_kraken && !path.starts_with("/sim/") {
+        rest::kraken::handle(core, peer, &request).await
+    } else if ws::handshake::is_ours(path) {
         Some(ws::handshake::upgrade(core, peer, request))
     } else if path.starts_with("/sim/") {
         Some(control::handle(core, peer, request).await)

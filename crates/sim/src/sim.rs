@@ -21,6 +21,7 @@ use crate::hub::Core;
 use crate::ledger::{LedgerRecord, LedgerWriter};
 use crate::options::SimOptions;
 use crate::replay::{self, ReplayState};
+use crate::rest::kraken::{self, KrakenStats};
 use crate::{pulse, server};
 
 /// Counters of a simulated exchange.
@@ -46,6 +47,9 @@ pub struct SimStats {
     pub queued_bytes: usize,
     /// Whether the market stands still.
     pub paused: bool,
+    /// What a simulated Kraken has answered; absent for another exchange.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kraken: Option<KrakenStats>,
     /// How far a replay is; absent without one.
     pub replay: Option<ReplayProgress>,
 }
@@ -339,7 +343,8 @@ fn live(
 type Prepared = (Rc<RefCell<Core>>, tokio::net::TcpListener, SocketAddr);
 
 fn prepare(options: SimOptions) -> Result<Prepared, SimError> {
-    if options.exchange != "binance" {
+    let options = kraken::settle(options);
+    if ![kraken::NAME, "binance"].contains(&options.exchange.as_str()) {
         return Err(SimError::UnknownExchange { name: options.exchange });
     }
     let replay = options.replay.as_ref().map(ReplayState::load).transpose()?;

@@ -10,6 +10,7 @@ use crate::market::history::Bar;
 use crate::market::interval::Interval;
 use crate::market::spec::Spec;
 use crate::options::SimOptions;
+use crate::rest::kraken::settle;
 
 const MINUTE_NS: i64 = 60 * NANOS_PER_SECOND;
 /// Candles made at a time.
@@ -41,7 +42,8 @@ pub struct Candle {
 pub struct DeepTrade {
     /// Contiguous within its symbol.
     pub id: u64,
-    /// When: nanoseconds since the Unix epoch, whole microseconds.
+    /// When: nanoseconds since the Unix epoch, whole microseconds. A simulated Kraken
+    /// tells it with some hundred nanoseconds more.
     pub time_ns: i64,
     /// Price.
     pub price: i64,
@@ -63,6 +65,7 @@ impl Truth {
     /// # Errors
     /// When a symbol is none, or a past is told of a symbol that is not there.
     pub fn new(options: &SimOptions) -> Result<Self, SimError> {
+        let options = &settle(options.clone());
         let mut pasts = Vec::new();
         for symbol in &options.market.symbols {
             let spec = Spec::of(symbol)?;

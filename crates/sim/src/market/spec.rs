@@ -26,7 +26,7 @@ pub(crate) struct Spec {
 }
 
 /// Prices and steps of well-known markets, all `e8`.
-const KNOWN: [(&str, i64, i64, i64); 8] = [
+const KNOWN: [(&str, i64, i64, i64); 12] = [
     ("BTC/USDT", 1_000_000, 1_000, 6_183_763_000_000),
     ("ETH/USDT", 1_000_000, 10_000, 265_012_000_000),
     ("SOL/USDT", 1_000_000, 100_000, 15_404_000_000),
@@ -35,6 +35,10 @@ const KNOWN: [(&str, i64, i64, i64); 8] = [
     ("DOGE/USDT", 1_000, 100_000_000, 10_742_000),
     ("ADA/USDT", 10_000, 10_000_000, 34_720_000),
     ("ETH/BTC", 1_000, 10_000, 4_286_000),
+    ("BTC/USD", 10_000_000, 1, 6_183_760_000_000),
+    ("ETH/USD", 1_000_000, 1, 265_012_000_000),
+    ("BTC/EUR", 10_000_000, 1, 5_683_760_000_000),
+    ("SOL/USD", 1_000_000, 1, 15_404_000_000),
 ];
 
 /// Quote currencies as they end exchange names, longer ones before those they contain.

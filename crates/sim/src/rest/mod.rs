@@ -2,6 +2,7 @@
 
 pub(crate) mod faults;
 pub(crate) mod info;
+pub(crate) mod kraken;
 pub(crate) mod limiter;
 pub(crate) mod market;
 pub(crate) mod params;

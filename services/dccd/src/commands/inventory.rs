@@ -26,7 +26,10 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.repair {
         let report = dccd_store::repair_coverage(&data_path)
             .with_context(|| format!("cannot build the coverage map of {} anew", data_path.display()))?;
-        say(format_args!("read {} files: {} entries of the coverage map were wrong or missing", report.files, report.repaired));
+        say(format_args!(
+            "read {} files: {} entries of the coverage map were wrong or missing",
+            report.files, report.repaired
+        ));
         for file in &report.unreadable {
             say(format_args!("cannot be read: {}; `dccd verify` says why", file.display()));
         }

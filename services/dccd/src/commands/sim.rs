@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use clap::Args;
 use dccd_service::Shutdown;
 use dccd_service::log::LogOptions;
-use dccd_sim::{FaultPlan, LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, Sim, SimOptions};
+use dccd_sim::deep::DeepOptions;
+use dccd_sim::{FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, Sim, SimOptions};
 
 use crate::cli::Global;
 use crate::commands::block_on;
@@ -18,7 +19,7 @@ use crate::output::{Out, say};
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The exchange to play
+    /// The exchange to play: binance or kraken
     #[arg(long, value_name = "X", default_value = "binance")]
     exchange: String,
     /// Where to listen; port 0 takes a free one
@@ -36,6 +37,9 @@ pub struct Arguments {
     /// Faults that happen by themselves, e.g. seed=7,drop=0.001,disconnect=2
     #[arg(long, value_name = "PLAN", default_value = "")]
     faults: FaultPlan,
+    /// Rules of --exchange kraken, e.g. rate=1,burst=5,strikes=10,lockout=900; rate=0: no limit
+    #[arg(long, value_name = "RULES", default_value = "")]
+    kraken: KrakenOptions,
     #[command(flatten)]
     market: Market,
     #[command(flatten)]
@@ -65,6 +69,10 @@ struct Market {
     /// Price levels a side [default: 1000]
     #[arg(long, value_name = "N")]
     levels: Option<usize>,
+    /// Years of candles and trades before the present, for the REST side: e.g. listed=2017-08-17,trades=600,quiet=0.05,outages=2;
+    /// kraken always has one
+    #[arg(long, value_name = "PAST")]
+    past: Option<DeepOptions>,
     /// Seconds that trades reach back before the start [default: 7200]
     #[arg(long, value_name = "S")]
     history: Option<u64>,
@@ -117,7 +125,7 @@ struct Rules {
     /// Connection attempts in five minutes [default: 300]
     #[arg(long, value_name = "N")]
     connects: Option<u32>,
-    /// REST weight a minute [default: 6000]
+    /// REST weight a minute, 0 for no limit [default: 6000]
     #[arg(long, value_name = "N")]
     weight: Option<u32>,
     /// Requests past the weight that lead to a ban [default: 10]
@@ -134,7 +142,7 @@ struct Rules {
 impl Arguments {
     fn options(&self) -> SimOptions {
         SimOptions {
-            deep: None,
+            deep: self.market.past.clone(),
             exchange: self.exchange.clone(),
             listen: self.listen,
             seed: self.seed,
@@ -144,6 +152,7 @@ impl Arguments {
             ledger_mode: self.ledger_mode,
             faults: self.faults.clone(),
             limits: self.rules.limits(),
+            kraken: self.kraken.clone(),
         }
     }
 }
