@@ -27,6 +27,6 @@ pub use load::{Loaded, Lookup, Text};
 pub use moment::Moment;
 pub use secret::Secret;
 pub use types::{
-    Alerts, Config, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, Http, Limits, LogLevel, Remote, Restart, Rpc,
-    RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
+    Alerts, Config, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, HistorySource, Http, Limits, LogLevel, Remote,
+    Restart, Rpc, RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
 };

@@ -140,8 +140,7 @@ async fn plans(config: &Config, series: &ByExchange) -> Result<Vec<Plan>, Failur
     for (exchange, wanted) in series {
         let ctx = histo::context(config, exchange, config.data_path(), Cancel::default())?;
         let symbols: Vec<Symbol> = wanted.iter().map(|wanted| wanted.symbol.clone()).collect();
-        let markets =
-            dccd_history::markets(&ctx.source, &ctx.data_path, &ctx.exchange, &symbols, &ctx.cancel).await?;
+        let markets = dccd_history::markets(&ctx.source, &ctx.data_path, &ctx.exchange, &symbols, &ctx.cancel).await?;
         for wanted in wanted {
             plans.push(dccd_history::plan(&ctx, &markets, wanted).await);
         }
@@ -150,8 +149,7 @@ async fn plans(config: &Config, series: &ByExchange) -> Result<Vec<Plan>, Failur
 }
 
 fn table(plans: &[Plan], zone: &jiff::tz::TimeZone) -> Listing {
-    let mut listing =
-        Listing::new(&["series", "~from", "~to", ">holes", ">candles", ">windows", ">weight", ">time"]);
+    let mut listing = Listing::new(&["series", "~from", "~to", ">holes", ">candles", ">windows", ">weight", ">time"]);
     let time = |time: Option<UnixNanos>| or_dash(time.map(|time| instant(time.0, zone)));
     for plan in plans {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds for people")]

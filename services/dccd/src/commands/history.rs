@@ -328,7 +328,8 @@ pub fn list(global: &Global, exchange: Option<&ExchangeName>, json: bool) -> Res
         return out.json(&backfills);
     }
     let zone = crate::commands::zone(global, None);
-    let mut listing = Listing::new(&["id", "state", "~began", "series", "series state", ">windows", ">rows", ">left", "?~error"]);
+    let mut listing =
+        Listing::new(&["id", "state", "~began", "series", "series state", ">windows", ">rows", ">left", "?~error"]);
     for backfill in &backfills {
         for series in &backfill.series {
             let windows = match series.windows_total {

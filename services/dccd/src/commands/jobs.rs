@@ -45,7 +45,11 @@ pub fn run(global: &Global, arguments: &Arguments, pause: bool) -> Result<(), Fa
         change(&registry, &prefix, pause).await
     })?;
     if names.is_empty() {
-        let what = if prefix.is_empty() { "there are no history jobs".to_owned() } else { format!("no history job's name begins with {prefix}") };
+        let what = if prefix.is_empty() {
+            "there are no history jobs".to_owned()
+        } else {
+            format!("no history job's name begins with {prefix}")
+        };
         return Err(anyhow!("{what}; `dccd status` lists the jobs, of which those of the kind histo can be paused").into());
     }
     let mut out = Out::new();
