@@ -11,6 +11,7 @@
 
 pub mod catalog;
 mod check;
+mod edit;
 mod error;
 mod expand;
 mod load;
@@ -22,6 +23,7 @@ mod secret;
 mod tree;
 mod types;
 
+pub use edit::{Change, EditError, EditFileError, Edited, HistoEdit, add_histo, edit_file, remove_histo};
 pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
 pub use load::{Loaded, Lookup, Text};
 pub use moment::Moment;
