@@ -168,6 +168,13 @@ const HISTO_JOB: &[Key] = &[
         "First moment wanted, in `settings.timezone` unless it has an offset; default: the market's listing.",
         "\"2020-01-01\"",
     ),
+    key(
+        "source",
+        Kind::Choice(&["auto", "candles", "trades"]),
+        Is("auto"),
+        "Where candles come from: `candles`: the exchange's own; `trades`: built from its trades; `auto`: its own where they reach back, built before.",
+        "trades",
+    ),
     key("max_retries", Kind::Int(1, 10), Is("3"), "Attempts for one window.", "5"),
     key(
         "retry_delay",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use dccd_config::{Config, HistoJob};
+use dccd_config::{Config, HistoJob, HistorySource};
 use dccd_exchange::AdapterOptions;
 use dccd_history::{Attempts, Cancel, CandleSource, HistoryContext, Source, Wanted};
 use dccd_model::{ExchangeName, Span, Symbol, UnixNanos};
@@ -41,8 +41,16 @@ fn of_job(config: &Config, job: &HistoJob, symbol: &Symbol) -> Wanted {
         span: job.span,
         start: job.start.and_then(|start| start.instant(&config.settings.timezone)),
         end: None,
-        source: CandleSource::Auto,
+        source: candle_source(job.source),
         attempts: Attempts { max: job.max_retries, delay: job.retry_delay, ..Attempts::default() },
+    }
+}
+
+fn candle_source(source: HistorySource) -> CandleSource {
+    match source {
+        HistorySource::Auto => CandleSource::Auto,
+        HistorySource::Candles => CandleSource::Candles,
+        HistorySource::Trades => CandleSource::Trades,
     }
 }
 

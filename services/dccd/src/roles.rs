@@ -47,7 +47,7 @@ fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
         Config::load(&Lookup::new(ctx.config_path().map(Path::to_owned))).context("cannot read the configuration")?;
     let config = loaded.config;
     let settings = config.exchange(&exchange);
-    let jobs: Vec<_> = config.stream_jobs.iter().filter(|job| job.exchange == exchange).collect();
+    let jobs: Vec<_> = config.live_jobs(&exchange).collect();
     let mut seen = BTreeSet::new();
     let mut feeds = Vec::new();
     for job in &jobs {
