@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dccd_model::{Decimal, Gap, GapReason, UnixNanos};
 use dccd_sim::deep::{Candle, DeepOptions, Truth};
-use dccd_sim::{Limits, MarketOptions, SimOptions};
+use dccd_sim::{KrakenOptions, Limits, MarketOptions, SimOptions};
 use dccd_store::{CandleRow, CandleSeriesId, candle_coverage, read_candles};
 
 use crate::{Exchange, Place};
@@ -45,6 +45,7 @@ pub fn options(exchange: &str, symbols: &[&str], days: i64, trades_per_hour: u32
             ..DeepOptions::default()
         }),
         limits: Limits { weight_per_minute: 0, ..Limits::default() },
+        kraken: KrakenOptions { requests_per_second: 0.0, ..KrakenOptions::default() },
         ..SimOptions::default()
     }
 }

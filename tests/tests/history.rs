@@ -100,7 +100,7 @@ fn nothing_that_is_known_is_asked_for_again() {
 fn candles_of_kraken_are_built_from_trades_where_its_own_do_not_reach() {
     let past = Past::start(faulty(past::options("kraken", &["BTC/USD"], 3, 200)));
     let place = Place::new();
-    let fast = ", requests_per_second: 1000";
+    let fast = ", rest_weight_per_minute: 1000000";
     place.put("config.yml", &past.config(&[("BTC/USD", 60), ("BTC/USD", 300), ("BTC/USD", 3_600)], fast));
     let data = place.path().join("data");
     backfill_through_kills(&place);

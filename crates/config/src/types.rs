@@ -239,6 +239,8 @@ pub struct ExchangeConfig {
     pub ws_url: Option<String>,
     /// The same for USD-margined derivatives.
     pub linear: Endpoints,
+    /// Request weight that all processes of the host may use in a minute; `None`: the exchange's own limit.
+    pub rest_weight_per_minute: Option<u32>,
     /// How many connections carry the same streams.
     pub connections: u32,
     /// Which of the exchange's trade streams is recorded.
@@ -255,6 +257,7 @@ impl Default for ExchangeConfig {
             rest_url: None,
             ws_url: None,
             linear: Endpoints::default(),
+            rest_weight_per_minute: None,
             connections: 1,
             trade_stream: TradeStream::Trade,
             ring_slots: 65_536,

@@ -68,6 +68,8 @@ pub struct DatadOptions {
     pub rest_url: Option<String>,
     /// Another WebSocket address than the exchange's own.
     pub ws_url: Option<String>,
+    /// Request weight a minute instead of the exchange's own limit.
+    pub rest_weight_per_minute: Option<u32>,
     /// What the configuration wants recorded.
     pub feeds: Vec<(Symbol, Channel)>,
     /// Series of candles that the configuration wants complete.
@@ -97,7 +99,13 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
     let shared = Arc::new(Shared::default());
     let rest_url = options.rest_url.clone().unwrap_or_else(|| adapter.rest_url().to_owned());
     let freeze_file = state_dir(&options).join("freeze.json");
-    let governor = dccd_history::governor(&options.exchange, &rest_url, adapter.limits(), Some(freeze_file));
+    let governor = dccd_history::governor(
+        &options.exchange,
+        &rest_url,
+        adapter.limits(),
+        options.rest_weight_per_minute,
+        Some(freeze_file),
+    );
     let http = HttpClient::new(HttpOptions::new(rest_url, governor.clone())).map_err(|e| DatadError::Serve(Box::new(e)))?;
 
     let history = HistoryThread::start(HistoryOptions {

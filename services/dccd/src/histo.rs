@@ -157,9 +157,12 @@ pub fn context(
 ) -> Result<HistoryContext, Failure> {
     let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
         .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
-    let rest_url = config.exchange(exchange).rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());
+    let settings = config.exchange(exchange);
+    let per_minute = settings.rest_weight_per_minute;
+    let rest_url = settings.rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());
     let state = data_path.join(".dccd").join("state").join(exchange.as_str());
-    let governor = dccd_history::governor(exchange, &rest_url, adapter.limits(), Some(state.join("freeze.json")));
+    let governor =
+        dccd_history::governor(exchange, &rest_url, adapter.limits(), per_minute, Some(state.join("freeze.json")));
     dccd_net::install_crypto_provider();
     let http = HttpClient::new(HttpOptions::new(rest_url, governor))?;
     Ok(HistoryContext {

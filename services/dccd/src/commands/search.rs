@@ -189,6 +189,7 @@ fn cached(path: &Path) -> Option<Markets> {
 async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Result<Markets> {
     let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
         .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
+    let per_minute = config.and_then(|config| config.exchange(exchange).rest_weight_per_minute);
     let rest_url = config.and_then(|config| config.exchange(exchange).rest_url);
     let rest_url = rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());
     say(format_args!("asking {rest_url} for its markets"));
@@ -196,7 +197,7 @@ async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Resu
     // The exchange grants and forbids to an address, not a process: a running service has its part of the same quota, and what
     // the exchange said to it holds here.
     let freeze_file = config.map(|config| state_dir(config.data_path(), exchange).join("freeze.json"));
-    let governor = dccd_history::governor(exchange, &rest_url, adapter.limits(), freeze_file);
+    let governor = dccd_history::governor(exchange, &rest_url, adapter.limits(), per_minute, freeze_file);
     let client = HttpClient::new(HttpOptions::new(rest_url, governor))?;
     let request = adapter.markets_request();
     let asking = client.get(&request.path_and_query, request.weight, Priority::Live);
