@@ -198,7 +198,7 @@ fn a_page_of_single_trades_says_where_the_next_begins() {
     let row = |id: u64| {
         format!(
             r#"{{"id":{id},"price":"4.00000100","qty":"12.00000000","quoteQty":"48.000012","time":1499865549590,"isBuyerMaker":{},"isBestMatch":true}}"#,
-            id % 2 == 0
+            id.is_multiple_of(2)
         )
     };
     let page = |ids: std::ops::Range<u64>| format!("[{}]", ids.map(row).collect::<Vec<_>>().join(","));
