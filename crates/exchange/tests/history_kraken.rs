@@ -88,7 +88,7 @@ fn nothing_is_offered_live_and_the_refusal_says_so() {
     );
     let RestQuota::Paced { every, burst } = kraken.limits().rest else { panic!("requests are paced") };
     assert_eq!((every, burst), (Duration::from_secs(1), 1));
-    assert_eq!(kraken.limits().rest.as_window(), (1, Duration::from_secs(1)));
+    assert_eq!(kraken.limits().rest.largest_request(), 1);
     for (saved, error) in [
         ("{}", "the saved state of the kraken session can't be read (2 bytes)"),
         (

@@ -20,6 +20,9 @@ pub enum GapReason {
     NotRecorded,
     /// The exchange acknowledged the channel and then sent nothing.
     Silent,
+    /// The exchange answered and has no candles there: its own outage, or a halted market. `from` and `to` are the open times of the
+    /// first and the last candle that is missing.
+    NoData,
 }
 
 impl GapReason {
@@ -33,6 +36,7 @@ impl GapReason {
             Self::Unreadable => "unreadable",
             Self::NotRecorded => "not_recorded",
             Self::Silent => "silent",
+            Self::NoData => "no_data",
         }
     }
 }
@@ -40,9 +44,10 @@ impl GapReason {
 /// Records that are missing from a series, or were.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// Time of the last record before the hole, on the clock by which the series is ordered.
+    /// Time of the last record before the hole, on the clock by which the series is ordered; of candles
+    /// ([`GapReason::NoData`]) the open time of the first that is missing.
     pub from: UnixNanos,
-    /// Time of the first record after the hole.
+    /// Time of the first record after the hole; of candles the open time of the last that is missing.
     pub to: UnixNanos,
     /// Why.
     pub reason: GapReason,

@@ -171,6 +171,13 @@ impl HttpResponse {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
+
+    /// What time it was at the server when it answered, to the second, rounded down: nanoseconds since the Unix epoch, from the
+    /// `Date` header. `None` where it sends none.
+    pub fn server_time(&self) -> Option<i64> {
+        let date = httpdate::parse_http_date(self.header("date")?).ok()?;
+        i64::try_from(date.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos()).ok()
+    }
 }
 
 /// A client for one base address. Clones share connections and governor.

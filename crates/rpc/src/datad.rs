@@ -1,4 +1,4 @@
-//! What a `datad.<exchange>` offers to clients: markets, search, feeds, books, jobs, flush. Wire types are positional
+//! What a `datad.<exchange>` offers to clients: markets, search, feeds, books, jobs, backfills, flush. Wire types are positional
 //! (bincode): append fields and methods at the end and raise [`DATAD_PROTOCOL`].
 
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const DATAD_PROTOCOL: u32 = 1;
+pub const DATAD_PROTOCOL: u32 = 2;
 
 /// The service of one exchange.
 #[tarpc::service]
@@ -25,7 +25,7 @@ pub trait Datad {
     async fn book(symbol: String, depth: u32) -> Result<BookSnapshot, RpcError>;
     /// The state of every feed.
     async fn feeds() -> Result<Vec<FeedInfo>, RpcError>;
-    /// The stream jobs of the configuration.
+    /// The jobs of the configuration.
     async fn jobs() -> Result<Vec<JobInfo>, RpcError>;
     /// Counters of the whole process.
     async fn stats() -> Result<Stats, RpcError>;
@@ -33,6 +33,16 @@ pub trait Datad {
     async fn flush() -> Result<FlushReport, RpcError>;
     /// Asks the process to flush and exit; it answers before it does.
     async fn shutdown() -> Result<(), RpcError>;
+    /// Begins to fill series of the history; answers with the id of the job at once.
+    async fn begin_backfill(request: BackfillRequest) -> Result<String, RpcError>;
+    /// The backfills that are remembered, the newest last.
+    async fn backfills() -> Result<Vec<BackfillInfo>, RpcError>;
+    /// Tells a backfill to end; what it has fetched is stored.
+    async fn cancel_backfill(id: String) -> Result<(), RpcError>;
+    /// Stops running the history jobs whose names begin so, until they are resumed; answers with their names.
+    async fn pause_jobs(prefix: String) -> Result<Vec<String>, RpcError>;
+    /// Runs them again.
+    async fn resume_jobs(prefix: String) -> Result<Vec<String>, RpcError>;
 }
 
 /// One market of the exchange.
@@ -119,16 +129,16 @@ pub struct BookSnapshot {
     pub asks: Vec<(String, String)>,
 }
 
-/// One stream job: a series that the configuration wants recorded. Times are ns since the epoch, 0: never.
+/// One job: a series that the configuration wants recorded or kept complete. Times are ns since the epoch, 0: never.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobInfo {
     /// Series, e.g. `binance/BTC/USDT/trades`.
     pub job: String,
-    /// `stream`.
+    /// `stream` or `histo`.
     pub kind: String,
-    /// `live`, `stale`, `syncing`, `closed`, `error`.
+    /// `live`, `stale`, `syncing`, `closed`, `error`; of history: `scheduled`, `running`, `paused`, `failed`.
     pub state: String,
-    /// Last record received.
+    /// Last record received, or last run.
     pub last_run: i64,
     /// Last time its rows were made durable.
     pub last_success: i64,
@@ -140,6 +150,87 @@ pub struct JobInfo {
     pub consecutive_errors: u64,
     /// The last error's text.
     pub last_error: Option<String>,
+    /// When it is due next; 0: not by the clock.
+    #[serde(default)]
+    pub next_run: i64,
+}
+
+/// What a backfill is for. Times are ns since the epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BackfillRequest {
+    /// Which series.
+    pub series: Vec<WantedSeries>,
+    /// The newest alone: what came after the last candle that is stored.
+    pub newest_only: bool,
+    /// Markets at the same time instead of one after the other.
+    pub parallel: bool,
+}
+
+/// One series of candles that is wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WantedSeries {
+    /// Unified symbol.
+    pub symbol: String,
+    /// Length of a candle in seconds.
+    pub span_s: u32,
+    /// The first moment wanted; `None`: the market's listing.
+    pub start: Option<i64>,
+    /// The end of what is wanted; `None`: now.
+    pub end: Option<i64>,
+    /// `auto`, `candles`, `trades`.
+    pub source: String,
+    /// Attempts for a page.
+    pub max_retries: u32,
+    /// Wait before the second attempt, milliseconds; it doubles.
+    pub retry_delay_ms: u64,
+}
+
+/// A backfill. Times are ns since the epoch, 0: not yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackfillInfo {
+    /// Its id.
+    pub id: String,
+    /// `running`, `done`, `failed`, `cancelled`, `interrupted`.
+    pub state: String,
+    /// When it began.
+    pub started: i64,
+    /// When it ended.
+    pub ended: i64,
+    /// Its series.
+    pub series: Vec<BackfillSeries>,
+}
+
+/// How far one series of a backfill is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackfillSeries {
+    /// The series: `binance/BTC/USDT/1h`.
+    pub job: String,
+    /// `waiting`, `running`, `done`, `failed`, `cancelled`, `interrupted`.
+    pub state: String,
+    /// Pages that it takes; `None` where it can't be known.
+    pub windows_total: Option<u64>,
+    /// Pages done.
+    pub windows_done: u64,
+    /// Pages that could not be had.
+    pub windows_failed: u64,
+    /// Candles that were not settled when it began.
+    pub candles_total: u64,
+    /// How many of these are settled.
+    pub candles_done: u64,
+    /// Rows stored.
+    pub rows: u64,
+    /// Trades read to build candles of.
+    pub trades: u64,
+    /// Rows a second.
+    pub rows_per_second: f64,
+    /// Seconds that it will still take; `None` while there is no pace.
+    pub eta_s: Option<f64>,
+    /// Everything before this moment is settled; 0: nothing yet.
+    pub at: i64,
+    /// What was wrong last.
+    pub error: Option<String>,
+    /// What is worth knowing besides.
+    pub notes: Vec<String>,
 }
 
 /// Counters of one datad since its start, and what they are now.

@@ -22,6 +22,7 @@
 pub mod audit;
 mod clock;
 mod control;
+pub mod deep;
 mod error;
 mod faults;
 mod hub;
@@ -38,7 +39,7 @@ mod streams;
 mod ws;
 
 pub use error::SimError;
-pub use faults::{Corruption, Disconnection, Fault, FaultPlan, Target};
+pub use faults::{Corruption, Disconnection, Fault, FaultPlan, RestFault, Target};
 pub use ledger::{FrameStatus, LedgerReader, LedgerRecord};
 pub use options::{LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, SimOptions};
 pub use sim::{FaultInjector, InjectError, ReplayProgress, Sim, SimBook, SimHandle, SimStats, run, run_until};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::deep::DeepOptions;
 use crate::error::SimError;
 use crate::faults::FaultPlan;
 
@@ -14,7 +15,7 @@ use crate::faults::FaultPlan;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimOptions {
-    /// Which exchange to play; `binance` (spot) is the one there is.
+    /// Which exchange to play: `binance` (spot) or `kraken` (spot, REST alone).
     pub exchange: String,
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -22,6 +23,9 @@ pub struct SimOptions {
     pub seed: u64,
     /// The invented market; unused in replay.
     pub market: MarketOptions,
+    /// Gives all symbols a past of years, which goes on into the present; without it they have [`MarketOptions::history`]. The
+    /// simulated Kraken always has one.
+    pub deep: Option<DeepOptions>,
     /// Serve recorded frames instead of an invented market.
     pub replay: Option<ReplayOptions>,
     /// Where to write what was sent, one JSON object a line; an existing file is replaced.
@@ -41,6 +45,7 @@ impl Default for SimOptions {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             seed: 1,
             market: MarketOptions::default(),
+            deep: None,
             replay: None,
             ledger: None,
             ledger_mode: LedgerMode::Full,
@@ -179,7 +184,7 @@ pub struct Limits {
     pub connects_per_window: u32,
     /// See [`Limits::connects_per_window`].
     pub connect_window: Duration,
-    /// REST weight one address may use per minute.
+    /// REST weight one address may use per minute; 0: as much as it likes.
     pub weight_per_minute: u32,
     /// How many requests past the limit (each answered 429) lead to a ban (418).
     pub strikes_to_ban: u32,

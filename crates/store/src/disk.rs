@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -141,6 +141,76 @@ impl Drop for TempFile {
     }
 }
 
+/// A file that grows at its end, each piece in one write; what a piece that failed left behind is cut before the next.
+#[derive(Debug)]
+pub(crate) struct AppendFile {
+    file: Arc<File>,
+    path: PathBuf,
+    len: u64,
+    /// Bytes may lie behind `len`.
+    torn: bool,
+    /// How many lay behind it when it was opened.
+    cut_bytes: u64,
+}
+
+impl AppendFile {
+    /// A file that is there; what lies behind its first `len` bytes is cut.
+    pub(crate) fn open(path: &Path, len: u64) -> Result<Self, StoreError> {
+        let error = |e| StoreError::io("open", path, e);
+        let file = File::options().read(true).write(true).open(path).map_err(error)?;
+        let cut_bytes = file.metadata().map_err(error)?.len().saturating_sub(len);
+        let mut file = Self { file: Arc::new(file), path: path.to_owned(), len, torn: cut_bytes > 0, cut_bytes };
+        file.cut()?;
+        Ok(file)
+    }
+
+    pub(crate) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(crate) const fn cut_bytes(&self) -> u64 {
+        self.cut_bytes
+    }
+
+    pub(crate) const fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// All of these bytes, or as good as none of them.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.cut()?;
+        self.torn = true;
+        let written = match step(Op::Write(&self.path)) {
+            Ok(()) => self.file.write_all_at(bytes, self.len),
+            // A write that is cut short leaves some of its bytes.
+            Err(error) => self.file.write_all_at(&bytes[..bytes.len() / 2], self.len).and(Err(error)),
+        };
+        if let Err(error) = written {
+            if let Err(error) = self.cut() {
+                tracing::debug!(path = %self.path.display(), error = %error, "a torn end stays until the next write");
+            }
+            return Err(StoreError::io("write", &self.path, error));
+        }
+        self.len += bytes.len() as u64;
+        self.torn = false;
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        step(Op::Sync(&self.path)).and_then(|()| self.file.sync_data()).map_err(|e| StoreError::io("sync", &self.path, e))
+    }
+
+    fn cut(&mut self) -> Result<(), StoreError> {
+        if self.torn {
+            step(Op::Truncate)
+                .and_then(|()| self.file.set_len(self.len))
+                .map_err(|e| StoreError::io("cut the torn end of", &self.path, e))?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+}
+
 /// Opens a file for reading.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     #[cfg(test)]
@@ -212,7 +282,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 }
 
 /// Makes a directory and those above it, durably.
-fn ensure_dir(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn ensure_dir(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }
@@ -242,6 +312,7 @@ pub(crate) enum Op<'a> {
     Sync(&'a Path),
     Rename(&'a Path),
     SyncDir,
+    Truncate,
     Remove,
 }
 
@@ -319,7 +390,7 @@ pub(crate) mod faults {
                 Op::Write(path) => drop(plan.unsynced.insert(path.to_owned())),
                 Op::Sync(path) | Op::Create(path) => drop(plan.unsynced.remove(path)),
                 Op::Rename(path) => assert!(!plan.unsynced.contains(path), "renamed before it was synced: {path:?}"),
-                Op::SyncDir | Op::Remove => {}
+                Op::SyncDir | Op::Truncate | Op::Remove => {}
             }
             Ok(())
         })

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dccd_model::{Channel, Symbol};
+use dccd_model::{Channel, Symbol, UnixNanos};
 use parquet::errors::ParquetError;
 
 use crate::Position;
@@ -65,6 +65,18 @@ pub enum StoreError {
         asked: Position,
         /// What has been reached.
         reached: Position,
+    },
+    /// The stage of a series of candles was written by another version.
+    #[error(
+        "the stage {} is of version {version} of the format: finish with the dccd that wrote it, or move it aside; what it holds is \
+         then asked of the exchange again",
+        path.display()
+    )]
+    Stage {
+        /// Its file.
+        path: PathBuf,
+        /// The version it says.
+        version: u32,
     },
     /// The recorder's checkpoint is damaged or of another version. It holds where the recorder stood in the journal, which feeds
     /// were open, and gaps that no file has yet.
@@ -136,6 +148,21 @@ pub enum FileProblem {
         /// Counted from 0.
         row: u64,
     },
+    /// A candle of another year.
+    #[error("a row of {ts} belongs to another year")]
+    Year {
+        /// Its open time.
+        ts: UnixNanos,
+    },
+    /// Times in seconds, as dccd 2.x wrote them.
+    #[error("its times are in seconds, as dccd 2.x (Python) wrote them: `dccd convert` copies such files and converts them")]
+    Seconds,
+    /// A column of dccd 2.x.
+    #[error("column {column} is of dccd 2.x (Python): `dccd convert` copies such files and converts them")]
+    LegacyColumn {
+        /// Its name.
+        column: &'static str,
+    },
 }
 
 /// What is wrong with a checkpoint.
@@ -176,6 +203,21 @@ impl StoreError {
 
     pub(crate) fn file(path: &Path, problem: FileProblem) -> Self {
         Self::File { path: path.to_owned(), problem }
+    }
+
+    /// Whether this says that a file is of a form that we don't take over, rather than damaged.
+    #[must_use]
+    pub const fn is_foreign_form(&self) -> bool {
+        matches!(
+            self,
+            Self::File {
+                problem: FileProblem::Seconds
+                    | FileProblem::LegacyColumn { .. }
+                    | FileProblem::UnknownColumn { .. }
+                    | FileProblem::Column { .. },
+                ..
+            }
+        )
     }
 
     /// Whether this says that the file's content is bad, rather than that it could not be reached. A disk that can't give the

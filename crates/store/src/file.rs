@@ -1,231 +1,25 @@
 //! One Parquet file of rows: written with the same bytes for the same rows, read back row by row.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatchReader;
-use dccd_model::{Channel, ExchangeName, Gap, Symbol, UnixNanos};
+use dccd_model::UnixNanos;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::file::statistics::Statistics;
 
-use crate::Position;
 use crate::disk::{self, Failure, TempFile};
 use crate::error::{FileProblem, StoreError};
+use crate::footer::{DataChecksum, Facts, FileInfo, guarded};
 use crate::rows::Row;
 
 /// Rows in a row group; fixed, so that the same rows give the same bytes.
 pub(crate) const ROW_GROUP_ROWS: usize = 131_072;
 /// Rows handed to the encoder at once; divides [`ROW_GROUP_ROWS`], fixed for the same reason.
 const BATCH_ROWS: usize = 16_384;
-
-pub(crate) const KEY_VERSION: &str = "dccd.version";
-pub(crate) const KEY_EXCHANGE: &str = "dccd.exchange";
-pub(crate) const KEY_SYMBOL: &str = "dccd.symbol";
-pub(crate) const KEY_SERIES: &str = "dccd.series";
-pub(crate) const KEY_GAPS: &str = "dccd.gaps";
-/// Journal position of the last entry that gave a row of this file.
-pub(crate) const KEY_POSITION: &str = "dccd.position";
-/// CRC-32 over the values of all rows.
-pub(crate) const KEY_CHECKSUM: &str = "dccd.rows_crc32";
-/// CRC-32 of the file's bytes before the footer, `/`, how many these are: nothing damaged is ever given to the decoder.
-pub(crate) const KEY_DATA: &str = "dccd.data_crc32";
-/// `contiguous` where the exchange numbers a market's trades without holes.
-pub(crate) const KEY_IDS: &str = "dccd.ids";
-
-/// What a file says about itself beside its rows.
-#[derive(Clone, Debug)]
-pub(crate) struct Facts<'a> {
-    pub(crate) position: Position,
-    /// `None` for parts.
-    pub(crate) named: Option<Named<'a>>,
-}
-
-/// What a day file says.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Named<'a> {
-    pub(crate) exchange: &'a ExchangeName,
-    pub(crate) symbol: &'a Symbol,
-    pub(crate) channel: Channel,
-    pub(crate) gaps: &'a [Gap],
-    pub(crate) contiguous_ids: bool,
-    /// What another program had noted; kept as it is.
-    pub(crate) foreign: &'a [(String, String)],
-}
-
-impl Facts<'_> {
-    fn pairs(&self, rows: u32, data: DataChecksum) -> Result<Vec<KeyValue>, serde_json::Error> {
-        let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
-        // A part is ours alone, and small: nothing that its path says too.
-        let mut pairs = vec![
-            pair(KEY_POSITION, self.position.to_string()),
-            pair(KEY_CHECKSUM, format!("{rows:08x}")),
-            pair(KEY_DATA, format!("{:08x}/{}", data.crc, data.bytes)),
-        ];
-        let Some(Named { exchange, symbol, channel, gaps, contiguous_ids, foreign }) = self.named else {
-            return Ok(pairs);
-        };
-        pairs.extend([
-            pair(KEY_VERSION, env!("CARGO_PKG_VERSION").to_owned()),
-            pair(KEY_EXCHANGE, exchange.to_string()),
-            pair(KEY_SYMBOL, symbol.to_string()),
-            pair(KEY_SERIES, format!("{exchange}/{symbol}/{channel}")),
-            pair(KEY_GAPS, serde_json::to_string(gaps)?),
-        ]);
-        if channel == Channel::Trades {
-            pairs.push(pair(KEY_IDS, if contiguous_ids { "contiguous" } else { "sparse" }.to_owned()));
-        }
-        pairs.extend(foreign.iter().map(|(key, value)| pair(key, value.clone())));
-        Ok(pairs)
-    }
-}
-
-/// All keys that are written here.
-const KEYS: [&str; 9] =
-    [KEY_VERSION, KEY_EXCHANGE, KEY_SYMBOL, KEY_SERIES, KEY_GAPS, KEY_POSITION, KEY_CHECKSUM, KEY_DATA, KEY_IDS];
-
-/// Checksum of a file's first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DataChecksum {
-    crc: u32,
-    bytes: u64,
-}
-
-impl DataChecksum {
-    fn parse(text: &str) -> Option<Self> {
-        let (crc, bytes) = text.split_once('/')?;
-        Some(Self { crc: u32::from_str_radix(crc, 16).ok()?, bytes: bytes.parse().ok()? })
-    }
-
-    /// How many bytes it covers.
-    #[cfg(test)]
-    pub(crate) const fn bytes(self) -> u64 {
-        self.bytes
-    }
-
-    /// Whether the file's bytes have it.
-    fn check(self, path: &Path, file: &File) -> Result<(), StoreError> {
-        let mut hasher = crc32fast::Hasher::new();
-        let mut buffer = vec![0; 256 << 10];
-        let mut offset = 0;
-        while offset < self.bytes {
-            let want = usize::try_from(self.bytes - offset).unwrap_or(usize::MAX).min(buffer.len());
-            match file.read_at(&mut buffer[..want], offset) {
-                Ok(0) => break,
-                Ok(count) => {
-                    hasher.update(&buffer[..count]);
-                    offset += count as u64;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(StoreError::io("read", path, error)),
-            }
-        }
-        if offset == self.bytes && hasher.finalize() == self.crc {
-            Ok(())
-        } else {
-            Err(StoreError::file(path, FileProblem::Checksum))
-        }
-    }
-}
-
-/// Runs the Parquet library on bytes that may be damaged in places that no checksum covers: it panics on some.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    // What `read` borrows is dropped after a failure and never looked at again.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(StoreError::file(path, FileProblem::Nonsense)))
-}
-
-/// What a file's footer tells.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FileInfo {
-    pub(crate) rows: u64,
-    pub(crate) bytes: u64,
-    /// Zero when another program wrote the file.
-    pub(crate) position: Position,
-    pub(crate) gaps: Vec<Gap>,
-    /// First and last `TS`; `None` without rows.
-    pub(crate) range: Option<(UnixNanos, UnixNanos)>,
-    pub(crate) checksum: Option<u32>,
-    pub(crate) data: Option<DataChecksum>,
-    pub(crate) contiguous_ids: bool,
-    /// Keys that ought to be there and aren't, or can't be read.
-    pub(crate) missing: Vec<&'static str>,
-    pub(crate) exchange: Option<String>,
-    pub(crate) symbol: Option<String>,
-    pub(crate) columns: Vec<String>,
-    /// `dccd.` keys that are not written here.
-    pub(crate) foreign: Vec<(String, String)>,
-}
-
-impl FileInfo {
-    /// Reads the footer.
-    pub(crate) fn read(path: &Path) -> Result<Self, StoreError> {
-        let file = disk::open(path).map_err(|e| StoreError::io("read", path, e))?;
-        let bytes = file.metadata().map_err(|e| StoreError::io("read", path, e))?.len();
-        guarded(path, || {
-            let metadata = ParquetMetaDataReader::new()
-                .parse_and_finish(&file)
-                .map_err(|e| StoreError::parquet("read the footer of", path, e))?;
-            Ok(Self::from_metadata(&metadata, bytes))
-        })
-    }
-
-    fn from_metadata(metadata: &ParquetMetaData, bytes: u64) -> Self {
-        let schema = metadata.file_metadata().schema_descr();
-        let mut info = Self {
-            rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
-            bytes,
-            columns: schema.columns().iter().map(|c| c.name().to_owned()).collect(),
-            ..Self::default()
-        };
-        let value = |key: &str| {
-            let pairs = metadata.file_metadata().key_value_metadata()?;
-            pairs.iter().find(|p| p.key == key)?.value.clone()
-        };
-        (info.exchange, info.symbol) = (value(KEY_EXCHANGE), value(KEY_SYMBOL));
-        let gaps = value(KEY_GAPS).and_then(|text| serde_json::from_str(&text).ok());
-        let position = value(KEY_POSITION).and_then(|text| text.parse().ok()).map(Position);
-        let checks = [
-            (KEY_VERSION, value(KEY_VERSION).is_some()),
-            (KEY_EXCHANGE, info.exchange.is_some()),
-            (KEY_SYMBOL, info.symbol.is_some()),
-            (KEY_SERIES, value(KEY_SERIES).is_some()),
-            (KEY_GAPS, gaps.is_some()),
-        ];
-        info.missing = checks.into_iter().filter(|(_, there)| !there).map(|(key, _)| key).collect();
-        info.gaps = gaps.unwrap_or_default();
-        info.position = position.unwrap_or_default();
-        info.checksum = value(KEY_CHECKSUM).and_then(|text| u32::from_str_radix(&text, 16).ok());
-        info.data = value(KEY_DATA).and_then(|text| DataChecksum::parse(&text));
-        info.contiguous_ids = value(KEY_IDS).is_some_and(|text| text == "contiguous");
-        info.foreign = metadata.file_metadata().key_value_metadata().into_iter().flatten().filter_map(foreign).collect();
-        info.range = time_range(metadata);
-        info
-    }
-}
-
-fn foreign(pair: &KeyValue) -> Option<(String, String)> {
-    (pair.key.starts_with("dccd.") && !KEYS.contains(&pair.key.as_str()))
-        .then(|| Some((pair.key.clone(), pair.value.clone()?)))?
-}
-
-/// First and last `TS` from the statistics; `None` when a row group has none.
-fn time_range(metadata: &ParquetMetaData) -> Option<(UnixNanos, UnixNanos)> {
-    let column = metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "TS")?;
-    let mut range: Option<(i64, i64)> = None;
-    for group in metadata.row_groups() {
-        let Some(Statistics::Int64(statistics)) = group.column(column).statistics() else { return None };
-        let (min, max) = (*statistics.min_opt()?, *statistics.max_opt()?);
-        range = Some(range.map_or((min, max), |(low, high)| (low.min(min), high.max(max))));
-    }
-    range.map(|(min, max)| (UnixNanos(min), UnixNanos(max)))
-}
 
 /// What was written.
 #[derive(Clone, Copy, Debug)]
@@ -267,6 +61,19 @@ impl<R: Row> FileWriter<R> {
     pub(crate) fn push(&mut self, row: R) -> Result<(), StoreError> {
         self.batch.push(row);
         if self.batch.len() == BATCH_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    /// Many rows at once; cut into the same batches as one at a time.
+    pub(crate) fn extend(&mut self, mut rows: &[R]) -> Result<(), StoreError> {
+        while !rows.is_empty() {
+            let (now, later) = rows.split_at(rows.len().min(BATCH_ROWS - self.batch.len()));
+            self.batch.extend_from_slice(now);
+            rows = later;
+            if self.batch.len() == BATCH_ROWS {
+                self.flush()?;
+            }
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -384,6 +191,27 @@ impl<R: Row> Rows<R> {
         self
     }
 
+    /// The rows that are decoded and not yet taken; [`Rows::refill`] first. For those who take rows by the thousand.
+    pub(crate) fn decoded(&self) -> &[R] {
+        &self.batch[self.next..]
+    }
+
+    /// Takes so many of the decoded rows.
+    pub(crate) const fn take_decoded(&mut self, count: usize) {
+        self.next += count;
+    }
+
+    /// Decodes the next rows when all are taken; `false` at the end.
+    pub(crate) fn refill(&mut self) -> Result<bool, StoreError> {
+        while self.next >= self.batch.len() {
+            if self.ended || !self.fill()? {
+                self.ended = true;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn fill(&mut self) -> Result<bool, StoreError> {
         loop {
             let next =
@@ -424,7 +252,7 @@ impl<R: Row> Rows<R> {
 }
 
 /// Every column name of ours, for errors.
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 21] = [
     "TS",
     "price",
     "amount",
@@ -439,6 +267,13 @@ const COLUMNS: [&str; 14] = [
     "bid_amount",
     "ask",
     "ask_amount",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "quote_volume",
+    "trades",
 ];
 
 impl<R: Row> Iterator for Rows<R> {

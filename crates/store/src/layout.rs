@@ -6,6 +6,7 @@ use dccd_model::time::{day_from_label, day_label};
 use dccd_model::{Channel, ExchangeName, Symbol};
 
 use crate::Position;
+use crate::candles::CandleSeriesId;
 
 /// The paths of one exchange's part of a store.
 #[derive(Clone, Debug)]
@@ -49,6 +50,21 @@ impl Layout {
     pub(crate) fn temporary(&self) -> PathBuf {
         self.own().join("tmp").join(self.exchange.as_str())
     }
+}
+
+/// The directory of a series of candles' year files. dccd 3.x (Python) names spans that it has no label for by their seconds; a directory
+/// of that name is used where there is one.
+pub(crate) fn candle_dir(data_path: &Path, id: &CandleSeriesId) -> PathBuf {
+    let pair = data_path.join(id.exchange.as_str()).join(Channel::Ohlc.directory()).join(id.symbol.path_name());
+    let labelled = pair.join(id.span.to_string());
+    let by_seconds = pair.join(format!("{}s", id.span.as_secs()));
+    if !labelled.is_dir() && by_seconds.is_dir() { by_seconds } else { labelled }
+}
+
+/// What is ours alone of a series of candles: its stage, its lock, files being written.
+pub(crate) fn candle_stage_dir(data_path: &Path, id: &CandleSeriesId) -> PathBuf {
+    let series = Path::new(id.exchange.as_str()).join(Channel::Ohlc.directory()).join(id.symbol.path_name());
+    data_path.join(".dccd").join("parts").join(series).join(id.span.to_string())
 }
 
 /// Where files go that do not verify.

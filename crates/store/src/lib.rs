@@ -9,15 +9,19 @@
 //! Knows no exchange, no network, no ring and no clock: every time in here comes with a record or from the caller. Everything
 //! blocks; call it from a thread of its own.
 
+pub mod candles;
 mod catalog;
+mod coverage_map;
 mod disk;
 pub mod error;
 mod file;
+mod footer;
 pub mod inventory;
 pub mod journal;
 mod layout;
 pub mod lock;
 mod merge;
+mod ranges;
 pub mod recorder;
 pub mod rows;
 #[cfg(test)]
@@ -26,15 +30,20 @@ pub mod verify;
 
 use std::path::Path;
 
+pub use candles::{
+    CandleError, CandleRows, CandleSeriesId, CandleWriter, Coverage, Empties, Grid, Landing, LandingProblem, Published,
+    candle_coverage, read_candles,
+};
 pub use catalog::durable_position;
 pub use disk::write_atomically;
 pub use error::StoreError;
 pub use file::Rows;
-pub use inventory::{InventoryRow, inventory};
+pub use inventory::{InventoryRow, RepairReport, inventory, inventory_from_files, repair_coverage};
 pub use journal::{JournalError, JournalOptions, JournalReader, JournalSync, JournalWriter, Position, Recovered, retain};
 pub use lock::{LockError, StoreLock};
+pub use ranges::Ranges;
 pub use recorder::{Checkpoint, CommitMode, CommitReport, Recorder, RecorderOptions, SeriesHandle};
-pub use rows::{BookRow, QuoteRow, TradeRow};
+pub use rows::{BookRow, CandleRow, QuoteRow, TradeRow};
 pub use verify::{Finding, Problem, SeriesReport, VerifyReport, verify};
 
 /// The trades of a file, in its order; an error ends them.
@@ -66,5 +75,5 @@ pub fn read_book(path: &Path) -> Result<Rows<BookRow>, StoreError> {
 /// # Errors
 /// When the file can't be opened, or is no file of ours.
 pub fn read_gaps(path: &Path) -> Result<Vec<dccd_model::Gap>, StoreError> {
-    Ok(file::FileInfo::read(path)?.gaps)
+    Ok(footer::FileInfo::read(path)?.gaps)
 }

@@ -1,13 +1,14 @@
 //! `datad.<exchange>`: the service of one exchange. Collects its live data, hands it on through shared memory, records it.
 //!
-//! Threads: the *hot* thread (sockets, journal, session, rings), the *recorder* thread (journal → store), the journal's sync
-//! thread, and the calling runtime (RPC, REST, heartbeats). They share counters and bounded queues and nothing else.
+//! Threads: the *hot* thread (sockets, journal, session, rings), the *recorder* thread (journal → store), the *history* thread
+//! (candles by the clock, backfills), the journal's sync thread, and the calling runtime (RPC, REST, heartbeats). They share counters and bounded queues and nothing else.
 
 mod bus;
 mod clock;
 mod derive;
 mod error;
 mod fetch;
+mod history;
 mod hot;
 mod journaling;
 mod links;
@@ -20,4 +21,5 @@ mod shared;
 
 pub use derive::{DeriveOptions, derive};
 pub use error::{DatadError, chain};
+pub use history::{backfill_info, series_info};
 pub use service::{DatadOptions, run};

@@ -6,20 +6,26 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use dccd_exchange::{Adapter, Market, MarketStatus, Markets};
+use dccd_history::Scope;
 use dccd_model::{Channel, Symbol};
 use dccd_net::Governor;
-use dccd_rpc::datad::{BookSnapshot, Datad, FeedInfo, FlushReport, JobInfo, MarketInfo, SearchHit, Stats};
+use dccd_rpc::datad::{
+    BackfillInfo, BackfillRequest, BookSnapshot, Datad, FeedInfo, FlushReport, JobInfo, MarketInfo, SearchHit, Stats,
+};
 use dccd_rpc::{Greeting, Hello, HelloReply, RpcError};
 use dccd_service::Shutdown;
 use tarpc::context::Context;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::history::{self, HistoryCommand};
 use crate::hot::Command;
 use crate::recorder::RecorderCommand;
 use crate::shared::Shared;
 
 /// How long the hot thread may take to answer; it answers in microseconds unless something is wrong.
 const HOT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the history thread may take; it may be writing a large file.
+const HISTORY_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a flush may take.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
 /// Search results at most.
@@ -51,6 +57,10 @@ pub(crate) struct Server {
     pub(crate) shutdown: Shutdown,
     /// What the configuration wants, with what is wrong with it, if anything.
     pub(crate) jobs: Arc<std::sync::Mutex<Vec<ConfiguredFeed>>>,
+    /// The history thread.
+    pub(crate) history: mpsc::Sender<HistoryCommand>,
+    /// What it said of its jobs last.
+    pub(crate) histo_jobs: Arc<std::sync::Mutex<Vec<JobInfo>>>,
 }
 
 /// The server of one connection.
@@ -123,8 +133,34 @@ impl Server {
         }
     }
 
-    /// The configuration's feeds as jobs, each with the state of its feed.
+    /// Asks the history thread and waits for its answer, both within the deadline.
+    async fn ask_history<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> HistoryCommand) -> Result<T, RpcError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.history.send(command(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(HISTORY_DEADLINE, asked).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(self.unavailable("it is stopping")),
+            Err(_) => Err(self.unavailable(format!("the history thread gave no answer within {HISTORY_DEADLINE:?}"))),
+        }
+    }
+
+    /// All jobs: those that record live, those that keep the history.
     async fn job_list(&self) -> Vec<JobInfo> {
+        let mut jobs = self.stream_jobs().await;
+        let histo = self.ask_history(|reply| HistoryCommand::Jobs { reply }).await;
+        let mut known = self.histo_jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(histo) = histo {
+            *known = histo;
+        }
+        jobs.extend(known.iter().cloned());
+        jobs
+    }
+
+    /// The configuration's feeds as jobs, each with the state of its feed.
+    async fn stream_jobs(&self) -> Vec<JobInfo> {
         let feeds = self.ask(|reply| Command::Feeds { reply }).await.unwrap_or_default();
         let configured = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let store_error = self.shared.trouble();
@@ -149,6 +185,7 @@ impl Server {
                     errors: u64::from(error.is_some()),
                     consecutive_errors: u64::from(error.is_some()),
                     last_error: error,
+                    next_run: 0,
                 }
             })
             .collect()
@@ -255,9 +292,44 @@ impl Datad for Session {
         self.server.shutdown.trigger(dccd_service::ShutdownReason::Requested);
         Ok(())
     }
+
+    async fn begin_backfill(self, _: Context, request: BackfillRequest) -> Result<String, RpcError> {
+        let wanted = request.series.iter().map(history::wanted).collect::<Result<Vec<_>, _>>()?;
+        if wanted.is_empty() {
+            return Err(RpcError::Invalid { argument: "series".to_owned(), reason: "none was named".to_owned() });
+        }
+        let scope = if request.newest_only { Scope::Tail } else { Scope::Everything };
+        let parallel = request.parallel;
+        self.server.ask_history(|reply| HistoryCommand::Begin { wanted, scope, parallel, reply }).await
+    }
+
+    async fn backfills(self, _: Context) -> Result<Vec<BackfillInfo>, RpcError> {
+        let backfills = self.server.ask_history(|reply| HistoryCommand::Backfills { reply }).await?;
+        Ok(backfills.iter().map(|backfill| history::backfill_info(backfill, crate::clock::now())).collect())
+    }
+
+    async fn cancel_backfill(self, _: Context, id: String) -> Result<(), RpcError> {
+        let asked = id.clone();
+        if self.server.ask_history(|reply| HistoryCommand::Cancel { id: asked, reply }).await? {
+            return Ok(());
+        }
+        Err(RpcError::Unknown { what: "running backfill".to_owned(), name: id, known: Vec::new() })
+    }
+
+    async fn pause_jobs(self, _: Context, prefix: String) -> Result<Vec<String>, RpcError> {
+        self.server.pause_jobs(prefix, true).await
+    }
+
+    async fn resume_jobs(self, _: Context, prefix: String) -> Result<Vec<String>, RpcError> {
+        self.server.pause_jobs(prefix, false).await
+    }
 }
 
 impl Server {
+    async fn pause_jobs(&self, prefix: String, paused: bool) -> Result<Vec<String>, RpcError> {
+        self.ask_history(|reply| HistoryCommand::Pause { prefix, paused, reply }).await
+    }
+
     /// Writes the state of the jobs where `dccd status` finds it when no daemon runs; gives what it wrote.
     pub(crate) async fn save_jobs(&self, path: &Path) -> Vec<JobInfo> {
         let jobs = self.job_list().await;
@@ -266,7 +338,11 @@ impl Server {
     }
 
     /// The same at the very end, when there are no feeds to ask any more but the rows have all been written.
-    pub(crate) fn save_last_jobs(&self, path: &Path, mut jobs: Vec<JobInfo>) {
+    pub(crate) fn save_last_jobs(&self, path: &Path, mut jobs: Vec<JobInfo>, histo: Option<Vec<JobInfo>>) {
+        if let Some(histo) = histo {
+            jobs.retain(|job| job.kind == "stream");
+            jobs.extend(histo);
+        }
         for (job, configured) in jobs.iter_mut().zip(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).iter()) {
             let progress = self.shared.progress(&configured.symbol, configured.channel);
             (job.rows, job.last_success) = (progress.rows, progress.last_success);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use dccd_exchange::{Adapter, Markets};
 use dccd_model::{Channel, ExchangeName, Symbol};
-use dccd_net::{Governor, GovernorOptions, HttpClient, HttpOptions, SystemClock};
+use dccd_net::{HttpClient, HttpOptions, SystemClock};
 use dccd_rpc::ServeLimits;
-use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _};
+use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _, JobInfo};
 use dccd_service::{Progress, ServiceContext};
 use dccd_store::journal::{JournalOptions, JournalSync, JournalWriter};
 use dccd_store::{Recorder, RecorderOptions};
@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use crate::bus::{Bus, RingSizes};
 use crate::error::{DatadError, chain};
 use crate::fetch::{FetchRequest, Fetcher};
+use crate::history::{HistoryCommand, HistoryOptions, HistoryThread};
 use crate::hot::{Command, Hot, HotContext};
 use crate::links::Links;
 use crate::markets;
@@ -49,6 +50,8 @@ const HOT_HUNG: u32 = 15;
 const UNCONNECTED_LOOKS: u32 = 5;
 /// The recorder is reported. A merge of a large day may take a while, and nothing depends on it.
 const RECORDER_SLOW: u32 = 60;
+/// How long the history thread may take to stop.
+const HISTORY_STOP: Duration = Duration::from_secs(30);
 /// How often the state of the jobs is saved for `dccd status` without a daemon.
 const SAVE_JOBS: Duration = Duration::from_secs(10);
 
@@ -67,6 +70,8 @@ pub struct DatadOptions {
     pub ws_url: Option<String>,
     /// What the configuration wants recorded.
     pub feeds: Vec<(Symbol, Channel)>,
+    /// Series of candles that the configuration wants complete.
+    pub histo: Vec<dccd_history::Wanted>,
     /// How old the newest Parquet part may be.
     pub time_step: Duration,
     /// Order-book levels a side to ask for; `None`: as many as the exchange gives.
@@ -90,18 +95,17 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         DatadError::UnknownExchange { exchange: options.exchange.to_string(), known: dccd_exchange::NAMES.join(", ") }
     })?;
     let shared = Arc::new(Shared::default());
-    let limits = adapter.limits();
-    let (weight, window) = limits.rest.as_window();
-    let governor = Governor::new(
-        GovernorOptions {
-            used_weight_header: limits.used_weight_header,
-            freeze_file: Some(state_dir(&options).join("freeze.json")),
-            ..GovernorOptions::new(weight, window)
-        },
-        Arc::new(SystemClock),
-    );
     let rest_url = options.rest_url.clone().unwrap_or_else(|| adapter.rest_url().to_owned());
+    let freeze_file = state_dir(&options).join("freeze.json");
+    let governor = dccd_history::governor(&options.exchange, &rest_url, adapter.limits(), Some(freeze_file));
     let http = HttpClient::new(HttpOptions::new(rest_url, governor.clone())).map_err(|e| DatadError::Serve(Box::new(e)))?;
+
+    let history = HistoryThread::start(HistoryOptions {
+        exchange: options.exchange.clone(),
+        data_path: options.data_path.clone(),
+        jobs: options.histo.clone(),
+        source: dccd_history::Source { adapter: adapter.clone(), http: http.clone(), clock: Arc::new(SystemClock) },
+    })?;
 
     let (running_tx, running) = watch::channel(None);
     let jobs = options.feeds.iter().map(|(symbol, channel)| ConfiguredFeed {
@@ -116,6 +120,8 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         governor,
         shutdown: ctx.shutdown().clone(),
         jobs: Arc::new(std::sync::Mutex::new(jobs.collect())),
+        history: history.commands.clone(),
+        histo_jobs: Arc::default(),
     };
 
     // The journal first: it locks out another datad of this exchange and cuts a torn tail before anybody reads it.
@@ -148,7 +154,16 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         dccd_rpc::serve(listener, &name, DATAD_PROTOCOL, ServeLimits::default(), handle, stop).await;
     });
 
-    let parts = Parts { options: &options, adapter, shared, http, journal_dir, sync: sync.clone(), server: &server };
+    let parts = Parts {
+        options: &options,
+        adapter,
+        shared,
+        http,
+        journal_dir,
+        sync: sync.clone(),
+        server: &server,
+        history: &history,
+    };
     let outcome = parts.run(journal, recorder, &running_tx, &ctx).await;
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time
@@ -237,6 +252,7 @@ struct Parts<'a> {
     journal_dir: PathBuf,
     sync: Arc<JournalSync>,
     server: &'a Server,
+    history: &'a HistoryThread,
 }
 
 impl Parts<'_> {
@@ -249,6 +265,7 @@ impl Parts<'_> {
     ) -> Result<(), DatadError> {
         let mut registered = false;
         let Some(markets) = self.markets(ctx, &mut registered).await else {
+            self.stop_history().await;
             return Ok(()); // shut down before the exchange answered
         };
         let markets = Arc::new(markets);
@@ -307,10 +324,28 @@ impl Parts<'_> {
         let jobs_path = state_dir(self.options).join("jobs.json");
         let jobs = self.server.save_jobs(&jobs_path).await;
         running.send_replace(None);
+        if outcome.is_err() {
+            self.stop_history().await;
+        }
         outcome?;
-        self.stop(&commands, recorder).await?;
-        self.server.save_last_jobs(&jobs_path, jobs);
+        let (stopped, histo) = tokio::join!(self.stop(&commands, recorder), self.stop_history());
+        stopped?;
+        self.server.save_last_jobs(&jobs_path, jobs, histo);
         Ok(())
+    }
+
+    /// Ends the history thread; gives the last state of its jobs. What it has fetched is safe wherever it is stopped.
+    async fn stop_history(&self) -> Option<Vec<JobInfo>> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = async {
+            self.history.commands.send(HistoryCommand::Stop { reply }).await.ok()?;
+            answer.await.ok()
+        };
+        let stopped = tokio::time::timeout(HISTORY_STOP, stopped).await;
+        if stopped.is_err() {
+            warn!("the history thread didn't stop in time; what it has fetched is safe");
+        }
+        stopped.ok().flatten()
     }
 
     /// The exchange's markets: those of last time where they have all that is wanted, whatever their age, because recording
@@ -528,6 +563,9 @@ impl Parts<'_> {
                 _ = look.tick() => {
                     if recorder.thread.is_finished() {
                         return Err(DatadError::Thread { name: "recorder" });
+                    }
+                    if self.history.is_finished() {
+                        return Err(DatadError::Thread { name: "history" });
                     }
                     let hot = hot_watch.still_for(self.shared.hot_turns.load(Ordering::Relaxed));
                     let recorder = recorder_watch.still_for(self.shared.recorder_turns.load(Ordering::Relaxed));

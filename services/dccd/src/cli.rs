@@ -69,6 +69,16 @@ enum Command {
     Services(commands::services::Arguments),
     /// Show the daemon and its jobs; works without a daemon from the last saved state
     Status(commands::status::Arguments),
+    /// Stop running history jobs by the clock, until they are resumed
+    Pause(commands::jobs::Arguments),
+    /// Run paused history jobs again
+    Resume(commands::jobs::Arguments),
+    /// Run a history job now: fetch all that its series lack
+    Run(commands::jobs::RunArguments),
+    /// Fill every hole of the history jobs' series, from the market's listing to now
+    Backfill(commands::backfill::Arguments),
+    /// Fetch the newest candles of every history job, once
+    Collect(commands::collect::Arguments),
     /// List what is stored
     Inventory(commands::inventory::Arguments),
     /// Read the stored files back and prove order, uniqueness, continuity and declared gaps
@@ -90,8 +100,8 @@ enum Command {
 /// The groups of `dccd --help`. A test sees to it that each command stands in one.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["validate", "completion"]),
-    ("Run", &["start", "stop", "restart", "services", "status", "logs"]),
-    ("Data", &["inventory", "verify", "search", "tail"]),
+    ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs"]),
+    ("Data", &["backfill", "collect", "inventory", "verify", "search", "tail"]),
     ("Try", &["demo", "sim"]),
 ];
 
@@ -147,6 +157,11 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Restart(arguments) => commands::restart::run(global, &arguments),
         Command::Services(arguments) => commands::services::run(global, &arguments),
         Command::Status(arguments) => commands::status::run(global, &arguments),
+        Command::Pause(arguments) => commands::jobs::run(global, &arguments, true),
+        Command::Resume(arguments) => commands::jobs::run(global, &arguments, false),
+        Command::Run(arguments) => commands::jobs::run_now(global, &arguments),
+        Command::Backfill(arguments) => commands::backfill::run(global, &arguments),
+        Command::Collect(arguments) => commands::collect::run(global, &arguments),
         Command::Inventory(arguments) => commands::inventory::run(global, &arguments),
         Command::Verify(arguments) => commands::verify::run(global, &arguments),
         Command::Search(arguments) => commands::search::run(global, &arguments),

@@ -5,7 +5,9 @@ mod cli;
 mod commands;
 mod demo;
 mod exit;
+mod histo;
 mod output;
+mod progress;
 mod roles;
 
 use std::path::Path;

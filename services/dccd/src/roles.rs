@@ -68,6 +68,7 @@ fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
         time_step: jobs.iter().map(|job| job.time_step).min().unwrap_or(std::time::Duration::from_secs(60)),
         depth: jobs.iter().map(|job| job.depth).max(),
         aggregated_trades: settings.trade_stream == TradeStream::Aggregated,
+        histo: crate::histo::jobs(&config).remove(&exchange).unwrap_or_default(),
         ring_slots: settings.ring_slots,
         journal_keep_bytes: config.storage.journal_keep_mb << 20,
         exchange,

@@ -242,12 +242,12 @@ fn an_exchange_that_is_down_makes_search_fail_with_its_address() {
     let host = Host::new();
     // Port 1 of the loopback has no listener.
     host.put("config.yml", &format!("{CONFIG}exchanges: {{binance: {{rest_url: 'http://127.0.0.1:1'}}}}\n"));
-    let ran = host.run(&["search", "btc"]).code(1);
+    let ran = host.run(&["search", "btc", "--exchange", "binance"]).code(1);
     assert!(ran.err.contains("cannot search binance") && ran.err.contains("127.0.0.1:1"), "{}", ran.err);
     // What the exchange told the service holds for a search, too: it isn't even tried.
     let freeze = r#"{"until": 4102444800000000000, "status": 418, "since": 0}"#;
     host.put("data/.dccd/state/binance/freeze.json", freeze);
-    let ran = host.run(&["search", "btc"]).code(1);
+    let ran = host.run(&["search", "btc", "--exchange", "binance"]).code(1);
     assert!(ran.err.contains("418"), "{}", ran.err);
 }
 

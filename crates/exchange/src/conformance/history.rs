@@ -131,8 +131,8 @@ pub fn candle_page(
     let path = &request.path_and_query;
     assert!(page.len() <= pages.per_page as usize, "{path}: {} candles on a page", page.len());
     assert!(page.is_sorted_by(|a, b| a.ts_open < b.ts_open), "{path}: candles don't ascend");
-    let step = UnixNanos::from_secs(span.as_secs().into()).0;
-    let origin = if span.as_secs() == 604_800 { UnixNanos::from_secs(FIRST_MONDAY_SECS).0 } else { 0 };
+    let step = i64::from(span.as_secs()) * dccd_model::time::NANOS_PER_SECOND;
+    let origin = if span.as_secs() == 604_800 { FIRST_MONDAY_SECS * dccd_model::time::NANOS_PER_SECOND } else { 0 };
     for candle in &page {
         assert_eq!((candle.ts_open.0 - origin).rem_euclid(step), 0, "{path}: a candle between the steps: {candle:?}");
         assert_eq!((candle.span, candle.ts_recv), (span, TS_RECV), "{path}: {candle:?}");

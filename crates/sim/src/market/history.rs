@@ -57,11 +57,11 @@ pub(crate) struct Bar {
 
 impl Bar {
     /// A candle in which nothing was traded.
-    fn flat(open_us: i64, price: i64) -> Self {
+    pub(crate) fn flat(open_us: i64, price: i64) -> Self {
         Self { open_us, open: price, high: price, low: price, close: price, ..Self::default() }
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         if self.trades == 0 {
             let open_us = self.open_us;
             *self = *other;

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use dccd_model::time::day_start;
-use dccd_model::{Gap, Symbol, UnixNanos};
+use dccd_model::{Gap, SeriesKind, Symbol, UnixNanos};
 
 use super::gaps::{self, OpenGaps};
 use super::{CommitMode, RecorderOptions};
 use crate::Position;
 use crate::disk::{self, Disk, TempFile};
 use crate::error::{FileProblem, StoreError};
-use crate::file::{Facts, FileInfo, FileWriter, Named, Written, check_written};
+use crate::file::{FileWriter, Written, check_written};
+use crate::footer::{Facts, FileInfo, Named};
 use crate::layout::{self, Layout};
 use crate::merge::{MergeError, Source, merge};
 use crate::rows::Row;
@@ -207,9 +208,10 @@ impl<R: Row> Day<R> {
             let named = Named {
                 exchange: &ctx.layout.exchange,
                 symbol: ctx.symbol,
-                channel: R::CHANNEL,
+                kind: SeriesKind::Live(R::CHANNEL),
                 gaps: &gaps,
                 contiguous_ids: ctx.options.contiguous_ids,
+                candles: None,
                 foreign: &on_disk.foreign,
             };
             let facts = Facts { position, named: Some(named) };

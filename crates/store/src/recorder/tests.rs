@@ -228,13 +228,13 @@ fn what_is_stored_is_what_was_handed_in_in_order_and_once() {
     assert!(book.chunks(10).all(|rows| rows.iter().all(|r| r.update_id == rows[0].update_id)));
     assert!(book.is_sorted_by_key(|r| r.ts));
 
-    let info = crate::file::FileInfo::read(&path("trades", "2024-08-08")).unwrap();
+    let info = crate::footer::FileInfo::read(&path("trades", "2024-08-08")).unwrap();
     assert_eq!(info.gaps.len(), 1);
     assert!(info.gaps[0].repaired);
     assert!(info.missing.is_empty() && info.contiguous_ids);
-    let info = crate::file::FileInfo::read(&path("orderbook", "2024-08-08")).unwrap();
+    let info = crate::footer::FileInfo::read(&path("orderbook", "2024-08-08")).unwrap();
     assert_eq!(info.gaps.iter().map(|g| g.from).collect::<Vec<_>>(), [ts(68)]);
-    let info = crate::file::FileInfo::read(&path("orderbook", "2024-08-09")).unwrap();
+    let info = crate::footer::FileInfo::read(&path("orderbook", "2024-08-09")).unwrap();
     assert_eq!(info.gaps.iter().map(|g| g.from).collect::<Vec<_>>(), [ts(138)]);
 }
 
@@ -456,7 +456,7 @@ fn damaged_files_go_to_the_quarantine_and_the_day_is_declared() {
         assert!(report.quarantined[0].starts_with(dir.path().join(".dccd/quarantine")));
         let expected = if damage < 3 { 20 } else { 55 };
         assert_eq!(read_trades(&path).unwrap().count(), expected, "damage {damage}");
-        let info = crate::file::FileInfo::read(&path).unwrap();
+        let info = crate::footer::FileInfo::read(&path).unwrap();
         assert_eq!(info.gaps, [gaps::whole_day(19_943)]);
         assert!(!part.exists());
     }
@@ -492,7 +492,7 @@ fn a_gap_without_rows_is_kept_until_there_is_a_file_for_it() {
     recorder.commit(Position(2), &[], CommitMode::Step).unwrap();
     for (day, rows) in [("2024-08-08", 0), ("2024-08-09", 1)] {
         assert_eq!(read_trades(&path(day)).unwrap().count(), rows);
-        assert_eq!(crate::file::FileInfo::read(&path(day)).unwrap().gaps, std::slice::from_ref(&gap));
+        assert_eq!(crate::footer::FileInfo::read(&path(day)).unwrap().gaps, std::slice::from_ref(&gap));
     }
     assert!(recorder.series[0].gaps.is_empty());
 }
@@ -592,7 +592,7 @@ fn a_file_of_dccd_3_is_read_and_gone_on_with() {
     let stored: Vec<_> = read_trades(&path).unwrap().map(Result::unwrap).collect();
     assert_eq!(stored.iter().map(|t| t.id.0).collect::<Vec<_>>(), [100, 101, 102, 103, 105, 104, 106]);
     assert_eq!(stored[2].price, 3.0, "what was there first stays");
-    let info = crate::file::FileInfo::read(&path).unwrap();
+    let info = crate::footer::FileInfo::read(&path).unwrap();
     assert_eq!(info.foreign, [("dccd.provenance".to_owned(), "{}".to_owned())]);
 }
 
@@ -631,7 +631,7 @@ fn a_damaged_file_is_kept_and_declared_wherever_it_stops_meanwhile() {
         assert_eq!(layout::names(&kept).unwrap(), ["2024-08-08.parquet"], "stopped at change {n}");
         assert_eq!(std::fs::read(kept.join("2024-08-08.parquet")).unwrap(), b"not a bit of Parquet");
         assert_eq!(read_trades(&path).unwrap().count(), 20, "stopped at change {n}");
-        assert_eq!(crate::file::FileInfo::read(&path).unwrap().gaps, [gaps::whole_day(19_943)]);
+        assert_eq!(crate::footer::FileInfo::read(&path).unwrap().gaps, [gaps::whole_day(19_943)]);
         if !stopped {
             reached_the_end = true;
             break;

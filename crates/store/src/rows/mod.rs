@@ -3,6 +3,7 @@
 //! Zero stands for "unknown" in memory where the file has null, as in `dccd_model`.
 
 mod book;
+mod candle;
 mod ids;
 mod quote;
 mod trade;
@@ -17,6 +18,7 @@ use dccd_model::{Channel, UnixNanos};
 use parquet::file::properties::WriterPropertiesBuilder;
 
 pub use book::BookRow;
+pub use candle::CandleRow;
 pub(crate) use ids::IdSet;
 pub use quote::QuoteRow;
 pub use trade::TradeRow;
@@ -121,6 +123,11 @@ impl<'a> Columns<'a> {
     fn i64_or_null(&self, column: &'static str) -> Result<Option<&'a Int64Array>, FileProblem> {
         let Some(array) = self.batch.column_by_name(column) else { return Ok(None) };
         array.as_primitive_opt::<Int64Type>().map(Some).ok_or(FileProblem::Column { column })
+    }
+
+    fn f64_or_null(&self, column: &'static str) -> Result<Option<&'a Float64Array>, FileProblem> {
+        let Some(array) = self.batch.column_by_name(column) else { return Ok(None) };
+        array.as_primitive_opt::<Float64Type>().map(Some).ok_or(FileProblem::Column { column })
     }
 
     fn text_or_null(&self, column: &'static str) -> Result<Option<&'a StringArray>, FileProblem> {

@@ -16,7 +16,8 @@ use serde::{Serialize, Serializer};
 
 use crate::catalog::{self, LOOKS_MAX, LiveSeries, is_missing};
 use crate::error::StoreError;
-use crate::file::{FileInfo, KEY_CHECKSUM, Rows};
+use crate::file::Rows;
+use crate::footer::{FileInfo, KEY_CHECKSUM};
 use crate::layout::{self, Layout};
 use crate::recorder::declare_lost;
 use crate::recorder::gaps::upsert;

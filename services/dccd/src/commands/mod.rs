@@ -1,8 +1,12 @@
 //! The commands, one file each: `Arguments` is what clap reads, `run` does it. What several need stands here.
 
+pub mod backfill;
+pub mod collect;
 pub mod completion;
 pub mod demo;
+pub mod history;
 pub mod inventory;
+pub mod jobs;
 pub mod logs;
 pub mod restart;
 pub mod search;

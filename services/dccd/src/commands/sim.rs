@@ -134,6 +134,7 @@ struct Rules {
 impl Arguments {
     fn options(&self) -> SimOptions {
         SimOptions {
+            deep: None,
             exchange: self.exchange.clone(),
             listen: self.listen,
             seed: self.seed,

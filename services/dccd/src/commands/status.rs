@@ -97,7 +97,26 @@ impl From<JobInfo> for Job {
             errors: job.errors,
             consecutive_errors: job.consecutive_errors,
             last_error: job.last_error,
-            next_run: None,
+            next_run: time(job.next_run),
+        }
+    }
+}
+
+impl Job {
+    /// Takes over what was noted after the daemon saved the job last, or by commands while none was running.
+    fn add_metrics(&mut self, metrics: &dccd_history::JobMetrics) {
+        #[expect(clippy::cast_possible_truncation, reason = "seconds since the epoch, as nanoseconds far below the limit")]
+        let nanos = |seconds: Option<f64>| seconds.map_or(0, |seconds| (seconds * 1e9) as i64);
+        let (last_run, last_success) = (nanos(metrics.last_run_at), nanos(metrics.last_success_at));
+        self.rows = self.rows.max(metrics.rows_collected);
+        if last_run >= self.shown.0 {
+            self.shown = (last_run, last_success.max(self.shown.1));
+            (self.last_run, self.last_success) = (time(self.shown.0), time(self.shown.1));
+            self.consecutive_errors = metrics.errors_count;
+            self.errors = self.errors.max(metrics.errors_count);
+            if metrics.errors_count == 0 {
+                self.last_error = None;
+            }
         }
     }
 }
@@ -203,26 +222,41 @@ fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
         },
     };
     let mut jobs = Vec::new();
+    let histo = crate::histo::jobs(config);
+    let metrics = dccd_history::read_metrics(data_path).unwrap_or_else(|error| {
+        let path = dccd_history::metrics_path(data_path);
+        say(format_args!("warning: {} cannot be read: {error}", path.display()));
+        dccd_history::Metrics::new()
+    });
     for exchange in config.collected_exchanges() {
         let mut known = saved_jobs(data_path, exchange.as_str(), "stopped");
+        let mut take = |name: String, kind: &str| {
+            let at = known.iter().position(|job| job.job == name);
+            at.map_or_else(|| never_run(name, kind), |at| known.remove(at))
+        };
         for job in config.stream_jobs.iter().filter(|job| job.exchange == exchange) {
             for symbol in &job.pairs {
                 for channel in &job.channels {
-                    let name = format!("{exchange}/{symbol}/{channel}");
-                    let at = known.iter().position(|job| job.job == name);
-                    jobs.push(at.map_or_else(|| never_run(name), |at| known.remove(at)));
+                    jobs.push(take(format!("{exchange}/{symbol}/{channel}"), "stream"));
                 }
             }
+        }
+        for wanted in histo.get(&exchange).into_iter().flatten() {
+            let mut job = take(wanted.name(&exchange), "histo");
+            if let Some(metrics) = metrics.get(&job.job) {
+                job.add_metrics(metrics);
+            }
+            jobs.push(job);
         }
     }
     let services = detailed.then(|| state.map(|state| state.services).unwrap_or_default());
     Ok((Status { daemon, jobs, services, exchanges: detailed.then(BTreeMap::new) }, config.settings.timezone.rules()))
 }
 
-fn never_run(job: String) -> Job {
+fn never_run(job: String, kind: &str) -> Job {
     Job {
         job,
-        kind: "stream".to_owned(),
+        kind: kind.to_owned(),
         state: "stopped".to_owned(),
         last_run: None,
         last_success: None,

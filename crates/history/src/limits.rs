@@ -1,0 +1,27 @@
+//! The one way to a governor for an exchange: whoever sends it requests from this host draws on the same account.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dccd_exchange::{Limits, RestQuota};
+use dccd_model::ExchangeName;
+use dccd_net::{Governor, GovernorOptions, Quota, SystemClock};
+
+/// The governor of requests to `exchange` at `rest_url`, with the quota of its `limits`. All processes of this user and host
+/// share the account: services, and commands beside them. `freeze_file` keeps a refusal over a restart of the host.
+#[must_use]
+pub fn governor(exchange: &ExchangeName, rest_url: &str, limits: &Limits, freeze_file: Option<PathBuf>) -> Arc<Governor> {
+    let options = GovernorOptions {
+        used_weight_header: limits.used_weight_header,
+        freeze_file,
+        ..GovernorOptions::of(quota(limits.rest))
+    };
+    Governor::new(options.shared(exchange.as_str(), rest_url), Arc::new(SystemClock))
+}
+
+fn quota(rest: RestQuota) -> Quota {
+    match rest {
+        RestQuota::Window { weight, window } => Quota::Window { weight, window },
+        RestQuota::Paced { every, burst } => Quota::Interval { every, burst },
+    }
+}

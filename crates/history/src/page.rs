@@ -1,0 +1,267 @@
+//! Judging a page of candles: what was asked for, in order, on the grid, closed, and complete or confirmed to be incomplete. Pure.
+//!
+//! Exchanges answer with less than they have now and then (an empty page, a row left out), so what is missing is believed only when
+//! another answer misses it too. A [`PageCheck`] takes one answer after the other until that is settled.
+
+use dccd_model::{Candle, UnixNanos};
+
+use crate::grid::Grid;
+
+/// Why an answer is not believed at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PageProblem {
+    /// The same candle twice.
+    #[error("the candle that opens at {at} comes twice")]
+    Duplicate {
+        /// When it opens.
+        at: UnixNanos,
+    },
+    /// A candle that opens between two of this span.
+    #[error("a candle opens at {at}, which none of this span does")]
+    OffGrid {
+        /// When it opens.
+        at: UnixNanos,
+    },
+    /// Candles in no order.
+    #[error("the candle that opens at {at} stands before an earlier one")]
+    Order {
+        /// When it opens.
+        at: UnixNanos,
+    },
+    /// Prices or amounts that can't be.
+    #[error("the candle that opens at {at} can't be: {what}")]
+    Impossible {
+        /// When it opens.
+        at: UnixNanos,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// No candle of many was asked for.
+    #[error("none of the {rows} candles in the answer was asked for")]
+    Elsewhere {
+        /// How many came.
+        rows: usize,
+    },
+}
+
+/// What to do after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything is settled.
+    Settled,
+    /// Candles are missing that no other answer has missed yet: ask once more.
+    AskAgain,
+}
+
+/// One page while its answers come in.
+#[derive(Debug)]
+pub struct PageCheck {
+    grid: Grid,
+    from: UnixNanos,
+    to: UnixNanos,
+    slots: Vec<Option<Candle>>,
+    /// Answers so far.
+    answers: u32,
+    /// A candle without trades is left out by this exchange, so that a missing one says little.
+    omits_empty: bool,
+}
+
+impl PageCheck {
+    /// The page of the candles that open in `[from, to)`, both of the grid.
+    #[must_use]
+    pub fn new(grid: Grid, from: UnixNanos, to: UnixNanos, omits_empty: bool) -> Self {
+        let count = usize::try_from(grid.count(from, to)).unwrap_or(0);
+        Self { grid, from, to, slots: vec![None; count], answers: 0, omits_empty }
+    }
+
+    /// Cuts off what turned out not to be closed yet.
+    pub fn end_at(&mut self, to: UnixNanos) {
+        if to < self.to {
+            self.to = to.max(self.from);
+            self.slots.truncate(usize::try_from(self.grid.count(self.from, self.to)).unwrap_or(0));
+        }
+    }
+
+    /// Takes an answer. Candles outside the page are passed over; later answers replace what earlier ones said of a candle.
+    ///
+    /// # Errors
+    /// When the answer is not believed; what it says is forgotten.
+    pub fn answer(&mut self, candles: &[Candle]) -> Result<Verdict, PageProblem> {
+        self.judge(candles)?;
+        let mut is_news = false;
+        for candle in candles {
+            if let Some(slot) = self.slot(candle.ts_open) {
+                is_news |= slot.is_none();
+                *slot = Some(*candle);
+            }
+        }
+        self.answers += 1;
+        let is_full = self.slots.iter().all(Option::is_some);
+        let is_confirmed = self.answers > 1 && !is_news;
+        let is_plausible = self.omits_empty && self.slots.iter().any(Option::is_some);
+        Ok(if is_full || is_confirmed || is_plausible { Verdict::Settled } else { Verdict::AskAgain })
+    }
+
+    fn judge(&self, candles: &[Candle]) -> Result<(), PageProblem> {
+        let mut last: Option<UnixNanos> = None;
+        let mut inside = 0;
+        for candle in candles {
+            let at = candle.ts_open;
+            if !self.grid.holds(at) {
+                return Err(PageProblem::OffGrid { at });
+            }
+            match last {
+                Some(last) if last == at => return Err(PageProblem::Duplicate { at }),
+                Some(last) if last > at => return Err(PageProblem::Order { at }),
+                _ => last = Some(at),
+            }
+            if at >= self.from && at < self.to {
+                inside += 1;
+                if let Some(what) = impossible(candle) {
+                    return Err(PageProblem::Impossible { at, what });
+                }
+            }
+        }
+        if inside == 0 && candles.len() > 1 && self.slots.len() > 1 && self.answers == 0 {
+            return Err(PageProblem::Elsewhere { rows: candles.len() });
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self, open: UnixNanos) -> Option<&mut Option<Candle>> {
+        if open < self.from || open >= self.to {
+            return None;
+        }
+        self.slots.get_mut(usize::try_from(self.grid.count(self.from, open)).ok()?)
+    }
+
+    /// The end of what was settled.
+    #[must_use]
+    pub const fn to(&self) -> UnixNanos {
+        self.to
+    }
+
+    /// The candles that there are, ascending.
+    pub fn candles(&self) -> impl Iterator<Item = &Candle> {
+        self.slots.iter().flatten()
+    }
+
+    /// Maximal runs of candles that there are not: the openings of the first and the last.
+    #[must_use]
+    pub fn missing(&self) -> Vec<(UnixNanos, UnixNanos)> {
+        let mut runs: Vec<(UnixNanos, UnixNanos)> = Vec::new();
+        for (index, _) in (0..).zip(&self.slots).filter(|(_, slot)| slot.is_none()) {
+            let open = self.grid.after(self.from, index);
+            match runs.last_mut() {
+                Some((_, last)) if self.grid.after(*last, 1) == open => *last = open,
+                _ => runs.push((open, open)),
+            }
+        }
+        runs
+    }
+}
+
+/// What is wrong with a candle's numbers.
+fn impossible(candle: &Candle) -> Option<&'static str> {
+    let low = candle.open.min(candle.close);
+    let high = candle.open.max(candle.close);
+    if candle.low.mantissa < 0 {
+        Some("a price below zero")
+    } else if candle.high < high {
+        Some("a high below its open or close")
+    } else if candle.low > low {
+        Some("a low above its open or close")
+    } else if candle.volume.mantissa < 0 || candle.quote_volume.mantissa < 0 {
+        Some("an amount below zero")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dccd_model::{Decimal, Flags, Span};
+
+    use super::*;
+
+    const M: i64 = 60_000_000_000;
+
+    fn candle(minute: i64) -> Candle {
+        let price = Decimal::new(10, 0);
+        Candle {
+            ts_open: UnixNanos(minute * M),
+            ts_recv: UnixNanos(1),
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+            volume: Decimal::new(1, 0),
+            quote_volume: Decimal::new(10, 0),
+            trades: 1,
+            span: Span::from_secs(60).unwrap(),
+            flags: Flags::CLOSED,
+        }
+    }
+
+    fn candles(minutes: &[i64]) -> Vec<Candle> {
+        minutes.iter().copied().map(candle).collect()
+    }
+
+    fn page(from: i64, to: i64) -> PageCheck {
+        PageCheck::new(Grid::of(Span::from_secs(60).unwrap()), UnixNanos(from * M), UnixNanos(to * M), false)
+    }
+
+    #[test]
+    fn a_full_page_is_settled_and_what_lies_outside_is_cut_off() {
+        let mut page = page(10, 13);
+        assert_eq!(page.answer(&candles(&[9, 10, 11, 12, 13])), Ok(Verdict::Settled));
+        assert_eq!(page.candles().map(|c| c.ts_open.0 / M).collect::<Vec<_>>(), [10, 11, 12]);
+        assert!(page.missing().is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_is_believed_when_two_answers_miss_it() {
+        let mut page = page(10, 20);
+        assert_eq!(page.answer(&[]), Ok(Verdict::AskAgain));
+        assert_eq!(page.answer(&candles(&[10, 12, 13, 16])), Ok(Verdict::AskAgain));
+        assert_eq!(page.answer(&candles(&[10, 11, 12, 13, 16])), Ok(Verdict::AskAgain));
+        assert_eq!(page.answer(&candles(&[10, 11, 12, 13, 16])), Ok(Verdict::Settled));
+        let minutes: Vec<_> = page.missing().iter().map(|(a, b)| (a.0 / M, b.0 / M)).collect();
+        assert_eq!(minutes, [(14, 15), (17, 19)]);
+    }
+
+    #[test]
+    fn an_empty_page_is_believed_the_second_time() {
+        let mut page = page(10, 12);
+        assert_eq!(page.answer(&[]), Ok(Verdict::AskAgain));
+        assert_eq!(page.answer(&[]), Ok(Verdict::Settled));
+        assert_eq!(page.missing(), [(UnixNanos(10 * M), UnixNanos(11 * M))]);
+    }
+
+    #[test]
+    fn answers_that_contradict_themselves_are_not_believed() {
+        let at = |minute: i64| UnixNanos(minute * M);
+        assert_eq!(page(10, 12).answer(&candles(&[10, 10])), Err(PageProblem::Duplicate { at: at(10) }));
+        assert_eq!(page(10, 12).answer(&candles(&[11, 10])), Err(PageProblem::Order { at: at(10) }));
+        assert_eq!(page(10, 12).answer(&candles(&[1, 2])), Err(PageProblem::Elsewhere { rows: 2 }));
+        let off = Candle { ts_open: UnixNanos(10 * M + 1), ..candle(10) };
+        assert_eq!(page(10, 12).answer(&[off]), Err(PageProblem::OffGrid { at: off.ts_open }));
+        let high = Candle { high: Decimal::new(9, 0), ..candle(10) };
+        assert!(matches!(page(10, 12).answer(&[high]), Err(PageProblem::Impossible { .. })));
+    }
+
+    #[test]
+    fn an_exchange_that_leaves_quiet_candles_out_is_asked_again_for_an_empty_page_only() {
+        let mut page = PageCheck::new(Grid::of(Span::from_secs(60).unwrap()), UnixNanos(10 * M), UnixNanos(20 * M), true);
+        assert_eq!(page.answer(&[]), Ok(Verdict::AskAgain));
+        assert_eq!(page.answer(&candles(&[15])), Ok(Verdict::Settled));
+    }
+
+    #[test]
+    fn a_page_ends_where_candles_are_not_closed_yet() {
+        let mut page = page(10, 13);
+        page.end_at(UnixNanos(12 * M));
+        assert_eq!(page.answer(&candles(&[10, 11, 12])), Ok(Verdict::Settled));
+        assert_eq!(page.candles().count(), 2);
+    }
+}

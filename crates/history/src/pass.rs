@@ -1,0 +1,283 @@
+//! A pass over a market's trades that builds the candles of all wanted spans at once, in memory that doesn't grow.
+
+use dccd_exchange::{HistoryError, Market, TradeCursor, TradePages};
+use dccd_model::{Trade, UnixNanos};
+use dccd_net::Priority;
+use dccd_store::CandleRow;
+
+use crate::build::CandleBuilder;
+use crate::error::HistoryJobError;
+use crate::fetch::{AnswerError, FetchError};
+use crate::job::HistoryContext;
+use crate::series::{Series, Stretch};
+
+/// Rows that wait to be landed together.
+const ROWS_MAX: usize = 4_096;
+/// How far before a hole the last price is looked for at first, in candles; eight times as far each further time.
+const LOOK_BACK: i64 = 4;
+
+/// One span of the pass.
+struct Lane<'s, 'a> {
+    series: &'s mut Series<'a>,
+    builder: CandleBuilder,
+    holes: Vec<Stretch>,
+    /// Candles of before this are settled.
+    landed: UnixNanos,
+    /// Candles that trades which the exchange has lost make doubtful: not landed before this.
+    doubtful_until: UnixNanos,
+    rows: Vec<CandleRow>,
+}
+
+impl Lane<'_, '_> {
+    fn take(&mut self, trade: &Trade) -> Result<(), HistoryJobError> {
+        let Self { series, builder, holes, landed, doubtful_until, rows } = self;
+        builder.push(trade, &mut |row| keep(series, holes, landed, *doubtful_until, rows, row))
+    }
+
+    /// Nothing more comes for candles that open before `until`.
+    fn close(&mut self, until: UnixNanos) -> Result<(), HistoryJobError> {
+        let Self { series, builder, holes, landed, doubtful_until, rows } = self;
+        builder.close_until(until, &mut |row| keep(series, holes, landed, *doubtful_until, rows, row))?;
+        let end = builder.next();
+        land(series, holes, landed, *doubtful_until, rows, end)
+    }
+
+    /// Trades are missing between these moments: the candles that hold them can't be known.
+    fn doubt(&mut self, from: UnixNanos, to: UnixNanos) -> Result<(), HistoryJobError> {
+        self.close(from)?;
+        self.doubtful_until = self.series.shape.grid.after(self.series.shape.grid.floor(to), 1);
+        Ok(())
+    }
+}
+
+fn keep(
+    series: &mut Series<'_>,
+    holes: &[Stretch],
+    landed: &mut UnixNanos,
+    doubtful_until: UnixNanos,
+    rows: &mut Vec<CandleRow>,
+    row: CandleRow,
+) -> Result<(), HistoryJobError> {
+    let end = series.shape.grid.after(row.ts, 1);
+    rows.push(row);
+    if rows.len() >= ROWS_MAX { land(series, holes, landed, doubtful_until, rows, end) } else { Ok(()) }
+}
+
+/// Lands what was built up to `end`, as far as it lies in holes.
+fn land(
+    series: &mut Series<'_>,
+    holes: &[Stretch],
+    landed: &mut UnixNanos,
+    doubtful_until: UnixNanos,
+    rows: &mut Vec<CandleRow>,
+    end: UnixNanos,
+) -> Result<(), HistoryJobError> {
+    let from = (*landed).max(doubtful_until.min(end));
+    for hole in holes {
+        let stretch = (hole.0.max(from), hole.1.min(end));
+        if stretch.0 < stretch.1 {
+            let first = rows.partition_point(|row| row.ts < stretch.0);
+            let last = rows.partition_point(|row| row.ts < stretch.1);
+            series.land(stretch, &rows[first..last], &[])?;
+        }
+    }
+    rows.clear();
+    *landed = (*landed).max(end);
+    Ok(())
+}
+
+/// What of the trades has been seen.
+#[derive(Default)]
+struct Ids {
+    last: Option<(u64, UnixNanos)>,
+}
+
+/// One page as the pass sees it.
+struct Read {
+    next: TradeCursor,
+    is_last: bool,
+    /// Trades before it are all known.
+    complete_until: UnixNanos,
+}
+
+/// Fills the holes of these series, all of one market, from its trades. The holes of each ascend.
+pub(crate) async fn fill_from_trades<'a>(
+    ctx: &'a HistoryContext,
+    market: &'a Market,
+    pages: TradePages,
+    work: Vec<(&mut Series<'a>, Vec<Stretch>)>,
+) -> Result<(), HistoryJobError> {
+    let mut lanes = work;
+    for stretch in union(&lanes) {
+        if ctx.turn_is_over() {
+            break;
+        }
+        pass(ctx, market, pages, &mut lanes, stretch).await?;
+    }
+    Ok(())
+}
+
+/// The stretches that any of the series lacks, ascending, touching ones as one.
+fn union(work: &[(&mut Series<'_>, Vec<Stretch>)]) -> Vec<Stretch> {
+    let mut all: Vec<Stretch> = work.iter().flat_map(|(_, holes)| holes.iter().copied()).collect();
+    all.sort_unstable();
+    let mut merged: Vec<Stretch> = Vec::with_capacity(all.len());
+    for (from, to) in all {
+        match merged.last_mut() {
+            Some((_, end)) if *end >= from => *end = (*end).max(to),
+            _ => merged.push((from, to)),
+        }
+    }
+    merged
+}
+
+async fn pass<'a>(
+    ctx: &'a HistoryContext,
+    market: &'a Market,
+    pages: TradePages,
+    work: &mut [(&mut Series<'a>, Vec<Stretch>)],
+    stretch: Stretch,
+) -> Result<(), HistoryJobError> {
+    let mut lanes = Vec::with_capacity(work.len());
+    let mut begin = stretch.0;
+    for (series, holes) in work.iter_mut() {
+        let holes: Vec<Stretch> = holes.iter().copied().filter(|h| h.0 < stretch.1 && h.1 > stretch.0).collect();
+        let Some(first) = holes.first().map(|hole| hole.0) else { continue };
+        let last = series.close_before(first)?;
+        let fills = series.shape.pages.is_none_or(|pages| pages.sends_empty);
+        if fills && last.is_none() {
+            begin = begin.min(before(ctx, market, series, first).await?);
+        }
+        let builder = CandleBuilder::new(series.wanted.span, first, last, fills);
+        let (landed, doubtful_until) = (first, UnixNanos(i64::MIN));
+        lanes.push(Lane { series, builder, holes, landed, doubtful_until, rows: Vec::with_capacity(ROWS_MAX) });
+    }
+    let Some(attempts) = lanes.first().map(|lane| lane.series.wanted.attempts) else { return Ok(()) };
+    let history = ctx.source.history().map_err(|e| refused(market, e.into()))?;
+    let mut cursor = TradeCursor::Time(begin);
+    let mut ids = Ids::default();
+    let mut trades: Vec<Trade> = Vec::with_capacity(pages.per_page as usize);
+    // The last id of a page that says that nothing comes after it: believed when another answer says the same.
+    let mut ended_at: Option<Option<u64>> = None;
+    loop {
+        let request = history.trades_page_request(market, cursor);
+        // A hole in the ids is believed when the exchange answers so twice.
+        let mut seen_hole: Option<(u64, u64)> = None;
+        let asked = ctx.source.ask(&request, Priority::Backfill, &attempts, &ctx.cancel, |response| {
+            trades.clear();
+            let page = history.parse_trades_page(&response.body, cursor, UnixNanos(response.ts_recv), &mut trades)?;
+            if pages.contiguous_ids
+                && let Some(hole) = hole(&ids, &trades)
+                && seen_hole.replace(hole) != Some(hole)
+            {
+                return Err(AnswerError::Hole { first: hole.0, last: hole.1 });
+            }
+            // Everything that happened before the exchange answered is in a page that reaches the present.
+            let now = ctx.source.settled_at(response);
+            let reached = trades.last().map(|trade| trade.ts_venue);
+            let complete_until = if page.is_last { now } else { reached.unwrap_or(begin) };
+            Ok(Read { next: page.next, is_last: page.is_last, complete_until })
+        });
+        let read = match asked.await {
+            Ok(read) => read,
+            Err(error) => return Err(lanes[0].series.failure("a page of trades", error)),
+        };
+        let last = trades.last().map(|trade| trade.id.low());
+        if read.is_last && ended_at != Some(last) {
+            ended_at = Some(last);
+            continue;
+        }
+        take_page(&mut lanes, &mut ids, &trades, pages)?;
+        let until = read.complete_until.min(stretch.1);
+        for lane in &mut lanes {
+            lane.close(until)?;
+            let count = trades.len() as u64;
+            lane.series.progress.update(|p| {
+                p.trades += count;
+                p.windows_done += 1;
+            });
+        }
+        if read.is_last || until >= stretch.1 || ctx.turn_is_over() {
+            return Ok(());
+        }
+        if read.next == cursor {
+            let exchange = ctx.source.adapter.name();
+            let stuck = HistoryError::Refused { exchange, message: "its trades go on where they began".to_owned() };
+            return Err(refused(market, stuck.into()));
+        }
+        cursor = read.next;
+    }
+}
+
+fn refused(market: &Market, error: AnswerError) -> HistoryJobError {
+    HistoryJobError::Fetch {
+        what: "the trades",
+        symbol: market.symbol.clone(),
+        source: Box::new(FetchError::Refused(error)),
+    }
+}
+
+/// A moment before the hole from which on its last price is known: that of a trade before it. The hole's own beginning where there
+/// was none.
+async fn before(
+    ctx: &HistoryContext,
+    market: &Market,
+    series: &Series<'_>,
+    first: UnixNanos,
+) -> Result<UnixNanos, HistoryJobError> {
+    let mut candles = LOOK_BACK;
+    loop {
+        let from = series.shape.grid.after(first, -candles).max(UnixNanos(0));
+        let found = ctx.source.trade_from(market, from, &series.wanted.attempts, &ctx.cancel).await;
+        match found.map_err(|error| series.failure("the trades", error))? {
+            Some(trade) if trade.ts_venue < first => return Ok(from),
+            _ if from.0 <= 0 => return Ok(first),
+            _ => candles = candles.saturating_mul(8),
+        }
+    }
+}
+
+/// The ids that are missing between what was seen and this page, or within it.
+fn hole(ids: &Ids, trades: &[Trade]) -> Option<(u64, u64)> {
+    let mut last = ids.last.map(|(id, _)| id);
+    for trade in trades {
+        let id = trade.id.low();
+        if let Some(before) = last
+            && id > before.saturating_add(1)
+        {
+            return Some((before + 1, id - 1));
+        }
+        last = last.max(Some(id));
+    }
+    None
+}
+
+fn take_page(lanes: &mut [Lane<'_, '_>], ids: &mut Ids, trades: &[Trade], pages: TradePages) -> Result<(), HistoryJobError> {
+    for trade in trades {
+        let id = trade.id.low();
+        if let Some((last, ts)) = ids.last {
+            if id <= last {
+                continue; // pages overlap
+            }
+            if pages.contiguous_ids && id > last + 1 {
+                let (first, end) = (last + 1, id - 1);
+                tracing::warn!(first, last = end, "the exchange has lost trades; the candles that hold them stay open");
+                for lane in lanes.iter_mut() {
+                    lane.doubt(ts, trade.ts_venue)?;
+                    lane.series.progress.update(|p| {
+                        p.windows_failed += 1;
+                        p.error = Some(format!(
+                            "the exchange lacks the trades {first} to {end}, between {ts} and {}",
+                            trade.ts_venue
+                        ));
+                    });
+                }
+            }
+        }
+        for lane in lanes.iter_mut() {
+            lane.take(trade)?;
+        }
+        ids.last = Some((id, trade.ts_venue));
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! The stage into year files: each written anew, read back, and put in the place of the old one by a rename.
+
+use std::path::{Path, PathBuf};
+
+use dccd_model::{Gap, SeriesKind, UnixNanos};
+
+use super::grid::Grid;
+use super::merge::{Merge, MergeError};
+use super::stage::{StageRows, Window};
+use super::years::{YearFacts, year_file};
+use super::{CandleSeriesId, Empties, declared};
+use crate::Position;
+use crate::disk::{self, Disk};
+use crate::error::{FileProblem, StoreError};
+use crate::file::{FileWriter, Rows, Written, check_written};
+use crate::footer::{CandleFacts, Facts, FileInfo, Named};
+use crate::layout;
+use crate::ranges::Ranges;
+use crate::rows::CandleRow;
+
+/// What a year's file is made with.
+pub(crate) struct Context<'a> {
+    pub(crate) data_path: &'a Path,
+    pub(crate) id: &'a CandleSeriesId,
+    pub(crate) grid: Grid,
+    pub(crate) empties: Empties,
+    pub(crate) listed: Option<UnixNanos>,
+    pub(crate) stage: Option<StageRows>,
+    pub(crate) windows: &'a [Window],
+}
+
+/// A year that was written.
+#[derive(Debug)]
+pub(crate) struct YearWritten {
+    pub(crate) facts: YearFacts,
+    pub(crate) replaced: u64,
+    /// Where a damaged file went whose place it took.
+    pub(crate) quarantined: Option<PathBuf>,
+}
+
+/// The file that is there: its rows, its footer, what it says.
+type Old = (Rows<CandleRow>, FileInfo, YearFacts);
+
+/// Writes a year's file from the one that is there and the windows. A damaged one goes to the quarantine: what it covered then
+/// counts as never asked for.
+pub(crate) fn write_year(ctx: &Context<'_>, disk: &mut Disk, year: i32) -> Result<YearWritten, StoreError> {
+    let path = year_file(&layout::candle_dir(ctx.data_path, ctx.id), year);
+    let mut damaged = None;
+    let mut old = open_old(ctx, &path);
+    loop {
+        let there = match old {
+            Ok(there) => there,
+            Err(MergeError::Old(error)) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(file = %path.display(), error = %error, cause, "a year of candles is damaged; it goes to the quarantine");
+                damaged = Some(error);
+                None
+            }
+            Err(MergeError::Other(error)) => return Err(error),
+        };
+        match prepare(ctx, disk, &path, year, there) {
+            Ok((temporary, facts, replaced)) => {
+                // The damaged file gets a second name; only the rename below takes the first one away.
+                let quarantined = match damaged {
+                    Some(_) => Some(disk::link_to_quarantine(ctx.data_path, &path)?),
+                    None => None,
+                };
+                let bytes = disk.bytes;
+                disk.publish(temporary, &path)?;
+                let facts = YearFacts { bytes: disk.bytes - bytes, ..facts };
+                return Ok(YearWritten { facts, replaced, quarantined });
+            }
+            Err(error) => old = Err(error),
+        }
+    }
+}
+
+fn open_old(ctx: &Context<'_>, path: &Path) -> Result<Option<Old>, MergeError> {
+    let sort = |error: StoreError| match error.is_damage() && !error.is_foreign_form() {
+        true => MergeError::Old(error),
+        false => MergeError::Other(error),
+    };
+    if !path.exists() {
+        return Ok(None);
+    }
+    let facts = YearFacts::read_as(path, ctx.grid, ctx.empties).map_err(sort)?;
+    let (rows, info) = Rows::open_with_info(path).map_err(sort)?;
+    Ok(Some((rows, info, facts)))
+}
+
+type Prepared = (disk::TempFile, YearFacts, u64);
+
+fn prepare(ctx: &Context<'_>, disk: &mut Disk, path: &Path, year: i32, old: Option<Old>) -> Result<Prepared, MergeError> {
+    let (from, to) = ctx.grid.year(year);
+    let (rows, info, facts) = match old {
+        Some((rows, info, facts)) => (Some((rows, info.checksum.is_some())), info, facts),
+        None => (None, FileInfo::default(), YearFacts::default()),
+    };
+    let mut writer = FileWriter::new(disk.create().map_err(MergeError::Other)?, path).map_err(MergeError::Other)?;
+    let mut merge = Merge::new(rows, ctx.stage.clone(), ctx.windows, (from, to))?;
+    let mut there = Ranges::default();
+    let mut chunk = Vec::new();
+    while merge.next(&mut chunk)? {
+        add_rows(&mut there, &chunk, ctx.grid.step());
+        writer.extend(&chunk).map_err(MergeError::Other)?;
+        chunk.clear();
+    }
+    if let Some(ts) = merge.outside {
+        return Err(MergeError::Old(StoreError::file(path, FileProblem::Year { ts })));
+    }
+    let (covered, missing) = known(ctx, &facts, (from, to), &there);
+    let mut gaps: Vec<Gap> = facts.others.iter().cloned().chain(declared(&missing, ctx.grid)).collect();
+    gaps.sort_by_key(|gap| (gap.from, gap.to));
+    let named = Named {
+        exchange: &ctx.id.exchange,
+        symbol: &ctx.id.symbol,
+        kind: SeriesKind::Candles(ctx.id.span),
+        gaps: &gaps,
+        contiguous_ids: false,
+        candles: Some(CandleFacts { covered: &covered, empties: ctx.empties, listed: ctx.listed.or(facts.listed) }),
+        foreign: &info.foreign,
+    };
+    let named = Facts { position: Position(0), named: Some(named) };
+    let (temporary, written) = writer.finish(&named).map_err(MergeError::Other)?;
+    check_written::<CandleRow>(temporary.path(), written).map_err(MergeError::Other)?;
+    let Written { rows, range, .. } = written;
+    let (first, last) = range.unzip();
+    let facts = YearFacts {
+        rows,
+        bytes: 0,
+        first,
+        last,
+        covered,
+        declared: missing,
+        others: facts.others,
+        empties: Some(ctx.empties),
+        listed: ctx.listed.or(facts.listed),
+    };
+    Ok((temporary, facts, merge.replaced))
+}
+
+/// What of a year is covered, and which candles the exchange doesn't have: none that is there.
+fn known(ctx: &Context<'_>, old: &YearFacts, (from, to): (UnixNanos, UnixNanos), there: &Ranges) -> (Ranges, Ranges) {
+    let (mut covered, mut missing) = (old.covered.clone(), old.declared.clone());
+    for window in ctx.windows.iter().filter(|window| window.from < to && window.to > from) {
+        covered.insert(window.from, window.to);
+        window.gaps.iter().for_each(|(from, to)| missing.insert(from, to));
+    }
+    let covered = covered.clip(from, to);
+    let missing = match ctx.empties {
+        // Rows and gaps fill every window, so that what is missing is declared.
+        Empties::Sent => covered.minus(there),
+        Empties::Omitted => missing.clip(from, to).minus(there),
+    };
+    (covered, missing)
+}
+
+/// Adds the stretches of rows that ascend.
+pub(crate) fn add_rows(there: &mut Ranges, rows: &[CandleRow], step: i64) {
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
+    let end = |ts: UnixNanos| UnixNanos(ts.0.saturating_add(step));
+    let apart = i64::try_from(rows.len() - 1).unwrap_or(i64::MAX).saturating_mul(step);
+    if last.ts.0.saturating_sub(first.ts.0) == apart {
+        // Ascending on open times and as many as fit: no hole between them.
+        there.insert(first.ts, end(last.ts));
+    } else {
+        rows.iter().for_each(|row| there.insert(row.ts, end(row.ts)));
+    }
+}
+
+/// The years in which candles of these windows open.
+pub(crate) fn years_of(windows: &[Window], grid: Grid) -> std::collections::BTreeSet<i32> {
+    let mut all = std::collections::BTreeSet::new();
+    for window in windows {
+        let last = UnixNanos(window.to.0 - grid.step());
+        all.extend(super::grid::year_of(window.from)..=super::grid::year_of(last));
+    }
+    all
+}

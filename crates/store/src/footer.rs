@@ -1,0 +1,258 @@
+//! What a Parquet file says about itself: its metadata, written and read.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use dccd_model::{Channel, ExchangeName, Gap, SeriesKind, Symbol, UnixNanos};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::statistics::Statistics;
+
+use crate::Position;
+use crate::candles::Empties;
+use crate::disk;
+use crate::error::{FileProblem, StoreError};
+use crate::ranges::Ranges;
+
+pub(crate) const KEY_VERSION: &str = "dccd.version";
+pub(crate) const KEY_EXCHANGE: &str = "dccd.exchange";
+pub(crate) const KEY_SYMBOL: &str = "dccd.symbol";
+pub(crate) const KEY_SERIES: &str = "dccd.series";
+pub(crate) const KEY_GAPS: &str = "dccd.gaps";
+/// Journal position of the last entry that gave a row of this file.
+pub(crate) const KEY_POSITION: &str = "dccd.position";
+/// CRC-32 over the values of all rows.
+pub(crate) const KEY_CHECKSUM: &str = "dccd.rows_crc32";
+/// CRC-32 of the file's bytes before the footer, `/`, how many these are: nothing damaged is ever given to the decoder.
+pub(crate) const KEY_DATA: &str = "dccd.data_crc32";
+/// `contiguous` where the exchange numbers a market's trades without holes.
+pub(crate) const KEY_IDS: &str = "dccd.ids";
+/// Candles: JSON list of `[from, to)` in ns, what the exchange has answered for.
+pub(crate) const KEY_COVERED: &str = "dccd.covered";
+/// Candles: `sent` where the exchange sends a flat candle for a stretch without trades, else `omitted`.
+pub(crate) const KEY_EMPTIES: &str = "dccd.empties";
+/// Candles: open time of the market's first candle, ns, where it is known.
+pub(crate) const KEY_LISTED: &str = "dccd.listed";
+
+/// What a file says about itself beside its rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) position: Position,
+    /// `None` for parts.
+    pub(crate) named: Option<Named<'a>>,
+}
+
+/// What a day or year file says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named<'a> {
+    pub(crate) exchange: &'a ExchangeName,
+    pub(crate) symbol: &'a Symbol,
+    pub(crate) kind: SeriesKind,
+    pub(crate) gaps: &'a [Gap],
+    pub(crate) contiguous_ids: bool,
+    /// `None` for live series.
+    pub(crate) candles: Option<CandleFacts<'a>>,
+    /// What another program had noted; kept as it is.
+    pub(crate) foreign: &'a [(String, String)],
+}
+
+/// What a year file of candles says beside that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CandleFacts<'a> {
+    pub(crate) covered: &'a Ranges,
+    pub(crate) empties: Empties,
+    pub(crate) listed: Option<UnixNanos>,
+}
+
+impl Facts<'_> {
+    pub(crate) fn pairs(&self, rows: u32, data: DataChecksum) -> Result<Vec<KeyValue>, serde_json::Error> {
+        let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+        // A part is ours alone, and small: nothing that its path says too.
+        let mut pairs =
+            vec![pair(KEY_CHECKSUM, format!("{rows:08x}")), pair(KEY_DATA, format!("{:08x}/{}", data.crc, data.bytes))];
+        let live = !matches!(self.named, Some(Named { kind: SeriesKind::Candles(_), .. }));
+        if live {
+            pairs.insert(0, pair(KEY_POSITION, self.position.to_string()));
+        }
+        let Some(Named { exchange, symbol, kind, gaps, contiguous_ids, candles, foreign }) = self.named else {
+            return Ok(pairs);
+        };
+        pairs.extend([
+            pair(KEY_VERSION, env!("CARGO_PKG_VERSION").to_owned()),
+            pair(KEY_EXCHANGE, exchange.to_string()),
+            pair(KEY_SYMBOL, symbol.to_string()),
+            pair(KEY_SERIES, format!("{exchange}/{symbol}/{kind}")),
+            pair(KEY_GAPS, serde_json::to_string(gaps)?),
+        ]);
+        if kind == SeriesKind::Live(Channel::Trades) {
+            pairs.push(pair(KEY_IDS, if contiguous_ids { "contiguous" } else { "sparse" }.to_owned()));
+        }
+        if let Some(CandleFacts { covered, empties, listed }) = candles {
+            pairs.push(pair(KEY_COVERED, serde_json::to_string(covered)?));
+            pairs.push(pair(KEY_EMPTIES, empties.as_str().to_owned()));
+            pairs.extend(listed.map(|listed| pair(KEY_LISTED, listed.0.to_string())));
+        }
+        pairs.extend(foreign.iter().map(|(key, value)| pair(key, value.clone())));
+        Ok(pairs)
+    }
+}
+
+/// All keys that are written here.
+const KEYS: [&str; 12] = [
+    KEY_VERSION,
+    KEY_EXCHANGE,
+    KEY_SYMBOL,
+    KEY_SERIES,
+    KEY_GAPS,
+    KEY_POSITION,
+    KEY_CHECKSUM,
+    KEY_DATA,
+    KEY_IDS,
+    KEY_COVERED,
+    KEY_EMPTIES,
+    KEY_LISTED,
+];
+
+/// Checksum of a file's first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DataChecksum {
+    pub(crate) crc: u32,
+    pub(crate) bytes: u64,
+}
+
+impl DataChecksum {
+    fn parse(text: &str) -> Option<Self> {
+        let (crc, bytes) = text.split_once('/')?;
+        Some(Self { crc: u32::from_str_radix(crc, 16).ok()?, bytes: bytes.parse().ok()? })
+    }
+
+    /// How many bytes it covers.
+    #[cfg(test)]
+    pub(crate) const fn bytes(self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the file's bytes have it.
+    pub(crate) fn check(self, path: &Path, file: &File) -> Result<(), StoreError> {
+        let mut hasher = crc32fast::Hasher::new();
+        let mut buffer = vec![0; 256 << 10];
+        let mut offset = 0;
+        while offset < self.bytes {
+            let want = usize::try_from(self.bytes - offset).unwrap_or(usize::MAX).min(buffer.len());
+            match file.read_at(&mut buffer[..want], offset) {
+                Ok(0) => break,
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(StoreError::io("read", path, error)),
+            }
+        }
+        if offset == self.bytes && hasher.finalize() == self.crc {
+            Ok(())
+        } else {
+            Err(StoreError::file(path, FileProblem::Checksum))
+        }
+    }
+}
+
+/// Runs the Parquet library on bytes that may be damaged in places that no checksum covers: it panics on some.
+pub(crate) fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    // What `read` borrows is dropped after a failure and never looked at again.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(StoreError::file(path, FileProblem::Nonsense)))
+}
+
+/// What a file's footer tells.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileInfo {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// Zero when another program wrote the file.
+    pub(crate) position: Position,
+    pub(crate) gaps: Vec<Gap>,
+    /// First and last `TS`; `None` without rows.
+    pub(crate) range: Option<(UnixNanos, UnixNanos)>,
+    pub(crate) checksum: Option<u32>,
+    pub(crate) data: Option<DataChecksum>,
+    pub(crate) contiguous_ids: bool,
+    /// Candles: what the exchange has answered for; `None` in files of other programs.
+    pub(crate) covered: Option<Ranges>,
+    pub(crate) empties: Option<Empties>,
+    pub(crate) listed: Option<UnixNanos>,
+    /// Keys that ought to be there and aren't, or can't be read.
+    pub(crate) missing: Vec<&'static str>,
+    pub(crate) exchange: Option<String>,
+    pub(crate) symbol: Option<String>,
+    pub(crate) columns: Vec<String>,
+    /// `dccd.` keys that are not written here.
+    pub(crate) foreign: Vec<(String, String)>,
+}
+
+impl FileInfo {
+    /// Reads the footer.
+    pub(crate) fn read(path: &Path) -> Result<Self, StoreError> {
+        let file = disk::open(path).map_err(|e| StoreError::io("read", path, e))?;
+        let bytes = file.metadata().map_err(|e| StoreError::io("read", path, e))?.len();
+        guarded(path, || {
+            let metadata = ParquetMetaDataReader::new()
+                .parse_and_finish(&file)
+                .map_err(|e| StoreError::parquet("read the footer of", path, e))?;
+            Ok(Self::from_metadata(&metadata, bytes))
+        })
+    }
+
+    pub(crate) fn from_metadata(metadata: &ParquetMetaData, bytes: u64) -> Self {
+        let schema = metadata.file_metadata().schema_descr();
+        let mut info = Self {
+            rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
+            bytes,
+            columns: schema.columns().iter().map(|c| c.name().to_owned()).collect(),
+            ..Self::default()
+        };
+        let value = |key: &str| {
+            let pairs = metadata.file_metadata().key_value_metadata()?;
+            pairs.iter().find(|p| p.key == key)?.value.clone()
+        };
+        (info.exchange, info.symbol) = (value(KEY_EXCHANGE), value(KEY_SYMBOL));
+        let gaps = value(KEY_GAPS).and_then(|text| serde_json::from_str(&text).ok());
+        let position = value(KEY_POSITION).and_then(|text| text.parse().ok()).map(Position);
+        let checks = [
+            (KEY_VERSION, value(KEY_VERSION).is_some()),
+            (KEY_EXCHANGE, info.exchange.is_some()),
+            (KEY_SYMBOL, info.symbol.is_some()),
+            (KEY_SERIES, value(KEY_SERIES).is_some()),
+            (KEY_GAPS, gaps.is_some()),
+        ];
+        info.missing = checks.into_iter().filter(|(_, there)| !there).map(|(key, _)| key).collect();
+        info.gaps = gaps.unwrap_or_default();
+        info.position = position.unwrap_or_default();
+        info.checksum = value(KEY_CHECKSUM).and_then(|text| u32::from_str_radix(&text, 16).ok());
+        info.data = value(KEY_DATA).and_then(|text| DataChecksum::parse(&text));
+        info.covered = value(KEY_COVERED).and_then(|text| serde_json::from_str(&text).ok());
+        info.empties = value(KEY_EMPTIES).and_then(|text| Empties::parse(&text));
+        info.listed = value(KEY_LISTED).and_then(|text| text.parse().ok()).map(UnixNanos);
+        info.contiguous_ids = value(KEY_IDS).is_some_and(|text| text == "contiguous");
+        info.foreign = metadata.file_metadata().key_value_metadata().into_iter().flatten().filter_map(foreign).collect();
+        info.range = time_range(metadata);
+        info
+    }
+}
+
+fn foreign(pair: &KeyValue) -> Option<(String, String)> {
+    (pair.key.starts_with("dccd.") && !KEYS.contains(&pair.key.as_str()))
+        .then(|| Some((pair.key.clone(), pair.value.clone()?)))?
+}
+
+/// First and last `TS` from the statistics; `None` when a row group has none.
+fn time_range(metadata: &ParquetMetaData) -> Option<(UnixNanos, UnixNanos)> {
+    let column = metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "TS")?;
+    let mut range: Option<(i64, i64)> = None;
+    for group in metadata.row_groups() {
+        let Some(Statistics::Int64(statistics)) = group.column(column).statistics() else { return None };
+        let (min, max) = (*statistics.min_opt()?, *statistics.max_opt()?);
+        range = Some(range.map_or((min, max), |(low, high)| (low.min(min), high.max(max))));
+    }
+    range.map(|(min, max)| (UnixNanos(min), UnixNanos(max)))
+}

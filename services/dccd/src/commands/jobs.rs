@@ -1,0 +1,109 @@
+//! `dccd pause`, `resume`, `run`: acting on history jobs by their names.
+
+use anyhow::anyhow;
+use clap::Args;
+use dccd_history::{Scope, is_meant};
+use dccd_registry::{Registry, connect_datad};
+use dccd_rpc::{call, context};
+
+use crate::cli::Global;
+use crate::commands::backfill::{dry_run, finish};
+use crate::commands::history::{self, Work};
+use crate::commands::{DEADLINE, block_on, registry};
+use crate::exit::Failure;
+use crate::histo;
+use crate::output::{Out, say};
+
+/// What is to be typed after `pause` and `resume`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The job, or the beginning of its name: binance/BTC/USDT; all history jobs without it
+    job: Option<String>,
+    /// Print the names of the jobs as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is to be typed after `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The job, or the beginning of its name: binance/BTC/USDT/1h, binance/BTC/USDT, binance
+    job: String,
+    /// Only print what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Pauses or resumes jobs; they stay as they are over restarts.
+pub fn run(global: &Global, arguments: &Arguments, pause: bool) -> Result<(), Failure> {
+    let prefix = arguments.job.clone().unwrap_or_default();
+    let names = block_on(async {
+        let registry = registry(global).await?;
+        change(&registry, &prefix, pause).await
+    })?;
+    if names.is_empty() {
+        let what = if prefix.is_empty() {
+            "there are no history jobs".to_owned()
+        } else {
+            format!("no history job's name begins with {prefix}")
+        };
+        return Err(anyhow!("{what}; `dccd status` lists the jobs, of which those of the kind histo can be paused").into());
+    }
+    let mut out = Out::new();
+    if arguments.json {
+        return out.json(&names);
+    }
+    let done = if pause { "paused" } else { "resumed" };
+    for name in &names {
+        out.line(format_args!("{name}: {done}"))?;
+    }
+    out.flush()
+}
+
+/// Tells every running service whose exchange can be meant.
+async fn change(registry: &Registry, prefix: &str, pause: bool) -> Result<Vec<String>, Failure> {
+    let mut names = Vec::new();
+    for service in registry.list(DEADLINE).await? {
+        let Some(exchange) = service.name.strip_prefix("datad.") else { continue };
+        let is_named = prefix.is_empty() || prefix.split('/').next() == Some(exchange);
+        if !is_named {
+            continue;
+        }
+        let Some(endpoint) = registry.find(&service.name, DEADLINE).await? else {
+            say(format_args!("{} is {} and can't be told now", service.name, service.state));
+            continue;
+        };
+        let socket = endpoint.unix_path().ok_or_else(|| anyhow!("{} listens on {endpoint}", service.name))?;
+        let client = connect_datad(&service.name, socket, DEADLINE).await?;
+        let context = context(DEADLINE);
+        names.extend(if pause {
+            call(&service.name, "pause_jobs", client.pause_jobs(context, prefix.to_owned())).await?
+        } else {
+            call(&service.name, "resume_jobs", client.resume_jobs(context, prefix.to_owned())).await?
+        });
+    }
+    Ok(names)
+}
+
+/// Runs jobs now: all that their series lack.
+pub fn run_now(global: &Global, arguments: &RunArguments) -> Result<(), Failure> {
+    let loaded = global.load_aloud()?;
+    let config = &loaded.config;
+    let mut series = histo::jobs(config);
+    series.retain(|exchange, wanted| {
+        wanted.retain(|wanted| is_meant(&wanted.name(exchange), &arguments.job));
+        !wanted.is_empty()
+    });
+    if series.is_empty() {
+        let job = &arguments.job;
+        return Err(anyhow!("no history job's name begins with {job}; `dccd status` lists the jobs").into());
+    }
+    if arguments.dry_run {
+        return dry_run(config, &series, arguments.json);
+    }
+    let work = Work { series, scope: Scope::Everything, parallel: true, kind: "run" };
+    finish(&history::work(global, config, work)?, arguments.json)
+}
