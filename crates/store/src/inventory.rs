@@ -289,7 +289,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let hour = 3600 * dccd_model::time::NANOS_PER_SECOND;
         for (year, hours) in [("2023", vec![0, 1, 2, 5, 6]), ("2024", vec![7, 9])] {
-            let column = Int64Array::from_iter_values(hours.into_iter().map(|h| h * hour));
+            let column = Int64Array::from_iter_values(hours.into_iter().map(|h| (1000 + h) * hour));
             let batch = RecordBatch::try_from_iter([("TS", std::sync::Arc::new(column) as ArrayRef)]).unwrap();
             let file = std::fs::File::create(folder.join(format!("{year}.parquet"))).unwrap();
             let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].span.as_deref(), rows[0].rows, rows[0].files), (Some("1h"), 7, 2));
         assert_eq!((rows[0].gaps, rows[0].missing), (2, Some(3)));
-        assert_eq!((rows[0].from, rows[0].to), (Some(UnixNanos(0)), Some(UnixNanos(9 * hour))));
+        assert_eq!((rows[0].from, rows[0].to), (Some(UnixNanos(1000 * hour)), Some(UnixNanos(1009 * hour))));
     }
 
     fn candles(hours: std::ops::Range<i64>, path: &Path, windows: &[std::ops::Range<i64>], publish: bool) {

@@ -30,7 +30,7 @@ pub(crate) use publish::add_rows;
 pub use read::{CandleRows, read_candles};
 pub(crate) use stage::StageView;
 pub use writer::{CandleWriter, Published};
-pub(crate) use years::{YearFacts, check_form, year_of_file};
+pub(crate) use years::{SECONDS_MAX, YearFacts, check_form, year_of_file};
 
 use crate::ranges::Ranges;
 use crate::rows::CandleRow;

@@ -15,12 +15,12 @@ use dccd_model::time::{day_from_label, day_start};
 use dccd_model::{Channel, Gap, UnixNanos};
 use serde::{Serialize, Serializer};
 
-use crate::catalog::{self, LOOKS_MAX, LiveSeries, is_missing};
+use crate::catalog::{self, LiveSeries};
 use crate::disk;
 use crate::error::StoreError;
-use crate::file::Rows;
-use crate::footer::{FileInfo, KEY_CHECKSUM};
+use crate::footer::KEY_CHECKSUM;
 use crate::layout::{self, Layout};
+use crate::read::{OpenFile, open_day};
 use crate::recorder::declare_lost;
 use crate::recorder::gaps::upsert;
 use crate::rows::{BookRow, QuoteRow, Row, TradeRow};
@@ -346,7 +346,10 @@ fn verify_series<R: Row, T: Rule<R>>(series: &LiveSeries, name: String) -> Resul
     }
     let mut rule = T::default();
     for day in &series.days {
-        let files = open_day::<R>(series, *day, &mut report)?;
+        let (files, damaged) = open_day::<R>(series, *day)?;
+        for (file, error) in damaged {
+            Findings { file: &file, report: &mut report }.add(Problem::Damaged(error));
+        }
         rule.day(*day, files.first().is_none_or(|f| f.info.contiguous_ids), &gaps);
         if let Some(file) = files.iter().find(|file| !file.is_part) {
             report.contiguous_ids = Some(file.info.contiguous_ids);
@@ -374,47 +377,6 @@ fn verify_series<R: Row, T: Rule<R>>(series: &LiveSeries, name: String) -> Resul
     rule.end(&gaps, &mut Findings { file: &last, report: &mut report });
     report.gaps = gaps.iter().filter(|gap| !gap.repaired).count() as u64;
     Ok(report)
-}
-
-struct OpenFile<R: Row> {
-    path: PathBuf,
-    info: FileInfo,
-    rows: Rows<R>,
-    is_part: bool,
-}
-
-/// Opens a day's files at once, so that a merge can't move rows from one to the other meanwhile.
-fn open_day<R: Row>(series: &LiveSeries, day: i64, report: &mut SeriesReport) -> Result<Vec<OpenFile<R>>, StoreError> {
-    let mut looks = 0;
-    'again: loop {
-        looks += 1;
-        let day_file = series.day_file(day);
-        let mut files = Vec::new();
-        let mut damaged = Vec::new();
-        let mut merged = crate::Position(0);
-        let mut paths = vec![day_file.clone()];
-        let mut next = 0;
-        while let Some(path) = paths.get(next).cloned() {
-            match Rows::<R>::open_with_info(&path) {
-                Ok((rows, info)) => {
-                    merged = merged.max(info.position);
-                    files.push(OpenFile { is_part: path != day_file, path, info, rows });
-                }
-                Err(error) if is_missing(&error) && next == 0 => {}
-                Err(error) if is_missing(&error) && looks < LOOKS_MAX => continue 'again,
-                Err(error) if error.is_damage() => damaged.push((path, error)),
-                Err(error) => return Err(error),
-            }
-            if next == 0 {
-                paths.extend(series.parts(day, merged)?);
-            }
-            next += 1;
-        }
-        for (file, error) in damaged {
-            Findings { file: &file, report }.add(Problem::Damaged(error));
-        }
-        return Ok(files);
-    }
 }
 
 fn check_facts<R: Row>(series: &LiveSeries, file: &OpenFile<R>, findings: &mut Findings<'_>) {
