@@ -5,6 +5,7 @@ use dccd_model::GapReason;
 
 use super::*;
 use crate::CommitMode::{Close, Step};
+use crate::footer::FileInfo;
 use crate::testing::{Writer, at, tempdir};
 
 /// The report's findings as text, each with its file's name.
