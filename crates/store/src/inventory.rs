@@ -289,7 +289,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let hour = 3600 * dccd_model::time::NANOS_PER_SECOND;
         for (year, hours) in [("2023", vec![0, 1, 2, 5, 6]), ("2024", vec![7, 9])] {
-            let column = Int64Array::from_iter_values(hours.into_iter().map(|h| h * hour));
+            let column = Int64Array::from_iter_values(hours.into_iter().map(|h| (1000 + h) * hour));
             let batch = RecordBatch::try_from_iter([("TS", std::sync::Arc::new(column) as ArrayRef)]).unwrap();
             let file = std::fs::File::create(folder.join(format!("{year}.parquet"))).unwrap();
             let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
@@ -300,10 +300,10 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].span.as_deref(), rows[0].rows, rows[0].files), (Some("1h"), 7, 2));
         assert_eq!((rows[0].gaps, rows[0].missing), (2, Some(3)));
-        assert_eq!((rows[0].from, rows[0].to), (Some(UnixNanos(0)), Some(UnixNanos(9 * hour))));
+        assert_eq!((rows[0].from, rows[0].to), (Some(UnixNanos(1000 * hour)), Some(UnixNanos(1009 * hour))));
     }
 
-    fn candles(hours: std::ops::Range<i64>, path: &Path, windows: &[std::ops::Range<i64>], publish: bool) {
+    fn candles(hours: std::ops::Range<i64>, path: &Path, window: std::ops::Range<i64>, publish: bool) {
         use crate::{CandleRow, CandleSeriesId, CandleWriter, Landing};
         let id = CandleSeriesId {
             exchange: "binance".parse().unwrap(),
@@ -312,23 +312,21 @@ mod tests {
         };
         let hour = |n: i64| UnixNanos(at(0).0 + n * 3_600_000_000_000);
         let mut writer = CandleWriter::open(path, &id, Empties::Sent).unwrap();
-        for window in windows {
-            let there = window.clone().filter(|n| hours.contains(n));
-            let row = |n| CandleRow {
-                ts: hour(n),
-                open: 1.0,
-                high: 1.0,
-                low: 1.0,
-                close: 1.0,
-                volume: 0.0,
-                quote_volume: None,
-                trades: None,
-            };
-            let rows: Vec<CandleRow> = there.map(row).collect();
-            let gap = |n| Gap { from: hour(n), to: hour(n), reason: GapReason::NoData, repaired: false, ids: None };
-            let gaps: Vec<Gap> = window.clone().filter(|n| !hours.contains(n)).map(gap).collect();
-            writer.land(&Landing { from: hour(window.start), to: hour(window.end), rows: &rows, gaps: &gaps }).unwrap();
-        }
+        let there = window.clone().filter(|n| hours.contains(n));
+        let row = |n| CandleRow {
+            ts: hour(n),
+            open: 1.0,
+            high: 1.0,
+            low: 1.0,
+            close: 1.0,
+            volume: 0.0,
+            quote_volume: None,
+            trades: None,
+        };
+        let rows: Vec<CandleRow> = there.map(row).collect();
+        let gap = |n| Gap { from: hour(n), to: hour(n), reason: GapReason::NoData, repaired: false, ids: None };
+        let gaps: Vec<Gap> = window.clone().filter(|n| !hours.contains(n)).map(gap).collect();
+        writer.land(&Landing { from: hour(window.start), to: hour(window.end), rows: &rows, gaps: &gaps }).unwrap();
         if publish {
             writer.publish().unwrap();
         }
@@ -337,9 +335,9 @@ mod tests {
     #[test]
     fn staged_candles_and_outages_are_counted_and_a_run_of_missing_ones_is_one_gap() {
         let dir = tempdir();
-        candles(0..8, dir.path(), &[0..10], true);
+        candles(0..8, dir.path(), 0..10, true);
         // 8 and 9 the exchange doesn't have, 10 and 11 were not asked for: one run of four.
-        candles(12..20, dir.path(), &[12..15], false);
+        candles(12..20, dir.path(), 12..15, false);
         let row = inventory(dir.path()).unwrap().remove(0);
         assert_eq!((row.rows, row.gaps, row.missing, row.declared, row.files), (11, 1, Some(4), 2, 1));
         assert_eq!((row.from, row.to), (Some(at(0)), Some(at(14 * 3600))));
@@ -352,7 +350,7 @@ mod tests {
         let mut writer = Writer::new(&dir);
         (0..50).for_each(|n| writer.trade(n, 1000 + n.unsigned_abs()));
         writer.commit(Close);
-        candles(0..8, dir.path(), &[0..10], true);
+        candles(0..8, dir.path(), 0..10, true);
         let before = inventory(dir.path()).unwrap();
         let map = dir.path().join(".dccd/coverage/binance.json");
         let written = std::fs::read_to_string(&map).unwrap();
@@ -365,7 +363,7 @@ mod tests {
         assert_eq!(repair_coverage(dir.path()).unwrap(), RepairReport { files: 2, repaired: 1, unreadable: vec![] });
         assert_eq!(std::fs::read_to_string(&map).unwrap(), written);
         // Files that were written anew, or are gone, are looked at again.
-        candles(0..9, dir.path(), &[8..9], true);
+        candles(0..9, dir.path(), 8..9, true);
         assert_eq!(inventory(dir.path()).unwrap()[0].rows, 9);
         assert_ne!(std::fs::read_to_string(&map).unwrap(), written);
         std::fs::remove_dir_all(dir.path().join("binance/trades")).unwrap();
@@ -381,7 +379,7 @@ mod tests {
     #[test]
     fn a_year_that_can_t_be_read_is_told_and_holds_up_nothing() {
         let dir = tempdir();
-        candles(0..8, dir.path(), &[0..10], true);
+        candles(0..8, dir.path(), 0..10, true);
         let damaged = dir.path().join("binance/ohlc/BTC-USDT/1h/2023.parquet");
         std::fs::write(&damaged, "no Parquet at all").unwrap();
         let row = inventory(dir.path()).unwrap().remove(0);

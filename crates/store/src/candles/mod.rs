@@ -15,21 +15,22 @@ mod writer;
 mod years;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 
 use dccd_model::{ExchangeName, Gap, GapReason, SeriesId, SeriesKind, Span, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use coverage::combine;
 pub use coverage::{Coverage, candle_coverage};
+pub(crate) use coverage::{combine, no_data};
 pub use error::{CandleError, LandingProblem};
 pub use grid::Grid;
+pub(crate) use publish::add_rows;
 pub use read::{CandleRows, read_candles};
 pub(crate) use stage::StageView;
 pub use writer::{CandleWriter, Published};
-pub(crate) use years::{YearFacts, year_of_file};
+pub(crate) use years::{SECONDS_MAX, YearFacts, check_form, year_of_file};
 
 use crate::ranges::Ranges;
 use crate::rows::CandleRow;

@@ -396,7 +396,7 @@ fn where_the_market_begins_is_remembered_whether_there_are_files_or_not() {
 }
 
 /// A file as another program writes it: no metadata of ours, its own encodings.
-fn write_foreign(path: &Path, rows: &[CandleRow], extra: Option<&str>, divide: i64) {
+pub(crate) fn write_foreign(path: &Path, rows: &[CandleRow], extra: Option<&str>, divide: i64) {
     use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
     use std::sync::Arc;
     let number = |get: fn(&CandleRow) -> f64| Arc::new(Float64Array::from_iter_values(rows.iter().map(get))) as ArrayRef;

@@ -24,7 +24,8 @@ use crate::rows::sealed::Codec;
 
 /// Columns of dccd 2.x. The second has no place in ours.
 pub(crate) const LEGACY_COLUMNS: [&str; 2] = ["quoteVolume", "weightedAverage"];
-/// Times before this are not nanoseconds: two minutes after the epoch, or the year 5138 in seconds.
+/// Times before this are seconds, up to the year 5138; in nanoseconds it is two minutes after the epoch. dccd 3.x extends files of 2.x so
+/// that both stand in one.
 pub(crate) const SECONDS_MAX: i64 = 100_000_000_000;
 
 /// What a year file says.
@@ -95,7 +96,7 @@ impl YearFacts {
             }
             Ok(())
         })?;
-        if last.is_some_and(|last| last < SECONDS_MAX) {
+        if self.first.is_some_and(|first| first.0 < SECONDS_MAX) {
             return Err(StoreError::file(path, FileProblem::Seconds));
         }
         self.last = last.map(UnixNanos);
@@ -116,7 +117,7 @@ pub(crate) fn check_form(path: &Path, info: &FileInfo) -> Result<(), StoreError>
             return Err(StoreError::file(path, FileProblem::LegacyColumn { column }));
         }
     }
-    if info.range.is_some_and(|(_, last)| last.0 < SECONDS_MAX) {
+    if info.range.is_some_and(|(first, _)| first.0 < SECONDS_MAX) {
         return Err(StoreError::file(path, FileProblem::Seconds));
     }
     match info.columns.iter().find(|name| ours.field_with_name(name).is_err()) {
