@@ -181,7 +181,7 @@ fn what_cannot_be_done_is_said_and_nothing_is_changed() {
     }
     let refused = add_histo("{alerts: {}}", &series("binance", "BNB/USDT", "1m")).unwrap_err();
     assert!(refused.to_string().contains("edit the file by hand"), "{refused}");
-    for text in ["histo_jobs: [", "a: 1\na: 2\n", "\t- x", "alerts: {}\n---\nalerts: {}\n"] {
+    for text in ["histo_jobs: [", "a: 1\na: 2\n", "a: 'x", "alerts: {}\n---\nalerts: {}\n"] {
         let refused = add_histo(text, &series("binance", "BNB/USDT", "1m")).unwrap_err();
         assert!(matches!(refused, EditError::Unreadable { .. }), "{text}: {refused}");
     }

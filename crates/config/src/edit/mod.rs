@@ -418,7 +418,7 @@ impl<'a> Document<'a> {
             return Ok(self.insert_lines(self.end_of_document(), &format!("histo_jobs:{eol}{first}")));
         };
         let Shape::Map { flow: false, .. } = root.shape else {
-            return Err(self.unsupported(root.start, "the whole file in braces"));
+            return Err(self.unsupported(root.start, "the file is no block of `key: value` lines"));
         };
         let Some((key, list)) = root.entry(self.text, "histo_jobs") else {
             return Ok(self.insert_lines(self.end_of_document(), &format!("histo_jobs:{eol}{first}")));
