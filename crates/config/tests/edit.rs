@@ -25,7 +25,8 @@ fn add(text: &str, pair: &str, span: &str) -> Edited {
     let mut expected = names(text);
     expected.push(format!("binance/{pair}/{span}"));
     let mut found = names(&edited.text);
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     assert_eq!(found, expected, "{}", edited.text);
     edited
 }
@@ -270,7 +271,7 @@ fn files() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_pair_added_and_removed_leaves_the_bytes_as_they_were(text in files()) {
