@@ -59,6 +59,10 @@ impl Global {
 enum Command {
     /// Check the configuration and print its summary
     Validate,
+    /// Add a market to the history jobs of the configuration file
+    Add(commands::edit::Arguments),
+    /// Remove a market from the history jobs of the configuration file; stored data stays
+    Remove(commands::edit::Arguments),
     /// Start dccd-root and the services that the configuration needs
     Start(commands::start::Arguments),
     /// Stop everything; returns when it is flushed and gone
@@ -99,7 +103,7 @@ enum Command {
 
 /// The groups of `dccd --help`. A test sees to it that each command stands in one.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Set up", &["validate", "completion"]),
+    ("Set up", &["validate", "add", "remove", "completion"]),
     ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs"]),
     ("Data", &["backfill", "collect", "inventory", "verify", "search", "tail"]),
     ("Try", &["demo", "sim"]),
@@ -152,6 +156,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     };
     match command {
         Command::Validate => commands::validate::run(global),
+        Command::Add(arguments) => commands::edit::add(global, &arguments),
+        Command::Remove(arguments) => commands::edit::remove(global, &arguments),
         Command::Start(arguments) => commands::start::run(global, &arguments),
         Command::Stop(arguments) => commands::stop::run(global, &arguments),
         Command::Restart(arguments) => commands::restart::run(global, &arguments),

@@ -69,6 +69,12 @@ impl<'a> Reader<'a> {
         self.offsets.get(index).copied().unwrap_or(self.text.len())
     }
 
+    /// Behind the bracket that ends a flow list or mapping. The parser's span of it may reach on to what follows.
+    fn close(&self, span: Span) -> usize {
+        let start = self.byte(span.start.index());
+        if self.text[start..].starts_with([']', '}']) { start + 1 } else { self.byte(span.end.index()) }
+    }
+
     fn spot(&mut self, event: &Event<'a>, span: Span) -> Option<Spot> {
         let (start, own_end) = (self.byte(span.start.index()), self.byte(span.end.index()));
         match event {
@@ -82,7 +88,7 @@ impl<'a> Reader<'a> {
                 let mut items = Vec::new();
                 let close = loop {
                     match self.next()? {
-                        (Event::SequenceEnd, span) => break self.byte(span.end.index()),
+                        (Event::SequenceEnd, span) => break self.close(span),
                         (event, span) => items.push(self.spot(&event, span)?),
                     }
                 };
@@ -94,7 +100,7 @@ impl<'a> Reader<'a> {
                 let mut entries = Vec::new();
                 let close = loop {
                     let (event, key) = match self.next()? {
-                        (Event::MappingEnd, span) => break self.byte(span.end.index()),
+                        (Event::MappingEnd, span) => break self.close(span),
                         other => other,
                     };
                     let key = self.spot(&event, key)?;

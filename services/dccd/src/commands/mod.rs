@@ -4,6 +4,7 @@ pub mod backfill;
 pub mod collect;
 pub mod completion;
 pub mod demo;
+pub mod edit;
 pub mod history;
 pub mod inventory;
 pub mod jobs;
