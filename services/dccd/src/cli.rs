@@ -85,6 +85,10 @@ enum Command {
     Collect(commands::collect::Arguments),
     /// List what is stored
     Inventory(commands::inventory::Arguments),
+    /// Write the rows of a series as CSV, JSON lines or Parquet
+    Export(commands::export::Arguments),
+    /// Bring candle files of dccd 2.x into the form of today; the originals are kept
+    Convert(commands::convert::Arguments),
     /// Read the stored files back and prove order, uniqueness, continuity and declared gaps
     Verify(commands::verify::Arguments),
     /// Find symbols, best match first
@@ -105,7 +109,7 @@ enum Command {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["validate", "add", "remove", "completion"]),
     ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs"]),
-    ("Data", &["backfill", "collect", "inventory", "verify", "search", "tail"]),
+    ("Data", &["backfill", "collect", "inventory", "verify", "export", "convert", "search", "tail"]),
     ("Try", &["demo", "sim"]),
 ];
 
@@ -169,6 +173,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Backfill(arguments) => commands::backfill::run(global, &arguments),
         Command::Collect(arguments) => commands::collect::run(global, &arguments),
         Command::Inventory(arguments) => commands::inventory::run(global, &arguments),
+        Command::Export(arguments) => commands::export::run(global, &arguments),
+        Command::Convert(arguments) => commands::convert::run(global, &arguments),
         Command::Verify(arguments) => commands::verify::run(global, &arguments),
         Command::Search(arguments) => commands::search::run(global, &arguments),
         Command::Tail(arguments) => commands::tail::run(global, &arguments),
