@@ -32,12 +32,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         return out.json(&report);
     }
     for file in &report.converted {
-        out.line(format_args!(
-            "{}: {} candles; the original is {}",
-            file.file.display(),
-            file.rows,
-            file.copy.display()
-        ))?;
+        out.line(format_args!("{}: {} candles; the original is {}", file.file.display(), file.rows, file.copy.display()))?;
         if file.made_up > 0 {
             say(format_args!("{}: {} rows that dccd 2.x had made up are left out", file.file.display(), file.made_up));
         }

@@ -54,7 +54,7 @@ enum Form {
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let data_path = block_on(data_path(global))?;
     let zone = Config::load(&Lookup::new(global.config.clone())).map(|loaded| loaded.config.settings.timezone);
-    let zone = zone.unwrap_or_default();
+    let zone = zone.unwrap_or(Timezone::Local);
     let from = instant(arguments.from, &zone)?.unwrap_or(UnixNanos(0));
     let to = instant(arguments.to, &zone)?.unwrap_or(UnixNanos(i64::MAX));
     if from >= to {
@@ -138,7 +138,11 @@ fn lines<R: Text>(
     let mut count = 0;
     for row in rows {
         let row = row.context("cannot read the store")?;
-        if form == Form::Csv { csv(&row, &mut text) } else { json(&row, &mut text) }
+        if form == Form::Csv {
+            csv(&row, &mut text)
+        } else {
+            json(&row, &mut text)
+        }
         count += 1;
         if text.len() > TEXT_MAX {
             put(out, &text)?;
@@ -241,8 +245,7 @@ fn json<R: Text>(row: &R, text: &mut String) {
 }
 
 impl Text for CandleRow {
-    const COLUMNS: &'static [&'static str] =
-        &["TS", "open", "high", "low", "close", "volume", "quote_volume", "trades"];
+    const COLUMNS: &'static [&'static str] = &["TS", "open", "high", "low", "close", "volume", "quote_volume", "trades"];
 
     fn values(&self, mut each: impl FnMut(Value)) {
         each(Value::Int(self.ts.0));
