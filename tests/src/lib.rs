@@ -4,6 +4,7 @@
 //! its input), and nothing waits for a hopeful while: conditions are waited for, with a deadline.
 
 mod exchange;
+pub mod past;
 mod python;
 mod tree;
 

@@ -8,25 +8,27 @@ use dccd_model::Channel;
 pub struct Exchange {
     /// Its name.
     pub name: &'static str,
-    /// The channels that can be collected live; `None` while this version doesn't collect the exchange at all: jobs that
-    /// name it are valid, warned about and not run.
+    /// The channels that can be collected live; `None` while this version collects nothing of the exchange live: stream
+    /// jobs that name it are valid, warned about and not run.
     pub live: Option<&'static [Channel]>,
+    /// Whether its past can be fetched; where not, history jobs that name it are valid, warned about and not run.
+    pub history: bool,
 }
 
 /// Every exchange that may be named, in alphabetical order.
 pub const EXCHANGES: &[Exchange] = &[
-    Exchange { name: "binance", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]) },
-    Exchange { name: "bitfinex", live: None },
-    Exchange { name: "bitmex", live: None },
-    Exchange { name: "bybit", live: None },
-    Exchange { name: "coinbase", live: None },
-    Exchange { name: "deribit", live: None },
-    Exchange { name: "gate", live: None },
-    Exchange { name: "hyperliquid", live: None },
-    Exchange { name: "kraken", live: None },
-    Exchange { name: "kucoin", live: None },
-    Exchange { name: "okx", live: None },
-    Exchange { name: "polymarket", live: None },
+    Exchange { name: "binance", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
+    Exchange { name: "bitfinex", live: None, history: false },
+    Exchange { name: "bitmex", live: None, history: false },
+    Exchange { name: "bybit", live: None, history: false },
+    Exchange { name: "coinbase", live: None, history: false },
+    Exchange { name: "deribit", live: None, history: false },
+    Exchange { name: "gate", live: None, history: false },
+    Exchange { name: "hyperliquid", live: None, history: false },
+    Exchange { name: "kraken", live: None, history: true },
+    Exchange { name: "kucoin", live: None, history: false },
+    Exchange { name: "okx", live: None, history: false },
+    Exchange { name: "polymarket", live: None, history: false },
 ];
 
 /// The exchange of this name.

@@ -11,6 +11,7 @@
 
 pub mod catalog;
 mod check;
+mod edit;
 mod error;
 mod expand;
 mod load;
@@ -22,11 +23,12 @@ mod secret;
 mod tree;
 mod types;
 
+pub use edit::{Change, EditError, EditFileError, Edited, HistoEdit, add_histo, edit_file, remove_histo};
 pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
 pub use load::{Loaded, Lookup, Text};
 pub use moment::Moment;
 pub use secret::Secret;
 pub use types::{
-    Alerts, Config, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, Http, Limits, LogLevel, Remote, Restart, Rpc,
-    RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
+    Alerts, Config, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, HistorySource, Http, Limits, LogLevel, Remote,
+    Restart, Rpc, RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
 };

@@ -159,7 +159,7 @@ impl Config {
     }
 }
 
-fn read_text(path: &Path, by: &'static str) -> Result<String, ConfigErrors> {
+pub(crate) fn read_text(path: &Path, by: &'static str) -> Result<String, ConfigErrors> {
     let failed = |source| ConfigErrors::Read { path: path.to_owned(), by, source };
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();

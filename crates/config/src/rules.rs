@@ -55,7 +55,9 @@ impl Rules<'_> {
             let path = format!("stream_jobs[{index}]");
             let Some(exchange) = job["exchange"].as_str().and_then(catalog::find) else { continue };
             if exchange.live.is_none() {
-                let message = format!("this version doesn't collect {} yet: the job is kept and not run", exchange.name);
+                let live = if exchange.history { " live" } else { "" };
+                let message =
+                    format!("this version doesn't collect {}{live} yet: the job is kept and not run", exchange.name);
                 self.warn(&format!("{path}.exchange"), message);
             }
             for (at, channel) in words(&job["channels"]) {
@@ -85,12 +87,13 @@ impl Rules<'_> {
 
     fn histo_jobs(&mut self) {
         let jobs = self.jobs("histo_jobs");
-        if !jobs.is_empty() {
-            let message = "this version doesn't download candles yet: the jobs are kept and not run".to_owned();
-            self.warn("histo_jobs", message);
-        }
         for (index, job) in jobs.iter().enumerate() {
             let path = format!("histo_jobs[{index}]");
+            if let Some(exchange) = job["exchange"].as_str().and_then(catalog::find).filter(|exchange| !exchange.history) {
+                let message =
+                    format!("this version doesn't fetch the history of {} yet: the job is kept and not run", exchange.name);
+                self.warn(&format!("{path}.exchange"), message);
+            }
             if let Some(format @ ("csv" | "xlsx")) = job["format"].as_str() {
                 self.warn(&format!("{path}.format"), format!("the store is Parquet, not {format}"));
             }

@@ -168,6 +168,13 @@ const HISTO_JOB: &[Key] = &[
         "First moment wanted, in `settings.timezone` unless it has an offset; default: the market's listing.",
         "\"2020-01-01\"",
     ),
+    key(
+        "source",
+        Kind::Choice(&["auto", "candles", "trades"]),
+        Is("auto"),
+        "Where candles come from: `candles`: the exchange's own; `trades`: built from its trades; `auto`: its own where they reach back, built before.",
+        "trades",
+    ),
     key("max_retries", Kind::Int(1, 10), Is("3"), "Attempts for one window.", "5"),
     key(
         "retry_delay",
@@ -216,6 +223,15 @@ const EXCHANGE: &[Key] = &[
     ),
     key("ws_url", WS, Null, "Another base address for WebSockets.", "ws://127.0.0.1:8090"),
     key("linear", Kind::Section(LINEAR), Empty, "The same for USD-margined derivatives where they live elsewhere.", ""),
+    key(
+        "rest_weight_per_minute",
+        Kind::Int(1, 100_000_000),
+        Null,
+        "Request weight (at Kraken: requests) that all processes of this host may use in a minute; less leaves room for others at this address, \
+         more is for mirrors and simulators; default: the exchange's own limit.",
+        "3000",
+    )
+    .unit("weight"),
     key("connections", Kind::Int(1, 2), Is("1"), "2: the same streams twice, merged record by record.", "2"),
     key(
         "trade_stream",

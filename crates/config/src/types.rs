@@ -45,14 +45,21 @@ impl Config {
         self.exchanges.get(name).cloned().unwrap_or_default()
     }
 
-    /// The exchanges that have a job and that this version collects, in alphabetical order: each gets a `datad`.
+    /// The exchanges that have a job which this version runs, in alphabetical order: each gets a `datad`.
     #[must_use]
     pub fn collected_exchanges(&self) -> Vec<ExchangeName> {
-        let histo = self.histo_jobs.iter().map(|job| &job.exchange);
-        let stream = self.stream_jobs.iter().map(|job| &job.exchange);
+        let known = |name: &ExchangeName| crate::catalog::find(name.as_str());
+        let histo = self.histo_jobs.iter().map(|job| &job.exchange).filter(|name| known(name).is_some_and(|e| e.history));
+        let stream =
+            self.stream_jobs.iter().map(|job| &job.exchange).filter(|name| known(name).is_some_and(|e| e.live.is_some()));
         let names: std::collections::BTreeSet<_> = histo.chain(stream).collect();
-        let collected = |name: &ExchangeName| crate::catalog::find(name.as_str()).is_some_and(|e| e.live.is_some());
-        names.into_iter().filter(|name| collected(name)).cloned().collect()
+        names.into_iter().cloned().collect()
+    }
+
+    /// The stream jobs of one exchange that this version runs: none where it collects nothing of it live.
+    pub fn live_jobs<'a>(&'a self, name: &'a ExchangeName) -> impl Iterator<Item = &'a StreamJob> {
+        let is_live = crate::catalog::find(name.as_str()).is_some_and(|exchange| exchange.live.is_some());
+        self.stream_jobs.iter().filter(move |job| is_live && job.exchange == *name)
     }
 
     /// The limits of the service of one exchange: its own where it has one, the common ones elsewhere.
@@ -164,6 +171,8 @@ pub struct HistoJob {
     pub format: Format,
     /// First moment wanted; `None`: the market's listing.
     pub start: Option<Moment>,
+    /// Where the candles come from.
+    pub source: HistorySource,
     /// Attempts for one window.
     pub max_retries: u32,
     /// Wait before the second attempt; it doubles with each further one.
@@ -181,6 +190,19 @@ pub enum Format {
     Csv,
     /// As dccd 2.x had it: accepted, stored as Parquet.
     Xlsx,
+}
+
+/// `histo_jobs[].source`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HistorySource {
+    /// The exchange's own candles where they reach back, built from its trades before.
+    #[default]
+    Auto,
+    /// The exchange's own candles alone.
+    Candles,
+    /// Built from the exchange's trades alone.
+    Trades,
 }
 
 /// One of `stream_jobs`.
@@ -217,6 +239,8 @@ pub struct ExchangeConfig {
     pub ws_url: Option<String>,
     /// The same for USD-margined derivatives.
     pub linear: Endpoints,
+    /// Request weight that all processes of the host may use in a minute; `None`: the exchange's own limit.
+    pub rest_weight_per_minute: Option<u32>,
     /// How many connections carry the same streams.
     pub connections: u32,
     /// Which of the exchange's trade streams is recorded.
@@ -233,6 +257,7 @@ impl Default for ExchangeConfig {
             rest_url: None,
             ws_url: None,
             linear: Endpoints::default(),
+            rest_weight_per_minute: None,
             connections: 1,
             trade_stream: TradeStream::Trade,
             ring_slots: 65_536,

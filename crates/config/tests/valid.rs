@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dccd_config::{Config, ConfigErrors, Format, Lookup, Problem, Timezone, TradeStream};
+use dccd_config::{Config, ConfigErrors, Format, HistorySource, Lookup, Problem, Timezone, TradeStream};
 use dccd_model::Channel;
 use proptest::prelude::*;
 
@@ -135,13 +135,38 @@ stream_jobs:
     assert_eq!(
         warnings,
         [
-            "line 6: histo_jobs: this version doesn't download candles yet: the jobs are kept and not run",
             "line 11: histo_jobs[0].format: the store is Parquet, not csv",
             "line 12: histo_jobs[0].by_period: by_period has no effect: the layout of the files is fixed",
-            "line 18: stream_jobs[0].exchange: this version doesn't collect kraken yet: the job is kept and not run",
+            "line 18: stream_jobs[0].exchange: this version doesn't collect kraken live yet: the job is kept and not run",
         ]
     );
-    assert_eq!(config.collected_exchanges(), ["binance".parse().unwrap()]);
+    assert_eq!(config.collected_exchanges(), ["binance".parse().unwrap(), "kraken".parse().unwrap()]);
+    assert_eq!(config.live_jobs(&"kraken".parse().unwrap()).count(), 0, "kraken's service gets no channel it can't collect");
+}
+
+#[test]
+fn only_exchanges_with_a_job_that_this_version_runs_are_collected() {
+    let (config, warnings) = read(
+        "histo_jobs:
+  - {exchange: bitmex, pairs: [BTC/USD], span: 60}
+  - {exchange: kraken, pairs: [BTC/USD], span: 60, source: trades}
+  - {exchange: kraken, pairs: [ETH/USD], span: 60}
+stream_jobs:
+  - {exchange: bybit, pairs: [BTC/USDT], channels: [trades]}
+",
+    );
+    assert_eq!(config.collected_exchanges(), ["kraken".parse().unwrap()]);
+    let sources: Vec<_> = config.histo_jobs.iter().map(|job| job.source).collect();
+    assert_eq!(sources, [HistorySource::Auto, HistorySource::Trades, HistorySource::Auto]);
+    assert_eq!(
+        warnings,
+        [
+            "line 2: histo_jobs[0].exchange: this version doesn't fetch the history of bitmex yet: the job is kept and not run",
+            "line 6: stream_jobs[0].exchange: this version doesn't collect bybit yet: the job is kept and not run",
+        ]
+    );
+    let (config, _) = read("stream_jobs: [{exchange: kraken, pairs: [BTC/USD], channels: [trades]}]");
+    assert!(config.collected_exchanges().is_empty(), "nothing of kraken is collected live");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Every adapter passes the conformance suite.
 
-use dccd_exchange::conformance::{Protocol, suite};
-use dccd_exchange::{AdapterOptions, NAMES, adapter};
+use dccd_exchange::conformance::{Protocol, candle_page, static_suite, suite, trade_pages};
+use dccd_exchange::{AdapterOptions, NAMES, TradeCursor, adapter};
+use dccd_model::{Span, UnixNanos};
 
 const EXCHANGE_INFO: &[u8] = include_bytes!("../src/binance/testdata/exchange_info.json");
+const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 
 #[test]
 fn binance_conforms_with_single_and_with_aggregated_trades() {
@@ -42,6 +44,67 @@ fn binance_conforms_with_single_and_with_aggregated_trades() {
         };
         suite(binance.as_ref(), &protocol);
     }
+}
+
+#[test]
+fn kraken_conforms_as_far_as_it_goes() {
+    let kraken = adapter("kraken", &AdapterOptions::default()).unwrap();
+    static_suite(kraken.as_ref(), &"BTC/USD".parse().unwrap(), ASSET_PAIRS);
+}
+
+/// Answers with minutes `first..=last`, whatever it is asked.
+fn minutes(first: u64, last: u64) -> Vec<u8> {
+    let rows: Vec<String> =
+        (first..=last).map(|m| format!(r#"[{},"2","3","1","2","1",0,"2",1,"0","0","0"]"#, m * 60_000)).collect();
+    format!("[{}]", rows.join(",")).into_bytes()
+}
+
+/// Whether the page of minutes 10 to 19 passes when the exchange sends these.
+fn page_passes(first: u64, last: u64) -> bool {
+    let binance = adapter("binance", &AdapterOptions::default()).unwrap();
+    let markets = binance.parse_markets(EXCHANGE_INFO).unwrap();
+    let market = markets.by_symbol(&"BTC/USDT".parse().unwrap()).unwrap().clone();
+    let (span, from, to) = (Span::from_secs(60).unwrap(), UnixNanos::from_secs(600), UnixNanos::from_secs(1_200));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let page = candle_page(binance.as_ref(), &market, span, from, to, &mut |_| minutes(first, last)).unwrap();
+        assert_eq!(page.len() as u64, last - first + 1);
+    }))
+    .is_ok()
+}
+
+#[test]
+fn the_suite_sees_candles_outside_of_the_page() {
+    assert!(page_passes(10, 19));
+    assert!(!page_passes(9, 19));
+    assert!(!page_passes(10, 20));
+}
+
+#[test]
+fn the_suite_follows_trades_over_overlapping_pages_and_sees_holes() {
+    let kraken = adapter("kraken", &AdapterOptions::default()).unwrap();
+    let markets = kraken.parse_markets(ASSET_PAIRS).unwrap();
+    let market = markets.by_symbol(&"BTC/USD".parse().unwrap()).unwrap();
+    // Trade n is at n / 2 seconds: two share each nanosecond, and a page may end between them.
+    let serve = |missing: u64| {
+        move |request: &dccd_exchange::RestRequest| {
+            let since = request.path_and_query.split("since=").nth(1).unwrap().split('&').next().unwrap();
+            let since: u64 = since.parse().unwrap();
+            let time = |id: u64| id / 2 * 1_000_000_000;
+            let ids: Vec<u64> = (1..=4_001).filter(|id| time(*id) > since && *id != missing).take(1_000).collect();
+            let last = ids.last().map_or(since, |id| time(*id));
+            let rows: Vec<String> = ids.iter().map(|id| format!(r#"["1","2",{}.0,"b","l","",{id}]"#, id / 2)).collect();
+            format!(r#"{{"error":[],"result":{{"X":[{}],"last":"{last}"}}}}"#, rows.join(",")).into_bytes()
+        }
+    };
+    let from = TradeCursor::Time(UnixNanos::from_secs(1));
+    let (trades, present) = trade_pages(kraken.as_ref(), market, from, 100, &mut serve(0)).unwrap();
+    assert_eq!((trades.len(), trades[0].id.0, present), (4_000, 2, true));
+    let (trades, present) = trade_pages(kraken.as_ref(), market, from, 2, &mut serve(0)).unwrap();
+    assert!(!present && trades.len() < 2_000, "pages don't overlap");
+    let hole = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        trade_pages(kraken.as_ref(), market, from, 100, &mut serve(2_500)).is_ok()
+    }));
+    assert!(hole.is_err(), "a hole went unseen");
 }
 
 #[test]

@@ -171,8 +171,7 @@ impl Backfills {
         self.changed = false;
         let stored = Stored { backfills: self.list.clone() };
         let written = serde_json::to_vec_pretty(&stored).map_err(io::Error::from);
-        let written =
-            written.and_then(|text| dccd_store::write_atomically(&self.path, &text).map_err(io::Error::other));
+        let written = written.and_then(|text| dccd_store::write_atomically(&self.path, &text).map_err(io::Error::other));
         if let Err(error) = written {
             tracing::warn!(%error, path = %self.path.display(), "the list of backfills could not be saved");
         }

@@ -116,11 +116,7 @@ impl CandleBuilder {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn close_until<E>(
-        &mut self,
-        until: UnixNanos,
-        out: &mut impl FnMut(CandleRow) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn close_until<E>(&mut self, until: UnixNanos, out: &mut impl FnMut(CandleRow) -> Result<(), E>) -> Result<(), E> {
         let until = self.grid.floor(until);
         if let Some(growing) = self.growing
             && growing.open_at < until
@@ -229,7 +225,10 @@ mod tests {
 
     fn build(fills: bool, last: Option<f64>, trades: &[Trade], until: i64) -> Vec<CandleRow> {
         let mut rows = Vec::new();
-        let mut out = |row| Ok::<_, std::convert::Infallible>(rows.push(row));
+        let mut out = |row| {
+            rows.push(row);
+            Ok::<_, std::convert::Infallible>(())
+        };
         let mut builder = CandleBuilder::new(Span::from_secs(60).unwrap(), UnixNanos(0), last, fills);
         trades.iter().for_each(|t| builder.push(t, &mut out).unwrap());
         builder.close_until(UnixNanos(until * S), &mut out).unwrap();
@@ -264,7 +263,10 @@ mod tests {
     fn a_candle_that_is_not_over_stays_inside() {
         assert!(build(true, None, &[trade(30, "5", "1")], 59).is_empty());
         let mut rows: Vec<CandleRow> = Vec::new();
-        let mut out = |row| Ok::<_, std::convert::Infallible>(rows.push(row));
+        let mut out = |row| {
+            rows.push(row);
+            Ok::<_, std::convert::Infallible>(())
+        };
         let mut builder = CandleBuilder::new(Span::from_secs(60).unwrap(), UnixNanos(60 * S), None, true);
         builder.push(&trade(59, "3", "1"), &mut out).unwrap();
         builder.push(&trade(130, "4", "1"), &mut out).unwrap();

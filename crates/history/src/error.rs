@@ -48,11 +48,11 @@ pub enum HistoryJobError {
         exchange: &'static str,
         /// Why.
         #[source]
-        source: FetchError,
+        source: Box<FetchError>,
     },
     /// The exchange's list of markets can't be read.
     #[error("the list of markets can't be used")]
-    Markets(#[source] ExchangeError),
+    Markets(#[source] Box<ExchangeError>),
     /// A page that the rest depends on could not be had.
     #[error("{what} of {symbol} could not be fetched")]
     Fetch {
@@ -62,7 +62,7 @@ pub enum HistoryJobError {
         symbol: Symbol,
         /// Why.
         #[source]
-        source: FetchError,
+        source: Box<FetchError>,
     },
     /// So many pages in a row failed that going on makes no sense now.
     #[error("{failed} pages of {symbol} in a row could not be fetched; the next run tries again")]
@@ -73,14 +73,26 @@ pub enum HistoryJobError {
         failed: u32,
         /// Why the last one wasn't.
         #[source]
-        source: FetchError,
+        source: Box<FetchError>,
     },
     /// The store can't be read.
     #[error("the store can't be read")]
-    Store(#[from] StoreError),
+    Store(#[source] Box<StoreError>),
     /// The candles can't be written.
     #[error("the candles can't be stored")]
-    Candles(#[from] CandleError),
+    Candles(#[source] Box<CandleError>),
+}
+
+impl From<StoreError> for HistoryJobError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
+impl From<CandleError> for HistoryJobError {
+    fn from(error: CandleError) -> Self {
+        Self::Candles(Box::new(error))
+    }
 }
 
 fn suggestion(near: &[Symbol]) -> String {

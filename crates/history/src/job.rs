@@ -19,7 +19,7 @@ use crate::fetch::{PageOf, Source};
 use crate::pass::fill_from_trades;
 use crate::progress::{Progress, State};
 use crate::reconcile::Reconciled;
-use crate::series::{CandleSource, Series, Shape, Stretch, Wanted};
+use crate::series::{CandleSource, Series, Shape, Stretch, Wanted, without};
 
 /// Candles that are built from trades although the exchange has its own, so that the two can be compared.
 const OVERLAP: i64 = 30;
@@ -87,13 +87,7 @@ pub enum Scope {
 
 /// Runs series at the same time, or one market after the other. Returns when each is done, has failed, or all were cancelled;
 /// how each ended stands in its progress.
-pub async fn run(
-    ctx: &HistoryContext,
-    markets: &Arc<Markets>,
-    wanted: &[(Wanted, Progress)],
-    scope: Scope,
-    parallel: bool,
-) {
+pub async fn run(ctx: &HistoryContext, markets: &Arc<Markets>, wanted: &[(Wanted, Progress)], scope: Scope, parallel: bool) {
     let mut groups: BTreeMap<&Symbol, Vec<&(Wanted, Progress)>> = BTreeMap::new();
     for series in wanted {
         groups.entry(&series.0.symbol).or_default().push(series);
@@ -296,17 +290,20 @@ fn reachable(shape: &Shape, pages: CandlePages, until: UnixNanos) -> Option<Unix
     pages.reach.map(|reach| shape.grid.after(until, -(i64::from(reach) - REACH_MARGIN).max(0)))
 }
 
-/// Compares candles that were built with those that the exchange has itself.
-async fn reconcile(ctx: &HistoryContext, series: &mut Series<'_>, built: &[Stretch]) -> Result<(), HistoryJobError> {
+/// Compares candles that were built with those that the exchange has itself. `holes`: what was to be built.
+async fn reconcile(ctx: &HistoryContext, series: &mut Series<'_>, holes: &[Stretch]) -> Result<(), HistoryJobError> {
     let Some(pages) = series.shape.pages else { return Ok(()) };
     let grid = series.shape.grid;
     let reachable = reachable(&series.shape, pages, ctx.source.closed_until(grid));
     series.sync()?;
-    let mut report = Reconciled::default();
+    // An earlier turn of the same job may have compared some.
+    let mut report = series.progress.update(|p| p.reconciled.take()).unwrap_or_default();
+    // A turn that ended early has not built all of it.
+    let built = series.holes().into_iter().fold(holes.to_vec(), without);
     for (from, to) in built {
-        let mut from = reachable.map_or(*from, |reachable| reachable.max(*from));
-        while from < *to {
-            let end = grid.after(from, i64::from(pages.per_page.max(1))).min(*to);
+        let mut from = reachable.map_or(from, |reachable| reachable.max(from));
+        while from < to {
+            let end = grid.after(from, i64::from(pages.per_page.max(1))).min(to);
             let page = PageOf { market: series.market, span: series.wanted.span, pages, from, to: end };
             let own = ctx.source.page(page, Priority::Backfill, &series.wanted.attempts, &ctx.cancel).await;
             let own = own.map_err(|error| series.failure("the exchange's own candles", error))?;

@@ -5,6 +5,7 @@
 //! - [`CandleBuilder`]: candles from trades where the exchange's own don't reach back; [`Reconciled`]: the two held against each other.
 //! - [`Backfills`], [`RunLog`]: jobs with an id, the history of runs, `metrics.json`.
 //! - [`next_run`], [`delay`]: when a series is due.
+//! - [`governor()`]: the account of requests that every process of the host draws on.
 //!
 //! Knows no exchange (they come through [`dccd_exchange::History`]), no file format (the store's), no process.
 
@@ -15,6 +16,7 @@ mod error;
 mod fetch;
 mod grid;
 mod job;
+mod limits;
 mod listing;
 mod markets;
 mod page;
@@ -33,6 +35,7 @@ pub use error::{HistoryJobError, chain};
 pub use fetch::{AnswerError, Attempts, FetchError, PageOf, Source};
 pub use grid::Grid;
 pub use job::{HistoryContext, Scope, run};
+pub use limits::governor;
 pub use markets::{markets, markets_path};
 pub use page::{PageCheck, PageProblem, Verdict};
 pub use plan::{Plan, plan};

@@ -40,9 +40,8 @@ pub async fn markets(
         return Ok(markets.clone());
     }
     let request = source.adapter.markets_request();
-    let fetched = source
-        .ask(&request, Priority::Collect, &Attempts::default(), cancel, |response| Ok(response.body.clone()))
-        .await;
+    let fetched =
+        source.ask(&request, Priority::Collect, &Attempts::default(), cancel, |response| Ok(response.body.clone())).await;
     let body = match (fetched, kept) {
         (Ok(body), _) => body,
         (Err(FetchError::Cancelled(cancelled)), _) => return Err(cancelled.into()),
@@ -51,10 +50,10 @@ pub async fn markets(
             return Ok(markets);
         }
         (Err(error), None) => {
-            return Err(HistoryJobError::MarketsUnavailable { exchange: source.adapter.name(), source: error });
+            return Err(HistoryJobError::MarketsUnavailable { exchange: source.adapter.name(), source: Box::new(error) });
         }
     };
-    let markets = source.adapter.parse_markets(&body).map_err(HistoryJobError::Markets)?;
+    let markets = source.adapter.parse_markets(&body).map_err(|error| HistoryJobError::Markets(Box::new(error)))?;
     match serde_json::to_vec(&markets) {
         Ok(text) => {
             if let Err(error) = dccd_store::write_atomically(&path, &text) {

@@ -16,11 +16,15 @@ pub enum PageProblem {
         /// When it opens.
         at: UnixNanos,
     },
-    /// A candle that opens between two of this span.
-    #[error("a candle opens at {at}, which none of this span does")]
+    /// Most candles open between two of this span.
+    #[error("{off} of {rows} candles open when none of this span does, the first at {at}")]
     OffGrid {
-        /// When it opens.
+        /// When the first of them opens.
         at: UnixNanos,
+        /// How many they are.
+        off: usize,
+        /// How many came.
+        rows: usize,
     },
     /// Candles in no order.
     #[error("the candle that opens at {at} stands before an earlier one")]
@@ -82,7 +86,8 @@ impl PageCheck {
         }
     }
 
-    /// Takes an answer. Candles outside the page are passed over; later answers replace what earlier ones said of a candle.
+    /// Takes an answer. Candles outside the page are passed over, and so are single ones that open off the grid (Binance has some from
+    /// the hours around its outages): the candle that should be there is missing. Later answers replace what earlier ones said.
     ///
     /// # Errors
     /// When the answer is not believed; what it says is forgotten.
@@ -90,7 +95,9 @@ impl PageCheck {
         self.judge(candles)?;
         let mut is_news = false;
         for candle in candles {
-            if let Some(slot) = self.slot(candle.ts_open) {
+            if self.grid.holds(candle.ts_open)
+                && let Some(slot) = self.slot(candle.ts_open)
+            {
                 is_news |= slot.is_none();
                 *slot = Some(*candle);
             }
@@ -105,11 +112,15 @@ impl PageCheck {
     fn judge(&self, candles: &[Candle]) -> Result<(), PageProblem> {
         let mut last: Option<UnixNanos> = None;
         let mut inside = 0;
+        let mut off_grid = candles.iter().map(|candle| candle.ts_open).filter(|open| !self.grid.holds(*open));
+        if let Some(at) = off_grid.next() {
+            let off = off_grid.count() + 1;
+            if off * 2 > candles.len() {
+                return Err(PageProblem::OffGrid { at, off, rows: candles.len() });
+            }
+        }
         for candle in candles {
             let at = candle.ts_open;
-            if !self.grid.holds(at) {
-                return Err(PageProblem::OffGrid { at });
-            }
             match last {
                 Some(last) if last == at => return Err(PageProblem::Duplicate { at }),
                 Some(last) if last > at => return Err(PageProblem::Order { at }),
@@ -245,9 +256,21 @@ mod tests {
         assert_eq!(page(10, 12).answer(&candles(&[11, 10])), Err(PageProblem::Order { at: at(10) }));
         assert_eq!(page(10, 12).answer(&candles(&[1, 2])), Err(PageProblem::Elsewhere { rows: 2 }));
         let off = Candle { ts_open: UnixNanos(10 * M + 1), ..candle(10) };
-        assert_eq!(page(10, 12).answer(&[off]), Err(PageProblem::OffGrid { at: off.ts_open }));
+        let error = PageProblem::OffGrid { at: off.ts_open, off: 1, rows: 1 };
+        assert_eq!(page(10, 12).answer(&[off]), Err(error));
         let high = Candle { high: Decimal::new(9, 0), ..candle(10) };
         assert!(matches!(page(10, 12).answer(&[high]), Err(PageProblem::Impossible { .. })));
+    }
+
+    #[test]
+    fn a_single_candle_off_the_grid_is_no_candle_of_the_span() {
+        let off = Candle { ts_open: UnixNanos(11 * M + 5), ..candle(11) };
+        let answer = [candle(10), off, candle(12)];
+        let mut page = page(10, 13);
+        assert_eq!(page.answer(&answer), Ok(Verdict::AskAgain));
+        assert_eq!(page.answer(&answer), Ok(Verdict::Settled));
+        assert_eq!(page.missing(), [(UnixNanos(11 * M), UnixNanos(11 * M))]);
+        assert_eq!(page.candles().count(), 2);
     }
 
     #[test]

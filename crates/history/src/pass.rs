@@ -109,6 +109,9 @@ pub(crate) async fn fill_from_trades<'a>(
 ) -> Result<(), HistoryJobError> {
     let mut lanes = work;
     for stretch in union(&lanes) {
+        if ctx.turn_is_over() {
+            break;
+        }
         pass(ctx, market, pages, &mut lanes, stretch).await?;
     }
     Ok(())
@@ -154,6 +157,8 @@ async fn pass<'a>(
     let mut cursor = TradeCursor::Time(begin);
     let mut ids = Ids::default();
     let mut trades: Vec<Trade> = Vec::with_capacity(pages.per_page as usize);
+    // The last id of a page that says that nothing comes after it: believed when another answer says the same.
+    let mut ended_at: Option<Option<u64>> = None;
     loop {
         let request = history.trades_page_request(market, cursor);
         // A hole in the ids is believed when the exchange answers so twice.
@@ -177,6 +182,11 @@ async fn pass<'a>(
             Ok(read) => read,
             Err(error) => return Err(lanes[0].series.failure("a page of trades", error)),
         };
+        let last = trades.last().map(|trade| trade.id.low());
+        if read.is_last && ended_at != Some(last) {
+            ended_at = Some(last);
+            continue;
+        }
         take_page(&mut lanes, &mut ids, &trades, pages)?;
         let until = read.complete_until.min(stretch.1);
         for lane in &mut lanes {
@@ -200,7 +210,11 @@ async fn pass<'a>(
 }
 
 fn refused(market: &Market, error: AnswerError) -> HistoryJobError {
-    HistoryJobError::Fetch { what: "the trades", symbol: market.symbol.clone(), source: FetchError::Refused(error) }
+    HistoryJobError::Fetch {
+        what: "the trades",
+        symbol: market.symbol.clone(),
+        source: Box::new(FetchError::Refused(error)),
+    }
 }
 
 /// A moment before the hole from which on its last price is known: that of a trade before it. The hole's own beginning where there
@@ -238,12 +252,7 @@ fn hole(ids: &Ids, trades: &[Trade]) -> Option<(u64, u64)> {
     None
 }
 
-fn take_page(
-    lanes: &mut [Lane<'_, '_>],
-    ids: &mut Ids,
-    trades: &[Trade],
-    pages: TradePages,
-) -> Result<(), HistoryJobError> {
+fn take_page(lanes: &mut [Lane<'_, '_>], ids: &mut Ids, trades: &[Trade], pages: TradePages) -> Result<(), HistoryJobError> {
     for trade in trades {
         let id = trade.id.low();
         if let Some((last, ts)) = ids.last {
@@ -257,7 +266,10 @@ fn take_page(
                     lane.doubt(ts, trade.ts_venue)?;
                     lane.series.progress.update(|p| {
                         p.windows_failed += 1;
-                        p.error = Some(format!("the exchange lacks the trades {first} to {end}, between {ts} and {}", trade.ts_venue));
+                        p.error = Some(format!(
+                            "the exchange lacks the trades {first} to {end}, between {ts} and {}",
+                            trade.ts_venue
+                        ));
                     });
                 }
             }

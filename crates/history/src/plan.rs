@@ -54,7 +54,7 @@ async fn try_plan(ctx: &HistoryContext, markets: &Markets, wanted: &Wanted) -> R
     let shape = Shape::of(ctx, wanted)?;
     let id = CandleSeriesId { exchange: ctx.exchange.clone(), symbol: wanted.symbol.clone(), span: wanted.span };
     let coverage = candle_coverage(&ctx.data_path, &id)?;
-    let failed = |what, source| HistoryJobError::Fetch { what, symbol: wanted.symbol.clone(), source };
+    let failed = |what, source| HistoryJobError::Fetch { what, symbol: wanted.symbol.clone(), source: Box::new(source) };
     let listed = match coverage.listed {
         Some(listed) => Some(listed),
         None => shape.listing(ctx, market, wanted).await.map_err(|source| failed("the beginning", source))?,

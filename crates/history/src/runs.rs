@@ -258,7 +258,8 @@ mod tests {
     fn metrics_are_those_of_dccd_2_and_count_rows_and_failures_in_a_row() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(".dccd")).unwrap();
-        let seed = r#"{"kraken/ETH/USD": {"last_run_at": 1.5, "last_success_at": null, "rows_collected": 7, "errors_count": 2}}"#;
+        let seed =
+            r#"{"kraken/ETH/USD": {"last_run_at": 1.5, "last_success_at": null, "rows_collected": 7, "errors_count": 2}}"#;
         fs::write(metrics_path(dir.path()), seed).unwrap();
         let mut log = RunLog::new(dir.path(), &"binance".parse().unwrap());
         for (state, rows, ended) in [(State::Done, 10, 100), (State::Failed, 5, 200), (State::Failed, 0, 300)] {
@@ -268,12 +269,8 @@ mod tests {
         let metrics = read_metrics(dir.path()).unwrap();
         assert_eq!(metrics["kraken/ETH/USD"].errors_count, 2);
         let job = &metrics["binance/BTC/USDT/1h"];
-        let expected = JobMetrics {
-            last_run_at: Some(300.0),
-            last_success_at: Some(100.0),
-            rows_collected: 15,
-            errors_count: 2,
-        };
+        let expected =
+            JobMetrics { last_run_at: Some(300.0), last_success_at: Some(100.0), rows_collected: 15, errors_count: 2 };
         assert_eq!(*job, expected);
         let text = fs::read_to_string(metrics_path(dir.path())).unwrap();
         let keys: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -288,7 +285,10 @@ mod tests {
         log.ended("collect", &wanted(), &run(State::Done, 10, 100));
         log.ended("backfill", &wanted(), &run(State::Failed, 0, 200));
         let runs = log.runs().unwrap();
-        assert_eq!(runs.iter().map(|r| (r.kind.as_str(), r.series.rows)).collect::<Vec<_>>(), [("collect", 10), ("backfill", 0)]);
+        assert_eq!(
+            runs.iter().map(|r| (r.kind.as_str(), r.series.rows)).collect::<Vec<_>>(),
+            [("collect", 10), ("backfill", 0)]
+        );
         let text = fs::read_to_string(dir.path().join(".dccd/logs/jobs/binance/BTC-USDT.1h.log")).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "1970-01-01T00:01:40Z collect done rows=10 windows=0 failed=0 trades=0");
@@ -303,7 +303,8 @@ mod tests {
         for _ in 0..5 {
             append(&path, &long, 2).unwrap();
         }
-        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         assert_eq!(names, ["x.1.log", "x.2.log", "x.log"]);
     }

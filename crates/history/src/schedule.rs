@@ -17,7 +17,8 @@ const SPREAD_MAX: Duration = Duration::from_secs(30);
 pub fn delay(job: &str, span: Span) -> Duration {
     let spread = (Duration::from_secs(u64::from(span.as_secs())) / 10).min(SPREAD_MAX);
     // FNV-1a: the same in every process and version.
-    let hash = job.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash =
+        job.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     let thousandth = u32::try_from(hash % 1_000).unwrap_or(0);
     DELAY_MIN + spread * thousandth / 1_000
 }

@@ -196,7 +196,7 @@ impl<'a> Series<'a> {
     pub(crate) fn failure(&self, what: &'static str, source: FetchError) -> HistoryJobError {
         match source {
             FetchError::Cancelled(cancelled) => cancelled.into(),
-            source => HistoryJobError::Fetch { what, symbol: self.wanted.symbol.clone(), source },
+            source => HistoryJobError::Fetch { what, symbol: self.wanted.symbol.clone(), source: Box::new(source) },
         }
     }
 
@@ -220,7 +220,12 @@ impl<'a> Series<'a> {
     }
 
     /// Fetches the exchange's own candles of a hole. Pages that can't be had are noted and passed over; a few in a row end it.
-    pub(crate) async fn fill(&mut self, hole: Stretch, pages: CandlePages, priority: Priority) -> Result<(), HistoryJobError> {
+    pub(crate) async fn fill(
+        &mut self,
+        hole: Stretch,
+        pages: CandlePages,
+        priority: Priority,
+    ) -> Result<(), HistoryJobError> {
         let (ctx, market, span) = (self.ctx, self.market, self.wanted.span);
         let per_page = i64::from(pages.per_page.max(1));
         let mut next = hole.0;
@@ -248,7 +253,7 @@ impl<'a> Series<'a> {
                 }
                 Err(FetchError::Cancelled(cancelled)) => return Err(cancelled.into()),
                 Err(source @ (FetchError::Refused(_) | FetchError::Frozen { .. })) => {
-                    return Err(HistoryJobError::Fetch { what: "a page", symbol: self.wanted.symbol.clone(), source });
+                    return Err(self.failure("a page", source));
                 }
                 Err(source) => {
                     failed_in_a_row += 1;
@@ -262,7 +267,7 @@ impl<'a> Series<'a> {
                     });
                     if failed_in_a_row >= FAILURES_MAX || remembered >= FAILED_KEPT {
                         let symbol = self.wanted.symbol.clone();
-                        return Err(HistoryJobError::GaveUp { symbol, failed: failed_in_a_row, source });
+                        return Err(HistoryJobError::GaveUp { symbol, failed: failed_in_a_row, source: Box::new(source) });
                     }
                 }
             }
@@ -326,7 +331,7 @@ impl<'a> Series<'a> {
 }
 
 /// Stretches without what lies in another one.
-fn without(stretches: Vec<Stretch>, other: Stretch) -> Vec<Stretch> {
+pub(crate) fn without(stretches: Vec<Stretch>, other: Stretch) -> Vec<Stretch> {
     let parts = stretches.into_iter().flat_map(|(from, to)| [(from, to.min(other.0)), (from.max(other.1), to)]);
     parts.filter(|(from, to)| from < to).collect()
 }

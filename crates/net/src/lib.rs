@@ -1,11 +1,11 @@
 //! WebSocket and HTTP clients that keep themselves connected and within an exchange's limits. Knows no exchange.
 //!
 //! - [`Link`]: one WebSocket address, kept connected for ever; what arrived comes out in batches.
-//! - [`HttpClient`]: GET requests under a [`Governor`], the ledger of weights of one exchange and IP.
+//! - [`HttpClient`]: GET requests under a [`Governor`], the ledger of weights of one exchange and IP, shared by the processes of a host.
 //! - [`Backoff`], [`Retry`], [`Clock`]: how long to wait, whether to try again, what time it is.
 //!
 //! Times are `i64` nanoseconds since the Unix epoch, host clock. Nothing here reads a payload, keeps a file other than
-//! the governor's freeze, or knows a symbol; credentials and query strings never reach an error or a log.
+//! the governor's ledger and freeze, or knows a symbol; credentials and query strings never reach an error or a log.
 
 mod backoff;
 mod clock;
@@ -17,7 +17,9 @@ mod ws;
 
 pub use backoff::{Backoff, Delays};
 pub use clock::{Clock, SystemClock, TokioClock};
-pub use governor::{Governor, GovernorError, GovernorOptions, Permit, Priority, Snapshot};
+pub use governor::{
+    Governor, GovernorError, GovernorOptions, LimitsDirError, Permit, Priority, Quota, Snapshot, ledger_file, limits_dir,
+};
 pub use http::{HttpClient, HttpError, HttpOptions, HttpResponse};
 pub use retry::{Retry, retry_after};
 pub use tls::install_crypto_provider;

@@ -137,11 +137,18 @@ async fn the_servers_count_shows_what_other_processes_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_from_the_last_window_says_nothing_about_this_one() {
+async fn what_is_under_way_when_a_window_ends_may_count_in_the_next_but_its_answer_says_nothing_about_that() {
     let governor = governor(100);
+    drop(governor.acquire(20, Priority::Live, NO_WAIT).await.unwrap());
     let late = governor.acquire(10, Priority::Live, NO_WAIT).await.unwrap();
+    let lost = governor.acquire(3, Priority::Live, NO_WAIT).await.unwrap();
     tokio::time::advance(MINUTE).await;
     late.settle(200, |_| Some("95"));
+    assert_eq!(governor.snapshot().used, 13);
+    // It is carried over once.
+    tokio::time::advance(MINUTE).await;
+    assert_eq!(governor.snapshot().used, 0);
+    drop(lost);
     assert_eq!(governor.snapshot().used, 0);
 }
 

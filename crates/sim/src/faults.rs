@@ -7,6 +7,7 @@ use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::SimError;
+pub use crate::rest::faults::RestFault;
 
 /// Which frames a fault meets; what is left out matches anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +160,14 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ban_ms: Option<u64>,
     },
+    /// The next `count` answers to REST requests for candles or trades are wrong.
+    Rest {
+        /// How.
+        what: RestFault,
+        /// How many.
+        #[serde(default = "one")]
+        count: u32,
+    },
     /// The next `count` book snapshots are as old as the program itself: older than any diff sent.
     StaleSnapshot {
         /// Unified symbol; any when left out.
@@ -208,6 +217,8 @@ pub struct FaultPlan {
     pub slow: f64,
     /// Probability per REST request of a 429.
     pub rest_limit: f64,
+    /// Probability per REST answer with candles or trades of a [`Fault::Rest`] of any kind.
+    pub rest: f64,
     /// Probability per book snapshot of [`Fault::StaleSnapshot`].
     pub stale_snapshot: f64,
     /// [`Fault::Down`]s a minute, up to 2 s each.
@@ -215,7 +226,7 @@ pub struct FaultPlan {
 }
 
 impl FaultPlan {
-    fn fields(&mut self) -> [(&'static str, &mut f64); 13] {
+    fn fields(&mut self) -> [(&'static str, &mut f64); 14] {
         [
             ("drop", &mut self.drop),
             ("delay", &mut self.delay),
@@ -228,6 +239,7 @@ impl FaultPlan {
             ("abort", &mut self.abort),
             ("slow", &mut self.slow),
             ("rest_limit", &mut self.rest_limit),
+            ("rest", &mut self.rest),
             ("stale_snapshot", &mut self.stale_snapshot),
             ("down", &mut self.down),
         ]
@@ -246,7 +258,7 @@ impl FromStr for FaultPlan {
             name: "fault",
             text: part.to_owned(),
             expected: "seed=N, or NAME=RATE with one of drop, delay, duplicate, reorder, corrupt (probability per frame), \
-                       rest_limit, stale_snapshot (per request), gap, silence, disconnect, abort, slow, down (per minute)",
+                       rest_limit, rest, stale_snapshot (per request), gap, silence, disconnect, abort, slow, down (per minute)",
         };
         let mut plan = Self::default();
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
@@ -392,6 +404,30 @@ impl FaultState {
             return Some(ban);
         }
         (self.plan.rest_limit > 0.0 && self.rng.f64() < self.plan.rest_limit).then_some(None)
+    }
+
+    /// How the next answer with candles or trades is wrong, if it is.
+    pub(crate) fn spoils_answer(&mut self) -> Option<RestFault> {
+        let met = self.armed.iter().position(|f| matches!(f, Fault::Rest { .. }));
+        if let Some(at) = met
+            && let Fault::Rest { what, count } = &mut self.armed[at]
+        {
+            let what = *what;
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.armed.remove(at);
+            }
+            return Some(what);
+        }
+        if self.plan.rest > 0.0 && self.rng.f64() < self.plan.rest {
+            return self.rng.choice(RestFault::PLANNED);
+        }
+        None
+    }
+
+    /// Chance, for faults that have to choose.
+    pub(crate) const fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
     }
 
     /// Whether the next snapshot of this symbol is a stale one.

@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::{now_ns, now_us};
+use crate::deep::past::Past;
+use crate::deep::past_of;
 use crate::faults::{Fault, FaultState};
 use crate::ledger::{LedgerRecord, LedgerWriter};
 use crate::market::engine::{Engine, Event};
@@ -56,6 +58,8 @@ pub(crate) struct Core {
     pub options: SimOptions,
     pub shared: Rc<Shared>,
     pub symbols: Vec<SymbolState>,
+    /// Deep pasts by symbol, where there are.
+    pub pasts: Vec<Option<Past>>,
     by_lower: HashMap<String, usize>,
     /// Subscribers by stream index.
     pub subs: Vec<Vec<Rc<Conn>>>,
@@ -94,6 +98,10 @@ impl Core {
             Some(replay) => replay.symbols(options.market.history_trades),
             None => invented(&options)?,
         };
+        let mut pasts = Vec::with_capacity(symbols.len());
+        for symbol in &symbols {
+            pasts.push(if replay.is_none() { past_of(&options, &symbol.spec)? } else { None });
+        }
         let names: Vec<String> =
             symbols.iter().flat_map(|s| (0..KINDS).map(|kind| streams::name(&s.spec.lower, kind))).collect();
         let prefixes = names.iter().map(|name| format!("{{\"stream\":\"{name}\",\"data\":").into_bytes()).collect();
@@ -111,6 +119,7 @@ impl Core {
         let mut core = Self {
             by_lower: symbols.iter().enumerate().map(|(i, s)| (s.spec.lower.clone(), i)).collect(),
             symbols,
+            pasts,
             subs: vec![Vec::new(); streams],
             conns: BTreeMap::new(),
             faults: FaultState::new(options.faults.clone()),

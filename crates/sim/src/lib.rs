@@ -39,7 +39,7 @@ mod streams;
 mod ws;
 
 pub use error::SimError;
-pub use faults::{Corruption, Disconnection, Fault, FaultPlan, Target};
+pub use faults::{Corruption, Disconnection, Fault, FaultPlan, RestFault, Target};
 pub use ledger::{FrameStatus, LedgerReader, LedgerRecord};
 pub use options::{LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, SimOptions};
 pub use rest::kraken::{KrakenOptions, KrakenStats};

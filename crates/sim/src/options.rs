@@ -188,7 +188,7 @@ pub struct Limits {
     pub connects_per_window: u32,
     /// See [`Limits::connects_per_window`].
     pub connect_window: Duration,
-    /// REST weight one address may use per minute.
+    /// REST weight one address may use per minute; 0: as much as it likes.
     pub weight_per_minute: u32,
     /// How many requests past the limit (each answered 429) lead to a ban (418).
     pub strikes_to_ban: u32,

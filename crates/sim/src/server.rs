@@ -1,7 +1,6 @@
 //! The one port: accepts, tells REST from WebSocket from control, and is gone while the exchange is down.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -75,7 +74,7 @@ async fn http(core: Rc<RefCell<Core>>, socket: TcpStream, peer: SocketAddr) {
     let cut = Rc::clone(&core.borrow().cut);
     let service = service_fn(move |request| {
         let core = Rc::clone(&core);
-        async move { Ok::<_, Infallible>(dispatch(&core, peer, request).await) }
+        async move { dispatch(&core, peer, request).await.ok_or(Hangup) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -92,15 +91,20 @@ async fn http(core: Rc<RefCell<Core>>, socket: TcpStream, peer: SocketAddr) {
     }
 }
 
-async fn dispatch(core: &Rc<RefCell<Core>>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// The exchange ends a connection instead of answering.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection ends without an answer")]
+struct Hangup;
+
+async fn dispatch(core: &Rc<RefCell<Core>>, peer: SocketAddr, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
     let path = request.uri().path();
     let is_kraken = core.borrow().kraken.is_some();
     if is_kraken && !path.starts_with("/sim/") {
-        rest::kraken::handle(core, peer, &request)
+        rest::kraken::handle(core, peer, &request).await
     } else if ws::handshake::is_ours(path) {
-        ws::handshake::upgrade(core, peer, request)
+        Some(ws::handshake::upgrade(core, peer, request))
     } else if path.starts_with("/sim/") {
-        control::handle(core, peer, request).await
+        Some(control::handle(core, peer, request).await)
     } else {
         rest::handle(core, peer, &request).await
     }

@@ -1,7 +1,7 @@
 //! Candles: windows landed, years published, years read; bytes a row.
 //!
 //! `cargo bench -p dccd-store --bench candles`. Set `DCCD_BENCH_DIR` to measure another disk than the one of the temporary
-//! directory, `DCCD_FIXTURES` (or `../shared/fixtures` beside the repository) for recorded candles.
+//! directory, `-- --memory` for the most that is resident while ten years are landed and published at once, `DCCD_FIXTURES` (or `../shared/fixtures` beside the repository) for recorded candles.
 
 #![allow(clippy::print_stdout)] // it prints what it measures
 
@@ -22,6 +22,9 @@ const PAGE: usize = 1_000;
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
+    if std::env::args().any(|arg| arg == "--memory") {
+        return memory(10 * 525_600);
+    }
     let years = if std::env::args().any(|arg| arg == "--short") { 2 } else { 10 };
     let rows = synthetic(years * 525_600);
     fresh(&format!("{years} years of minutes, synthetic"), &rows)?;
@@ -144,6 +147,29 @@ fn fresh(name: &str, rows: &[CandleRow]) -> Result<(), Failure> {
         per_second(read, start.elapsed()),
     );
     Ok(())
+}
+
+/// Pages are made as they are landed, so that nothing is resident but what the writer needs.
+fn memory(count: usize) -> Result<(), Failure> {
+    let (dir, id) = (directory()?, series()?);
+    let mut writer = CandleWriter::open(dir.path(), &id, Empties::Sent)?;
+    let page = synthetic(PAGE);
+    for first in (0..count).step_by(PAGE) {
+        let shift = i64::try_from(first)? * MINUTE;
+        let rows: Vec<_> = page.iter().map(|row| CandleRow { ts: UnixNanos(row.ts.0 + shift), ..*row }).collect();
+        land(&mut writer, &rows)?;
+    }
+    let staged = resident()?;
+    writer.publish()?;
+    println!("{count} candles: {staged} resident when all are staged, {} at most", resident()?);
+    Ok(())
+}
+
+/// The most that was resident so far.
+fn resident() -> Result<String, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    Ok(line.unwrap_or("?").trim().to_owned())
 }
 
 /// A year that grows by one page at a time: each publishing writes it anew.

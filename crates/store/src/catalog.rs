@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 use dccd_model::{Channel, ExchangeName, Gap, SeriesId, SeriesKind, Span, Symbol};
 
 use crate::Position;
+use crate::candles::{CandleSeriesId, year_of_file};
 use crate::error::StoreError;
 use crate::footer::FileInfo;
 use crate::layout::{self, Layout};
 use crate::recorder::gaps::upsert;
 use crate::recorder::read_checkpoint;
+
+/// How to learn what a day file says.
+pub(crate) type ReadDay<'a> = dyn FnMut(&Path) -> Result<FileInfo, StoreError> + 'a;
 
 /// How often a day is looked at again when a merge takes its parts away meanwhile.
 pub(crate) const LOOKS_MAX: usize = 5;
@@ -64,21 +68,26 @@ impl LiveSeries {
 
     /// The footers of a day's files that don't overlap, day file first; retried while a merge moves rows from one to another.
     pub(crate) fn footers(&self, day: i64) -> Result<Vec<(PathBuf, FileInfo)>, StoreError> {
+        self.footers_with(day, &mut |path| FileInfo::read(path))
+    }
+
+    /// The same, with another way to learn what a day file says.
+    pub(crate) fn footers_with(&self, day: i64, read_day: &mut ReadDay<'_>) -> Result<Vec<(PathBuf, FileInfo)>, StoreError> {
         let mut looks = 0;
         loop {
             looks += 1;
-            match self.try_footers(day) {
+            match self.try_footers(day, read_day) {
                 Err(error) if looks < LOOKS_MAX && is_missing(&error) => {}
                 other => return other,
             }
         }
     }
 
-    fn try_footers(&self, day: i64) -> Result<Vec<(PathBuf, FileInfo)>, StoreError> {
+    fn try_footers(&self, day: i64, read_day: &mut ReadDay<'_>) -> Result<Vec<(PathBuf, FileInfo)>, StoreError> {
         let path = self.day_file(day);
         let mut files = Vec::new();
         let mut merged = Position(0);
-        match FileInfo::read(&path) {
+        match read_day(&path) {
             Ok(info) => {
                 merged = info.position;
                 files.push((path, info));
@@ -102,9 +111,8 @@ pub(crate) fn is_missing(error: &StoreError) -> bool {
 /// Candles of one span, with their year files.
 #[derive(Clone, Debug)]
 pub(crate) struct CandleSeries {
-    pub(crate) exchange: ExchangeName,
-    pub(crate) symbol: Symbol,
-    pub(crate) span: Span,
+    pub(crate) id: CandleSeriesId,
+    /// Ascending by year.
     pub(crate) files: Vec<PathBuf>,
 }
 
@@ -159,22 +167,27 @@ pub fn durable_position(data_path: &Path, exchange: &ExchangeName) -> Result<Pos
     Ok(highest)
 }
 
-/// All candles.
+/// All candles, those that are only staged so far too; ordered by exchange, symbol and span.
 pub(crate) fn candle_series(data_path: &Path) -> Result<Vec<CandleSeries>, StoreError> {
-    let mut found = Vec::new();
-    for exchange in exchanges(data_path)? {
-        let root = data_path.join(exchange.as_str()).join(Channel::Ohlc.directory());
-        for pair in names(&root)? {
-            let Some(symbol) = Symbol::from_path_name(&pair) else { continue };
-            for label in names(&root.join(&pair))? {
-                let Ok(span) = label.parse::<Span>() else { continue };
-                let dir = root.join(&pair).join(&label);
-                let files = names(&dir)?.iter().filter(|n| n.ends_with(".parquet")).map(|n| dir.join(n)).collect();
-                found.push(CandleSeries { exchange: exchange.clone(), symbol: symbol.clone(), span, files });
+    let mut found = BTreeSet::new();
+    for root in [data_path.to_owned(), data_path.join(".dccd").join("parts")] {
+        for exchange in names(&root)?.iter().filter_map(|name| name.parse::<ExchangeName>().ok()) {
+            let root = root.join(exchange.as_str()).join(Channel::Ohlc.directory());
+            for pair in names(&root)? {
+                let Some(symbol) = Symbol::from_path_name(&pair) else { continue };
+                let spans = names(&root.join(&pair))?;
+                for span in spans.iter().filter_map(|label| label.parse::<Span>().ok()) {
+                    found.insert(CandleSeriesId { exchange: exchange.clone(), symbol: symbol.clone(), span });
+                }
             }
         }
     }
-    Ok(found)
+    let files = |id: &CandleSeriesId| {
+        let dir = layout::candle_dir(data_path, id);
+        let names = names(&dir)?;
+        Ok(names.iter().filter(|name| year_of_file(name).is_some()).map(|name| dir.join(name)).collect())
+    };
+    found.into_iter().map(|id| files(&id).map(|files| CandleSeries { id, files })).collect()
 }
 
 /// Exchanges with files, or with a recorder's state.

@@ -34,29 +34,16 @@ impl Disk {
         ensure_dir(&self.temporary)?;
         let path = self.temporary.join(format!("{}.tmp", self.next));
         self.next += 1;
-        step(Op::Create(&path)).map_err(|e| StoreError::io("create", &path, e))?;
-        let file = File::create(&path).map_err(|e| StoreError::io("create", &path, e))?;
-        Ok(TempFile { file: Some(file), path, bytes: 0, hasher: crc32fast::Hasher::new(), failure: Failure::default() })
+        TempFile::create(path)
     }
 
     /// Makes a temporary file durable under its real name.
-    pub(crate) fn publish(&mut self, mut file: TempFile, to: &Path) -> Result<(), StoreError> {
+    pub(crate) fn publish(&mut self, file: TempFile, to: &Path) -> Result<(), StoreError> {
         if let Some(parent) = to.parent() {
             ensure_dir(parent)?;
         }
         self.bytes += file.bytes;
-        let from = file.path.clone();
-        let handle = file.file.take();
-        let published = handle
-            .as_ref()
-            .map_or(Ok(()), |f| step(Op::Sync(&from)).and_then(|()| f.sync_all()))
-            .and_then(|()| step(Op::Rename(&from)).and_then(|()| fs::rename(&from, to)));
-        if let Err(error) = published {
-            // Put back, so that dropping it removes it.
-            file.file = handle;
-            return Err(StoreError::io("write", to, error));
-        }
-        sync_parent(to)
+        file.publish(to)
     }
 
     /// Writes a small file in one go.
@@ -94,6 +81,28 @@ impl Failure {
 }
 
 impl TempFile {
+    /// A file of this name, to be published on the same file system.
+    pub(crate) fn create(path: PathBuf) -> Result<Self, StoreError> {
+        step(Op::Create(&path)).map_err(|e| StoreError::io("create", &path, e))?;
+        let file = File::create(&path).map_err(|e| StoreError::io("create", &path, e))?;
+        Ok(Self { file: Some(file), path, bytes: 0, hasher: crc32fast::Hasher::new(), failure: Failure::default() })
+    }
+
+    /// Makes it durable under its real name.
+    pub(crate) fn publish(mut self, to: &Path) -> Result<(), StoreError> {
+        let handle = self.file.take();
+        let published = handle
+            .as_ref()
+            .map_or(Ok(()), |f| step(Op::Sync(&self.path)).and_then(|()| f.sync_all()))
+            .and_then(|()| step(Op::Rename(&self.path)).and_then(|()| fs::rename(&self.path, to)));
+        if let Err(error) = published {
+            // Put back, so that dropping it removes it.
+            self.file = handle;
+            return Err(StoreError::io("write", to, error));
+        }
+        sync_parent(to)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -1,17 +1,17 @@
 //! What is stored: one line a series, from the footers of its files. Works beside a running recorder.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use dccd_model::{Channel, UnixNanos};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use dccd_model::{Channel, ExchangeName, SeriesId, SeriesKind, UnixNanos};
 use serde::{Serialize, Serializer};
 
+use crate::candles::{Coverage, Empties, Grid, StageView, combine};
 use crate::catalog::{self, CandleSeries, LiveSeries};
-use crate::error::{FileProblem, StoreError};
+use crate::coverage_map::CoverageMap;
+use crate::error::StoreError;
 use crate::footer::FileInfo;
+use crate::ranges::Ranges;
 use crate::recorder::gaps::upsert;
 
 /// One series. Serializes as `dccd inventory --json` shows it.
@@ -32,16 +32,19 @@ pub struct InventoryRow {
     /// Time of the last row.
     #[serde(serialize_with = "rfc3339")]
     pub to: Option<UnixNanos>,
-    /// Rows, those of the open day's parts included.
+    /// Rows, those of the open day's parts included, and candles that are staged.
     pub rows: u64,
-    /// Gaps that are not repaired.
+    /// Gaps that are not repaired. Of candles every maximal run of missing ones between the first and the last, whether the exchange
+    /// doesn't have them or was not asked yet; where it sends nothing for a stretch without trades, only the latter.
     pub gaps: u64,
     /// Missing candles or trade ids in them; `None` where it can't be known.
     pub missing: Option<u64>,
-    /// Bytes on the disk, those of the open day's parts included.
+    /// Bytes on the disk, those of the open day's parts and of staged candles included.
     pub bytes: u64,
     /// Day or year files.
     pub files: u64,
+    /// How many of the missing are candles that the exchange itself says it doesn't have.
+    pub declared: u64,
 }
 
 fn rfc3339<S: Serializer>(time: &Option<UnixNanos>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -53,21 +56,171 @@ fn rfc3339<S: Serializer>(time: &Option<UnixNanos>, serializer: S) -> Result<S::
 
 /// Everything that is stored, ordered by exchange, symbol, type and span. A data path without anything is an empty list.
 ///
+/// Opens only files that changed since they were looked at last: what the others say is in the coverage map
+/// (`.dccd/coverage`), which this brings up to date where it can be written.
+///
 /// # Errors
-/// When a directory or a footer can't be read; `verify` tells about all of them.
+/// When a directory, or the footer of a day file, can't be read; `verify` tells about all of them. A year of candles that can't be
+/// read counts as files and bytes alone, with a warning.
 pub fn inventory(data_path: &Path) -> Result<Vec<InventoryRow>, StoreError> {
-    let mut rows = Vec::new();
-    for series in catalog::live_series(data_path)? {
-        rows.push(live_row(&series)?);
-    }
-    for series in catalog::candle_series(data_path)? {
-        rows.push(candle_row(&series)?);
-    }
-    rows.sort_by(|a, b| (&a.exchange, &a.pair, &a.kind, &a.span).cmp(&(&b.exchange, &b.pair, &b.kind, &b.span)));
+    let mut maps = Maps { data_path, load: CoverageMap::load, open: BTreeMap::new(), unreadable: Vec::new() };
+    let rows = maps.inventory()?;
+    maps.open.into_values().for_each(CoverageMap::save);
     Ok(rows)
 }
 
+/// The same from the files alone, without the coverage map.
+///
+/// # Errors
+/// As [`inventory`](fn@inventory).
+pub fn inventory_from_files(data_path: &Path) -> Result<Vec<InventoryRow>, StoreError> {
+    Maps { data_path, load: CoverageMap::empty, open: BTreeMap::new(), unreadable: Vec::new() }.inventory()
+}
+
+/// What making the coverage map anew found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RepairReport {
+    /// Files that were read.
+    pub files: u64,
+    /// Entries that were missing, said something else than the file, or had no file any more.
+    pub repaired: u64,
+    /// Years of candles that can't be read; `verify` says what is wrong with them.
+    pub unreadable: Vec<PathBuf>,
+}
+
+/// Makes the coverage map anew from the files.
+///
+/// # Errors
+/// When a directory or a footer can't be read, or the map can't be written.
+pub fn repair_coverage(data_path: &Path) -> Result<RepairReport, StoreError> {
+    let mut maps = Maps { data_path, load: CoverageMap::empty, open: BTreeMap::new(), unreadable: Vec::new() };
+    maps.inventory()?;
+    let mut report = RepairReport { unreadable: maps.unreadable, ..RepairReport::default() };
+    for (exchange, map) in maps.open {
+        report.files += map.counts.files;
+        report.repaired += map.differs_from(&CoverageMap::load(data_path, &exchange));
+        map.write()?;
+    }
+    Ok(report)
+}
+
+/// What footers say, exchange by exchange.
+struct Maps<'a> {
+    data_path: &'a Path,
+    load: fn(&Path, &ExchangeName) -> CoverageMap,
+    open: BTreeMap<ExchangeName, CoverageMap>,
+    /// Years of candles.
+    unreadable: Vec<PathBuf>,
+}
+
+impl Maps<'_> {
+    fn inventory(&mut self) -> Result<Vec<InventoryRow>, StoreError> {
+        let mut rows = Vec::new();
+        for series in catalog::live_series(self.data_path)? {
+            rows.push(self.live_row(&series)?);
+        }
+        for series in catalog::candle_series(self.data_path)? {
+            rows.extend(self.candle_row(&series)?);
+        }
+        rows.sort_by(|a, b| (&a.exchange, &a.pair, &a.kind, &a.span).cmp(&(&b.exchange, &b.pair, &b.kind, &b.span)));
+        Ok(rows)
+    }
+
+    fn of(&mut self, exchange: &ExchangeName) -> &mut CoverageMap {
+        self.open.entry(exchange.clone()).or_insert_with(|| (self.load)(self.data_path, exchange))
+    }
+
+    fn live_row(&mut self, series: &LiveSeries) -> Result<InventoryRow, StoreError> {
+        let map = self.of(&series.layout.exchange);
+        let mut row = InventoryRow::new(&series.id());
+        let mut gaps = Vec::new();
+        for day in &series.days {
+            let file = series.day_file(*day);
+            for (path, info) in series.footers_with(*day, &mut |path| map.day(path))? {
+                info.gaps.iter().for_each(|gap| upsert(&mut gaps, gap));
+                row.add(&info, path != file);
+            }
+        }
+        series.open_gaps()?.iter().for_each(|gap| upsert(&mut gaps, gap));
+        gaps.retain(|gap| !gap.repaired);
+        row.gaps = gaps.len() as u64;
+        row.missing = gaps.iter().map(dccd_model::Gap::missing).sum();
+        Ok(row)
+    }
+
+    /// `None` for a series of which nothing is stored.
+    fn candle_row(&mut self, series: &CandleSeries) -> Result<Option<InventoryRow>, StoreError> {
+        // The stage first: what a writer moves from there to files meanwhile is then seen twice, not never.
+        let stage = match StageView::open(self.data_path, &series.id) {
+            Err(error) if error.is_damage() => {
+                tracing::warn!(error = %error, "the stage of a series can't be read; what it holds is asked for again");
+                None
+            }
+            other => other?,
+        };
+        let grid = Grid::new(series.id.span);
+        let mut row = InventoryRow::new(&series.id.series());
+        let mut years = Vec::new();
+        for path in &series.files {
+            row.files += 1;
+            match self.of(&series.id.exchange).year(path, grid) {
+                Ok(facts) => {
+                    row.bytes += facts.bytes;
+                    years.push(facts);
+                }
+                Err(error) if error.is_damage() => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(error = %error, cause, "a year of candles can't be read and counts as not stored");
+                    row.bytes += std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+                    self.unreadable.push(path.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut all = combine(years.iter(), grid, stage.as_ref().map(|stage| stage.empties));
+        let mut staged = false;
+        if let Some(stage) = &stage {
+            staged = !stage.windows.is_empty();
+            row.bytes += if staged { stage.bytes() } else { 0 };
+            stage.apply_to(&mut all)?;
+        }
+        row.count_candles(&all);
+        Ok((staged || row.files > 0).then_some(row))
+    }
+}
+
 impl InventoryRow {
+    fn new(series: &SeriesId) -> Self {
+        let (kind, span) = match series.kind {
+            SeriesKind::Live(channel) => (channel, None),
+            SeriesKind::Candles(span) => (Channel::Ohlc, Some(span.to_string())),
+        };
+        Self {
+            exchange: series.exchange.to_string(),
+            pair: series.symbol.to_string(),
+            kind: kind.directory().to_owned(),
+            span,
+            from: None,
+            to: None,
+            rows: 0,
+            gaps: 0,
+            missing: Some(0),
+            bytes: 0,
+            files: 0,
+            declared: 0,
+        }
+    }
+
+    fn count_candles(&mut self, all: &Coverage) {
+        let missing: Ranges = all.missing();
+        (self.from, self.to, self.rows) = (all.first, all.last, all.rows);
+        self.gaps = missing.len() as u64;
+        self.missing = Some(all.count(&missing));
+        if let (Empties::Sent, Some(first), Some(last)) = (all.empties, all.first, all.last) {
+            self.declared = all.count(&all.declared.clip(first, last));
+        }
+    }
+
     fn add(&mut self, info: &FileInfo, is_part: bool) {
         self.rows += info.rows;
         self.bytes += info.bytes;
@@ -77,83 +230,6 @@ impl InventoryRow {
             self.to = Some(self.to.map_or(to, |t| t.max(to)));
         }
     }
-}
-
-fn live_row(series: &LiveSeries) -> Result<InventoryRow, StoreError> {
-    let mut row = InventoryRow {
-        exchange: series.layout.exchange.to_string(),
-        pair: series.symbol.to_string(),
-        kind: series.channel.directory().to_owned(),
-        span: None,
-        from: None,
-        to: None,
-        rows: 0,
-        gaps: 0,
-        missing: Some(0),
-        bytes: 0,
-        files: 0,
-    };
-    let mut gaps = Vec::new();
-    for day in &series.days {
-        let file = series.day_file(*day);
-        for (path, info) in series.footers(*day)? {
-            info.gaps.iter().for_each(|gap| upsert(&mut gaps, gap));
-            row.add(&info, path != file);
-        }
-    }
-    series.open_gaps()?.iter().for_each(|gap| upsert(&mut gaps, gap));
-    gaps.retain(|gap| !gap.repaired);
-    row.gaps = gaps.len() as u64;
-    row.missing = gaps.iter().map(dccd_model::Gap::missing).sum();
-    Ok(row)
-}
-
-fn candle_row(series: &CandleSeries) -> Result<InventoryRow, StoreError> {
-    let mut row = InventoryRow {
-        exchange: series.exchange.to_string(),
-        pair: series.symbol.to_string(),
-        kind: Channel::Ohlc.directory().to_owned(),
-        span: Some(series.span.to_string()),
-        from: None,
-        to: None,
-        rows: 0,
-        gaps: 0,
-        missing: Some(0),
-        bytes: 0,
-        files: 0,
-    };
-    let step = i64::from(series.span.as_secs()).saturating_mul(dccd_model::time::NANOS_PER_SECOND).max(1);
-    let mut last: Option<i64> = None;
-    let mut missing = 0;
-    for path in &series.files {
-        let info = FileInfo::read(path)?;
-        row.add(&FileInfo { range: None, ..info }, false);
-        for_each_ts(path, |ts| {
-            let hole = last.map_or(0, |last| ts.saturating_sub(last) / step - 1).max(0);
-            row.gaps += u64::from(hole > 0);
-            missing += hole.unsigned_abs();
-            row.from = Some(row.from.map_or(UnixNanos(ts), |f| f.min(UnixNanos(ts))));
-            row.to = Some(row.to.map_or(UnixNanos(ts), |t| t.max(UnixNanos(ts))));
-            last = Some(ts);
-        })?;
-    }
-    row.missing = Some(missing);
-    Ok(row)
-}
-
-/// Reads a file's `TS` column alone.
-fn for_each_ts(path: &Path, mut each: impl FnMut(i64)) -> Result<(), StoreError> {
-    let file = std::fs::File::open(path).map_err(|e| StoreError::io("read", path, e))?;
-    let parquet_error = |e| StoreError::parquet("read", path, e);
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet_error)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), ["TS"]);
-    for batch in builder.with_projection(mask).build().map_err(parquet_error)? {
-        let batch = batch.map_err(|e| StoreError::arrow("read", path, e))?;
-        let column = batch.column_by_name("TS").and_then(|c| c.as_primitive_opt::<Int64Type>());
-        let column = column.ok_or_else(|| StoreError::file(path, FileProblem::Column { column: "TS" }))?;
-        column.iter().flatten().for_each(&mut each);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -200,7 +276,7 @@ mod tests {
             serde_json::json!({
                 "exchange": "binance", "pair": "BTC/USDT", "type": "trades", "span": null,
                 "from": "2024-08-08T00:00:00Z", "to": "2024-08-08T05:34:59Z",
-                "rows": 20_099, "gaps": 2, "missing": 11, "bytes": rows[2].bytes, "files": 1
+                "rows": 20_099, "gaps": 2, "missing": 11, "bytes": rows[2].bytes, "files": 1, "declared": 0
             })
         );
     }
@@ -213,7 +289,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let hour = 3600 * dccd_model::time::NANOS_PER_SECOND;
         for (year, hours) in [("2023", vec![0, 1, 2, 5, 6]), ("2024", vec![7, 9])] {
-            let column = Int64Array::from_iter_values(hours.into_iter().map(|h| h * hour));
+            let column = Int64Array::from_iter_values(hours.into_iter().map(|h| (1000 + h) * hour));
             let batch = RecordBatch::try_from_iter([("TS", std::sync::Arc::new(column) as ArrayRef)]).unwrap();
             let file = std::fs::File::create(folder.join(format!("{year}.parquet"))).unwrap();
             let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
@@ -224,6 +300,90 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].span.as_deref(), rows[0].rows, rows[0].files), (Some("1h"), 7, 2));
         assert_eq!((rows[0].gaps, rows[0].missing), (2, Some(3)));
-        assert_eq!((rows[0].from, rows[0].to), (Some(UnixNanos(0)), Some(UnixNanos(9 * hour))));
+        assert_eq!((rows[0].from, rows[0].to), (Some(UnixNanos(1000 * hour)), Some(UnixNanos(1009 * hour))));
+    }
+
+    fn candles(hours: std::ops::Range<i64>, path: &Path, window: std::ops::Range<i64>, publish: bool) {
+        use crate::{CandleRow, CandleSeriesId, CandleWriter, Landing};
+        let id = CandleSeriesId {
+            exchange: "binance".parse().unwrap(),
+            symbol: "BTC/USDT".parse().unwrap(),
+            span: "1h".parse().unwrap(),
+        };
+        let hour = |n: i64| UnixNanos(at(0).0 + n * 3_600_000_000_000);
+        let mut writer = CandleWriter::open(path, &id, Empties::Sent).unwrap();
+        let there = window.clone().filter(|n| hours.contains(n));
+        let row = |n| CandleRow {
+            ts: hour(n),
+            open: 1.0,
+            high: 1.0,
+            low: 1.0,
+            close: 1.0,
+            volume: 0.0,
+            quote_volume: None,
+            trades: None,
+        };
+        let rows: Vec<CandleRow> = there.map(row).collect();
+        let gap = |n| Gap { from: hour(n), to: hour(n), reason: GapReason::NoData, repaired: false, ids: None };
+        let gaps: Vec<Gap> = window.clone().filter(|n| !hours.contains(n)).map(gap).collect();
+        writer.land(&Landing { from: hour(window.start), to: hour(window.end), rows: &rows, gaps: &gaps }).unwrap();
+        if publish {
+            writer.publish().unwrap();
+        }
+    }
+
+    #[test]
+    fn staged_candles_and_outages_are_counted_and_a_run_of_missing_ones_is_one_gap() {
+        let dir = tempdir();
+        candles(0..8, dir.path(), 0..10, true);
+        // 8 and 9 the exchange doesn't have, 10 and 11 were not asked for: one run of four.
+        candles(12..20, dir.path(), 12..15, false);
+        let row = inventory(dir.path()).unwrap().remove(0);
+        assert_eq!((row.rows, row.gaps, row.missing, row.declared, row.files), (11, 1, Some(4), 2, 1));
+        assert_eq!((row.from, row.to), (Some(at(0)), Some(at(14 * 3600))));
+        assert_eq!(inventory_from_files(dir.path()).unwrap(), [row]);
+    }
+
+    #[test]
+    fn the_map_is_believed_only_while_the_file_is_the_one_that_was_read() {
+        let dir = tempdir();
+        let mut writer = Writer::new(&dir);
+        (0..50).for_each(|n| writer.trade(n, 1000 + n.unsigned_abs()));
+        writer.commit(Close);
+        candles(0..8, dir.path(), 0..10, true);
+        let before = inventory(dir.path()).unwrap();
+        let map = dir.path().join(".dccd/coverage/binance.json");
+        let written = std::fs::read_to_string(&map).unwrap();
+        // It is what is asked: a map that says something else of the same files is believed.
+        let changed = written.replace("\"rows\":8", "\"rows\":9");
+        assert_ne!(changed, written);
+        std::fs::write(&map, changed).unwrap();
+        assert_eq!(inventory(dir.path()).unwrap()[0].rows, 9);
+        assert_eq!(inventory_from_files(dir.path()).unwrap(), before);
+        assert_eq!(repair_coverage(dir.path()).unwrap(), RepairReport { files: 2, repaired: 1, unreadable: vec![] });
+        assert_eq!(std::fs::read_to_string(&map).unwrap(), written);
+        // Files that were written anew, or are gone, are looked at again.
+        candles(0..9, dir.path(), 8..9, true);
+        assert_eq!(inventory(dir.path()).unwrap()[0].rows, 9);
+        assert_ne!(std::fs::read_to_string(&map).unwrap(), written);
+        std::fs::remove_dir_all(dir.path().join("binance/trades")).unwrap();
+        assert_eq!(inventory(dir.path()).unwrap().len(), 1);
+        // A broken map is made anew, and one that can't be written is done without.
+        std::fs::write(&map, "{").unwrap();
+        assert_eq!(inventory(dir.path()).unwrap()[0].rows, 9);
+        std::fs::remove_dir_all(dir.path().join(".dccd/coverage")).unwrap();
+        std::fs::write(dir.path().join(".dccd/coverage"), "in the way").unwrap();
+        assert_eq!(inventory(dir.path()).unwrap()[0].rows, 9);
+    }
+
+    #[test]
+    fn a_year_that_can_t_be_read_is_told_and_holds_up_nothing() {
+        let dir = tempdir();
+        candles(0..8, dir.path(), 0..10, true);
+        let damaged = dir.path().join("binance/ohlc/BTC-USDT/1h/2023.parquet");
+        std::fs::write(&damaged, "no Parquet at all").unwrap();
+        let row = inventory(dir.path()).unwrap().remove(0);
+        assert_eq!((row.rows, row.files), (8, 2));
+        assert_eq!(repair_coverage(dir.path()).unwrap().unreadable, [damaged]);
     }
 }

@@ -29,8 +29,13 @@ impl Layout {
         Path::new(self.exchange.as_str()).join(channel.directory()).join(symbol.path_name())
     }
 
+    /// Where a live series' day files are.
+    pub(crate) fn series_dir(&self, symbol: &Symbol, channel: Channel) -> PathBuf {
+        self.data_path.join(self.series(symbol, channel))
+    }
+
     pub(crate) fn day_file(&self, symbol: &Symbol, channel: Channel, day: i64) -> PathBuf {
-        self.data_path.join(self.series(symbol, channel)).join(format!("{}.parquet", day_label(day)))
+        self.series_dir(symbol, channel).join(format!("{}.parquet", day_label(day)))
     }
 
     /// All parts of this exchange: `<type>/<PAIR>/<day>/<from>-<to>.parquet`.

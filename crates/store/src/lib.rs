@@ -1,9 +1,12 @@
-//! The store's live part: the raw journal, what is derived from it, and proofs that both are whole.
+//! The store: the raw journal, what is derived from it, candles, and proofs that all are whole.
 //!
 //! - [`journal`]: entries as they came, acknowledged by one write, torn tails cut, followed while it grows.
 //! - [`Recorder`]: rows of trades, quotes and books into day files of Parquet, exactly once whatever dies when.
+//! - [`CandleWriter`]: windows of candles, staged in one write each and published into year files; [`Coverage`] says what is known.
 //! - [`inventory`](fn@inventory), [`verify`](mod@verify): what is stored, and whether it is what it should be.
-//! - [`read_trades`], [`read_quotes`], [`read_book`]: the rows of a day file.
+//! - [`read_candles`], [`read_series_trades`] and the like: rows of a series between two times; [`read_trades`], [`read_quotes`],
+//!   [`read_book`]: the rows of a day file; [`ExportWriter`]: rows into a file somewhere else.
+//! - [`convert_legacy`]: files of candles that dccd 2.x wrote.
 //! - [`StoreLock`]: one writer a store.
 //!
 //! Knows no exchange, no network, no ring and no clock: every time in here comes with a record or from the caller. Everything
@@ -11,8 +14,11 @@
 
 pub mod candles;
 mod catalog;
+mod convert;
+mod coverage_map;
 mod disk;
 pub mod error;
+mod export;
 mod file;
 mod footer;
 pub mod inventory;
@@ -21,6 +27,7 @@ mod layout;
 pub mod lock;
 mod merge;
 mod ranges;
+mod read;
 pub mod recorder;
 pub mod rows;
 #[cfg(test)]
@@ -34,13 +41,16 @@ pub use candles::{
     candle_coverage, read_candles,
 };
 pub use catalog::durable_position;
+pub use convert::{ConvertReport, ConvertedFile, convert_legacy};
 pub use disk::write_atomically;
 pub use error::StoreError;
+pub use export::ExportWriter;
 pub use file::Rows;
-pub use inventory::{InventoryRow, inventory};
+pub use inventory::{InventoryRow, RepairReport, inventory, inventory_from_files, repair_coverage};
 pub use journal::{JournalError, JournalOptions, JournalReader, JournalSync, JournalWriter, Position, Recovered, retain};
 pub use lock::{LockError, StoreLock};
 pub use ranges::Ranges;
+pub use read::{SeriesRows, read_series_book, read_series_quotes, read_series_trades};
 pub use recorder::{Checkpoint, CommitMode, CommitReport, Recorder, RecorderOptions, SeriesHandle};
 pub use rows::{BookRow, CandleRow, QuoteRow, TradeRow};
 pub use verify::{Finding, Problem, SeriesReport, VerifyReport, verify};

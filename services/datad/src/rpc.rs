@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use dccd_exchange::{Adapter, Market, MarketStatus, Markets};
+use dccd_history::Scope;
 use dccd_model::{Channel, Symbol};
 use dccd_net::Governor;
-use dccd_history::Scope;
 use dccd_rpc::datad::{
     BackfillInfo, BackfillRequest, BookSnapshot, Datad, FeedInfo, FlushReport, JobInfo, MarketInfo, SearchHit, Stats,
 };
@@ -134,10 +134,7 @@ impl Server {
     }
 
     /// Asks the history thread and waits for its answer, both within the deadline.
-    async fn ask_history<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> HistoryCommand,
-    ) -> Result<T, RpcError> {
+    async fn ask_history<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> HistoryCommand) -> Result<T, RpcError> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
             self.history.send(command(reply)).await.ok()?;

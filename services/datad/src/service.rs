@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dccd_exchange::{Adapter, Markets};
 use dccd_model::{Channel, ExchangeName, Symbol};
-use dccd_net::{Governor, GovernorOptions, HttpClient, HttpOptions, SystemClock};
+use dccd_net::{HttpClient, HttpOptions, SystemClock};
 use dccd_rpc::ServeLimits;
 use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _, JobInfo};
 use dccd_service::{Progress, ServiceContext};
@@ -68,6 +68,8 @@ pub struct DatadOptions {
     pub rest_url: Option<String>,
     /// Another WebSocket address than the exchange's own.
     pub ws_url: Option<String>,
+    /// Request weight a minute instead of the exchange's own limit.
+    pub rest_weight_per_minute: Option<u32>,
     /// What the configuration wants recorded.
     pub feeds: Vec<(Symbol, Channel)>,
     /// Series of candles that the configuration wants complete.
@@ -95,17 +97,15 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         DatadError::UnknownExchange { exchange: options.exchange.to_string(), known: dccd_exchange::NAMES.join(", ") }
     })?;
     let shared = Arc::new(Shared::default());
-    let limits = adapter.limits();
-    let (weight, window) = limits.rest.as_window();
-    let governor = Governor::new(
-        GovernorOptions {
-            used_weight_header: limits.used_weight_header,
-            freeze_file: Some(state_dir(&options).join("freeze.json")),
-            ..GovernorOptions::new(weight, window)
-        },
-        Arc::new(SystemClock),
-    );
     let rest_url = options.rest_url.clone().unwrap_or_else(|| adapter.rest_url().to_owned());
+    let freeze_file = state_dir(&options).join("freeze.json");
+    let governor = dccd_history::governor(
+        &options.exchange,
+        &rest_url,
+        adapter.limits(),
+        options.rest_weight_per_minute,
+        Some(freeze_file),
+    );
     let http = HttpClient::new(HttpOptions::new(rest_url, governor.clone())).map_err(|e| DatadError::Serve(Box::new(e)))?;
 
     let history = HistoryThread::start(HistoryOptions {
@@ -162,8 +162,16 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         dccd_rpc::serve(listener, &name, DATAD_PROTOCOL, ServeLimits::default(), handle, stop).await;
     });
 
-    let parts =
-        Parts { options: &options, adapter, shared, http, journal_dir, sync: sync.clone(), server: &server, history: &history };
+    let parts = Parts {
+        options: &options,
+        adapter,
+        shared,
+        http,
+        journal_dir,
+        sync: sync.clone(),
+        server: &server,
+        history: &history,
+    };
     let outcome = parts.run(journal, recorder, &running_tx, &ctx).await;
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time

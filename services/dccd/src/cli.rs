@@ -59,6 +59,10 @@ impl Global {
 enum Command {
     /// Check the configuration and print its summary
     Validate,
+    /// Add a market to the history jobs of the configuration file
+    Add(commands::edit::Arguments),
+    /// Remove a market from the history jobs of the configuration file; stored data stays
+    Remove(commands::edit::Arguments),
     /// Start dccd-root and the services that the configuration needs
     Start(commands::start::Arguments),
     /// Stop everything; returns when it is flushed and gone
@@ -81,6 +85,10 @@ enum Command {
     Collect(commands::collect::Arguments),
     /// List what is stored
     Inventory(commands::inventory::Arguments),
+    /// Write the rows of a series as CSV, JSON lines or Parquet
+    Export(commands::export::Arguments),
+    /// Bring candle files of dccd 2.x into the form of today; the originals are kept
+    Convert(commands::convert::Arguments),
     /// Read the stored files back and prove order, uniqueness, continuity and declared gaps
     Verify(commands::verify::Arguments),
     /// Find symbols, best match first
@@ -99,9 +107,9 @@ enum Command {
 
 /// The groups of `dccd --help`. A test sees to it that each command stands in one.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Set up", &["validate", "completion"]),
+    ("Set up", &["validate", "add", "remove", "completion"]),
     ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs"]),
-    ("Data", &["backfill", "collect", "inventory", "verify", "search", "tail"]),
+    ("Data", &["backfill", "collect", "inventory", "verify", "export", "convert", "search", "tail"]),
     ("Try", &["demo", "sim"]),
 ];
 
@@ -152,6 +160,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     };
     match command {
         Command::Validate => commands::validate::run(global),
+        Command::Add(arguments) => commands::edit::add(global, &arguments),
+        Command::Remove(arguments) => commands::edit::remove(global, &arguments),
         Command::Start(arguments) => commands::start::run(global, &arguments),
         Command::Stop(arguments) => commands::stop::run(global, &arguments),
         Command::Restart(arguments) => commands::restart::run(global, &arguments),
@@ -163,6 +173,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Backfill(arguments) => commands::backfill::run(global, &arguments),
         Command::Collect(arguments) => commands::collect::run(global, &arguments),
         Command::Inventory(arguments) => commands::inventory::run(global, &arguments),
+        Command::Export(arguments) => commands::export::run(global, &arguments),
+        Command::Convert(arguments) => commands::convert::run(global, &arguments),
         Command::Verify(arguments) => commands::verify::run(global, &arguments),
         Command::Search(arguments) => commands::search::run(global, &arguments),
         Command::Tail(arguments) => commands::tail::run(global, &arguments),

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use dccd_config::{Config, HistoJob};
+use dccd_config::{Config, HistoJob, HistorySource};
 use dccd_exchange::AdapterOptions;
 use dccd_history::{Attempts, Cancel, CandleSource, HistoryContext, Source, Wanted};
 use dccd_model::{ExchangeName, Span, Symbol, UnixNanos};
-use dccd_net::{Governor, GovernorOptions, HttpClient, HttpOptions, SystemClock};
+use dccd_net::{HttpClient, HttpOptions, SystemClock};
 
 use crate::exit::{self, Failure};
 
@@ -41,8 +41,16 @@ fn of_job(config: &Config, job: &HistoJob, symbol: &Symbol) -> Wanted {
         span: job.span,
         start: job.start.and_then(|start| start.instant(&config.settings.timezone)),
         end: None,
-        source: CandleSource::Auto,
+        source: candle_source(job.source),
         attempts: Attempts { max: job.max_retries, delay: job.retry_delay, ..Attempts::default() },
+    }
+}
+
+fn candle_source(source: HistorySource) -> CandleSource {
+    match source {
+        HistorySource::Auto => CandleSource::Auto,
+        HistorySource::Candles => CandleSource::Candles,
+        HistorySource::Trades => CandleSource::Trades,
     }
 }
 
@@ -149,17 +157,14 @@ pub fn context(
 ) -> Result<HistoryContext, Failure> {
     let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
         .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
-    let rest_url = config.exchange(exchange).rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());
-    let limits = adapter.limits();
-    let (weight, window) = limits.rest.as_window();
+    let settings = config.exchange(exchange);
+    let per_minute = settings.rest_weight_per_minute;
+    let rest_url = settings.rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());
     let state = data_path.join(".dccd").join("state").join(exchange.as_str());
-    let options = GovernorOptions {
-        used_weight_header: limits.used_weight_header,
-        freeze_file: Some(state.join("freeze.json")),
-        ..GovernorOptions::new(weight, window)
-    };
+    let governor =
+        dccd_history::governor(exchange, &rest_url, adapter.limits(), per_minute, Some(state.join("freeze.json")));
     dccd_net::install_crypto_provider();
-    let http = HttpClient::new(HttpOptions::new(rest_url, Governor::new(options, Arc::new(SystemClock))))?;
+    let http = HttpClient::new(HttpOptions::new(rest_url, governor))?;
     Ok(HistoryContext {
         source: Source { adapter, http, clock: Arc::new(SystemClock) },
         exchange: exchange.clone(),

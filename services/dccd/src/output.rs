@@ -49,6 +49,16 @@ impl Out {
     }
 }
 
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush()
+    }
+}
+
 /// Says something to the user. Nobody hearing it is no error.
 pub fn say(message: impl fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{message}");

@@ -47,7 +47,7 @@ fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
         Config::load(&Lookup::new(ctx.config_path().map(Path::to_owned))).context("cannot read the configuration")?;
     let config = loaded.config;
     let settings = config.exchange(&exchange);
-    let jobs: Vec<_> = config.stream_jobs.iter().filter(|job| job.exchange == exchange).collect();
+    let jobs: Vec<_> = config.live_jobs(&exchange).collect();
     let mut seen = BTreeSet::new();
     let mut feeds = Vec::new();
     for job in &jobs {
@@ -64,6 +64,7 @@ fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
         data_path: ctx.data_path().to_owned(),
         rest_url: settings.rest_url,
         ws_url: settings.ws_url,
+        rest_weight_per_minute: settings.rest_weight_per_minute,
         feeds,
         time_step: jobs.iter().map(|job| job.time_step).min().unwrap_or(std::time::Duration::from_secs(60)),
         depth: jobs.iter().map(|job| job.depth).max(),

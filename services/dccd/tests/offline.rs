@@ -242,12 +242,12 @@ fn an_exchange_that_is_down_makes_search_fail_with_its_address() {
     let host = Host::new();
     // Port 1 of the loopback has no listener.
     host.put("config.yml", &format!("{CONFIG}exchanges: {{binance: {{rest_url: 'http://127.0.0.1:1'}}}}\n"));
-    let ran = host.run(&["search", "btc"]).code(1);
+    let ran = host.run(&["search", "btc", "--exchange", "binance"]).code(1);
     assert!(ran.err.contains("cannot search binance") && ran.err.contains("127.0.0.1:1"), "{}", ran.err);
     // What the exchange told the service holds for a search, too: it isn't even tried.
     let freeze = r#"{"until": 4102444800000000000, "status": 418, "since": 0}"#;
     host.put("data/.dccd/state/binance/freeze.json", freeze);
-    let ran = host.run(&["search", "btc"]).code(1);
+    let ran = host.run(&["search", "btc", "--exchange", "binance"]).code(1);
     assert!(ran.err.contains("418"), "{}", ran.err);
 }
 
@@ -282,4 +282,42 @@ fn a_reader_that_goes_away_is_no_error() {
 fn candles_are_not_tailed() {
     let ran = Host::new().run(&["tail", "binance/BTC/USDT/1h"]).code(2);
     assert!(ran.err.contains("series of candles"), "{}", ran.err);
+}
+
+#[test]
+fn markets_are_added_to_the_configuration_and_removed_in_place() {
+    let host = Host::new();
+    let text = "# mine\nsettings: {data_path: ./data}\nhisto_jobs:\n  # hourly\n  - exchange: binance\n    pairs: [BTC/USDT] # major\n    span: 1h\n";
+    let path = host.put("config.yml", text);
+    let file = || std::fs::read_to_string(&path).unwrap();
+    let run = |command: &str, exchange: &str, pair: &str, span: &str| {
+        host.run_own(&[command, "--exchange", exchange, "--pair", pair, "--span", span])
+    };
+    let ran = run("add", "binance", "ETH/USDT", "3600").code(0);
+    assert_eq!(ran.out, format!("added ETH/USDT to the job in line 5 of {}\n", path.display()));
+    assert_eq!(ran.err, "", "no daemon runs");
+    assert_eq!(file(), text.replace("[BTC/USDT]", "[BTC/USDT, ETH/USDT]"));
+    let ran = run("add", "binance", "ETH/USDT", "1h").code(1);
+    let edit = format!("error: cannot edit {}: ", path.display());
+    assert_eq!(ran.err, format!("{edit}binance/ETH/USDT/1h is already asked for on line 6\n"));
+    let ran = run("add", "bitmex", "BTC/USD", "1m").code(0);
+    assert_eq!(ran.out, format!("added a job for bitmex BTC/USD 1m in line 8 of {}\n", path.display()));
+    assert_eq!(ran.err, "warning: this version doesn't fetch the history of bitmex yet: the job is kept and not run\n");
+    let ran = run("remove", "bitmex", "BTC/USD", "60").code(0);
+    assert!(ran.out.starts_with("removed BTC/USD and with it the job that was in line 8 of "), "{}", ran.out);
+    assert_eq!(ran.err, "what is stored of bitmex/BTC/USD/1m stays\n");
+    let ran = run("remove", "binance", "ETH/USDT", "1h").code(0);
+    assert_eq!(ran.out, format!("removed ETH/USDT from the job in line 5 of {}\n", path.display()));
+    assert_eq!(file(), text);
+
+    let ran = run("remove", "binance", "BTC/USDC", "1h").code(1);
+    let message = "no history job asks for binance/BTC/USDC/1h; did you mean binance/BTC/USDT/1h?\n";
+    assert_eq!(ran.err, format!("{edit}{message}"));
+    let ran = run("add", "binanse", "BTC/USDT", "1h").code(1);
+    assert!(ran.err.contains("nothing was written") && ran.err.contains("did you mean binance?"), "{}", ran.err);
+    let ran = run("add", "binance", "BTC/USDT", "30").code(1);
+    assert!(ran.err.contains("expected a number of seconds, 60 or more"), "{}", ran.err);
+    run("add", "binance", "BTCUSDT", "1h").code(2);
+    host.run_own(&["add", "--exchange", "binance"]).code(2);
+    assert_eq!(file(), text);
 }

@@ -1,15 +1,18 @@
 //! What every adapter must do, as one suite: [`suite`] panics with what is wrong. An adapter's tests call it with
 //! handwritten messages in the exchange's own language ([`Protocol`]).
 //!
-//! It covers the static side (capabilities, limits, subscriptions, requests), exactly-once trades, gaps found and repaired,
-//! books that begin with a snapshot and link, and sessions that go on exactly where they were saved.
+//! It covers the static side (capabilities, limits, subscriptions, requests, history), exactly-once trades, gaps found and repaired,
+//! books that begin with a snapshot and link, and sessions that go on exactly where they were saved. [`candle_page`] and
+//! [`trade_pages`] check the past of an exchange that answers, a simulated one say.
 
+mod history;
 mod record;
 mod scenes;
 mod statics;
 
 use dccd_model::Symbol;
 
+pub use history::{Fetch, candle_page, trade_pages};
 pub use record::{Event, Recorded};
 
 use crate::{Adapter, Markets};
@@ -33,6 +36,19 @@ pub struct Protocol<'a> {
     pub snapshot: &'a dyn Fn(u64) -> String,
 }
 
+/// Runs what needs no messages: the static side and that of history. For an exchange with a live side [`suite`] runs it, too.
+///
+/// # Panics
+/// When the adapter doesn't do what it must; the message says what.
+pub fn static_suite(adapter: &dyn Adapter, symbol: &Symbol, markets: &[u8]) {
+    let markets = match adapter.parse_markets(markets) {
+        Ok(markets) => markets,
+        Err(error) => panic!("the markets can't be read: {error}"),
+    };
+    assert!(markets.by_symbol(symbol).is_some(), "{symbol} is not among the markets");
+    statics::check(adapter, symbol, &markets);
+}
+
 /// Runs the whole suite.
 ///
 /// # Panics
@@ -43,7 +59,7 @@ pub fn suite(adapter: &dyn Adapter, protocol: &Protocol<'_>) {
         Err(error) => panic!("the markets can't be read: {error}"),
     };
     assert!(markets.by_symbol(&protocol.symbol).is_some(), "{} is not among the markets", protocol.symbol);
-    statics::check(adapter, protocol, &markets);
+    statics::check(adapter, &protocol.symbol, &markets);
     scenes::check(adapter, protocol, &markets);
 }
 

@@ -2,16 +2,18 @@
 
 use std::collections::HashSet;
 
-use dccd_model::{Channel, Symbol};
+use dccd_model::{Channel, Entry, EntryKind, Symbol, UnixNanos};
 
-use super::Protocol;
+use super::{Recorded, history, shared};
 use crate::{Adapter, Markets};
 
-pub(super) fn check(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+pub(super) fn check(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
     names_and_addresses(adapter);
-    capabilities_and_subscriptions_agree(adapter, protocol, markets);
-    batches_keep_the_limits(adapter, protocol, markets);
-    requests_are_named(adapter, protocol, markets);
+    capabilities_and_subscriptions_agree(adapter, symbol, markets);
+    batches_keep_the_limits(adapter, symbol, markets);
+    requests_are_named(adapter, symbol, markets);
+    what_is_not_offered_does_not_open(adapter, symbol, markets);
+    history::check(adapter, markets);
 }
 
 fn names_and_addresses(adapter: &dyn Adapter) {
@@ -28,10 +30,10 @@ fn names_and_addresses(adapter: &dyn Adapter) {
     }
 }
 
-fn capabilities_and_subscriptions_agree(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+fn capabilities_and_subscriptions_agree(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
     let capabilities = adapter.capabilities();
     for channel in Channel::ALL {
-        let feeds = [(protocol.symbol.clone(), channel)];
+        let feeds = [(symbol.clone(), channel)];
         let offered = capabilities.channels.contains(&channel);
         let checked = capabilities.check(channel);
         assert_eq!(checked.is_ok(), offered, "{channel}: check and channels disagree");
@@ -44,13 +46,13 @@ fn capabilities_and_subscriptions_agree(adapter: &dyn Adapter, protocol: &Protoc
     }
 }
 
-fn batches_keep_the_limits(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+fn batches_keep_the_limits(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
     let limits = adapter.limits();
     assert!(limits.streams_per_message >= 1 && limits.messages_per_second >= 1 && limits.trades_per_request >= 1);
     let Some(channel) = adapter.capabilities().channels.first().copied() else { return };
     let count = limits.streams_per_message * 2 + 1;
     let feeds: Vec<(Symbol, Channel)> = (0..count)
-        .map(|i| (format!("C{i}/{}", protocol.symbol.quote()).parse().expect("a symbol of letters and digits"), channel))
+        .map(|i| (format!("C{i}/{}", symbol.quote()).parse().expect("a symbol of letters and digits"), channel))
         .collect();
     let (on, off) = (adapter.subscribe(&feeds, markets, 7), adapter.unsubscribe(&feeds, markets, 7));
     assert_eq!((on.len(), off.len()), (3, 3), "{count} feeds are not in three messages");
@@ -62,8 +64,7 @@ fn batches_keep_the_limits(adapter: &dyn Adapter, protocol: &Protocol<'_>, marke
     assert!(adapter.subscribe(&[], markets, 1).is_empty(), "nothing to subscribe to, and a message all the same");
 }
 
-fn requests_are_named(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
-    let symbol = &protocol.symbol;
+fn requests_are_named(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
     let most = adapter.limits().trades_per_request;
     let requests = [
         adapter.markets_request(),
@@ -79,4 +80,25 @@ fn requests_are_named(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &
     let subjects: HashSet<&str> = requests.iter().map(|r| r.subject.as_str()).collect();
     assert_eq!(subjects.len(), requests.len(), "different requests under one subject: {subjects:?}");
     assert!(requests[3].path_and_query.contains(&most.to_string()), "more than a page asked for: {:?}", requests[3]);
+}
+
+/// Opened all the same, such a feed is named and leaves no trace but in the counters; and the session goes on from there.
+fn what_is_not_offered_does_not_open(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
+    let offered = adapter.capabilities().channels;
+    let mut session = adapter.session(shared(markets));
+    let mut faults = 0;
+    for channel in Channel::ALL.into_iter().filter(|channel| !offered.contains(channel)) {
+        let subject = format!("{symbol} {channel}");
+        let entry = |kind, payload| Entry { kind, conn: 1, ts_recv: UnixNanos(1), subject: &subject, payload };
+        let mut out = Recorded::default();
+        session.apply(&entry(EntryKind::FeedOpened, b""), &mut out);
+        faults += 1;
+        assert_eq!((out.events.len(), out.notices().count()), (1, 1), "{channel}: more than a notice: {:?}", out.events);
+        assert!(session.feeds().is_empty(), "{channel}: a feed that isn't offered is open");
+        assert_eq!(session.counters().entry_faults, faults, "{channel}: not counted");
+        session.apply(&entry(EntryKind::Frame, b"\xff"), &mut out);
+        let saved = session.save();
+        let restored = adapter.restore(shared(markets), &saved).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((restored.counters(), restored.save()), (session.counters(), saved), "{channel}: not the same session");
+    }
 }

@@ -92,20 +92,13 @@ pub enum RestQuota {
 }
 
 impl RestQuota {
-    /// Weight and length of the window that comes closest, for who counts in windows alone. Around the border of two windows
-    /// requests may then stand closer together than a pace wants.
-    #[must_use]
-    pub const fn as_window(&self) -> (u32, Duration) {
-        match *self {
-            Self::Window { weight, window } => (weight, window),
-            Self::Paced { every, burst } => (burst, every.saturating_mul(burst)),
-        }
-    }
-
     /// The most that one request may cost so that it can be sent at all.
     #[must_use]
     pub const fn largest_request(&self) -> u32 {
-        self.as_window().0
+        match *self {
+            Self::Window { weight, .. } => weight,
+            Self::Paced { burst, .. } => burst,
+        }
     }
 }
 

@@ -173,15 +173,6 @@ impl Past {
         }
         found
     }
-
-    /// The candle that is or was open at an instant, if it exists.
-    pub(crate) fn bar_at(&self, interval: Interval, at_us: i64, now_us: i64) -> Option<(BarSpan, Bar)> {
-        let open_us = interval.open(at_us);
-        let mut found = None;
-        let wanted = Wanted { interval, from_us: Some(open_us), to_us: open_us, now_us, limit: 1 };
-        self.bars(wanted, |span, bar| found = Some((span, *bar)));
-        found
-    }
 }
 
 #[cfg(test)]

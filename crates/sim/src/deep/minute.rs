@@ -10,9 +10,8 @@ const WAVES: [(u32, i64); 6] = [(19, 400), (16, 150), (13, 80), (10, 30), (7, 10
 /// Trades of a block: what lies before them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Base {
-    /// Index of the block's first trade in the whole past, and of its first aggregated trade.
+    /// Index of the block's first trade in the whole past.
     pub(crate) trade: i64,
-    pub(crate) order: i64,
 }
 
 impl Past {
@@ -31,8 +30,8 @@ impl Past {
     }
 
     pub(crate) fn base(&self, block: i64) -> Base {
-        let (trade, _, order) = self.before_block(block);
-        Base { trade, order }
+        let (trade, ..) = self.before_block(block);
+        Base { trade }
     }
 
     /// Gives each trade of a minute (index in its block, price in ticks, amount in lots, microseconds since the epoch, whether

@@ -69,7 +69,7 @@ impl RestLimiter {
             return banned(peer, now_us);
         }
         peer.used = peer.used.saturating_add(weight);
-        if peer.used <= limit {
+        if peer.used <= limit || limit == 0 {
             return Verdict::Pass(peer.used);
         }
         peer.strikes += 1;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::params::{ApiError, Params};
-use super::{Answer, Call, info};
+use super::{Answer, Call, info, past};
 use crate::clock::now_us;
 use crate::hub::Core;
 use crate::market::interval::Interval;
@@ -66,6 +66,9 @@ impl Core {
         if params.take("timeZone").is_some_and(|zone| zone != "0" && zone != "00:00") {
             return Err(ApiError::new(-1130, "Data sent for parameter 'timeZone' is not valid; only 0 is served."));
         }
+        if let Some(past) = &self.pasts[place] {
+            return Ok(past::klines(past, interval, from, to.unwrap_or(i64::MAX), limit, unit));
+        }
         let bars = self.symbols[place].history.bars(interval, from, to.unwrap_or(i64::MAX), self.market_now(), limit);
         let mut body = vec![b'['];
         for (i, (span, bar)) in bars.iter().enumerate() {
@@ -90,6 +93,9 @@ impl Core {
         let place = self.wanted_symbol(params)?;
         let limit = params.limit(500, 1_000)?;
         let from_id = if call == Call::HistoricalTrades { params.integer("fromId")? } else { None };
+        if let Some(past) = &self.pasts[place] {
+            return Ok(past::trades(past, from_id, limit, unit));
+        }
         let rows = self.symbols[place].history.trades();
         let begin = match from_id {
             Some(id) => rows.partition_point(|r| i64::try_from(r.id).is_ok_and(|r| r < id)),
@@ -108,6 +114,9 @@ impl Core {
     fn agg_trades_answer(&self, params: &mut Params, unit: TimeUnit) -> Result<Answer, ApiError> {
         let place = self.wanted_symbol(params)?;
         let limit = params.limit(500, 1_000)?;
+        if let Some(past) = &self.pasts[place] {
+            return past::aggregated(past, params, limit, unit);
+        }
         let from_id = params.integer("fromId")?;
         let (from, to) = (params.time("startTime")?, params.time("endTime")?);
         if from_id.is_some() && (from.is_some() || to.is_some()) {

@@ -1,10 +1,12 @@
 //! The REST side: weights and bans, then the answer, with the exchange's headers and error bodies.
 
+pub(crate) mod faults;
 pub(crate) mod info;
 pub(crate) mod kraken;
 pub(crate) mod limiter;
 pub(crate) mod market;
 pub(crate) mod params;
+mod past;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use crate::clock::{now_ns, now_us};
 use crate::hub::Core;
 use crate::ledger::LedgerRecord;
 use crate::render::TimeUnit;
+use faults::RestFault;
 use limiter::Verdict;
 use params::{ApiError, Params};
 
@@ -78,6 +81,11 @@ impl Call {
         })
     }
 
+    /// Whether an answer is a page of candles or trades.
+    const fn has_rows(self) -> bool {
+        matches!(self, Self::Klines | Self::AggTrades | Self::HistoricalTrades | Self::Trades)
+    }
+
     fn weight(self, query: &str) -> u32 {
         let value = |name: &str| query.split('&').find_map(|p| p.strip_prefix(name)?.strip_prefix('='));
         match self {
@@ -99,12 +107,12 @@ impl Call {
     }
 }
 
-/// Answers a REST request.
+/// Answers a REST request; `None`: the connection ends instead.
 pub(crate) async fn handle(
     core: &Rc<RefCell<Core>>,
     peer: SocketAddr,
     request: &Request<Incoming>,
-) -> Response<Full<Bytes>> {
+) -> Option<Response<Full<Bytes>>> {
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or("").to_owned();
     let micros = request.headers().get("x-mbx-time-unit").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"microsecond"));
@@ -141,16 +149,45 @@ pub(crate) async fn handle(
         }
         Verdict::Pass(used) => (used, None, answer(core, request.method(), call, &query, unit).await),
     };
-    let (status, answer) = match outcome {
+    let (status, mut answer) = match outcome {
         Ok(answer) => (200, answer),
         Err(error) => (error.status, Answer { body: error.body(), ..Answer::default() }),
+    };
+    let status =
+        if status == 200 && call.is_some_and(Call::has_rows) { spoil(core, &mut answer).await } else { Some(status) };
+    let Some(status) = status else {
+        let target = request.uri().path_and_query().map_or_else(|| path.clone(), |t| t.as_str().to_owned());
+        let (ids, bytes, fault) = (None, 0, Some("reset".to_owned()));
+        let record = LedgerRecord::Rest { ts: now_ns(), target, status: 0, weight, used, bytes, ids, fault };
+        core.borrow().shared.ledger.record(&record);
+        return None;
     };
     let fault = if refused { Some("refused by a fault".to_owned()) } else { answer.fault };
     let target = request.uri().path_and_query().map_or_else(|| path.clone(), |t| t.as_str().to_owned());
     let (bytes, ids) = (answer.body.len(), answer.ids);
     let record = LedgerRecord::Rest { ts: now_ns(), target, status, weight, used, bytes, ids, fault };
     core.borrow().shared.ledger.record(&record);
-    respond(status, answer.body, used, retry_after)
+    Some(respond(status, answer.body, used, retry_after))
+}
+
+/// Makes an answer wrong where it is to be; gives its status, `None` when the connection ends instead.
+pub(crate) async fn spoil(core: &Rc<RefCell<Core>>, answer: &mut Answer) -> Option<u16> {
+    let Some(fault) = core.borrow_mut().faults.spoils_answer() else { return Some(200) };
+    let mut status = 200;
+    match fault {
+        RestFault::Reset => return None,
+        RestFault::Error => {
+            status = core.borrow_mut().faults.rng().choice([500, 502, 503]).unwrap_or(500);
+            answer.body = b"<html>the server could not answer</html>".to_vec();
+        }
+        RestFault::Delay => tokio::time::sleep(RestFault::LATE).await,
+        _ => match fault.damage(&answer.body, core.borrow_mut().faults.rng()) {
+            Some(body) => answer.body = body,
+            None => return Some(200),
+        },
+    }
+    answer.fault = Some(fault.name());
+    Some(status)
 }
 
 fn respond(status: u16, body: Vec<u8>, used: u32, retry_after: Option<u64>) -> Response<Full<Bytes>> {

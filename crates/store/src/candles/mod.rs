@@ -15,7 +15,7 @@ mod writer;
 mod years;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 
@@ -23,10 +23,14 @@ use dccd_model::{ExchangeName, Gap, GapReason, SeriesId, SeriesKind, Span, Symbo
 use serde::{Deserialize, Serialize};
 
 pub use coverage::{Coverage, candle_coverage};
+pub(crate) use coverage::{combine, no_data};
 pub use error::{CandleError, LandingProblem};
 pub use grid::Grid;
+pub(crate) use publish::add_rows;
 pub use read::{CandleRows, read_candles};
+pub(crate) use stage::StageView;
 pub use writer::{CandleWriter, Published};
+pub(crate) use years::{SECONDS_MAX, YearFacts, check_form, year_of_file};
 
 use crate::ranges::Ranges;
 use crate::rows::CandleRow;
@@ -49,6 +53,13 @@ impl fmt::Display for CandleSeriesId {
 }
 
 impl CandleSeriesId {
+    /// The series as others name it.
+    #[must_use]
+    pub fn series(&self) -> SeriesId {
+        let Self { exchange, symbol, span } = self.clone();
+        SeriesId { exchange, symbol, kind: SeriesKind::Candles(span) }
+    }
+
     /// The candles that a series' name means; `None` when it is a live series.
     #[must_use]
     pub fn of(series: &SeriesId) -> Option<Self> {

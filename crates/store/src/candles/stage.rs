@@ -267,6 +267,11 @@ impl StageView {
         Ok(())
     }
 
+    /// How large it is as far as it is whole.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.len
+    }
+
     pub(crate) fn apply_to(&self, all: &mut Coverage) -> Result<(), StoreError> {
         apply(&self.source(), &self.windows, self.listed, all)
     }

@@ -325,9 +325,12 @@ fn a_full_disk_is_told_by_name_and_the_same_writer_goes_on_when_there_is_room() 
     let dir = tempdir();
     let mut writer = open(&dir, Empties::Sent);
     land(&mut writer, 5, 6, &rows(5..6, 0), &[]).unwrap();
+    let stage = crate::layout::candle_stage_dir(dir.path(), &id()).join("stage.bin");
+    let bytes = std::fs::metadata(&stage).unwrap().len();
     faults::full_at(0);
     let refused = land(&mut writer, 6, 9, &rows(6..9, 0), &[]);
     assert!(matches!(refused, Err(CandleError::Store(StoreError::NoSpace { .. }))), "{refused:?}");
+    assert_eq!(std::fs::metadata(&stage).unwrap().len(), bytes, "what was written of it is cut");
     assert!(matches!(writer.publish(), Err(CandleError::Store(StoreError::NoSpace { .. }))));
     faults::clear();
     assert_eq!((writer.staged_rows(), hours(&writer.coverage().covered)), (1, vec![(5, 6)]));
@@ -396,7 +399,7 @@ fn where_the_market_begins_is_remembered_whether_there_are_files_or_not() {
 }
 
 /// A file as another program writes it: no metadata of ours, its own encodings.
-fn write_foreign(path: &Path, rows: &[CandleRow], extra: Option<&str>, divide: i64) {
+pub(crate) fn write_foreign(path: &Path, rows: &[CandleRow], extra: Option<&str>, divide: i64) {
     use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
     use std::sync::Arc;
     let number = |get: fn(&CandleRow) -> f64| Arc::new(Float64Array::from_iter_values(rows.iter().map(get))) as ArrayRef;

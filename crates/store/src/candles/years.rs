@@ -15,6 +15,7 @@ use super::grid::Grid;
 use super::{CandleSeriesId, Empties};
 use crate::disk;
 use crate::error::{FileProblem, StoreError};
+use crate::file::Rows;
 use crate::footer::{FileInfo, guarded};
 use crate::layout;
 use crate::ranges::Ranges;
@@ -23,7 +24,8 @@ use crate::rows::sealed::Codec;
 
 /// Columns of dccd 2.x. The second has no place in ours.
 pub(crate) const LEGACY_COLUMNS: [&str; 2] = ["quoteVolume", "weightedAverage"];
-/// Times before this are not nanoseconds: two minutes after the epoch, or the year 5138 in seconds.
+/// Times before this are seconds, up to the year 5138; in nanoseconds it is two minutes after the epoch. dccd 3.x extends files of 2.x so
+/// that both stand in one.
 pub(crate) const SECONDS_MAX: i64 = 100_000_000_000;
 
 /// What a year file says.
@@ -66,6 +68,10 @@ impl YearFacts {
     /// counts only where candles are.
     pub(crate) fn read_as(path: &Path, grid: Grid, empties: Empties) -> Result<Self, StoreError> {
         let mut facts = Self::read(path, grid)?;
+        if facts.empties.is_none() {
+            // Before anything is fetched for a file that can't be extended.
+            check_columns(path)?;
+        }
         if empties == Empties::Sent && facts.empties == Some(Empties::Omitted) {
             facts.count_rows(path, grid)?;
             facts.covered = facts.covered.union(&facts.declared);
@@ -81,9 +87,6 @@ impl YearFacts {
             if last.is_some_and(|last| ts < last) {
                 return Err(FileProblem::Order { row: number });
             }
-            if ts < SECONDS_MAX {
-                return Err(FileProblem::Seconds);
-            }
             number += 1;
             if last != Some(ts) {
                 self.rows += 1;
@@ -93,9 +96,17 @@ impl YearFacts {
             }
             Ok(())
         })?;
+        if self.first.is_some_and(|first| first.0 < SECONDS_MAX) {
+            return Err(StoreError::file(path, FileProblem::Seconds));
+        }
         self.last = last.map(UnixNanos);
         Ok(())
     }
+}
+
+/// Whether every column is there that must be.
+fn check_columns(path: &Path) -> Result<(), StoreError> {
+    Rows::<CandleRow>::open(path).map(drop)
 }
 
 /// Whether we can take the file over without losing anything that is in it.
@@ -106,7 +117,7 @@ pub(crate) fn check_form(path: &Path, info: &FileInfo) -> Result<(), StoreError>
             return Err(StoreError::file(path, FileProblem::LegacyColumn { column }));
         }
     }
-    if info.range.is_some_and(|(_, last)| last.0 < SECONDS_MAX) {
+    if info.range.is_some_and(|(first, _)| first.0 < SECONDS_MAX) {
         return Err(StoreError::file(path, FileProblem::Seconds));
     }
     match info.columns.iter().find(|name| ours.field_with_name(name).is_err()) {
@@ -154,7 +165,7 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<i32>, StoreError> {
 
 /// What every year file says. One that is damaged says nothing: its year counts as never asked for.
 pub(crate) fn read_all(data_path: &Path, id: &CandleSeriesId) -> Result<BTreeMap<i32, YearFacts>, StoreError> {
-    read_all_with(data_path, id, |path, grid| YearFacts::read(path, grid))
+    read_all_with(data_path, id, YearFacts::read)
 }
 
 /// The same for a writer whose source does this about empty candles.

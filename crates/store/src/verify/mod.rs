@@ -5,6 +5,7 @@
 //! with [`VerifyReport::quarantine`]; nothing is ever deleted.
 
 mod book;
+mod candles;
 mod trades;
 
 use std::collections::BTreeSet;
@@ -14,11 +15,12 @@ use dccd_model::time::{day_from_label, day_start};
 use dccd_model::{Channel, Gap, UnixNanos};
 use serde::{Serialize, Serializer};
 
-use crate::catalog::{self, LOOKS_MAX, LiveSeries, is_missing};
+use crate::catalog::{self, LiveSeries};
+use crate::disk;
 use crate::error::StoreError;
-use crate::file::Rows;
-use crate::footer::{FileInfo, KEY_CHECKSUM};
+use crate::footer::KEY_CHECKSUM;
 use crate::layout::{self, Layout};
+use crate::read::{OpenFile, open_day};
 use crate::recorder::declare_lost;
 use crate::recorder::gaps::upsert;
 use crate::rows::{BookRow, QuoteRow, Row, TradeRow};
@@ -32,6 +34,9 @@ pub enum Problem {
     /// The file can't be decoded, or its rows aren't the ones that were written.
     #[error("damaged: {}", chain(.0))]
     Damaged(StoreError),
+    /// A file that is not damaged, and not of a form that is taken over: dccd 2.x's for one.
+    #[error("{}", chain(.0))]
+    ForeignForm(StoreError),
     /// A piece of metadata is missing.
     #[error("metadata {0} is missing or unreadable")]
     Metadata(&'static str),
@@ -94,6 +99,56 @@ pub enum Problem {
         /// Best ask.
         ask: f64,
     },
+    /// A candle that is stored twice, or comes before the one it follows.
+    #[error("the candle of {ts} is there twice or out of order")]
+    CandleTwice {
+        /// Its open time.
+        ts: UnixNanos,
+    },
+    /// A candle of another year.
+    #[error("the candle of {ts} belongs to another year")]
+    OtherYear {
+        /// Its open time.
+        ts: UnixNanos,
+    },
+    /// A candle that doesn't open at a multiple of its span.
+    #[error("no candle of this span opens at {ts}")]
+    NoOpenTime {
+        /// Its open time.
+        ts: UnixNanos,
+    },
+    /// A candle whose high is below its prices, or low above them, or with a volume or number of trades that is none.
+    #[error(
+        "the candle of {ts} does not hold together: low, open, close, high and volumes contradict each other or are no numbers"
+    )]
+    BadCandle {
+        /// Its open time.
+        ts: UnixNanos,
+    },
+    /// Candles that are missing in a stretch that the exchange answered for, and are not declared.
+    #[error("the candles of {from} to {to} are missing and not declared")]
+    Undeclared {
+        /// Open time of the first.
+        from: UnixNanos,
+        /// Open time of the last.
+        to: UnixNanos,
+    },
+    /// A candle that is declared missing.
+    #[error("the candle of {ts} is there and declared missing")]
+    DeclaredButThere {
+        /// Its open time.
+        ts: UnixNanos,
+    },
+    /// Candles, or declared gaps, outside of what the exchange answered for.
+    #[error(
+        "the candles of {from} to {to} are there or declared, and the file doesn't say that the exchange was asked for them"
+    )]
+    NotCovered {
+        /// Open time of the first.
+        from: UnixNanos,
+        /// Open time of the last.
+        to: UnixNanos,
+    },
 }
 
 fn chain(error: &StoreError) -> String {
@@ -138,8 +193,9 @@ pub struct SeriesReport {
     pub more_findings: u64,
     /// Damaged files, all of them.
     pub damaged: Vec<PathBuf>,
+    /// `None` for candles.
     #[serde(skip)]
-    source: LiveSeries,
+    live: Option<LiveSeries>,
     /// What the sound day files say; `None` when there are none.
     #[serde(skip)]
     contiguous_ids: Option<bool>,
@@ -160,7 +216,7 @@ impl VerifyReport {
     }
 
     /// Moves damaged files to `<data_path>/.dccd/quarantine`. In their place comes a day file with what is sound of the day, if
-    /// anything, which declares the whole day as not recorded. Hold the [`crate::StoreLock`]: a running recorder does this by
+    /// anything, which declares the whole day as not recorded; a year of candles is a hole again, which the next backfill fills. Hold the [`crate::StoreLock`]: a running recorder does this by
     /// itself. Returns where the files went.
     ///
     /// # Errors
@@ -168,8 +224,14 @@ impl VerifyReport {
     pub fn quarantine(&self, data_path: &Path) -> Result<Vec<PathBuf>, StoreError> {
         let mut moved = Vec::new();
         for report in &self.series {
+            let Some(LiveSeries { layout, symbol, channel, .. }) = &report.live else {
+                for file in &report.damaged {
+                    moved.push(disk::link_to_quarantine(data_path, file)?);
+                    disk::remove(file)?;
+                }
+                continue;
+            };
             let days: BTreeSet<i64> = report.damaged.iter().filter_map(|file| day_of(file)).collect();
-            let LiveSeries { layout, symbol, channel, .. } = &report.source;
             let layout = Layout::new(data_path, &layout.exchange);
             for day in days {
                 moved.extend(declare_lost(&layout, symbol, *channel, day, report.contiguous_ids.unwrap_or(true))?);
@@ -186,7 +248,7 @@ fn day_of(file: &Path) -> Option<i64> {
     own.or_else(|| file.parent().and_then(name).and_then(|label| day_from_label(&label)))
 }
 
-/// Reads trades, quotes and books back: all, or the series whose name begins with `filter`.
+/// Reads candles, trades, quotes and books back: all, or the series whose name begins with `filter`.
 ///
 /// # Errors
 /// When directories or checkpoints can't be read. What is wrong with files is in the report.
@@ -202,7 +264,33 @@ pub fn verify(data_path: &Path, filter: Option<&str>) -> Result<VerifyReport, St
             });
         }
     }
+    for series in catalog::candle_series(data_path)? {
+        let name = series.id.to_string();
+        if filter.is_none_or(|filter| name.starts_with(filter)) {
+            let mut found = SeriesReport::new(name, None);
+            candles::verify(data_path, &series, &mut found)?;
+            if found.files > 0 {
+                report.series.push(found);
+            }
+        }
+    }
     Ok(report)
+}
+
+impl SeriesReport {
+    fn new(series: String, live: Option<LiveSeries>) -> Self {
+        Self {
+            series,
+            files: 0,
+            rows: 0,
+            gaps: 0,
+            findings: Vec::new(),
+            more_findings: 0,
+            damaged: Vec::new(),
+            live,
+            contiguous_ids: None,
+        }
+    }
 }
 
 /// What holds for the rows of a channel beyond order and checksum.
@@ -248,17 +336,7 @@ impl Findings<'_> {
 }
 
 fn verify_series<R: Row, T: Rule<R>>(series: &LiveSeries, name: String) -> Result<SeriesReport, StoreError> {
-    let mut report = SeriesReport {
-        series: name,
-        files: 0,
-        rows: 0,
-        gaps: 0,
-        findings: Vec::new(),
-        more_findings: 0,
-        damaged: Vec::new(),
-        source: series.clone(),
-        contiguous_ids: None,
-    };
+    let mut report = SeriesReport::new(name, Some(series.clone()));
     let mut gaps = series.open_gaps()?;
     for day in &series.days {
         // Damaged footers are found again when the rows are read.
@@ -268,7 +346,10 @@ fn verify_series<R: Row, T: Rule<R>>(series: &LiveSeries, name: String) -> Resul
     }
     let mut rule = T::default();
     for day in &series.days {
-        let files = open_day::<R>(series, *day, &mut report)?;
+        let (files, damaged) = open_day::<R>(series, *day)?;
+        for (file, error) in damaged {
+            Findings { file: &file, report: &mut report }.add(Problem::Damaged(error));
+        }
         rule.day(*day, files.first().is_none_or(|f| f.info.contiguous_ids), &gaps);
         if let Some(file) = files.iter().find(|file| !file.is_part) {
             report.contiguous_ids = Some(file.info.contiguous_ids);
@@ -296,47 +377,6 @@ fn verify_series<R: Row, T: Rule<R>>(series: &LiveSeries, name: String) -> Resul
     rule.end(&gaps, &mut Findings { file: &last, report: &mut report });
     report.gaps = gaps.iter().filter(|gap| !gap.repaired).count() as u64;
     Ok(report)
-}
-
-struct OpenFile<R: Row> {
-    path: PathBuf,
-    info: FileInfo,
-    rows: Rows<R>,
-    is_part: bool,
-}
-
-/// Opens a day's files at once, so that a merge can't move rows from one to the other meanwhile.
-fn open_day<R: Row>(series: &LiveSeries, day: i64, report: &mut SeriesReport) -> Result<Vec<OpenFile<R>>, StoreError> {
-    let mut looks = 0;
-    'again: loop {
-        looks += 1;
-        let day_file = series.day_file(day);
-        let mut files = Vec::new();
-        let mut damaged = Vec::new();
-        let mut merged = crate::Position(0);
-        let mut paths = vec![day_file.clone()];
-        let mut next = 0;
-        while let Some(path) = paths.get(next).cloned() {
-            match Rows::<R>::open_with_info(&path) {
-                Ok((rows, info)) => {
-                    merged = merged.max(info.position);
-                    files.push(OpenFile { is_part: path != day_file, path, info, rows });
-                }
-                Err(error) if is_missing(&error) && next == 0 => {}
-                Err(error) if is_missing(&error) && looks < LOOKS_MAX => continue 'again,
-                Err(error) if error.is_damage() => damaged.push((path, error)),
-                Err(error) => return Err(error),
-            }
-            if next == 0 {
-                paths.extend(series.parts(day, merged)?);
-            }
-            next += 1;
-        }
-        for (file, error) in damaged {
-            Findings { file: &file, report }.add(Problem::Damaged(error));
-        }
-        return Ok(files);
-    }
 }
 
 fn check_facts<R: Row>(series: &LiveSeries, file: &OpenFile<R>, findings: &mut Findings<'_>) {

@@ -5,6 +5,7 @@ use dccd_model::GapReason;
 
 use super::*;
 use crate::CommitMode::{Close, Step};
+use crate::footer::FileInfo;
 use crate::testing::{Writer, at, tempdir};
 
 /// The report's findings as text, each with its file's name.
@@ -262,5 +263,171 @@ fn what_is_sound_of_a_day_stays_when_the_rest_goes_to_the_quarantine() {
         writer.commit(Close);
         assert_eq!(crate::read_gaps(&path).unwrap().len(), 1);
         assert_eq!(crate::read_trades(&path).unwrap().count(), rows + 1);
+    }
+}
+
+mod candles {
+    use dccd_model::SeriesKind;
+
+    use super::*;
+    use crate::candles::tests::write_foreign;
+    use crate::candles::{CandleSeriesId, CandleWriter, Empties, Landing};
+    use crate::disk::Disk;
+    use crate::file::FileWriter;
+    use crate::footer::{CandleFacts, Facts, Named};
+    use crate::ranges::Ranges;
+    use crate::rows::CandleRow;
+
+    const HOUR: i64 = 3_600_000_000_000;
+
+    fn id() -> CandleSeriesId {
+        CandleSeriesId {
+            exchange: "binance".parse().unwrap(),
+            symbol: "BTC/USDT".parse().unwrap(),
+            span: "1h".parse().unwrap(),
+        }
+    }
+
+    fn hour(n: i64) -> UnixNanos {
+        UnixNanos(at(0).0 + n * HOUR)
+    }
+
+    fn row(n: i64) -> CandleRow {
+        CandleRow {
+            ts: hour(n),
+            open: 2.0,
+            high: 3.0,
+            low: 1.0,
+            close: 2.5,
+            volume: 0.0,
+            quote_volume: Some(0.0),
+            trades: None,
+        }
+    }
+
+    fn no_data(first: i64, last: i64) -> Gap {
+        Gap { from: hour(first), to: hour(last), reason: GapReason::NoData, repaired: false, ids: None }
+    }
+
+    fn year_file(dir: &Path) -> PathBuf {
+        dir.join("binance/ohlc/BTC-USDT/1h/2024.parquet")
+    }
+
+    /// A file of ours that says these things, whether they are so or not.
+    fn write(dir: &Path, rows: &[CandleRow], gaps: &[Gap], covered: (i64, i64), empties: Empties) {
+        let mut disk = Disk::open(dir.join(".dccd/tmp/test")).unwrap();
+        let mut writer = FileWriter::new(disk.create().unwrap(), &year_file(dir)).unwrap();
+        writer.extend(rows).unwrap();
+        let covered: Ranges = [(hour(covered.0), hour(covered.1))].into_iter().collect();
+        let id = id();
+        let named = Named {
+            exchange: &id.exchange,
+            symbol: &id.symbol,
+            kind: SeriesKind::Candles(id.span),
+            gaps,
+            contiguous_ids: false,
+            candles: Some(CandleFacts { covered: &covered, empties, listed: None }),
+            foreign: &[],
+        };
+        let (file, _) = writer.finish(&Facts { position: crate::Position(0), named: Some(named) }).unwrap();
+        disk.publish(file, &year_file(dir)).unwrap();
+    }
+
+    #[test]
+    fn a_sound_series_is_clean_with_its_stage_and_its_outages() {
+        let dir = tempdir();
+        let mut writer = CandleWriter::open(dir.path(), &id(), Empties::Sent).unwrap();
+        let landing = |from, to| (hour(from), hour(to));
+        let (from, to) = landing(0, 9);
+        let rows: Vec<_> = [0, 1, 2, 6, 7, 8].map(row).to_vec();
+        writer.land(&Landing { from, to, rows: &rows, gaps: &[no_data(3, 5)] }).unwrap();
+        writer.publish().unwrap();
+        let (from, to) = landing(9, 10);
+        writer.land(&Landing { from, to, rows: &[row(9)], gaps: &[] }).unwrap();
+        let report = verify(dir.path(), Some("binance/BTC/USDT/1h")).unwrap();
+        assert!(report.is_clean(), "{report:#?}");
+        let brief: Vec<_> = report.series.iter().map(|s| (s.series.as_str(), s.files, s.rows, s.gaps)).collect();
+        assert_eq!(brief, [("binance/BTC/USDT/1h", 2, 7, 1)]);
+        assert!(verify(dir.path(), Some("kraken")).unwrap().series.is_empty());
+    }
+
+    #[test]
+    fn what_is_covered_has_to_be_there_or_declared_and_nothing_else() {
+        let check = |rows: &[i64], gaps: &[Gap], covered, empties, expected: &[&str]| {
+            let dir = tempdir();
+            write(dir.path(), &rows.iter().copied().map(row).collect::<Vec<_>>(), gaps, covered, empties);
+            let expected: Vec<_> = expected.iter().map(|text| format!("2024.parquet: {text}")).collect();
+            assert_eq!(findings(dir.path()), expected);
+        };
+        let sent = Empties::Sent;
+        check(&[0, 1, 2], &[], (0, 3), sent, &[]);
+        check(
+            &[0, 4],
+            &[no_data(1, 2)],
+            (0, 5),
+            sent,
+            &["the candles of 2024-08-08T03:00:00Z to 2024-08-08T03:00:00Z are missing and not declared"],
+        );
+        check(&[0, 4], &[], (0, 5), Empties::Omitted, &[]);
+        check(
+            &[0, 1],
+            &[no_data(1, 2)],
+            (0, 3),
+            sent,
+            &["the candle of 2024-08-08T01:00:00Z is there and declared missing"],
+        );
+        check(
+            &[0, 1],
+            &[],
+            (0, 1),
+            sent,
+            &[
+                "the candles of 2024-08-08T01:00:00Z to 2024-08-08T01:00:00Z are there or declared, and the file doesn't say that the exchange \
+             was asked for them",
+            ],
+        );
+        check(&[0], &[], (-9000, 1), Empties::Omitted, &["metadata dccd.covered is missing or unreadable"]);
+    }
+
+    #[test]
+    fn candles_that_contradict_themselves_are_found_and_those_of_another_program_are_no_fault() {
+        let check = |change: fn(&mut Vec<CandleRow>), expected: &[&str]| {
+            let dir = tempdir();
+            let mut rows: Vec<_> = (0..4).map(row).collect();
+            change(&mut rows);
+            write_foreign(&year_file(dir.path()), &rows, None, 1);
+            let expected: Vec<_> = expected.iter().map(|text| format!("2024.parquet: {text}")).collect();
+            assert_eq!(findings(dir.path()), expected);
+        };
+        let contradicts = "the candle of 2024-08-08T01:00:00Z does not hold together: low, open, close, high and volumes contradict each \
+                           other or are no numbers";
+        check(|_| {}, &[]);
+        check(|rows| rows[1].high = 2.4, &[contradicts]);
+        check(|rows| rows[1].low = 2.1, &[contradicts]);
+        check(|rows| rows[1].volume = -1.0, &[contradicts]);
+        check(|rows| rows[1].close = f64::NAN, &[contradicts]);
+        check(|rows| rows[1].trades = Some(-1), &[contradicts]);
+        check(|rows| rows[2].ts = rows[1].ts, &["the candle of 2024-08-08T01:00:00Z is there twice or out of order"]);
+        check(|rows| rows[2].ts.0 += 1, &["no candle of this span opens at 2024-08-08T02:00:00.000000001Z"]);
+        check(|rows| rows[3].ts.0 += 365 * 24 * HOUR, &["the candle of 2025-08-08T03:00:00Z belongs to another year"]);
+    }
+
+    #[test]
+    fn a_damaged_year_is_moved_aside_and_one_of_another_form_is_left_alone() {
+        let dir = tempdir();
+        let path = year_file(dir.path());
+        write_foreign(&path, &[row(0)], Some("quoteVolume"), 1_000_000_000);
+        let report = verify(dir.path(), None).unwrap();
+        assert!(matches!(report.series[0].findings[0].problem, Problem::ForeignForm(_)), "{report:#?}");
+        assert!(report.quarantine(dir.path()).unwrap().is_empty());
+        write(dir.path(), &[row(0)], &[], (0, 1), Empties::Sent);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let report = verify(dir.path(), None).unwrap();
+        assert!(matches!(report.series[0].findings[0].problem, Problem::Damaged(_)), "{report:#?}");
+        let moved = report.quarantine(dir.path()).unwrap();
+        assert_eq!(std::fs::read(&moved[0]).unwrap(), bytes);
+        assert!(!path.exists() && verify(dir.path(), None).unwrap().is_clean());
     }
 }

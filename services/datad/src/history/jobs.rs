@@ -257,7 +257,12 @@ mod tests {
     fn what_could_not_be_filled_is_tried_again_after_longer_and_longer_pauses() {
         let exchange = "binance".parse().unwrap();
         let mut job = Job::new(wanted("1h"), &exchange, Record::default(), at(0));
-        let failed = SeriesProgress { state: State::Failed, candles_left: 7, error: Some("x".to_owned()), ..SeriesProgress::default() };
+        let failed = SeriesProgress {
+            state: State::Failed,
+            candles_left: 7,
+            error: Some("x".to_owned()),
+            ..SeriesProgress::default()
+        };
         job.ended(&failed, at(10));
         assert_eq!((job.record.errors, job.record.consecutive_errors, job.info(false).state.as_str()), (1, 1, "failed"));
         assert!(job.wants_fill(at(10)));

@@ -147,7 +147,8 @@ impl Manager {
     /// How long nothing is due.
     fn nap(&self) -> Duration {
         let now = self.now();
-        let due = self.jobs.list.iter().filter(|job| !job.record.paused && !job.running).map(|job| job.next_run.since(now)).min();
+        let due =
+            self.jobs.list.iter().filter(|job| !job.record.paused && !job.running).map(|job| job.next_run.since(now)).min();
         let mut nap = due.unwrap_or(NAP_MAX).min(NAP_MAX);
         if !self.unpublished.is_empty() {
             nap = nap.min(self.publish_after.saturating_duration_since(Instant::now()));
@@ -227,15 +228,8 @@ impl Manager {
         let progress: Vec<Progress> = series.iter().map(|(_, progress)| progress.clone()).collect();
         let id = self.backfills.begin(&progress, self.now());
         info!(id, series = series.len(), "a backfill begins");
-        let running = Running {
-            series,
-            scope,
-            parallel,
-            cancel: Cancel::default(),
-            in_turn: false,
-            is_own,
-            noted: HashSet::new(),
-        };
+        let running =
+            Running { series, scope, parallel, cancel: Cancel::default(), in_turn: false, is_own, noted: HashSet::new() };
         self.running.insert(id.clone(), running);
         id
     }
@@ -358,15 +352,11 @@ impl Manager {
 
     /// Publishes a series; gives the bytes that were written.
     fn publish(&self, wanted: &Wanted) -> u64 {
-        let id = CandleSeriesId {
-            exchange: self.options.exchange.clone(),
-            symbol: wanted.symbol.clone(),
-            span: wanted.span,
-        };
+        let id =
+            CandleSeriesId { exchange: self.options.exchange.clone(), symbol: wanted.symbol.clone(), span: wanted.span };
         let pages = self.options.source.adapter.history().and_then(|history| history.candle_pages(wanted.span));
         let empties = if pages.is_none_or(|pages| pages.sends_empty) { Empties::Sent } else { Empties::Omitted };
-        let published =
-            CandleWriter::open(&self.options.data_path, &id, empties).and_then(|mut writer| writer.publish());
+        let published = CandleWriter::open(&self.options.data_path, &id, empties).and_then(|mut writer| writer.publish());
         match published {
             Ok(published) => {
                 if !published.quarantined.is_empty() {

@@ -48,7 +48,8 @@ pub struct Arguments {
     json: bool,
 }
 
-fn moment(text: &str) -> Result<Moment, String> {
+/// Reads a date or a date and time.
+pub fn moment(text: &str) -> Result<Moment, String> {
     Moment::from_text(text).ok_or_else(|| "expected a date such as 2020-01-01, or 2020-01-01T12:00:00Z".to_owned())
 }
 

@@ -7,11 +7,14 @@ use dccd_store::InventoryRow;
 use crate::cli::Global;
 use crate::commands::{block_on, data_path, zone};
 use crate::exit::Failure;
-use crate::output::{Listing, Out, bytes, instant, or_dash};
+use crate::output::{Listing, Out, bytes, instant, or_dash, say};
 
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
+    /// Build the coverage map anew from the files, all of which are read
+    #[arg(long)]
+    repair: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -20,6 +23,17 @@ pub struct Arguments {
 /// Lists it; works beside a running daemon and without one.
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let data_path = block_on(data_path(global))?;
+    if arguments.repair {
+        let report = dccd_store::repair_coverage(&data_path)
+            .with_context(|| format!("cannot build the coverage map of {} anew", data_path.display()))?;
+        say(format_args!(
+            "read {} files: {} entries of the coverage map were wrong or missing",
+            report.files, report.repaired
+        ));
+        for file in &report.unreadable {
+            say(format_args!("cannot be read: {}; `dccd verify` says why", file.display()));
+        }
+    }
     let rows =
         dccd_store::inventory(&data_path).with_context(|| format!("cannot read the store {}", data_path.display()))?;
     let mut out = Out::new();
@@ -43,6 +57,7 @@ fn table_in(rows: &[InventoryRow], zone: &jiff::tz::TimeZone) -> Listing {
         ">rows",
         ">gaps",
         "?>missing",
+        "?>declared",
         "?>size",
         "?>files",
     ]);
@@ -58,6 +73,7 @@ fn table_in(rows: &[InventoryRow], zone: &jiff::tz::TimeZone) -> Listing {
             row.rows.to_string(),
             row.gaps.to_string(),
             or_dash(row.missing),
+            row.declared.to_string(),
             bytes(row.bytes),
             row.files.to_string(),
         ]);

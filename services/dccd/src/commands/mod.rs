@@ -3,7 +3,10 @@
 pub mod backfill;
 pub mod collect;
 pub mod completion;
+pub mod convert;
 pub mod demo;
+pub mod edit;
+pub mod export;
 pub mod history;
 pub mod inventory;
 pub mod jobs;

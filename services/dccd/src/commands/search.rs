@@ -1,7 +1,6 @@
 //! `dccd search`: symbols by pattern, from the running service, its cache, or the exchange itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -9,7 +8,7 @@ use clap::Args;
 use dccd_config::{Config, ConfigErrors, Lookup};
 use dccd_exchange::{AdapterOptions, Market, MarketStatus, Markets};
 use dccd_model::ExchangeName;
-use dccd_net::{Governor, GovernorOptions, HttpClient, HttpOptions, Priority, SystemClock};
+use dccd_net::{HttpClient, HttpOptions, Priority};
 use dccd_registry::{Registry, connect_datad};
 use dccd_rpc::datad::SearchHit;
 use dccd_rpc::{call, context};
@@ -190,19 +189,15 @@ fn cached(path: &Path) -> Option<Markets> {
 async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Result<Markets> {
     let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
         .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
+    let per_minute = config.and_then(|config| config.exchange(exchange).rest_weight_per_minute);
     let rest_url = config.and_then(|config| config.exchange(exchange).rest_url);
     let rest_url = rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());
     say(format_args!("asking {rest_url} for its markets"));
     dccd_net::install_crypto_provider();
-    let limits = adapter.limits();
-    let (weight, window) = limits.rest.as_window();
-    let options = GovernorOptions {
-        used_weight_header: limits.used_weight_header,
-        // The exchange forbids an address, not a process: what it said to the service holds here, and the other way round.
-        freeze_file: config.map(|config| state_dir(config.data_path(), exchange).join("freeze.json")),
-        ..GovernorOptions::new(weight, window)
-    };
-    let governor = Governor::new(options, Arc::new(SystemClock));
+    // The exchange grants and forbids to an address, not a process: a running service has its part of the same quota, and what
+    // the exchange said to it holds here.
+    let freeze_file = config.map(|config| state_dir(config.data_path(), exchange).join("freeze.json"));
+    let governor = dccd_history::governor(exchange, &rest_url, adapter.limits(), per_minute, freeze_file);
     let client = HttpClient::new(HttpOptions::new(rest_url, governor))?;
     let request = adapter.markets_request();
     let asking = client.get(&request.path_and_query, request.weight, Priority::Live);

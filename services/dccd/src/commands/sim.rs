@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use dccd_service::Shutdown;
 use dccd_service::log::LogOptions;
+use dccd_sim::deep::DeepOptions;
 use dccd_sim::{FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, Sim, SimOptions};
 
 use crate::cli::Global;
@@ -68,6 +69,10 @@ struct Market {
     /// Price levels a side [default: 1000]
     #[arg(long, value_name = "N")]
     levels: Option<usize>,
+    /// Years of candles and trades before the present, for the REST side: e.g. listed=2017-08-17,trades=600,quiet=0.05,outages=2;
+    /// kraken always has one
+    #[arg(long, value_name = "PAST")]
+    past: Option<DeepOptions>,
     /// Seconds that trades reach back before the start [default: 7200]
     #[arg(long, value_name = "S")]
     history: Option<u64>,
@@ -120,7 +125,7 @@ struct Rules {
     /// Connection attempts in five minutes [default: 300]
     #[arg(long, value_name = "N")]
     connects: Option<u32>,
-    /// REST weight a minute [default: 6000]
+    /// REST weight a minute, 0 for no limit [default: 6000]
     #[arg(long, value_name = "N")]
     weight: Option<u32>,
     /// Requests past the weight that lead to a ban [default: 10]
@@ -137,7 +142,7 @@ struct Rules {
 impl Arguments {
     fn options(&self) -> SimOptions {
         SimOptions {
-            deep: None,
+            deep: self.market.past.clone(),
             exchange: self.exchange.clone(),
             listen: self.listen,
             seed: self.seed,

@@ -234,7 +234,7 @@ fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
             let at = known.iter().position(|job| job.job == name);
             at.map_or_else(|| never_run(name, kind), |at| known.remove(at))
         };
-        for job in config.stream_jobs.iter().filter(|job| job.exchange == exchange) {
+        for job in config.live_jobs(&exchange) {
             for symbol in &job.pairs {
                 for channel in &job.channels {
                     jobs.push(take(format!("{exchange}/{symbol}/{channel}"), "stream"));

@@ -17,14 +17,14 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use self::limiter::{Counters, Verdict};
 use self::pairs::Pair;
 use self::tables::{Closed, TRADES_MAX};
-use super::Answer;
 use super::params::Params;
+use super::{Answer, spoil};
 use crate::SimError;
 use crate::clock::{now_ns, now_us};
 use crate::deep::past::Past;
@@ -236,44 +236,60 @@ fn since(text: &str) -> Option<i64> {
     whole.checked_mul(1_000_000_000)?.checked_add(digits.get(..9)?.parse().ok()?)
 }
 
-/// Answers a request.
-pub(crate) fn handle(core: &Rc<RefCell<Core>>, peer: SocketAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let now = now_us();
-    let mut core = core.borrow_mut();
-    core.rest_requests += 1;
-    let by_fault = core.faults.refuses_request();
-    let Some(kraken) = &mut core.kraken else { return Response::default() };
-    kraken.stats.requests += 1;
-    if let Some(Some(ban)) = by_fault {
-        kraken.counters.lock_out(peer.ip(), ban, now);
-    }
-    let (verdict, used) = kraken.counters.charge(peer.ip(), now);
-    let outcome = match verdict {
-        Verdict::LockedOut => {
-            kraken.stats.locked_out += 1;
-            Err(LOCKOUT)
-        }
-        Verdict::Pass if by_fault.is_none() => {
-            let uri = request.uri();
-            let is_get = request.method() == Method::GET;
-            if is_get { kraken.call(uri.path(), uri.query().unwrap_or(""), now) } else { Err(UNKNOWN_METHOD) }
-        }
-        Verdict::Pass | Verdict::Refused => {
-            kraken.stats.refused += u64::from(by_fault.is_none());
-            Err(TOO_MANY)
-        }
-    };
-    let (body, ids) = match outcome {
-        Ok(answer) => ([b"{\"error\":[],\"result\":", &*answer.body, b"}"].concat(), answer.ids),
-        Err(error) => (format!("{{\"error\":[\"{error}\"]}}").into_bytes(), None),
-    };
-    let fault = by_fault.map(|_| "refused by a fault".to_owned());
+/// Answers a request; `None`: the connection ends instead.
+pub(crate) async fn handle(
+    core: &Rc<RefCell<Core>>,
+    peer: SocketAddr,
+    request: &Request<Incoming>,
+) -> Option<Response<Full<Bytes>>> {
+    let (mut answer, used, has_rows) = core.borrow_mut().kraken_answer(peer, request);
+    let status = if has_rows { spoil(core, &mut answer).await } else { Some(200) };
     let target = request.uri().path_and_query().map_or_else(String::new, |target| target.as_str().to_owned());
-    let record = LedgerRecord::Rest { ts: now_ns(), target, status: 200, weight: 1, used, bytes: body.len(), ids, fault };
-    core.shared.ledger.record(&record);
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let fault = status.map_or_else(|| Some("reset".to_owned()), |_| answer.fault.take());
+    let (bytes, ids, logged) = (answer.body.len(), answer.ids, status.unwrap_or(0));
+    let record = LedgerRecord::Rest { ts: now_ns(), target, status: logged, weight: 1, used, bytes, ids, fault };
+    core.borrow().shared.ledger.record(&record);
+    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    *response.status_mut() = StatusCode::from_u16(status?).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    response
+    Some(response)
+}
+
+impl Core {
+    /// The body of an answer in its envelope, what the address has used, and whether the body is a page of candles or trades.
+    fn kraken_answer(&mut self, peer: SocketAddr, request: &Request<Incoming>) -> (Answer, u32, bool) {
+        let now = now_us();
+        self.rest_requests += 1;
+        let by_fault = self.faults.refuses_request();
+        let Some(kraken) = &mut self.kraken else { return (Answer::default(), 0, false) };
+        kraken.stats.requests += 1;
+        if let Some(Some(ban)) = by_fault {
+            kraken.counters.lock_out(peer.ip(), ban, now);
+        }
+        let (verdict, used) = kraken.counters.charge(peer.ip(), now);
+        let uri = request.uri();
+        let outcome = match verdict {
+            Verdict::LockedOut => {
+                kraken.stats.locked_out += 1;
+                Err(LOCKOUT)
+            }
+            Verdict::Pass if by_fault.is_none() => {
+                let is_get = request.method() == Method::GET;
+                if is_get { kraken.call(uri.path(), uri.query().unwrap_or(""), now) } else { Err(UNKNOWN_METHOD) }
+            }
+            Verdict::Pass | Verdict::Refused => {
+                kraken.stats.refused += u64::from(by_fault.is_none());
+                Err(TOO_MANY)
+            }
+        };
+        let has_rows = outcome.is_ok() && (uri.path().ends_with("/OHLC") || uri.path().ends_with("/Trades"));
+        let fault = by_fault.map(|_| "refused by a fault".to_owned());
+        let (body, ids) = match outcome {
+            Ok(answer) => ([b"{\"error\":[],\"result\":", &*answer.body, b"}"].concat(), answer.ids),
+            Err(error) => (format!("{{\"error\":[\"{error}\"]}}").into_bytes(), None),
+        };
+        (Answer { body, ids, fault }, used, has_rows)
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,118 @@
+//! What goes wrong with an answer on purpose: rows that are missing, twice, in no order or of another time, bodies that are cut,
+//! errors of the server, connections that end, answers that come late.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One way in which an answer is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestFault {
+    /// A page without rows, whatever there is.
+    Empty,
+    /// One of its rows is left out.
+    Omit,
+    /// One of its rows comes twice.
+    Duplicate,
+    /// Two of its rows change places.
+    Reorder,
+    /// Its rows come in reverse order.
+    Descending,
+    /// Its first row is of a time long before.
+    Outside,
+    /// The body ends in the middle.
+    Truncate,
+    /// 500, 502 or 503.
+    Error,
+    /// The connection ends without an answer.
+    Reset,
+    /// The answer comes late.
+    Delay,
+}
+
+impl RestFault {
+    /// All of them, for plans. Not [`Self::Descending`]: an exchange answers so always or never.
+    pub(crate) const PLANNED: [Self; 9] = [
+        Self::Empty,
+        Self::Omit,
+        Self::Duplicate,
+        Self::Reorder,
+        Self::Outside,
+        Self::Truncate,
+        Self::Error,
+        Self::Reset,
+        Self::Delay,
+    ];
+
+    /// How late an answer comes.
+    pub(crate) const LATE: Duration = Duration::from_millis(300);
+
+    /// The word for the ledger.
+    pub(crate) fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    /// The body with this fault; `None` where it can't have it: an answer without rows lacks none.
+    pub(crate) fn damage(self, body: &[u8], rng: &mut Rng) -> Option<Vec<u8>> {
+        if self == Self::Truncate {
+            return Some(body[..body.len() / 2].to_vec());
+        }
+        let mut value: Value = serde_json::from_slice(body).ok()?;
+        let rows = rows(&mut value)?;
+        let count = rows.len();
+        match self {
+            Self::Empty if count > 0 => rows.clear(),
+            Self::Omit if count > 0 => drop(rows.remove(rng.usize(..count))),
+            Self::Duplicate if count > 0 => {
+                let at = rng.usize(..count);
+                rows.insert(at, rows[at].clone());
+            }
+            Self::Reorder if count > 1 => {
+                let at = rng.usize(1..count);
+                rows.swap(at - 1, at);
+            }
+            Self::Descending if count > 1 => rows.reverse(),
+            Self::Outside if count > 0 => {
+                let time = rows[0].as_array_mut()?.first_mut()?;
+                *time = Value::from(time.as_i64()? / 2);
+            }
+            _ => return None,
+        }
+        Some(value.to_string().into_bytes())
+    }
+}
+
+/// The rows of a page: the answer itself, or the first list within its `result`.
+fn rows(value: &mut Value) -> Option<&mut Vec<Value>> {
+    match value {
+        Value::Array(rows) => Some(rows),
+        Value::Object(object) => object.get_mut("result")?.as_object_mut()?.values_mut().find_map(Value::as_array_mut),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_makes_of_a_page_what_it_says() {
+        let body = br#"[[1000,"a"],[2000,"b"],[3000,"c"]]"#;
+        let mut rng = Rng::with_seed(1);
+        let mut damaged =
+            |fault: RestFault| fault.damage(body, &mut rng).map(|body| String::from_utf8(body).unwrap()).unwrap_or_default();
+        assert_eq!(damaged(RestFault::Empty), "[]");
+        assert_eq!(damaged(RestFault::Omit).matches('"').count(), 4);
+        assert_eq!(damaged(RestFault::Duplicate).matches('"').count(), 8);
+        assert_eq!(damaged(RestFault::Descending), r#"[[3000,"c"],[2000,"b"],[1000,"a"]]"#);
+        assert_eq!(damaged(RestFault::Outside), r#"[[500,"a"],[2000,"b"],[3000,"c"]]"#);
+        assert!(serde_json::from_str::<Value>(&damaged(RestFault::Truncate)).is_err());
+        let kraken = br#"{"error":[],"result":{"XXBTZUSD":[[1,"a"]],"last":"7"}}"#;
+        let empty = RestFault::Empty.damage(kraken, &mut rng).unwrap();
+        assert_eq!(empty, br#"{"error":[],"result":{"XXBTZUSD":[],"last":"7"}}"#);
+        assert_eq!(RestFault::Omit.damage(b"{}", &mut rng), None);
+    }
+}

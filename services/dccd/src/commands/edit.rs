@@ -1,0 +1,101 @@
+//! `dccd add` and `dccd remove`: one series of the history jobs, in the configuration file itself.
+
+use clap::Args;
+use dccd_config::{Change, EditError, EditFileError, Edited, HistoEdit, Loaded, add_histo, edit_file, remove_histo};
+use dccd_model::{ExchangeName, Span, Symbol};
+
+use crate::cli::Global;
+use crate::commands::{DEADLINE, block_on, registry_if_running};
+use crate::exit::Failure;
+use crate::output::{Out, say};
+
+/// What is to be typed.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Exchange, as in binance
+    #[arg(long, short, value_name = "X")]
+    exchange: ExchangeName,
+    /// Market, as in BTC/USDT
+    #[arg(long, value_name = "PAIR")]
+    pair: Symbol,
+    /// Length of a candle: seconds, or a label such as 1h
+    #[arg(long, value_name = "SPAN")]
+    span: Span,
+}
+
+impl Arguments {
+    fn edit(&self) -> HistoEdit {
+        HistoEdit { exchange: self.exchange.clone(), pair: self.pair.clone(), span: self.span }
+    }
+}
+
+/// Adds the series to the job that has its exchange and span, or as a job of its own.
+pub fn add(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    change(global, arguments, add_histo)
+}
+
+/// Removes the series; what was stored of it stays.
+pub fn remove(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    change(global, arguments, remove_histo)
+}
+
+fn change(
+    global: &Global,
+    arguments: &Arguments,
+    edit: fn(&str, &HistoEdit) -> Result<Edited, EditError>,
+) -> Result<(), Failure> {
+    // A file with errors is to be mended before it is edited: they are shown as they always are.
+    let before = global.load()?;
+    let wanted = arguments.edit();
+    let edited = edit_file(&before.path, |text| edit(text, &wanted)).map_err(failure)?;
+    let HistoEdit { exchange, pair, span } = &wanted;
+    let file = before.path.display();
+    let mut out = Out::new();
+    match edited.what {
+        Change::AppendedPair { line } => out.line(format_args!("added {pair} to the job in line {line} of {file}")),
+        Change::NewJob { line } => {
+            out.line(format_args!("added a job for {exchange} {pair} {span} in line {line} of {file}"))
+        }
+        Change::RemovedPair { line } => out.line(format_args!("removed {pair} from the job in line {line} of {file}")),
+        Change::RemovedJob { line } => {
+            out.line(format_args!("removed {pair} and with it the job that was in line {line} of {file}"))
+        }
+    }?;
+    out.flush()?;
+    if matches!(edited.what, Change::RemovedPair { .. } | Change::RemovedJob { .. }) {
+        say(format_args!("what is stored of {wanted} stays"));
+    }
+    for warning in new_warnings(&before, &global.load()?) {
+        say(format_args!("warning: {warning}"));
+    }
+    tell_of_daemon(global)
+}
+
+/// What the edit gives to know beyond what was to be known before.
+fn new_warnings(before: &Loaded, after: &Loaded) -> Vec<String> {
+    let known = |message: &str| before.warnings.iter().any(|warning| warning.message == message);
+    after.warnings.iter().map(|warning| &warning.message).filter(|message| !known(message)).cloned().collect()
+}
+
+fn tell_of_daemon(global: &Global) -> Result<(), Failure> {
+    let running = block_on(async {
+        let Some(registry) = registry_if_running(global).await? else { return Ok(false) };
+        registry.status(DEADLINE).await?;
+        Ok(true)
+    });
+    match running {
+        Ok(true) => say("`dccd restart` makes the running daemon take it up"),
+        Ok(false) => {}
+        // The file is edited; a daemon that doesn't answer doesn't undo that.
+        Err(_) => say("a running daemon could not be asked; `dccd restart` makes it take the change up"),
+    }
+    Ok(())
+}
+
+fn failure(error: EditFileError) -> Failure {
+    match error {
+        // Its message has the cause in it.
+        EditFileError::Edit { .. } => anyhow::Error::msg(error.to_string()).into(),
+        error => error.into(),
+    }
+}

@@ -1,0 +1,174 @@
+//! The past, end to end: the real commands against simulated exchanges with outages, halts, quiet minutes and faults; killed,
+//! punched and resumed; held against the truth row by row.
+#![allow(clippy::print_stdout, reason = "tests print their numbers")]
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use dccd_sim::{FaultPlan, LedgerReader, LedgerRecord, SimOptions};
+use dccd_testkit::wait_for;
+use dccd_tests::past::{self, DAY, Past, kill_after};
+use dccd_tests::{PATIENCE, Place};
+
+/// Moments drawn from it: a failure can be looked at again.
+const SEED: u64 = 20_261_127;
+const KILLS: usize = 10;
+
+/// Every kind of fault of the REST side, now and then.
+fn faulty(options: SimOptions) -> SimOptions {
+    let faults: FaultPlan = "seed=5,rest=0.05".parse().unwrap();
+    SimOptions { faults, ..options }
+}
+
+/// Kills the backfill at random moments until it was killed often enough or is through, then lets it end.
+fn backfill_through_kills(place: &Place) {
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut kills = 0;
+    while kills < KILLS && kill_after(place, &["backfill"], Duration::from_millis(random.u64(20..200))) {
+        kills += 1;
+    }
+    println!("killed {kills} times, seed {SEED}");
+    assert!(kills > 2, "the backfill was through before it could be killed");
+    let _ = place.run(&["backfill"]).code(0);
+}
+
+/// How often each page of candles was asked for and answered well.
+fn answered(ledger: &Path) -> HashMap<String, usize> {
+    let mut pages: HashMap<String, usize> = HashMap::new();
+    for record in LedgerReader::open(ledger).unwrap() {
+        if let LedgerRecord::Rest { target, status: 200, fault: None, .. } = record.unwrap()
+            && target.contains("klines")
+        {
+            *pages.entry(target).or_default() += 1;
+        }
+    }
+    pages
+}
+
+#[test]
+fn a_past_with_outages_is_stored_row_by_row_whatever_is_killed_faulty_and_punched() {
+    let symbols = ["BTC/USDT", "ETH/USDT"];
+    let past = Past::start(faulty(past::options("binance", &symbols, 120, 60)));
+    let place = Place::new();
+    place.put("config.yml", &past.config(&[("BTC/USDT", 60), ("ETH/USDT", 60), ("BTC/USDT", 3_600)], ""));
+    let data = place.path().join("data");
+    backfill_through_kills(&place);
+    let series = [("BTC/USDT", "1m"), ("ETH/USDT", "1m"), ("BTC/USDT", "1h")];
+    for (symbol, span) in series {
+        let rows = past.compare(&data, symbol, span, false);
+        println!("{symbol} {span}: {rows} rows");
+    }
+    let _ = place.run(&["verify"]).code(0);
+
+    // Holes: a whole file of one series, half of the rows of another.
+    let punched = data.join("binance/ohlc/BTC-USDT/1m");
+    for file in std::fs::read_dir(&punched).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let _ = place.run(&["backfill"]).code(0);
+    for (symbol, span) in series {
+        past.compare(&data, symbol, span, false);
+    }
+    let inventory = place.run(&["inventory", "--json"]).code(0).json();
+    for row in inventory.as_array().unwrap() {
+        assert_eq!(row["missing"], row["declared"], "{row}");
+    }
+    let _ = place.run(&["verify"]).code(0);
+}
+
+#[test]
+fn nothing_that_is_known_is_asked_for_again() {
+    let past = Past::start(past::options("binance", &["BTC/USDT"], 400, 60));
+    let place = Place::new();
+    place.put("config.yml", &past.config(&[("BTC/USDT", 60)], ""));
+    backfill_through_kills(&place);
+    let first = answered(&past.exchange.ledger());
+    let _ = place.run(&["backfill"]).code(0);
+    past.compare(&place.path().join("data"), "BTC/USDT", "1m", false);
+    let again = answered(&past.exchange.ledger());
+    let new: Vec<&String> = again.keys().filter(|page| !first.contains_key(*page)).collect();
+    assert!(new.len() <= 1, "a complete series costs its newest window: {new:?}");
+    // A page that lacks candles is asked for twice before that is believed; those under way at a kill once more.
+    let asked: usize = again.values().sum();
+    let pages = 400 * 1_440 / 1_000 + 1;
+    assert!(asked <= 3 * pages + KILLS * 6, "{asked} requests for {pages} pages");
+}
+
+#[test]
+fn candles_of_kraken_are_built_from_trades_where_its_own_do_not_reach() {
+    let past = Past::start(faulty(past::options("kraken", &["BTC/USD"], 3, 200)));
+    let place = Place::new();
+    let fast = ", rest_weight_per_minute: 1000000";
+    place.put("config.yml", &past.config(&[("BTC/USD", 60), ("BTC/USD", 300), ("BTC/USD", 3_600)], fast));
+    let data = place.path().join("data");
+    backfill_through_kills(&place);
+    for span in ["1m", "5m", "1h"] {
+        let rows = past.compare(&data, "BTC/USD", span, true);
+        println!("BTC/USD {span}: {rows} rows");
+    }
+    std::fs::remove_dir_all(data.join("kraken/ohlc/BTC-USD/5m")).unwrap();
+    let _ = place.run(&["backfill"]).code(0);
+    past.compare(&data, "BTC/USD", "5m", true);
+    let _ = place.run(&["verify"]).code(0);
+}
+
+#[test]
+fn a_daemon_catches_up_fills_by_itself_and_keeps_what_was_paused() {
+    let past = Past::start(past::options("binance", &["BTC/USDT", "ETH/USDT"], 10, 60));
+    let place = Place::new();
+    place.put("config.yml", &past.config(&[("BTC/USDT", 60), ("ETH/USDT", 3_600)], ""));
+    let data = place.path().join("data");
+    let _ = place.run(&["start", "--detach"]).code(0);
+    // The newest page first, then all that lies before, without being asked.
+    let jobs = || place.run(&["status", "--json"]).json()["jobs"].as_array().unwrap().clone();
+    let is_whole = |jobs: &Vec<serde_json::Value>| jobs[0]["rows"].as_u64().is_some_and(|rows| rows > 13_000);
+    wait_for(PATIENCE, jobs, is_whole);
+    let paused = place.run(&["pause", "binance/BTC/USDT/1m"]).code(0);
+    assert_eq!(paused.out, "binance/BTC/USDT/1m: paused\n");
+    let _ = place.run(&["pause", "binance/BTC/USDT/5m"]).code(1);
+    let listed = place.run(&["backfill", "--list", "--json"]).code(0).json();
+    assert_eq!(listed[0]["state"], "done", "{listed}");
+    let _ = place.run(&["backfill"]).code(0);
+    let _ = place.run(&["restart"]).code(0);
+    let status = place.run(&["status", "--json"]).code(0).json();
+    let state = |job: &str| {
+        let jobs = status["jobs"].as_array().unwrap();
+        jobs.iter().find(|j| j["job"] == job).map(|j| (j["state"].clone(), j["next_run"].clone())).unwrap()
+    };
+    assert_eq!(state("binance/BTC/USDT/1m").0, "paused");
+    assert!(state("binance/BTC/USDT/1m").1.is_null() && state("binance/ETH/USDT/1h").1.is_string());
+    let _ = place.run(&["stop"]).code(0);
+    past.compare(&data, "BTC/USDT", "1m", false);
+    past.compare(&data, "ETH/USDT", "1h", false);
+    let metrics: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(data.join(".dccd/metrics.json")).unwrap()).unwrap();
+    assert!(metrics["binance/BTC/USDT/1m"]["rows_collected"].as_u64().unwrap() > 13_000, "{metrics}");
+}
+
+#[test]
+fn an_interrupted_backfill_says_so_and_goes_on() {
+    let past = Past::start(past::options("binance", &["BTC/USDT"], 400, 60));
+    let place = Place::new();
+    place.put("config.yml", &past.config(&[("BTC/USDT", 60)], ""));
+    let data = place.path().join("data");
+    let mut child = place.command(&["backfill"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let stage = data.join(".dccd/parts/binance/ohlc/BTC-USDT/1m/stage.bin");
+    let staged = || std::fs::metadata(&stage).map_or(0, |metadata| metadata.len());
+    wait_for(PATIENCE, staged, |bytes| *bytes > 200_000);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let listed = place.run(&["backfill", "--list", "--json"]).code(0).json();
+    assert_eq!(listed[0]["state"], "interrupted", "{listed}");
+    let started = past::now().0 - 400 * DAY;
+    let rows = |data: &Path| {
+        let id = past.series("BTC/USDT", "1m");
+        let from = dccd_model::UnixNanos(started);
+        dccd_store::read_candles(data, &id, from, past::now()).unwrap().count()
+    };
+    let stored = rows(&data);
+    let _ = place.run(&["backfill"]).code(0);
+    assert!(rows(&data) > stored);
+    past.compare(&data, "BTC/USDT", "1m", false);
+}
