@@ -54,19 +54,3 @@ mod tests {
         assert_eq!(quota(rest("binance"), Some(500)), Quota::Window { weight: 500, window: MINUTE });
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use dccd_exchange::{AdapterOptions, adapter};
-
-    use super::*;
-
-    #[test]
-    fn an_exchange_that_grants_requests_at_intervals_is_asked_at_intervals() {
-        let rest = |name| adapter(name, &AdapterOptions::default()).unwrap().limits().rest;
-        assert_eq!(quota(rest("kraken")), Quota::Interval { every: Duration::from_secs(1), burst: 1 });
-        assert_eq!(quota(rest("binance")), Quota::Window { weight: 6_000, window: Duration::from_secs(60) });
-    }
-}

@@ -242,8 +242,14 @@ mod tests {
     fn the_open_candle_holds_what_has_happened_so_far() {
         let past = past("listed=2020-01-01,trades=6000,quiet=0");
         let whole = rows(&past, "1m", None, NOW, 1)[0];
-        let open = past.bar_at(Interval::Minutes(1), NOW, NOW).unwrap().1;
-        let ended = past.bar_at(Interval::Minutes(1), NOW, NOW + MINUTE_US).unwrap().1;
+        let bar_at = |at_us: i64, now_us: i64| {
+            let open_us = Interval::Minutes(1).open(at_us);
+            let wanted = Wanted { interval: Interval::Minutes(1), from_us: Some(open_us), to_us: open_us, now_us, limit: 1 };
+            let mut found = None;
+            past.bars(wanted, |_, bar| found = Some(*bar));
+            found.unwrap()
+        };
+        let (open, ended) = (bar_at(NOW, NOW), bar_at(NOW, NOW + MINUTE_US));
         assert_eq!(whole, open);
         assert!(open.trades < ended.trades && open.first_id == ended.first_id, "{open:?} {ended:?}");
         assert_eq!(past.count_until(NOW), i64::try_from(open.last_id + 1).unwrap());

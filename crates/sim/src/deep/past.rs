@@ -47,6 +47,7 @@ pub(crate) struct Past {
     /// The minute in which it opened.
     pub(crate) listed: i64,
     /// Exchange-wide outages and halts of this market, apart and together: minutes of which there are no candles.
+    #[cfg(test)]
     pub(crate) outages: Stretches,
     pub(crate) halts: Stretches,
     pub(crate) closed: Stretches,
@@ -143,6 +144,7 @@ impl Past {
         Self {
             seed: market_seed,
             listed,
+            #[cfg(test)]
             outages,
             halts,
             closed,

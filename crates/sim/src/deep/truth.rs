@@ -179,7 +179,7 @@ fn interval(span_s: u32) -> Option<Interval> {
     match span_s {
         1 => Some(Interval::Second),
         604_800 => Some(Interval::Week),
-        _ if minutes == 0 || span_s % 60 > 0 => None,
+        _ if minutes == 0 || !span_s.is_multiple_of(60) => None,
         _ if minutes % 1_440 == 0 => Some(Interval::Days(minutes / 1_440)),
         _ => Some(Interval::Minutes(minutes)),
     }
