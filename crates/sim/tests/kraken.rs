@@ -12,7 +12,7 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 fn options(rules: &str) -> SimOptions {
     let kraken: KrakenOptions = rules.parse().unwrap();
     let listed_ns = (now_ns() / HOUR_NS - 30) * HOUR_NS;
-    let deep = "trades=400,outages=2000,halts=0".parse().unwrap();
+    let deep = "trades=409,outages=2000,halts=0".parse().unwrap();
     let deep = dccd_sim::deep::DeepOptions { listed_ns, ..deep };
     SimOptions { exchange: "kraken".to_owned(), deep: Some(deep), kraken, ..SimOptions::default() }
 }
