@@ -30,6 +30,8 @@ const CALM: Duration = Duration::from_millis(500);
 /// A directory, an instance, and the executable in them: its own home and runtime directory, nothing of the host's.
 #[derive(Debug)]
 pub struct Place {
+    /// What `$XDG_RUNTIME_DIR` is.
+    run: PathBuf,
     directory: tempfile::TempDir,
     instance: String,
 }
@@ -89,7 +91,7 @@ impl Place {
         std::fs::create_dir(&run).unwrap();
         std::fs::set_permissions(&run, PermissionsExt::from_mode(0o700)).unwrap();
         let instance = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self { directory, instance }
+        Self { run, directory, instance }
     }
 
     /// Its directory.
@@ -102,6 +104,11 @@ impl Place {
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// Uses another place's runtime directory: two stores on one host, of one user.
+    pub fn share_runtime(&mut self, run: &Path) {
+        self.run = run.to_owned();
     }
 
     /// Writes a file below its directory.
@@ -126,7 +133,7 @@ impl Place {
         let mut command = Command::new(dccd_testkit::dccd_binary());
         command.args(args).current_dir(self.path());
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.path()).env("XDG_RUNTIME_DIR", self.path().join("run")).env("TZ", "UTC");
+        command.env("HOME", self.path()).env("XDG_RUNTIME_DIR", &self.run).env("TZ", "UTC");
         command
     }
 

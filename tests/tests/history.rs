@@ -172,3 +172,86 @@ fn an_interrupted_backfill_says_so_and_goes_on() {
     assert!(rows(&data) > stored);
     past.compare(&data, "BTC/USDT", "1m", false);
 }
+
+/// The most weight that was used in one minute, and how many requests were refused, by the exchange's own ledger.
+fn weights(ledger: &Path) -> (u32, usize, usize) {
+    let mut most = 0;
+    let (mut limited, mut banned) = (0, 0);
+    for record in LedgerReader::open(ledger).unwrap() {
+        if let LedgerRecord::Rest { status, used, .. } = record.unwrap() {
+            most = most.max(used);
+            limited += usize::from(status == 429);
+            banned += usize::from(status == 418);
+        }
+    }
+    (most, limited, banned)
+}
+
+/// Three stores, one host: a daemon and two commands beside it.
+fn three_places(past: &Past, more: &str) -> [Place; 3] {
+    // One runtime directory is what makes them one host's, as it is for a user.
+    let first = Place::new();
+    let mut places = [first, Place::new(), Place::new()];
+    let shared = places[0].path().join("run");
+    for place in &mut places {
+        place.put("config.yml", &past.config(&[("BTC/USDT", 60)], more));
+        place.share_runtime(&shared);
+    }
+    places
+}
+
+#[test]
+fn a_daemon_and_two_backfills_stay_within_the_exchange_s_limit() {
+    // A limit that one of them alone would use up at once.
+    let mut options = past::options("binance", &["BTC/USDT"], 300, 60);
+    options.limits.weight_per_minute = 400;
+    let past = Past::start(options);
+    let places = three_places(&past, ", rest_weight_per_minute: 400");
+    let _ = places[0].run(&["start", "--detach"]).code(0);
+    let mut children: Vec<_> = places[1..]
+        .iter()
+        .map(|place| place.command(&["backfill"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        .collect();
+    // Together they want some 1,300 weight; what a window grants is used up within seconds of its beginning.
+    let used = || weights(&past.exchange.ledger()).0;
+    wait_for(PATIENCE * 3, used, |used| *used > 200);
+    std::thread::sleep(Duration::from_secs(3));
+    for child in &mut children {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(),
+            rustix::process::Signal::INT,
+        )
+        .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    }
+    let _ = places[0].run(&["stop"]).code(0);
+    let (most, limited, banned) = weights(&past.exchange.ledger());
+    println!("{most} of 400 weight used in a minute at most, {limited} refused");
+    assert!(most <= 400 && limited == 0 && banned == 0, "{most} used, {limited} refused, {banned} banned");
+}
+
+#[test]
+fn a_ban_that_one_process_meets_stops_them_all() {
+    let past = Past::start(past::options("binance", &["BTC/USDT"], 2_000, 60));
+    let places = three_places(&past, "");
+    let mut children: Vec<_> = places
+        .iter()
+        .map(|place| place.command(&["backfill"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        .collect();
+    let asked = || LedgerReader::open(&past.exchange.ledger()).unwrap().count();
+    wait_for(PATIENCE, asked, |asked| *asked > 100);
+    past.exchange.inject(dccd_sim::Fault::RestLimit { count: 1, ban_ms: Some(600_000) });
+    // Those under way when it comes meet it, too: four pages at most for each process.
+    let stopped = || {
+        let before = weights(&past.exchange.ledger());
+        std::thread::sleep(Duration::from_millis(500));
+        (before, weights(&past.exchange.ledger()))
+    };
+    let (_, (_, limited, banned)) = wait_for(PATIENCE, stopped, |(before, after)| before == after && before.1 > 0);
+    println!("{limited} answers of 429 and {banned} of 418 before all three kept away");
+    assert!(limited + banned <= 1 + 3 * 5, "{limited} of 429, {banned} of 418");
+    for child in &mut children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

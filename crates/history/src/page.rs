@@ -1,11 +1,15 @@
 //! Judging a page of candles: what was asked for, in order, on the grid, closed, and complete or confirmed to be incomplete. Pure.
 //!
 //! Exchanges answer with less than they have now and then (an empty page, a row left out), so what is missing is believed only when
-//! another answer misses it too. A [`PageCheck`] takes one answer after the other until that is settled.
+//! another whole answer misses it too. A [`PageCheck`] takes one answer after the other until that is settled.
 
 use dccd_model::{Candle, UnixNanos};
 
 use crate::grid::Grid;
+
+/// Answers that have to agree before what all of them lack is believed to be missing; more where they have nothing at all.
+const AGREEING: u32 = 2;
+const AGREEING_EMPTY: u32 = 3;
 
 /// Why an answer is not believed at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +70,8 @@ pub struct PageCheck {
     slots: Vec<Option<Candle>>,
     /// Answers so far.
     answers: u32,
+    /// Of these, how many said in a row exactly what is known now.
+    agreeing: u32,
     /// A candle without trades is left out by this exchange, so that a missing one says little.
     omits_empty: bool,
 }
@@ -75,7 +81,7 @@ impl PageCheck {
     #[must_use]
     pub fn new(grid: Grid, from: UnixNanos, to: UnixNanos, omits_empty: bool) -> Self {
         let count = usize::try_from(grid.count(from, to)).unwrap_or(0);
-        Self { grid, from, to, slots: vec![None; count], answers: 0, omits_empty }
+        Self { grid, from, to, slots: vec![None; count], answers: 0, agreeing: 0, omits_empty }
     }
 
     /// Cuts off what turned out not to be closed yet.
@@ -93,19 +99,27 @@ impl PageCheck {
     /// When the answer is not believed; what it says is forgotten.
     pub fn answer(&mut self, candles: &[Candle]) -> Result<Verdict, PageProblem> {
         self.judge(candles)?;
-        let mut is_news = false;
+        let (mut is_news, mut inside) = (false, 0);
         for candle in candles {
             if self.grid.holds(candle.ts_open)
                 && let Some(slot) = self.slot(candle.ts_open)
             {
                 is_news |= slot.is_none();
+                inside += 1;
                 *slot = Some(*candle);
             }
         }
+        let known = self.slots.iter().flatten().count();
+        // An answer that lacks what another had is no witness to what both lack.
+        self.agreeing = match (is_news, inside == known) {
+            (true, _) => u32::from(inside == known),
+            (false, true) => self.agreeing + 1,
+            (false, false) => self.agreeing,
+        };
         self.answers += 1;
-        let is_full = self.slots.iter().all(Option::is_some);
-        let is_confirmed = self.answers > 1 && !is_news;
-        let is_plausible = self.omits_empty && self.slots.iter().any(Option::is_some);
+        let is_full = known == self.slots.len();
+        let is_confirmed = self.agreeing >= if known == 0 { AGREEING_EMPTY } else { AGREEING };
+        let is_plausible = self.omits_empty && known > 0;
         Ok(if is_full || is_confirmed || is_plausible { Verdict::Settled } else { Verdict::AskAgain })
     }
 
@@ -235,15 +249,18 @@ mod tests {
         let mut page = page(10, 20);
         assert_eq!(page.answer(&[]), Ok(Verdict::AskAgain));
         assert_eq!(page.answer(&candles(&[10, 12, 13, 16])), Ok(Verdict::AskAgain));
+        assert_eq!(page.answer(&[]), Ok(Verdict::AskAgain), "an empty answer is no witness");
         assert_eq!(page.answer(&candles(&[10, 11, 12, 13, 16])), Ok(Verdict::AskAgain));
+        assert_eq!(page.answer(&candles(&[10, 12, 13, 16])), Ok(Verdict::AskAgain), "nor one that lacks what is known");
         assert_eq!(page.answer(&candles(&[10, 11, 12, 13, 16])), Ok(Verdict::Settled));
         let minutes: Vec<_> = page.missing().iter().map(|(a, b)| (a.0 / M, b.0 / M)).collect();
         assert_eq!(minutes, [(14, 15), (17, 19)]);
     }
 
     #[test]
-    fn an_empty_page_is_believed_the_second_time() {
+    fn an_empty_page_is_believed_the_third_time() {
         let mut page = page(10, 12);
+        assert_eq!(page.answer(&[]), Ok(Verdict::AskAgain));
         assert_eq!(page.answer(&[]), Ok(Verdict::AskAgain));
         assert_eq!(page.answer(&[]), Ok(Verdict::Settled));
         assert_eq!(page.missing(), [(UnixNanos(10 * M), UnixNanos(11 * M))]);
