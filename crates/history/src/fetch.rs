@@ -248,7 +248,7 @@ impl Source {
     ) -> Result<PageCheck, FetchError> {
         let history = self.history().map_err(|e| FetchError::Refused(e.into()))?;
         let grid = Grid::of(page.span);
-        let mut check = PageCheck::new(grid, page.from, page.to, !page.pages.sends_empty);
+        let mut check = PageCheck::new(grid, page.from, page.to, &page.pages);
         let limit = u32::try_from(grid.count(page.from, page.to)).unwrap_or(u32::MAX).min(page.pages.per_page);
         let request = history.candles_request(page.market, page.span, page.from, page.to, limit);
         let mut candles: Vec<Candle> = Vec::with_capacity(limit as usize + 1);

@@ -3,6 +3,7 @@
 //! Exchanges answer with less than they have now and then (an empty page, a row left out), so what is missing is believed only when
 //! another whole answer misses it too. A [`PageCheck`] takes one answer after the other until that is settled.
 
+use dccd_exchange::CandlePages;
 use dccd_model::{Candle, UnixNanos};
 
 use crate::grid::Grid;
@@ -44,6 +45,12 @@ pub enum PageProblem {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// A candle that was not asked for, of an exchange that can be asked for exactly what is wanted.
+    #[error("the candle that opens at {at} was not asked for")]
+    Outside {
+        /// When it opens.
+        at: UnixNanos,
+    },
     /// No candle of many was asked for.
     #[error("none of the {rows} candles in the answer was asked for")]
     Elsewhere {
@@ -67,6 +74,8 @@ pub struct PageCheck {
     grid: Grid,
     from: UnixNanos,
     to: UnixNanos,
+    /// The end of what was asked for; `to` may have been cut since.
+    asked_to: UnixNanos,
     slots: Vec<Option<Candle>>,
     /// Answers so far.
     answers: u32,
@@ -74,14 +83,17 @@ pub struct PageCheck {
     agreeing: u32,
     /// A candle without trades is left out by this exchange, so that a missing one says little.
     omits_empty: bool,
+    /// The exchange answers with what it was asked for and nothing else: an answer that has more is broken.
+    is_exact: bool,
 }
 
 impl PageCheck {
-    /// The page of the candles that open in `[from, to)`, both of the grid.
+    /// The page of the candles that open in `[from, to)`, both of the grid, from an exchange that gives them so.
     #[must_use]
-    pub fn new(grid: Grid, from: UnixNanos, to: UnixNanos, omits_empty: bool) -> Self {
+    pub fn new(grid: Grid, from: UnixNanos, to: UnixNanos, pages: &CandlePages) -> Self {
+        let (omits_empty, is_exact) = (!pages.sends_empty, pages.reach.is_none());
         let count = usize::try_from(grid.count(from, to)).unwrap_or(0);
-        Self { grid, from, to, slots: vec![None; count], answers: 0, agreeing: 0, omits_empty }
+        Self { grid, from, to, asked_to: to, slots: vec![None; count], answers: 0, agreeing: 0, omits_empty, is_exact }
     }
 
     /// Cuts off what turned out not to be closed yet.
@@ -145,6 +157,8 @@ impl PageCheck {
                 if let Some(what) = impossible(candle) {
                     return Err(PageProblem::Impossible { at, what });
                 }
+            } else if self.is_exact && (at < self.from || at >= self.asked_to) {
+                return Err(PageProblem::Outside { at });
             }
         }
         if inside == 0 && candles.len() > 1 && self.slots.len() > 1 && self.answers == 0 {
@@ -232,8 +246,24 @@ mod tests {
         minutes.iter().copied().map(candle).collect()
     }
 
+    /// Of an exchange that answers with its newest candles, whatever it is asked for.
+    const NEWEST: CandlePages = CandlePages {
+        per_page: 1_000,
+        reach: Some(720),
+        sends_empty: true,
+        has_quote_volume: true,
+        has_trades: true,
+        begins_at_listing: false,
+    };
+    /// Of one that can be asked exactly.
+    const EXACT: CandlePages = CandlePages { reach: None, ..NEWEST };
+
+    fn page_of(pages: &CandlePages, from: i64, to: i64) -> PageCheck {
+        PageCheck::new(Grid::of(Span::from_secs(60).unwrap()), UnixNanos(from * M), UnixNanos(to * M), pages)
+    }
+
     fn page(from: i64, to: i64) -> PageCheck {
-        PageCheck::new(Grid::of(Span::from_secs(60).unwrap()), UnixNanos(from * M), UnixNanos(to * M), false)
+        page_of(&NEWEST, from, to)
     }
 
     #[test]
@@ -280,6 +310,14 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_with_what_was_not_asked_for_is_broken_where_one_can_ask_exactly() {
+        let mut page = page_of(&EXACT, 10, 13);
+        assert_eq!(page.answer(&candles(&[5, 11, 12])), Err(PageProblem::Outside { at: UnixNanos(5 * M) }));
+        page.end_at(UnixNanos(12 * M));
+        assert_eq!(page.answer(&candles(&[10, 11, 12])), Ok(Verdict::Settled), "12 was asked for, if in vain");
+    }
+
+    #[test]
     fn a_single_candle_off_the_grid_is_no_candle_of_the_span() {
         let off = Candle { ts_open: UnixNanos(11 * M + 5), ..candle(11) };
         let answer = [candle(10), off, candle(12)];
@@ -292,7 +330,7 @@ mod tests {
 
     #[test]
     fn an_exchange_that_leaves_quiet_candles_out_is_asked_again_for_an_empty_page_only() {
-        let mut page = PageCheck::new(Grid::of(Span::from_secs(60).unwrap()), UnixNanos(10 * M), UnixNanos(20 * M), true);
+        let mut page = page_of(&CandlePages { sends_empty: false, ..NEWEST }, 10, 20);
         assert_eq!(page.answer(&[]), Ok(Verdict::AskAgain));
         assert_eq!(page.answer(&candles(&[15])), Ok(Verdict::Settled));
     }
