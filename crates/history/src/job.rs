@@ -316,7 +316,13 @@ async fn reconcile(ctx: &HistoryContext, series: &mut Series<'_>, holes: &[Stret
             let (compared, differing) = (report.compared, report.differing);
             tracing::warn!(series = %series.name(), compared, differing, examples = ?report.examples, "candles built from trades differ from the exchange's own");
         }
-        series.progress.update(|p| p.reconciled = Some(report));
+        series.progress.update(|p| {
+            let (compared, differing) = (report.compared, report.differing);
+            p.notes.push(format!(
+                "{compared} candles built from trades were compared with the exchange's own: {differing} differ"
+            ));
+            p.reconciled = Some(report);
+        });
     }
     Ok(())
 }

@@ -48,6 +48,16 @@ const BENCHES: &[Bench] = &[
         measures: "a whole live collector: idle cost, frame to ring, trades a second from socket to ring and journal",
         args: &["bench", "--package", "dccd-tests", "--bench", "path"],
     },
+    Bench {
+        name: "history",
+        measures: "a whole backfill: candles a second, memory, resuming; dccd 3.8 (Python) in the same run",
+        args: &["bench", "--package", "dccd-tests", "--bench", "history"],
+    },
+    Bench {
+        name: "candles",
+        measures: "pages of candles and trades parsed a second, against serde_json",
+        args: &["bench", "--package", "dccd-exchange", "--bench", "history"],
+    },
 ];
 
 /// Runs one or all; returns whether all that ran succeeded.
@@ -60,7 +70,7 @@ pub(crate) fn run(name: Option<&str>) -> Result<bool> {
     let mut succeeded = true;
     for bench in chosen {
         step(&format!("{}: {}", bench.name, bench.measures));
-        if bench.name == "path" {
+        if bench.name == "path" || bench.name == "history" {
             // It measures the executable, which is none of its dependencies.
             succeeded &= sh(&mut cargo(["build", "--release", "--package", "dccd"]))?;
         }

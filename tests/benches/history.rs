@@ -1,0 +1,78 @@
+//! A whole backfill with the real executable against the simulated Binance without limits: candles a second, memory, resuming; and
+//! dccd 3.8 (Python) at the same simulator in the same run, where `$DCCD_PYTHON` has it.
+#![allow(clippy::print_stdout, reason = "a benchmark prints its numbers")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dccd_model::time::day_label;
+use dccd_sim::LedgerMode;
+use dccd_tests::Place;
+use dccd_tests::past::{self, Past};
+
+/// Ten years of minutes.
+const DAYS: i64 = 3_652;
+/// How many of these days the other program is given: it takes its time.
+const PEER_DAYS: i64 = 180;
+
+fn main() {
+    if cfg!(debug_assertions) {
+        return; // `cargo test --all-targets` builds it and should not wait for it
+    }
+    let mut options = past::options("binance", &["BTC/USDT"], DAYS, 600);
+    options.ledger_mode = LedgerMode::Compact;
+    let past = Past::start(options);
+    let place = Place::new();
+    place.put("config.yml", &past.config(&[("BTC/USDT", 60)], ", rest_weight_per_minute: 100000000"));
+    let (took, peak) = measured(&place, &["backfill"]);
+    let data = place.path().join("data");
+    let id = past.series("BTC/USDT", "1m");
+    let rows = dccd_store::candle_coverage(&data, &id).unwrap().rows;
+    println!("{rows} candles in {:.2} s: {:.0}/s; at most {peak} MiB resident", took.as_secs_f64(), rate(rows, took));
+    let (took, _) = measured(&place, &["backfill"]);
+    println!("again, complete but for the newest candle, if there is one: {:.0} ms", took.as_secs_f64() * 1e3);
+    let (took, _) = measured(&place, &["backfill"]);
+    println!("and again: {:.0} ms", took.as_secs_f64() * 1e3);
+    peer(&past);
+}
+
+#[allow(clippy::cast_precision_loss)] // for people
+fn rate(rows: u64, took: Duration) -> f64 {
+    rows as f64 / took.as_secs_f64()
+}
+
+/// Runs a command to its end; how long it took, and what it had resident at most, MiB.
+fn measured(place: &Place, args: &[&str]) -> (Duration, u64) {
+    let begun = Instant::now();
+    let mut child = place.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak_kib = 0;
+    loop {
+        if let Some(ended) = child.try_wait().unwrap() {
+            assert!(ended.success(), "{ended}");
+            return (begun.elapsed(), peak_kib / 1_024);
+        }
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kib| kib.parse().ok());
+        peak_kib = peak_kib.max(kib.unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn peer(past: &Past) {
+    let Some(python) = std::env::var_os("DCCD_PYTHON") else {
+        println!("skipped: dccd 3.8 (Python): $DCCD_PYTHON names no interpreter that has it");
+        return;
+    };
+    let start = day_label((past::now().0 - PEER_DAYS * past::DAY).div_euclid(past::DAY));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers/dccd38_backfill.py");
+    let directory = tempfile::tempdir().unwrap();
+    let output =
+        Command::new(python).arg(script).arg(past.exchange.rest_url()).arg(directory.path()).arg(&start).output().unwrap();
+    print!("dccd 3.8 (Python), from {start} on: {}", String::from_utf8_lossy(&output.stdout));
+    if !output.status.success() {
+        println!("skipped: dccd 3.8 (Python): {}", String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or(""));
+    }
+}
