@@ -82,6 +82,29 @@ impl<'de> DeserializeSeed<'de> for NumberSeed {
     }
 }
 
+/// A decimal between quotes, from its bytes: whether they are text needn't be asked, digits are.
+#[derive(Clone, Copy)]
+pub(crate) struct DigitsSeed;
+
+impl<'de> DeserializeSeed<'de> for DigitsSeed {
+    type Value = Decimal;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Decimal, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for DigitsSeed {
+    type Value = Decimal;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a decimal number in quotes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, digits: &[u8]) -> Result<Decimal, E> {
+        Decimal::parse(digits).map_err(E::custom)
+    }
+}
+
 /// A decimal number from its token, quoted or not.
 pub(crate) fn number(token: &RawValue) -> Result<Decimal, String> {
     let text = token.get();

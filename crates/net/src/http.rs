@@ -13,6 +13,9 @@ use crate::retry::Retry;
 /// How much of a refusal's body an error keeps.
 const STATUS_BODY_BYTES: usize = 512;
 
+/// Room that is made at once for a body whose length the server announces; more comes as it is needed.
+const BODY_AT_ONCE: usize = 1 << 20;
+
 /// The wait before a failed connection or a server's fault is tried again.
 const FAULT_WAIT: Duration = Duration::from_secs(1);
 
@@ -251,7 +254,8 @@ impl HttpClient {
 
         let success = (200..300).contains(&status);
         let limit = if success { self.options.max_body_bytes } else { STATUS_BODY_BYTES };
-        let mut body = BytesMut::new();
+        let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut body = BytesMut::with_capacity(announced.min(limit).min(BODY_AT_ONCE));
         while let Some(chunk) = response.chunk().await.transpose() {
             match chunk {
                 Ok(chunk) => body.extend_from_slice(&chunk),

@@ -6,41 +6,47 @@
 
 use std::fmt;
 
-use dccd_model::{Candle, Flags, Span, UnixNanos};
+use dccd_model::{Candle, Decimal, Flags, Span, UnixNanos};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 
 use super::parse::time;
-use crate::wire::NumberSeed;
+use crate::wire::{DigitsSeed, NumberSeed};
 
 /// Appends the page's candles in its order.
 pub(super) fn read(body: &[u8], span: Span, ts_recv: UnixNanos, out: &mut Vec<Candle>) -> Result<(), serde_json::Error> {
     let begin = out.len();
-    // Fractions without quotes, which this exchange doesn't send, are read by their tokens the second time.
-    page(body, PageSeed { out, row: RowSeed { span, ts_recv, numbers: NumberSeed { raw: false } } }).or_else(|_| {
+    // Numbers without quotes, which this exchange doesn't send, are read by their tokens the second time.
+    page(body, PageSeed { out, row: RowSeed { span, ts_recv, numbers: DigitsSeed } }).or_else(|_| {
         out.truncate(begin);
         page(body, PageSeed { out, row: RowSeed { span, ts_recv, numbers: NumberSeed { raw: true } } })
     })
 }
 
-fn page(body: &[u8], seed: PageSeed<'_>) -> Result<(), serde_json::Error> {
+/// How a row's decimals are read.
+trait Numbers: for<'de> DeserializeSeed<'de, Value = Decimal> + Copy {}
+
+impl Numbers for DigitsSeed {}
+impl Numbers for NumberSeed {}
+
+fn page<N: Numbers>(body: &[u8], seed: PageSeed<'_, N>) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     seed.deserialize(&mut deserializer)?;
     deserializer.end()
 }
 
-struct PageSeed<'o> {
+struct PageSeed<'o, N> {
     out: &'o mut Vec<Candle>,
-    row: RowSeed,
+    row: RowSeed<N>,
 }
 
-impl<'de> DeserializeSeed<'de> for PageSeed<'_> {
+impl<'de, N: Numbers> DeserializeSeed<'de> for PageSeed<'_, N> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_seq(self)
     }
 }
 
-impl<'de> Visitor<'de> for PageSeed<'_> {
+impl<'de, N: Numbers> Visitor<'de> for PageSeed<'_, N> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,20 +62,20 @@ impl<'de> Visitor<'de> for PageSeed<'_> {
 }
 
 #[derive(Clone, Copy)]
-struct RowSeed {
+struct RowSeed<N> {
     span: Span,
     ts_recv: UnixNanos,
-    numbers: NumberSeed,
+    numbers: N,
 }
 
-impl<'de> DeserializeSeed<'de> for RowSeed {
+impl<'de, N: Numbers> DeserializeSeed<'de> for RowSeed<N> {
     type Value = Candle;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Candle, D::Error> {
         deserializer.deserialize_seq(self)
     }
 }
 
-impl<'de> Visitor<'de> for RowSeed {
+impl<'de, N: Numbers> Visitor<'de> for RowSeed<N> {
     type Value = Candle;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
