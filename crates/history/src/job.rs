@@ -25,6 +25,8 @@ use crate::series::{CandleSource, Series, Shape, Stretch, Wanted, without};
 const OVERLAP: i64 = 30;
 /// The overlap is no longer than this, so that long candles don't cost days of trades.
 const OVERLAP_MAX: i64 = 3_600_000_000_000;
+/// Candles that are the newest ones where they have to be built from trades.
+const NEWEST_BUILT: i64 = 4;
 /// The newest candles that an exchange has but might not have any more when the request arrives.
 const REACH_MARGIN: i64 = 2;
 
@@ -166,8 +168,16 @@ fn conclude(ctx: &HistoryContext, series: &mut Series<'_>, outcome: Result<(), H
     let written = if ctx.publishes { series.publish() } else { series.sync() };
     let left = series.holes();
     let count = series.shape.count(&left);
-    series.progress.update(|p| p.candles_left = count);
-    let is_turn_over = ctx.turn_is_over() && scope == Scope::Everything && !series.open_holes().is_empty();
+    if series.has_range() {
+        series.progress.update(|p| p.candles_left = Some(count));
+    }
+    let open = series.open_holes();
+    let is_left = match scope {
+        Scope::Everything => !open.is_empty(),
+        Scope::Tail => open.last().is_some_and(|hole| series.ends_at(hole.1)),
+        Scope::Newest => false,
+    };
+    let is_turn_over = ctx.turn_is_over() && is_left;
     match outcome.and(written) {
         Ok(()) if is_turn_over => series.progress.update(|p| p.state = State::Waiting),
         outcome => finish(ctx, &series.progress, outcome),
@@ -220,10 +230,11 @@ async fn fill_from_candles(
         holes.retain(|hole| hole.1 == until);
     }
     let shape = series.shape;
-    if let (Scope::Newest, Some(hole), Some(pages)) = (scope, holes.last_mut(), shape.pages) {
-        hole.0 = hole.0.max(shape.grid.after(until, -i64::from(pages.per_page)));
+    if let (Scope::Newest, Some(hole)) = (scope, holes.last_mut()) {
+        let candles = shape.pages.map_or(NEWEST_BUILT, |pages| i64::from(pages.per_page));
+        hole.0 = hole.0.max(shape.grid.after(until, -candles));
     }
-    let split = split(&shape, series.wanted.source, holes, until);
+    let split = split(&shape, series.wanted.source, holes, ctx.source.closed_until(shape.grid));
     let (own, trades, windows) = (shape.count(&split.own), shape.count(&split.trades), shape.windows(&split.own));
     series.progress.update(|p| {
         // An earlier turn of the same job may have done some.

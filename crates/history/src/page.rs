@@ -51,6 +51,14 @@ pub enum PageProblem {
         /// When it opens.
         at: UnixNanos,
     },
+    /// The answer of an exchange that gives its newest candles begins after what was asked for: it says nothing of what lies before.
+    #[error("the answer begins at {first}, after {from}: the exchange doesn't reach back so far any more")]
+    Late {
+        /// The first candle of the page.
+        from: UnixNanos,
+        /// The first candle in the answer.
+        first: UnixNanos,
+    },
     /// No candle of many was asked for.
     #[error("none of the {rows} candles in the answer was asked for")]
     Elsewhere {
@@ -85,6 +93,8 @@ pub struct PageCheck {
     omits_empty: bool,
     /// The exchange answers with what it was asked for and nothing else: an answer that has more is broken.
     is_exact: bool,
+    /// The exchange answers with its newest candles, as many as it has, whatever it is asked for.
+    reaches_back_only: bool,
 }
 
 impl PageCheck {
@@ -92,8 +102,20 @@ impl PageCheck {
     #[must_use]
     pub fn new(grid: Grid, from: UnixNanos, to: UnixNanos, pages: &CandlePages) -> Self {
         let (omits_empty, is_exact) = (!pages.sends_empty, pages.reach.is_none());
+        let reaches_back_only = !is_exact && pages.sends_empty;
         let count = usize::try_from(grid.count(from, to)).unwrap_or(0);
-        Self { grid, from, to, asked_to: to, slots: vec![None; count], answers: 0, agreeing: 0, omits_empty, is_exact }
+        Self {
+            grid,
+            from,
+            to,
+            asked_to: to,
+            slots: vec![None; count],
+            answers: 0,
+            agreeing: 0,
+            omits_empty,
+            is_exact,
+            reaches_back_only,
+        }
     }
 
     /// Cuts off what turned out not to be closed yet.
@@ -136,6 +158,11 @@ impl PageCheck {
     }
 
     fn judge(&self, candles: &[Candle]) -> Result<(), PageProblem> {
+        if let Some(first) = candles.first().map(|candle| candle.ts_open).filter(|first| *first > self.from)
+            && self.reaches_back_only
+        {
+            return Err(PageProblem::Late { from: self.from, first });
+        }
         let mut last: Option<UnixNanos> = None;
         let mut inside = 0;
         let mut off_grid = candles.iter().map(|candle| candle.ts_open).filter(|open| !self.grid.holds(*open));
@@ -263,12 +290,13 @@ mod tests {
     }
 
     fn page(from: i64, to: i64) -> PageCheck {
-        page_of(&NEWEST, from, to)
+        page_of(&EXACT, from, to)
     }
 
     #[test]
     fn a_full_page_is_settled_and_what_lies_outside_is_cut_off() {
         let mut page = page(10, 13);
+        let mut page = page_of(&NEWEST, 10, 13);
         assert_eq!(page.answer(&candles(&[9, 10, 11, 12, 13])), Ok(Verdict::Settled));
         assert_eq!(page.candles().map(|c| c.ts_open.0 / M).collect::<Vec<_>>(), [10, 11, 12]);
         assert!(page.missing().is_empty());
@@ -301,7 +329,9 @@ mod tests {
         let at = |minute: i64| UnixNanos(minute * M);
         assert_eq!(page(10, 12).answer(&candles(&[10, 10])), Err(PageProblem::Duplicate { at: at(10) }));
         assert_eq!(page(10, 12).answer(&candles(&[11, 10])), Err(PageProblem::Order { at: at(10) }));
-        assert_eq!(page(10, 12).answer(&candles(&[1, 2])), Err(PageProblem::Elsewhere { rows: 2 }));
+        assert_eq!(page_of(&NEWEST, 10, 12).answer(&candles(&[1, 2])), Err(PageProblem::Elsewhere { rows: 2 }));
+        let late = PageProblem::Late { from: at(10), first: at(11) };
+        assert_eq!(page_of(&NEWEST, 10, 12).answer(&candles(&[11, 12])), Err(late));
         let off = Candle { ts_open: UnixNanos(10 * M + 1), ..candle(10) };
         let error = PageProblem::OffGrid { at: off.ts_open, off: 1, rows: 1 };
         assert_eq!(page(10, 12).answer(&[off]), Err(error));

@@ -21,6 +21,8 @@ struct Lane<'s, 'a> {
     series: &'s mut Series<'a>,
     builder: CandleBuilder,
     holes: Vec<Stretch>,
+    /// Where its first hole begins.
+    began: UnixNanos,
     /// Candles of before this are settled.
     landed: UnixNanos,
     /// Candles that trades which the exchange has lost make doubtful: not landed before this.
@@ -30,13 +32,13 @@ struct Lane<'s, 'a> {
 
 impl Lane<'_, '_> {
     fn take(&mut self, trade: &Trade) -> Result<(), HistoryJobError> {
-        let Self { series, builder, holes, landed, doubtful_until, rows } = self;
+        let Self { series, builder, holes, landed, doubtful_until, rows, .. } = self;
         builder.push(trade, &mut |row| keep(series, holes, landed, *doubtful_until, rows, row))
     }
 
     /// Nothing more comes for candles that open before `until`.
     fn close(&mut self, until: UnixNanos) -> Result<(), HistoryJobError> {
-        let Self { series, builder, holes, landed, doubtful_until, rows } = self;
+        let Self { series, builder, holes, landed, doubtful_until, rows, .. } = self;
         builder.close_until(until, &mut |row| keep(series, holes, landed, *doubtful_until, rows, row))?;
         let end = builder.next();
         land(series, holes, landed, *doubtful_until, rows, end)
@@ -45,7 +47,11 @@ impl Lane<'_, '_> {
     /// Trades are missing between these moments: the candles that hold them can't be known.
     fn doubt(&mut self, from: UnixNanos, to: UnixNanos) -> Result<(), HistoryJobError> {
         self.close(from)?;
-        self.doubtful_until = self.series.shape.grid.after(self.series.shape.grid.floor(to), 1);
+        let grid = self.series.shape.grid;
+        self.doubtful_until = grid.after(grid.floor(to), 1);
+        let stretch = (grid.floor(from), self.doubtful_until);
+        // This job doesn't walk over them again; the next one does.
+        self.series.progress.update(|p| p.failed.push(stretch));
         Ok(())
     }
 }
@@ -84,6 +90,22 @@ fn land(
     rows.clear();
     *landed = (*landed).max(end);
     Ok(())
+}
+
+/// Whether nothing comes after a page that says so: believed when another answer for it, which has what the first one had, says
+/// the same; when there is nothing on it at all, when two others do.
+#[derive(Default)]
+struct End {
+    last: Option<u64>,
+    said: u32,
+}
+
+impl End {
+    fn is_confirmed(&mut self, last: Option<u64>) -> bool {
+        self.said = if self.said == 0 || last >= self.last { self.said + 1 } else { 1 };
+        self.last = last;
+        self.said >= if last.is_some() { 2 } else { 3 }
+    }
 }
 
 /// What of the trades has been seen.
@@ -149,16 +171,15 @@ async fn pass<'a>(
             begin = begin.min(before(ctx, market, series, first).await?);
         }
         let builder = CandleBuilder::new(series.wanted.span, first, last, fills);
-        let (landed, doubtful_until) = (first, UnixNanos(i64::MIN));
-        lanes.push(Lane { series, builder, holes, landed, doubtful_until, rows: Vec::with_capacity(ROWS_MAX) });
+        let (began, landed, doubtful_until) = (first, first, UnixNanos(i64::MIN));
+        lanes.push(Lane { series, builder, holes, began, landed, doubtful_until, rows: Vec::with_capacity(ROWS_MAX) });
     }
     let Some(attempts) = lanes.first().map(|lane| lane.series.wanted.attempts) else { return Ok(()) };
     let history = ctx.source.history().map_err(|e| refused(market, e.into()))?;
     let mut cursor = TradeCursor::Time(begin);
     let mut ids = Ids::default();
     let mut trades: Vec<Trade> = Vec::with_capacity(pages.per_page as usize);
-    // The last id of a page that says that nothing comes after it: believed when another answer says the same.
-    let mut ended_at: Option<Option<u64>> = None;
+    let mut end = End::default();
     loop {
         let request = history.trades_page_request(market, cursor);
         // A hole in the ids is believed when the exchange answers so twice.
@@ -182,11 +203,14 @@ async fn pass<'a>(
             Ok(read) => read,
             Err(error) => return Err(lanes[0].series.failure("a page of trades", error)),
         };
-        let last = trades.last().map(|trade| trade.id.low());
-        if read.is_last && ended_at != Some(last) {
-            ended_at = Some(last);
+        let is_through = trades.last().is_some_and(|trade| trade.ts_venue >= stretch.1);
+        if read.is_last && !is_through && !end.is_confirmed(trades.last().map(|trade| trade.id.low())) {
+            if ctx.turn_is_over() {
+                return Ok(());
+            }
             continue;
         }
+        end = End::default();
         take_page(&mut lanes, &mut ids, &trades, pages)?;
         let until = read.complete_until.min(stretch.1);
         for lane in &mut lanes {
@@ -197,7 +221,9 @@ async fn pass<'a>(
                 p.windows_done += 1;
             });
         }
-        if read.is_last || until >= stretch.1 || ctx.turn_is_over() {
+        // A turn ends when each lane that was reached has got somewhere, or the next one would begin where this one did.
+        let is_turn_over = ctx.turn_is_over() && lanes.iter().all(|lane| lane.landed > lane.began || lane.began >= until);
+        if read.is_last || until >= stretch.1 || is_turn_over {
             return Ok(());
         }
         if read.next == cursor {
@@ -280,4 +306,21 @@ fn take_page(lanes: &mut [Lane<'_, '_>], ids: &mut Ids, trades: &[Trade], pages:
         ids.last = Some((id, trade.ts_venue));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_believed_when_whole_answers_agree() {
+        let said = |answers: &[Option<u64>]| {
+            let mut end = End::default();
+            answers.iter().map(|last| end.is_confirmed(*last)).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&[Some(5), Some(5)]), [false, true]);
+        assert_eq!(said(&[Some(5), Some(9)]), [false, true], "trades that came meanwhile don't put it off");
+        assert_eq!(said(&[Some(5), Some(4), Some(5)]), [false, false, true], "an answer with less is none");
+        assert_eq!(said(&[None, None, None]), [false, false, true]);
+    }
 }

@@ -65,7 +65,7 @@ async fn try_plan(ctx: &HistoryContext, markets: &Markets, wanted: &Wanted) -> R
     let (from, to) = shape.range(ctx, wanted, listed);
     let holes = coverage.holes(from, to);
     let count = holes.len() as u64;
-    let split = split(&shape, wanted.source, holes, to);
+    let split = split(&shape, wanted.source, holes, ctx.source.closed_until(shape.grid));
     let own = shape.windows(&split.own);
     let history = ctx.source.history().map_err(|e| failed("the history", crate::FetchError::Refused(e.into())))?;
     let weight_of_candles = history.candles_request(market, wanted.span, from, to, 1).weight;

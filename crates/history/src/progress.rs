@@ -59,9 +59,10 @@ pub struct SeriesProgress {
     pub candles_total: u64,
     /// How many of these are settled.
     pub candles_done: u64,
-    /// Candles that are still not settled after the last run, older ones that it didn't go for included.
+    /// Candles that are still not settled after the last run, older ones that it didn't go for included; `None` where that never
+    /// came to be known.
     #[serde(default)]
-    pub candles_left: u64,
+    pub candles_left: Option<u64>,
     /// Stretches that could not be had: this job doesn't ask for them again.
     #[serde(skip)]
     pub failed: Vec<Stretch>,

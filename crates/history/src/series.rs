@@ -200,6 +200,16 @@ impl<'a> Series<'a> {
         }
     }
 
+    /// Whether it is known what is wanted.
+    pub(crate) const fn has_range(&self) -> bool {
+        self.range.is_some()
+    }
+
+    /// Whether what is wanted ends here.
+    pub(crate) fn ends_at(&self, end: UnixNanos) -> bool {
+        self.range.is_some_and(|(_, until)| until == end)
+    }
+
     /// What of the range is neither stored nor known to be missing, ascending.
     pub(crate) fn holes(&self) -> Vec<Stretch> {
         self.range.map_or_else(Vec::new, |(from, to)| self.writer.coverage().holes(from, to))

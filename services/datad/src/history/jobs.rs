@@ -13,6 +13,9 @@ use tracing::warn;
 /// After a fill that could not get everything: the first pause before the next, and the longest.
 const FILL_PAUSE: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(6 * 3_600));
 
+/// After a run that failed: the first pause before the next, and the longest.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
+
 /// What is kept of a job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -83,13 +86,18 @@ impl Job {
         !self.record.paused && !self.running && self.left > 0 && self.fill_after <= now
     }
 
-    /// Sets the next run after `now`.
+    /// Sets the next run after `now`: when the next candle closes, and after failures sooner, if that is long to go.
     pub(crate) fn schedule(&mut self, now: UnixNanos) {
         self.next_run = dccd_history::next_run(self.wanted.span, self.delay, now);
+        let failures = u32::try_from(self.record.consecutive_errors).unwrap_or(u32::MAX);
+        if failures > 0 {
+            let pause = RETRY_PAUSE.0.saturating_mul(1 << (failures - 1).min(10)).min(RETRY_PAUSE.1);
+            self.next_run = self.next_run.min(now + pause);
+        }
     }
 
-    /// Takes in how a run went.
-    pub(crate) fn ended(&mut self, run: &SeriesProgress, now: UnixNanos) {
+    /// Takes in how a run went. What somebody asked for may be another range than the job's: it says nothing of what is left.
+    pub(crate) fn ended(&mut self, run: &SeriesProgress, is_own: bool, now: UnixNanos) {
         let record = &mut self.record;
         record.last_run = now;
         record.rows += run.rows;
@@ -106,7 +114,9 @@ impl Job {
             }
             _ => {}
         }
-        self.left = run.candles_left;
+        if let (Some(left), true) = (run.candles_left, is_own) {
+            self.left = left;
+        }
     }
 
     /// After a fill: what is left is tried again later, each time after a longer pause.
@@ -259,20 +269,23 @@ mod tests {
         let mut job = Job::new(wanted("1h"), &exchange, Record::default(), at(0));
         let failed = SeriesProgress {
             state: State::Failed,
-            candles_left: 7,
+            candles_left: Some(7),
             error: Some("x".to_owned()),
             ..SeriesProgress::default()
         };
-        job.ended(&failed, at(10));
+        job.ended(&failed, true, at(10));
         assert_eq!((job.record.errors, job.record.consecutive_errors, job.info(false).state.as_str()), (1, 1, "failed"));
         assert!(job.wants_fill(at(10)));
         job.filled(at(10));
         assert!(!job.wants_fill(at(300)) && job.wants_fill(at(310)));
         job.filled(at(310));
         assert!(!job.wants_fill(at(900)) && job.wants_fill(at(910)));
-        job.ended(&SeriesProgress { state: State::Done, rows: 3, ..SeriesProgress::default() }, at(1_000));
+        let done = SeriesProgress { state: State::Done, rows: 3, candles_left: Some(0), ..SeriesProgress::default() };
+        job.ended(&done, false, at(950));
+        assert_eq!(job.left, 7, "what somebody asked for says nothing of the job's own range");
+        job.ended(&done, true, at(1_000));
         job.filled(at(1_000));
         assert!(!job.wants_fill(at(99_999)));
-        assert_eq!((job.record.rows, job.record.consecutive_errors), (3, 0));
+        assert_eq!((job.record.rows, job.record.consecutive_errors), (6, 0));
     }
 }

@@ -20,6 +20,8 @@ use crate::error::chain;
 
 /// How long a backfill keeps its series at a time.
 const TURN: Duration = Duration::from_secs(10);
+/// Markets that a backfill works on in one turn, where they are worked on at the same time.
+const MARKETS_A_TURN: usize = 8;
 /// Jobs that are run at the same time.
 const RUNS_AT_ONCE: usize = 16;
 /// What runs have to say; the loop takes it at once.
@@ -30,6 +32,8 @@ const NAP_MAX: Duration = Duration::from_secs(1);
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 /// Year files are written anew at this rate at most, all series together: one series is always fresh, hundreds take their turns.
 const PUBLISH_BYTES_PER_SECOND: u64 = 4 << 20;
+/// Before a publishing that failed is tried again.
+const PUBLISH_RETRY: Duration = Duration::from_secs(5);
 /// How long a stop may spend on ending what runs, and on bringing staged rows into files. They are safe on the stage.
 const STOP_RUNS: Duration = Duration::from_secs(15);
 const STOP_PUBLISH: Duration = Duration::from_secs(10);
@@ -47,7 +51,8 @@ struct Running {
     scope: Scope,
     parallel: bool,
     cancel: Cancel,
-    in_turn: bool,
+    /// The series that the turn under way works on; none between turns.
+    taken: Vec<String>,
     /// Nobody asked for it: what is left is tried again by itself.
     is_own: bool,
     /// Series whose end was noted.
@@ -229,7 +234,7 @@ impl Manager {
         let id = self.backfills.begin(&progress, self.now());
         info!(id, series = series.len(), "a backfill begins");
         let running =
-            Running { series, scope, parallel, cancel: Cancel::default(), in_turn: false, is_own, noted: HashSet::new() };
+            Running { series, scope, parallel, cancel: Cancel::default(), taken: Vec::new(), is_own, noted: HashSet::new() };
         self.running.insert(id.clone(), running);
         id
     }
@@ -239,28 +244,43 @@ impl Manager {
         let mut ids: Vec<String> = self.running.keys().cloned().collect();
         ids.sort_unstable();
         for id in ids {
-            let Some(running) = self.running.get(&id) else { continue };
-            let names: Vec<String> = running.names().collect();
-            // A job that is due goes first.
-            let now = self.now();
-            let is_wanted = |name: &String| {
-                self.busy.contains(name) || self.jobs.list.iter().any(|job| job.name == *name && job.is_due(now))
-            };
-            if running.in_turn || names.iter().any(is_wanted) {
+            let Some(running) = self.running.get(&id).filter(|running| running.taken.is_empty()) else { continue };
+            let series = self.next_turn(running);
+            if series.is_empty() {
                 continue;
             }
             let ctx = self.ctx(running.cancel.clone(), true, Some(TURN));
             let Some(running) = self.running.get_mut(&id) else { continue };
-            running.in_turn = true;
-            let open = |(_, progress): &&(Wanted, Progress)| !progress.update(|p| p.state.is_final());
-            let series: Vec<(Wanted, Progress)> = running.series.iter().filter(open).cloned().collect();
+            running.taken = series.iter().map(|(_, progress)| progress.update(|p| p.job.clone())).collect();
             let (scope, parallel, events) = (running.scope, running.parallel, self.events.clone());
-            self.busy.extend(names);
+            self.busy.extend(running.taken.iter().cloned());
             tokio::task::spawn_local(async move {
                 work(&ctx, &series, scope, parallel).await;
                 let _ = events.send(Event::Turn { id }).await; // see above
             });
         }
+    }
+
+    /// What a backfill works on in its next turn: the open series of its next market, or of several, as far as no other run works on
+    /// them and their own job isn't due.
+    fn next_turn(&self, running: &Running) -> Vec<(Wanted, Progress)> {
+        let now = self.now();
+        let markets_max = if running.parallel { MARKETS_A_TURN } else { 1 };
+        let mut markets: HashSet<&str> = HashSet::new();
+        let mut chosen = Vec::new();
+        for series in &running.series {
+            let (name, is_over) = series.1.update(|p| (p.job.clone(), p.state.is_final()));
+            let is_due = || self.jobs.list.iter().any(|job| job.name == name && job.is_due(now));
+            if is_over || self.busy.contains(&name) || is_due() {
+                continue;
+            }
+            let market = series.0.symbol.as_str();
+            if markets.contains(market) || markets.len() < markets_max {
+                markets.insert(market);
+                chosen.push(series.clone());
+            }
+        }
+        chosen
     }
 
     /// Fills by itself what the jobs' series lack, one backfill at a time.
@@ -286,7 +306,7 @@ impl Manager {
                 let run = progress.get();
                 if let Some(job) = self.jobs.find(&name) {
                     job.running = false;
-                    job.ended(&run, now);
+                    job.ended(&run, true, now);
                     job.schedule(now);
                     let wanted = job.wanted.clone();
                     if run.rows > 0 && !self.unpublished.iter().any(|w| w.symbol == wanted.symbol && w.span == wanted.span) {
@@ -300,17 +320,18 @@ impl Manager {
             }
             Event::Turn { id } => {
                 let Some(running) = self.running.get_mut(&id) else { return };
-                running.in_turn = false;
+                for name in running.taken.drain(..) {
+                    self.busy.remove(&name);
+                }
                 for (wanted, progress) in &running.series {
                     let run = progress.get();
-                    self.busy.remove(&run.job);
                     if !run.state.is_final() || !running.noted.insert(run.job.clone()) {
                         continue;
                     }
                     let kind = if running.scope == Scope::Everything { "backfill" } else { "collect" };
                     self.log.ended(kind, wanted, &run);
                     if let Some(job) = self.jobs.find(&run.job) {
-                        job.ended(&run, now);
+                        job.ended(&run, running.is_own, now);
                         if running.is_own {
                             job.filled(now);
                         }
@@ -326,8 +347,13 @@ impl Manager {
     fn end_backfill(&mut self, id: &str) {
         let Some(running) = self.running.remove(id) else { return };
         let now = self.now();
-        let progress: Vec<Progress> = running.series.into_iter().map(|(_, progress)| progress).collect();
+        let progress: Vec<Progress> = running.series.iter().map(|(_, progress)| progress.clone()).collect();
         for progress in &progress {
+            let name = progress.update(|p| p.job.clone());
+            if let Some(job) = self.jobs.find(&name).filter(|_| running.is_own && running.cancel.is_cancelled()) {
+                // Whoever ended it doesn't want it begun again at once.
+                job.filled(now);
+            }
             progress.update(|p| {
                 if !p.state.is_final() {
                     (p.state, p.ended) = (dccd_history::State::Cancelled, Some(now));
@@ -346,12 +372,18 @@ impl Manager {
         }
         let free = self.unpublished.iter().position(|w| !self.busy.contains(&w.name(&self.options.exchange)));
         let Some(wanted) = free.and_then(|at| self.unpublished.remove(at)) else { return };
-        let bytes = self.publish(&wanted);
-        self.publish_after = now + Duration::from_millis(bytes.saturating_mul(1_000) / PUBLISH_BYTES_PER_SECOND);
+        let pause = match self.publish(&wanted) {
+            Some(bytes) => Duration::from_millis(bytes.saturating_mul(1_000) / PUBLISH_BYTES_PER_SECOND),
+            None => {
+                self.unpublished.push_back(wanted);
+                PUBLISH_RETRY
+            }
+        };
+        self.publish_after = now + pause;
     }
 
-    /// Publishes a series; gives the bytes that were written.
-    fn publish(&self, wanted: &Wanted) -> u64 {
+    /// Publishes a series; gives the bytes that were written, `None` when it could not be done.
+    fn publish(&self, wanted: &Wanted) -> Option<u64> {
         let id =
             CandleSeriesId { exchange: self.options.exchange.clone(), symbol: wanted.symbol.clone(), span: wanted.span };
         let pages = self.options.source.adapter.history().and_then(|history| history.candle_pages(wanted.span));
@@ -362,11 +394,11 @@ impl Manager {
                 if !published.quarantined.is_empty() {
                     error!(series = %id, files = ?published.quarantined, "damaged candle files were set aside; what they held is fetched again");
                 }
-                published.bytes
+                Some(published.bytes)
             }
             Err(error) => {
                 warn!(series = %id, error = %chain(&error), "candles stay staged; they are brought into the files later");
-                0
+                None
             }
         }
     }
@@ -394,7 +426,7 @@ impl Manager {
             running.cancel.cancel();
         }
         let deadline = Instant::now() + STOP_RUNS;
-        while self.collecting > 0 || self.running.values().any(|running| running.in_turn) {
+        while self.collecting > 0 || self.running.values().any(|running| !running.taken.is_empty()) {
             match tokio::time::timeout_at(deadline, self.ended.recv()).await {
                 Ok(Some(event)) => self.note(event),
                 Ok(None) | Err(_) => {
