@@ -5,7 +5,7 @@ use std::path::Path;
 use dccd_model::UnixNanos;
 
 use super::{Findings, Problem, SeriesReport, chain};
-use crate::candles::{Empties, Grid, StageView, add_rows, check_form, no_data, year_of_file};
+use crate::candles::{Empties, Grid, StageView, add_rows, candle_coverage, check_form, no_data, year_of_file};
 use crate::catalog::CandleSeries;
 use crate::error::StoreError;
 use crate::file::Rows;
@@ -39,6 +39,28 @@ pub(super) fn verify(data_path: &Path, series: &CandleSeries, report: &mut Serie
             Err(error) if error.is_damage() => findings.add(Problem::Damaged(error)),
             other => other?,
         }
+    }
+    if report.damaged.is_empty() {
+        find_holes(data_path, series, report)?;
+    }
+    Ok(())
+}
+
+/// Stretches between the first and the last candle that nobody has asked for, or got.
+fn find_holes(data_path: &Path, series: &CandleSeries, report: &mut SeriesReport) -> Result<(), StoreError> {
+    let coverage = match candle_coverage(data_path, &series.id) {
+        Ok(coverage) => coverage,
+        // It was found when its file was read.
+        Err(error) if error.is_damage() || error.is_foreign_form() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let (Some(first), Some(last)) = (coverage.first, coverage.last) else { return Ok(()) };
+    let step = Grid::new(series.id.span).step();
+    let file = series.files.last().cloned().unwrap_or_default();
+    for (from, to) in coverage.holes(first, last) {
+        report.gaps += 1;
+        let to = UnixNanos(to.0 - step);
+        Findings { file: &file, report }.add(Problem::NotFetched { from, to });
     }
     Ok(())
 }

@@ -133,6 +133,14 @@ pub enum Problem {
         /// Open time of the last.
         to: UnixNanos,
     },
+    /// Candles that were never got: there is a hole between those that are stored.
+    #[error("the candles of {from} to {to} are neither stored nor declared: `dccd backfill` fetches them")]
+    NotFetched {
+        /// Open time of the first.
+        from: UnixNanos,
+        /// Open time of the last.
+        to: UnixNanos,
+    },
     /// A candle that is declared missing.
     #[error("the candle of {ts} is there and declared missing")]
     DeclaredButThere {

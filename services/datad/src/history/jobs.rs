@@ -201,6 +201,9 @@ impl Jobs {
                 // What was missed meanwhile is caught up with at once.
                 job.next_run = now;
             }
+            if !paused {
+                job.fill_after = now;
+            }
             job.record.paused = paused;
             names.push(job.name.clone());
         }

@@ -96,7 +96,11 @@ fn write<R: Text, I>(arguments: &Arguments, rows: Result<I, StoreError>) -> Resu
 where
     I: Iterator<Item = Result<R, StoreError>>,
 {
-    let rows = rows.context("cannot read the store")?;
+    let mut rows = rows.context("cannot read the store")?.peekable();
+    if rows.peek().is_none() {
+        // Nothing is written over by nothing.
+        return Ok(0);
+    }
     match (&arguments.output, arguments.format) {
         (Some(path), Form::Parquet) => parquet(path, &arguments.series, rows),
         (None, Form::Parquet) => Err(Failure::message(exit::USAGE, "--format parquet needs --output FILE")),

@@ -285,7 +285,7 @@ async fn work_on(part: &Part, scope: Scope, parallel: bool, kind: &str) {
 }
 
 /// How often a backfill in this process is noted.
-const SAVE_EVERY: Duration = Duration::from_secs(2);
+const SAVE_EVERY: Duration = Duration::from_millis(500);
 
 fn now() -> UnixNanos {
     let now = jiff::Timestamp::now().as_nanosecond();

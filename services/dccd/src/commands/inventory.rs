@@ -12,7 +12,7 @@ use crate::output::{Listing, Out, bytes, instant, or_dash, say};
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Build the coverage map anew from the files, all of which are read
+    /// Build the coverage map anew from what the files say of themselves; `dccd verify` reads their rows
     #[arg(long)]
     repair: bool,
     /// Print JSON

@@ -340,9 +340,16 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
         }
         return jobs.print(out);
     }
-    let mut jobs = Listing::new(&["job", "~last_run", "~last_success", ">rows", ">errors"]);
+    let mut jobs = Listing::new(&["job", "~last_run", "~last_success", ">rows", ">errors", "?state"]);
     for job in &status.jobs {
-        jobs.row([job.job.clone(), shown(job.shown.0), shown(job.shown.1), job.rows.to_string(), job.errors.to_string()]);
+        jobs.row([
+            job.job.clone(),
+            shown(job.shown.0),
+            shown(job.shown.1),
+            job.rows.to_string(),
+            job.errors.to_string(),
+            job.state.clone(),
+        ]);
     }
     jobs.print(out)
 }
