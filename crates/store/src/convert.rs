@@ -281,7 +281,7 @@ mod tests {
         let read = read_candles(dir.path(), &id, UnixNanos(0), UnixNanos(i64::MAX)).unwrap();
         let expected: Vec<_> = real.into_iter().filter(|row| row.open.is_finite()).collect();
         assert_eq!(read.map(Result::unwrap).collect::<Vec<_>>(), expected);
-        assert!(crate::verify(dir.path(), Some("binance/BTC")).unwrap().is_clean());
+        assert!(crate::verify(dir.path(), Some("binance/BTC")).unwrap().is_sound());
         let rows = inventory(dir.path()).unwrap();
         assert_eq!((rows[0].rows, rows[0].gaps, rows[0].missing, rows[0].declared), (5, 2, Some(3), 0));
         // Once is enough, and another file of that name gets a copy of its own.
@@ -308,7 +308,7 @@ mod tests {
             }
             convert_legacy(dir.path(), &legacy).unwrap();
             assert_eq!(std::fs::read(&copy).unwrap(), original);
-            assert!(crate::verify(dir.path(), None).unwrap().is_clean());
+            assert!(crate::verify(dir.path(), None).unwrap().is_sound());
             if !stopped {
                 assert!(n > 10);
                 return;

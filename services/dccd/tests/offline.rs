@@ -156,9 +156,18 @@ fn status_without_a_daemon_lists_the_configured_jobs() {
     let text = host.run(&["status"]).code(0).out;
     assert!(text.starts_with("dccd is not running"), "{text}");
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert!(lines.contains(&vec!["job", "last_run", "last_success", "rows", "errors"]), "{text}");
+    assert!(lines.contains(&vec!["job", "last_run", "last_success", "rows", "errors", "state"]), "{text}");
     assert!(
-        lines.contains(&vec!["binance/BTC/USDT/book", "2024-08-08", "23:54:13", "2024-08-08", "23:54:14", "42", "1"]),
+        lines.contains(&vec![
+            "binance/BTC/USDT/book",
+            "2024-08-08",
+            "23:54:13",
+            "2024-08-08",
+            "23:54:14",
+            "42",
+            "1",
+            "stopped"
+        ]),
         "{text}"
     );
 }

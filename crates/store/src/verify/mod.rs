@@ -217,6 +217,13 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
+    /// Whether nothing is wrong but holes that nobody has filled yet.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let mut findings = self.series.iter().flat_map(|s| &s.findings);
+        findings.all(|finding| matches!(finding.problem, Problem::NotFetched { .. }))
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
