@@ -295,7 +295,6 @@ mod tests {
 
     #[test]
     fn a_full_page_is_settled_and_what_lies_outside_is_cut_off() {
-        let mut page = page(10, 13);
         let mut page = page_of(&NEWEST, 10, 13);
         assert_eq!(page.answer(&candles(&[9, 10, 11, 12, 13])), Ok(Verdict::Settled));
         assert_eq!(page.candles().map(|c| c.ts_open.0 / M).collect::<Vec<_>>(), [10, 11, 12]);
