@@ -221,7 +221,7 @@ fn write(disk: &mut Disk, id: &CandleSeriesId, path: &Path, rows: &[CandleRow]) 
     let mut writer = FileWriter::new(disk.create()?, path)?;
     writer.extend(rows)?;
     let (temporary, written) = writer.finish(&Facts { position: Position(0), named: Some(named) })?;
-    check_written::<CandleRow>(temporary.path(), written)?;
+    check_written::<CandleRow>(temporary.path(), &written, None)?;
     disk.publish(temporary, path)
 }
 

@@ -56,7 +56,7 @@ impl<R: Row> ExportWriter<R> {
             foreign: &[],
         };
         let (temporary, written) = self.writer.finish(&Facts { position: Position(0), named: Some(named) })?;
-        check_written::<R>(temporary.path(), written)?;
+        check_written::<R>(temporary.path(), &written, None)?;
         let bytes = temporary.bytes;
         temporary.publish(&self.path)?;
         Ok((written.rows, bytes))

@@ -1,41 +1,52 @@
 //! One Parquet file of rows: written with the same bytes for the same rows, read back row by row.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow_array::RecordBatchReader;
+use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_schema::SchemaRef;
 use dccd_model::UnixNanos;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 
 use crate::disk::{self, Failure, TempFile};
 use crate::error::{FileProblem, StoreError};
-use crate::footer::{DataChecksum, Facts, FileInfo, guarded};
+use crate::footer::{Checksum, Facts, FileInfo, guarded};
+use crate::head::Head;
 use crate::rows::Row;
 
-/// Rows in a row group; fixed, so that the same rows give the same bytes.
-pub(crate) const ROW_GROUP_ROWS: usize = 131_072;
-/// Rows handed to the encoder at once; divides [`ROW_GROUP_ROWS`], fixed for the same reason.
+/// Who wrote a file, in its footer.
+pub(crate) const CREATED_BY: &str = concat!("dccd version ", env!("CARGO_PKG_VERSION"));
+/// Rows handed to the encoder at once; divides [`Codec::GROUP_ROWS`], fixed so that the same rows give the same bytes.
 const BATCH_ROWS: usize = 16_384;
 
 /// What was written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Written {
     pub(crate) rows: u64,
-    pub(crate) checksum: u32,
     pub(crate) range: Option<(UnixNanos, UnixNanos)>,
+    /// Of the rows of each row group.
+    groups: Vec<Checksum>,
 }
 
 /// Writes rows, handed over in their order, into a temporary file.
 pub(crate) struct FileWriter<R: Row> {
-    arrow: ArrowWriter<TempFile>,
+    file: SerializedFileWriter<TempFile>,
+    schema: SchemaRef,
+    factory: ArrowRowGroupWriterFactory,
+    /// The columns of the row group being filled; empty between two.
+    columns: Vec<ArrowColumnWriter>,
+    group_rows: usize,
     batch: Vec<R>,
+    /// Of the row group being filled.
     digest: Digest,
-    rows: u64,
-    range: Option<(UnixNanos, UnixNanos)>,
+    written: Written,
     failure: Failure,
     /// What the file will be called; for errors.
     target: PathBuf,
@@ -45,17 +56,29 @@ impl<R: Row> FileWriter<R> {
     pub(crate) fn new(file: TempFile, target: &Path) -> Result<Self, StoreError> {
         let options = ArrowWriterOptions::new().with_skip_arrow_metadata(true).with_properties(properties::<R>());
         let failure = file.failure();
-        let arrow = ArrowWriter::try_new_with_options(file, R::schema().into(), options)
+        let schema = Arc::new(R::schema());
+        let (file, factory) = ArrowWriter::try_new_with_options(file, Arc::clone(&schema), options)
+            .and_then(ArrowWriter::into_serialized_writer)
             .map_err(|e| StoreError::parquet("write", target, e))?;
         Ok(Self {
-            arrow,
+            file,
+            schema,
+            factory,
+            columns: Vec::new(),
+            group_rows: 0,
             batch: Vec::with_capacity(BATCH_ROWS),
             digest: Digest::default(),
-            rows: 0,
-            range: None,
+            written: Written { rows: 0, range: None, groups: Vec::new() },
             failure,
             target: target.to_owned(),
         })
+    }
+
+    /// Takes over row groups as they are, before any row is pushed.
+    pub(crate) fn take_over(&mut self, head: &Head) -> Result<(), StoreError> {
+        head.copy_into(&mut self.file).map_err(|e| write_error(&self.failure, &self.target, e))?;
+        self.written = Written { rows: head.rows, range: Some(head.range), groups: head.checksums.clone() };
+        Ok(())
     }
 
     pub(crate) fn push(&mut self, row: R) -> Result<(), StoreError> {
@@ -78,24 +101,51 @@ impl<R: Row> FileWriter<R> {
 
     fn flush(&mut self) -> Result<(), StoreError> {
         let (Some(first), Some(last)) = (self.batch.first(), self.batch.last()) else { return Ok(()) };
-        self.range = Some((self.range.map_or(first.ts(), |(from, _)| from), last.ts()));
-        self.rows += self.batch.len() as u64;
+        self.written.range = Some((self.written.range.map_or(first.ts(), |(from, _)| from), last.ts()));
+        self.written.rows += self.batch.len() as u64;
+        self.group_rows += self.batch.len();
         self.batch.iter().for_each(|row| self.digest.add(row));
         let columns = R::encode(&self.batch).map_err(|e| StoreError::arrow("write", &self.target, e))?;
         self.batch.clear();
-        self.arrow.write(&columns).map_err(|e| write_error(&self.failure, &self.target, e))
+        self.encode(&columns).map_err(|e| write_error(&self.failure, &self.target, e))
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        if self.columns.is_empty() {
+            self.columns = self.factory.create_column_writers(self.file.flushed_row_groups().len())?;
+        }
+        let mut columns = self.columns.iter_mut();
+        for (field, values) in self.schema.fields().iter().zip(batch.columns()) {
+            for (leaf, column) in compute_leaves(field, values)?.iter().zip(&mut columns) {
+                column.write(leaf)?;
+            }
+        }
+        if self.group_rows == R::GROUP_ROWS { self.end_group() } else { Ok(()) }
+    }
+
+    fn end_group(&mut self) -> Result<(), ParquetError> {
+        if self.columns.is_empty() {
+            return Ok(());
+        }
+        let mut group = self.file.next_row_group()?;
+        for column in self.columns.drain(..) {
+            column.close()?.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
+        self.group_rows = 0;
+        self.written.groups.push(std::mem::take(&mut self.digest).finish());
+        Ok(())
     }
 
     pub(crate) fn finish(mut self, facts: &Facts<'_>) -> Result<(TempFile, Written), StoreError> {
         self.flush()?;
-        let checksum = self.digest.finish();
-        self.arrow.flush().map_err(|e| write_error(&self.failure, &self.target, e))?;
-        self.arrow.sync().map_err(|e| StoreError::io("write", &self.target, self.failure.take().unwrap_or(e)))?;
-        let data = DataChecksum { crc: self.arrow.inner().checksum(), bytes: self.arrow.inner().bytes };
-        let pairs = facts.pairs(checksum, data).map_err(|e| StoreError::io("write", &self.target, e.into()))?;
-        pairs.into_iter().for_each(|pair| self.arrow.append_key_value_metadata(pair));
-        let file = self.arrow.into_inner().map_err(|e| write_error(&self.failure, &self.target, e))?;
-        Ok((file, Written { rows: self.rows, checksum, range: self.range }))
+        self.end_group().map_err(|e| write_error(&self.failure, &self.target, e))?;
+        self.file.flush().map_err(|e| StoreError::io("write", &self.target, self.failure.take().unwrap_or(e)))?;
+        let data = Checksum { crc: self.file.inner().checksum(), bytes: self.file.inner().bytes };
+        let pairs = facts.pairs(&self.written.groups, data).map_err(|e| StoreError::io("write", &self.target, e.into()))?;
+        pairs.into_iter().for_each(|pair| self.file.append_key_value_metadata(pair));
+        let file = self.file.into_inner().map_err(|e| write_error(&self.failure, &self.target, e))?;
+        Ok((file, self.written))
     }
 }
 
@@ -109,9 +159,9 @@ fn write_error(failure: &Failure, target: &Path, error: ParquetError) -> StoreEr
 
 fn properties<R: Row>() -> WriterProperties {
     let builder = WriterProperties::builder()
-        .set_created_by(concat!("dccd version ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_created_by(CREATED_BY.to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_row_count(Some(R::GROUP_ROWS))
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_column_statistics_enabled("TS".into(), EnabledStatistics::Chunk)
@@ -119,9 +169,17 @@ fn properties<R: Row>() -> WriterProperties {
     R::encodings(builder).build()
 }
 
-/// Reads a file back and compares it with what was written into it.
-pub(crate) fn check_written<R: Row>(path: &Path, written: Written) -> Result<(), StoreError> {
-    let mut rows = Rows::<R>::open(path)?.expect(written.rows, written.checksum);
+/// Reads a file back and compares it with what was written into it; row groups that were taken over, byte by byte with the file that
+/// they come from.
+pub(crate) fn check_written<R: Row>(path: &Path, written: &Written, head: Option<&Head>) -> Result<(), StoreError> {
+    let groups = head.map_or(0, Head::len);
+    let (mut rows, there) = Rows::<R>::open_behind(path, |_, _| groups)?;
+    match (head, there) {
+        (None, None) => {}
+        (Some(head), Some(there)) if head.is_same_as(&there)? => {}
+        _ => return Err(StoreError::file(path, FileProblem::Checksum)),
+    }
+    rows.expected = Some((written.rows, Checksum::of_all(&written.groups[groups..]).crc));
     rows.try_for_each(|row| row.map(drop))
 }
 
@@ -131,7 +189,7 @@ pub struct Rows<R: Row> {
     reader: ParquetRecordBatchReader,
     batch: Vec<R>,
     next: usize,
-    /// Rows decoded so far.
+    /// Number of the next row to be decoded.
     read: u64,
     last: Option<R>,
     digest: Digest,
@@ -148,22 +206,47 @@ impl<R: Row> Rows<R> {
 
     /// The same, with what the footer tells.
     pub(crate) fn open_with_info(path: &Path) -> Result<(Self, FileInfo), StoreError> {
-        guarded(path, || Self::open_unguarded(path))
+        guarded(path, || Self::open_unguarded(path, |_, _| 0)).map(|(rows, info, _)| (rows, info))
     }
 
-    fn open_unguarded(path: &Path) -> Result<(Self, FileInfo), StoreError> {
+    /// The rows behind the row groups that end before this time, and these row groups, where both can be told apart without
+    /// decoding: in full groups of a file that this version wrote.
+    pub(crate) fn open_tail(path: &Path, before: UnixNanos) -> Result<(Self, FileInfo, Option<Head>), StoreError> {
+        guarded(path, || Self::open_unguarded(path, |metadata, info| Head::groups_before::<R>(metadata, info, before)))
+    }
+
+    /// The rows behind so many row groups, and these.
+    fn open_behind(
+        path: &Path,
+        groups: impl FnOnce(&ParquetMetaData, &FileInfo) -> usize,
+    ) -> Result<(Self, Option<Head>), StoreError> {
+        guarded(path, || Self::open_unguarded(path, groups)).map(|(rows, _, head)| (rows, head))
+    }
+
+    fn open_unguarded(
+        path: &Path,
+        groups: impl FnOnce(&ParquetMetaData, &FileInfo) -> usize,
+    ) -> Result<(Self, FileInfo, Option<Head>), StoreError> {
         let io_error = |e| StoreError::io("read", path, e);
         let file = disk::open(path).map_err(io_error)?;
         let handle = file.try_clone().map_err(io_error)?;
         let bytes = file.metadata().map_err(io_error)?.len();
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        // Row groups that are taken over keep all that their metadata say.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_encoding_stats_as_mask(false);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
             .map_err(|e| StoreError::parquet("read", path, e))?;
-        let info = FileInfo::from_metadata(builder.metadata(), bytes);
+        let metadata = Arc::clone(builder.metadata());
+        let info = FileInfo::from_metadata(&metadata, bytes);
         if let Some(data) = info.data {
             data.check(path, &handle)?;
         }
-        let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| StoreError::parquet("read", path, e))?;
+        let skipped = groups(&metadata, &info).min(info.groups.len());
+        let head = Head::new(path, handle, &metadata, &info.groups[..skipped]);
+        let reader = builder
+            .with_row_groups((skipped..metadata.num_row_groups()).collect())
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|e| StoreError::parquet("read", path, e))?;
         for field in R::schema().fields() {
             // Nullable columns may be missing; files of other programs lack some.
             if !field.is_nullable() && reader.schema().field_with_name(field.name()).is_err() {
@@ -171,24 +254,22 @@ impl<R: Row> Rows<R> {
                 return Err(StoreError::file(path, FileProblem::Column { column }));
             }
         }
+        let checksum = match skipped {
+            0 => info.checksum,
+            _ => Some(Checksum::of_all(&info.groups[skipped..]).crc),
+        };
         let rows = Self {
             path: path.to_owned(),
             reader,
             batch: Vec::new(),
             next: 0,
-            read: 0,
+            read: head.as_ref().map_or(0, |head| head.rows),
             last: None,
             digest: Digest::default(),
-            expected: info.checksum.map(|checksum| (info.rows, checksum)),
+            expected: checksum.map(|checksum| (info.rows, checksum)),
             ended: false,
         };
-        Ok((rows, info))
-    }
-
-    /// Makes the end of the rows an error unless there were so many with that checksum.
-    pub(crate) fn expect(mut self, rows: u64, checksum: u32) -> Self {
-        self.expected = Some((rows, checksum));
-        self
+        Ok((rows, info, head))
     }
 
     /// The rows that are decoded and not yet taken; [`Rows::refill`] first. For those who take rows by the thousand.
@@ -242,7 +323,7 @@ impl<R: Row> Rows<R> {
         let Some((rows, checksum)) = self.expected else { return Ok(()) };
         let problem = if rows != self.read {
             FileProblem::Rows { expected: rows, found: self.read }
-        } else if checksum != self.digest.finish() {
+        } else if checksum != std::mem::take(&mut self.digest).finish().crc {
             FileProblem::Checksum
         } else {
             return Ok(());
@@ -308,6 +389,7 @@ impl<R: Row> Iterator for Rows<R> {
 #[derive(Debug, Default)]
 struct Digest {
     hasher: crc32fast::Hasher,
+    bytes: u64,
     buffer: Vec<u8>,
 }
 
@@ -315,14 +397,18 @@ impl Digest {
     fn add<R: Row>(&mut self, row: &R) {
         row.digest(&mut self.buffer);
         if self.buffer.len() > 16 << 10 {
-            self.hasher.update(&self.buffer);
-            self.buffer.clear();
+            self.absorb();
         }
     }
 
-    fn finish(&mut self) -> u32 {
+    fn absorb(&mut self) {
         self.hasher.update(&self.buffer);
+        self.bytes += self.buffer.len() as u64;
         self.buffer.clear();
-        self.hasher.clone().finalize()
+    }
+
+    fn finish(mut self) -> Checksum {
+        self.absorb();
+        Checksum { crc: self.hasher.finalize(), bytes: self.bytes }
     }
 }

@@ -1,11 +1,12 @@
 //! What a Parquet file says about itself: its metadata, written and read.
 
+use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use dccd_model::{Channel, ExchangeName, Gap, SeriesKind, Symbol, UnixNanos};
-use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
 use crate::Position;
@@ -23,6 +24,9 @@ pub(crate) const KEY_GAPS: &str = "dccd.gaps";
 pub(crate) const KEY_POSITION: &str = "dccd.position";
 /// CRC-32 over the values of all rows.
 pub(crate) const KEY_CHECKSUM: &str = "dccd.rows_crc32";
+/// Candles: JSON list, of each row group the CRC-32 over its rows' values, `/`, how many bytes these are. It lets full row groups be
+/// taken over into the year's next file as they are.
+pub(crate) const KEY_GROUPS: &str = "dccd.group_crc32";
 /// CRC-32 of the file's bytes before the footer, `/`, how many these are: nothing damaged is ever given to the decoder.
 pub(crate) const KEY_DATA: &str = "dccd.data_crc32";
 /// `contiguous` where the exchange numbers a market's trades without holes.
@@ -65,11 +69,11 @@ pub(crate) struct CandleFacts<'a> {
 }
 
 impl Facts<'_> {
-    pub(crate) fn pairs(&self, rows: u32, data: DataChecksum) -> Result<Vec<KeyValue>, serde_json::Error> {
+    pub(crate) fn pairs(&self, groups: &[Checksum], data: Checksum) -> Result<Vec<KeyValue>, serde_json::Error> {
+        let rows = Checksum::of_all(groups).crc;
         let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
         // A part is ours alone, and small: nothing that its path says too.
-        let mut pairs =
-            vec![pair(KEY_CHECKSUM, format!("{rows:08x}")), pair(KEY_DATA, format!("{:08x}/{}", data.crc, data.bytes))];
+        let mut pairs = vec![pair(KEY_CHECKSUM, format!("{rows:08x}")), pair(KEY_DATA, data.to_string())];
         let live = !matches!(self.named, Some(Named { kind: SeriesKind::Candles(_), .. }));
         if live {
             pairs.insert(0, pair(KEY_POSITION, self.position.to_string()));
@@ -90,6 +94,8 @@ impl Facts<'_> {
         if let Some(CandleFacts { covered, empties, listed }) = candles {
             pairs.push(pair(KEY_COVERED, serde_json::to_string(covered)?));
             pairs.push(pair(KEY_EMPTIES, empties.as_str().to_owned()));
+            let groups: Vec<String> = groups.iter().map(Checksum::to_string).collect();
+            pairs.push(pair(KEY_GROUPS, serde_json::to_string(&groups)?));
             pairs.extend(listed.map(|listed| pair(KEY_LISTED, listed.0.to_string())));
         }
         pairs.extend(foreign.iter().map(|(key, value)| pair(key, value.clone())));
@@ -98,7 +104,7 @@ impl Facts<'_> {
 }
 
 /// All keys that are written here.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     KEY_VERSION,
     KEY_EXCHANGE,
     KEY_SYMBOL,
@@ -110,17 +116,33 @@ const KEYS: [&str; 12] = [
     KEY_IDS,
     KEY_COVERED,
     KEY_EMPTIES,
+    KEY_GROUPS,
     KEY_LISTED,
 ];
 
-/// Checksum of a file's first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DataChecksum {
+/// CRC-32 of so many bytes: a file's first, or those that its rows make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checksum {
     pub(crate) crc: u32,
     pub(crate) bytes: u64,
 }
 
-impl DataChecksum {
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}/{}", self.crc, self.bytes)
+    }
+}
+
+impl Checksum {
+    /// That of one after the other.
+    pub(crate) fn of_all(parts: &[Self]) -> Self {
+        let mut all = crc32fast::Hasher::new();
+        for part in parts {
+            all.combine(&crc32fast::Hasher::new_with_initial_len(part.crc, part.bytes));
+        }
+        Self { bytes: parts.iter().map(|part| part.bytes).sum(), crc: all.finalize() }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (crc, bytes) = text.split_once('/')?;
         Some(Self { crc: u32::from_str_radix(crc, 16).ok()?, bytes: bytes.parse().ok()? })
@@ -175,7 +197,9 @@ pub(crate) struct FileInfo {
     /// First and last `TS`; `None` without rows.
     pub(crate) range: Option<(UnixNanos, UnixNanos)>,
     pub(crate) checksum: Option<u32>,
-    pub(crate) data: Option<DataChecksum>,
+    pub(crate) data: Option<Checksum>,
+    /// Candles: of the rows of each row group; empty in files of other programs and of earlier versions.
+    pub(crate) groups: Vec<Checksum>,
     pub(crate) contiguous_ids: bool,
     /// Candles: what the exchange has answered for; `None` in files of other programs.
     pub(crate) covered: Option<Ranges>,
@@ -229,13 +253,15 @@ impl FileInfo {
         info.gaps = gaps.unwrap_or_default();
         info.position = position.unwrap_or_default();
         info.checksum = value(KEY_CHECKSUM).and_then(|text| u32::from_str_radix(&text, 16).ok());
-        info.data = value(KEY_DATA).and_then(|text| DataChecksum::parse(&text));
+        info.data = value(KEY_DATA).and_then(|text| Checksum::parse(&text));
+        let groups = value(KEY_GROUPS).and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok());
+        info.groups = groups.and_then(|all| all.iter().map(|text| Checksum::parse(text)).collect()).unwrap_or_default();
         info.covered = value(KEY_COVERED).and_then(|text| serde_json::from_str(&text).ok());
         info.empties = value(KEY_EMPTIES).and_then(|text| Empties::parse(&text));
         info.listed = value(KEY_LISTED).and_then(|text| text.parse().ok()).map(UnixNanos);
         info.contiguous_ids = value(KEY_IDS).is_some_and(|text| text == "contiguous");
         info.foreign = metadata.file_metadata().key_value_metadata().into_iter().flatten().filter_map(foreign).collect();
-        info.range = time_range(metadata);
+        info.range = time_range(metadata.row_groups());
         info
     }
 }
@@ -245,12 +271,12 @@ fn foreign(pair: &KeyValue) -> Option<(String, String)> {
         .then(|| Some((pair.key.clone(), pair.value.clone()?)))?
 }
 
-/// First and last `TS` from the statistics; `None` when a row group has none.
-fn time_range(metadata: &ParquetMetaData) -> Option<(UnixNanos, UnixNanos)> {
-    let column = metadata.file_metadata().schema_descr().columns().iter().position(|c| c.name() == "TS")?;
+/// First and last `TS` from the statistics; `None` without rows, or when a row group has none.
+pub(crate) fn time_range(groups: &[RowGroupMetaData]) -> Option<(UnixNanos, UnixNanos)> {
+    let column = groups.first()?.columns().iter().position(|c| c.column_descr().name() == "TS")?;
     let mut range: Option<(i64, i64)> = None;
-    for group in metadata.row_groups() {
-        let Some(Statistics::Int64(statistics)) = group.column(column).statistics() else { return None };
+    for group in groups {
+        let Some(Statistics::Int64(statistics)) = group.columns().get(column)?.statistics() else { return None };
         let (min, max) = (*statistics.min_opt()?, *statistics.max_opt()?);
         range = Some(range.map_or((min, max), |(low, high)| (low.min(min), high.max(max))));
     }

@@ -21,6 +21,7 @@ pub mod error;
 mod export;
 mod file;
 mod footer;
+mod head;
 pub mod inventory;
 pub mod journal;
 mod layout;

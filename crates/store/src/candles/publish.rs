@@ -14,6 +14,7 @@ use crate::disk::{self, Disk};
 use crate::error::{FileProblem, StoreError};
 use crate::file::{FileWriter, Rows, Written, check_written};
 use crate::footer::{CandleFacts, Facts, FileInfo, Named};
+use crate::head::Head;
 use crate::layout;
 use crate::ranges::Ranges;
 use crate::rows::CandleRow;
@@ -34,19 +35,28 @@ pub(crate) struct Context<'a> {
 pub(crate) struct YearWritten {
     pub(crate) facts: YearFacts,
     pub(crate) replaced: u64,
+    /// Candles that were taken over undecoded.
+    pub(crate) kept: u64,
     /// Where a damaged file went whose place it took.
     pub(crate) quarantined: Option<PathBuf>,
 }
 
-/// The file that is there: its rows, its footer, what it says.
-type Old = (Rows<CandleRow>, FileInfo, YearFacts);
+/// The file that is there.
+struct Old {
+    /// Row groups that the windows leave as they are.
+    head: Option<Head>,
+    /// What comes behind them.
+    rows: Rows<CandleRow>,
+    info: FileInfo,
+    facts: YearFacts,
+}
 
 /// Writes a year's file from the one that is there and the windows. A damaged one goes to the quarantine: what it covered then
 /// counts as never asked for.
 pub(crate) fn write_year(ctx: &Context<'_>, disk: &mut Disk, year: i32) -> Result<YearWritten, StoreError> {
     let path = year_file(&layout::candle_dir(ctx.data_path, ctx.id), year);
     let mut damaged = None;
-    let mut old = open_old(ctx, &path);
+    let mut old = open_old(ctx, &path, year);
     loop {
         let there = match old {
             Ok(there) => there,
@@ -59,7 +69,7 @@ pub(crate) fn write_year(ctx: &Context<'_>, disk: &mut Disk, year: i32) -> Resul
             Err(MergeError::Other(error)) => return Err(error),
         };
         match prepare(ctx, disk, &path, year, there) {
-            Ok((temporary, facts, replaced)) => {
+            Ok(Prepared { temporary, facts, replaced, kept }) => {
                 // The damaged file gets a second name; only the rename below takes the first one away.
                 let quarantined = match damaged {
                     Some(_) => Some(disk::link_to_quarantine(ctx.data_path, &path)?),
@@ -68,14 +78,14 @@ pub(crate) fn write_year(ctx: &Context<'_>, disk: &mut Disk, year: i32) -> Resul
                 let bytes = disk.bytes;
                 disk.publish(temporary, &path)?;
                 let facts = YearFacts { bytes: disk.bytes - bytes, ..facts };
-                return Ok(YearWritten { facts, replaced, quarantined });
+                return Ok(YearWritten { facts, replaced, kept, quarantined });
             }
             Err(error) => old = Err(error),
         }
     }
 }
 
-fn open_old(ctx: &Context<'_>, path: &Path) -> Result<Option<Old>, MergeError> {
+fn open_old(ctx: &Context<'_>, path: &Path, year: i32) -> Result<Option<Old>, MergeError> {
     let sort = |error: StoreError| match error.is_damage() && !error.is_foreign_form() {
         true => MergeError::Old(error),
         false => MergeError::Other(error),
@@ -84,21 +94,40 @@ fn open_old(ctx: &Context<'_>, path: &Path) -> Result<Option<Old>, MergeError> {
         return Ok(None);
     }
     let facts = YearFacts::read_as(path, ctx.grid, ctx.empties).map_err(sort)?;
-    let (rows, info) = Rows::open_with_info(path).map_err(sort)?;
-    Ok(Some((rows, info, facts)))
+    let (from, to) = ctx.grid.year(year);
+    let first = ctx.windows.iter().filter(|window| window.from < to && window.to > from).map(|window| window.from).min();
+    // What is taken over unread has to mean the same as before, and to lie where it should.
+    let before = match (facts.empties == Some(ctx.empties), facts.first) {
+        (true, Some(earliest)) if earliest >= from => first.unwrap_or(to).min(to),
+        _ => UnixNanos(i64::MIN),
+    };
+    let (rows, info, head) = Rows::open_tail(path, before).map_err(sort)?;
+    Ok(Some(Old { head, rows, info, facts }))
 }
 
-type Prepared = (disk::TempFile, YearFacts, u64);
+/// A year's next file, written and checked.
+struct Prepared {
+    temporary: disk::TempFile,
+    facts: YearFacts,
+    replaced: u64,
+    kept: u64,
+}
 
 fn prepare(ctx: &Context<'_>, disk: &mut Disk, path: &Path, year: i32, old: Option<Old>) -> Result<Prepared, MergeError> {
     let (from, to) = ctx.grid.year(year);
-    let (rows, info, facts) = match old {
-        Some((rows, info, facts)) => (Some((rows, info.checksum.is_some())), info, facts),
-        None => (None, FileInfo::default(), YearFacts::default()),
+    let (head, rows, info, facts) = match old {
+        Some(Old { head, rows, info, facts }) => (head, Some((rows, info.checksum.is_some())), info, facts),
+        None => (None, None, FileInfo::default(), YearFacts::default()),
     };
     let mut writer = FileWriter::new(disk.create().map_err(MergeError::Other)?, path).map_err(MergeError::Other)?;
     let mut merge = Merge::new(rows, ctx.stage.clone(), ctx.windows, (from, to))?;
     let mut there = Ranges::default();
+    if let Some(head) = &head {
+        writer.take_over(head).map_err(MergeError::Other)?;
+        // What was covered and not declared missing is there.
+        let end = UnixNanos(head.range.1.0 + ctx.grid.step());
+        there = facts.covered.minus(&facts.declared).clip(from, end);
+    }
     let mut chunk = Vec::new();
     while merge.next(&mut chunk)? {
         add_rows(&mut there, &chunk, ctx.grid.step());
@@ -122,7 +151,7 @@ fn prepare(ctx: &Context<'_>, disk: &mut Disk, path: &Path, year: i32, old: Opti
     };
     let named = Facts { position: Position(0), named: Some(named) };
     let (temporary, written) = writer.finish(&named).map_err(MergeError::Other)?;
-    check_written::<CandleRow>(temporary.path(), written).map_err(MergeError::Other)?;
+    check_written::<CandleRow>(temporary.path(), &written, head.as_ref()).map_err(MergeError::Other)?;
     let Written { rows, range, .. } = written;
     let (first, last) = range.unzip();
     let facts = YearFacts {
@@ -136,7 +165,7 @@ fn prepare(ctx: &Context<'_>, disk: &mut Disk, path: &Path, year: i32, old: Opti
         empties: Some(ctx.empties),
         listed: ctx.listed.or(facts.listed),
     };
-    Ok((temporary, facts, merge.replaced))
+    Ok(Prepared { temporary, facts, replaced: merge.replaced, kept: head.map_or(0, |head| head.rows) })
 }
 
 /// What of a year is covered, and which candles the exchange doesn't have: none that is there.

@@ -22,6 +22,8 @@ use crate::ranges::Ranges;
 pub struct Published {
     /// Candles in the files that were written.
     pub rows: u64,
+    /// Those among them that were taken over as they stood encoded in the files before.
+    pub kept: u64,
     /// Files that were written.
     pub files: u64,
     /// Bytes in them.
@@ -238,6 +240,7 @@ impl CandleWriter {
             };
             let written = write_year(&ctx, &mut self.disk, year)?;
             published.rows += written.facts.rows;
+            published.kept += written.kept;
             published.files += 1;
             published.bytes += written.facts.bytes;
             published.replaced += written.replaced;

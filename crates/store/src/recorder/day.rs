@@ -298,7 +298,7 @@ fn prepare<R: Row>(
     let mut writer = FileWriter::new(temporary, target).map_err(MergeError::Other)?;
     merge(sources, overlaps, &mut writer)?;
     let (temporary, written) = writer.finish(facts).map_err(MergeError::Other)?;
-    check_written::<R>(temporary.path(), written).map_err(MergeError::Other)?;
+    check_written::<R>(temporary.path(), &written, None).map_err(MergeError::Other)?;
     Ok((temporary, written))
 }
 

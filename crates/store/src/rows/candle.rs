@@ -72,6 +72,9 @@ impl Codec for CandleRow {
     /// The last open time; rows come in order.
     type Seen = Option<UnixNanos>;
 
+    /// Small, because what a year's next file encodes anew is its last row group.
+    const GROUP_ROWS: usize = 32_768;
+
     fn schema() -> Schema {
         Schema::new(vec![
             field("TS", DataType::Int64, false),

@@ -42,6 +42,9 @@ pub(crate) mod sealed {
         /// Remembers which rows were there.
         type Seen: Default + Send;
 
+        /// Rows in a row group; fixed, so that the same rows give the same bytes. Whole batches of the writer.
+        const GROUP_ROWS: usize = 131_072;
+
         /// Names and types, in their order.
         fn schema() -> Schema;
 
