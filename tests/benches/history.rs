@@ -30,11 +30,23 @@ fn main() {
     let id = past.series("BTC/USDT", "1m");
     let rows = dccd_store::candle_coverage(&data, &id).unwrap().rows;
     println!("{rows} candles in {:.2} s: {:.0}/s; at most {peak} MiB resident", took.as_secs_f64(), rate(rows, took));
-    let (took, _) = measured(&place, &["backfill"]);
-    println!("again, complete but for the newest candle, if there is one: {:.0} ms", took.as_secs_f64() * 1e3);
-    let (took, _) = measured(&place, &["backfill"]);
-    println!("and again: {:.0} ms", took.as_secs_f64() * 1e3);
+    for _ in 0..3 {
+        let before = dccd_store::candle_coverage(&data, &id).unwrap().rows;
+        wait_for_a_candle();
+        let (took, _) = measured(&place, &["backfill"]);
+        let rows = dccd_store::candle_coverage(&data, &id).unwrap().rows - before;
+        println!("again, with {rows} new candle(s): {:.0} ms", took.as_secs_f64() * 1e3);
+        let (took, _) = measured(&place, &["backfill"]);
+        println!("and again, with none: {:.0} ms", took.as_secs_f64() * 1e3);
+    }
     peer(&past);
+}
+
+/// Until the next candle has closed and the exchange has had the second that it is given to settle it.
+fn wait_for_a_candle() {
+    let minute = 60_000_000_000;
+    let left = minute - past::now().0.rem_euclid(minute);
+    std::thread::sleep(Duration::from_nanos(left.unsigned_abs()) + Duration::from_millis(2_200));
 }
 
 #[allow(clippy::cast_precision_loss)] // for people
