@@ -54,11 +54,15 @@ impl Disk {
     }
 }
 
-/// A file being written.
+/// Bytes that are written at once.
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// A file being written. What was written is seen by those who open it after [`Write::flush`] or [`TempFile::publish`].
 #[derive(Debug)]
 pub(crate) struct TempFile {
     file: Option<File>,
     path: PathBuf,
+    buffer: Vec<u8>,
     pub(crate) bytes: u64,
     hasher: crc32fast::Hasher,
     failure: Failure,
@@ -85,11 +89,19 @@ impl TempFile {
     pub(crate) fn create(path: PathBuf) -> Result<Self, StoreError> {
         step(Op::Create(&path)).map_err(|e| StoreError::io("create", &path, e))?;
         let file = File::create(&path).map_err(|e| StoreError::io("create", &path, e))?;
-        Ok(Self { file: Some(file), path, bytes: 0, hasher: crc32fast::Hasher::new(), failure: Failure::default() })
+        Ok(Self {
+            file: Some(file),
+            path,
+            buffer: Vec::new(),
+            bytes: 0,
+            hasher: crc32fast::Hasher::new(),
+            failure: Failure::default(),
+        })
     }
 
     /// Makes it durable under its real name.
     pub(crate) fn publish(mut self, to: &Path) -> Result<(), StoreError> {
+        self.flush().map_err(|e| StoreError::io("write", to, e))?;
         let handle = self.file.take();
         let published = handle
             .as_ref()
@@ -120,23 +132,28 @@ impl TempFile {
 
 impl Write for TempFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(file) = self.file.as_mut() else { return Err(io::ErrorKind::NotConnected.into()) };
-        if let Err(error) = step(Op::Write(&self.path)) {
-            // A write that is cut short leaves some of its bytes.
-            let _ = file.write(&bytes[..bytes.len() / 2]);
-            return Err(self.failure.note(error));
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.flush()?;
         }
-        let count = match file.write(bytes) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(self.failure.note(error)),
-            other => other?,
-        };
-        self.bytes += count as u64;
-        self.hasher.update(&bytes[..count]);
-        Ok(count)
+        let taken = &bytes[..bytes.len().min(BUFFER_BYTES)];
+        self.buffer.extend_from_slice(taken);
+        self.bytes += taken.len() as u64;
+        self.hasher.update(taken);
+        Ok(taken.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let Some(file) = self.file.as_mut() else { return Err(io::ErrorKind::NotConnected.into()) };
+        let written = match step(Op::Write(&self.path)) {
+            Ok(()) => file.write_all(&self.buffer),
+            // A write that is cut short leaves some of its bytes.
+            Err(error) => file.write_all(&self.buffer[..self.buffer.len() / 2]).and(Err(error)),
+        };
+        self.buffer.clear();
+        written.map_err(|error| self.failure.note(error))
     }
 }
 

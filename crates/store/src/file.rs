@@ -1,5 +1,6 @@
 //! One Parquet file of rows: written with the same bytes for the same rows, read back row by row.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -144,7 +145,8 @@ impl<R: Row> FileWriter<R> {
         let data = Checksum { crc: self.file.inner().checksum(), bytes: self.file.inner().bytes };
         let pairs = facts.pairs(&self.written.groups, data).map_err(|e| StoreError::io("write", &self.target, e.into()))?;
         pairs.into_iter().for_each(|pair| self.file.append_key_value_metadata(pair));
-        let file = self.file.into_inner().map_err(|e| write_error(&self.failure, &self.target, e))?;
+        let mut file = self.file.into_inner().map_err(|e| write_error(&self.failure, &self.target, e))?;
+        file.flush().map_err(|e| StoreError::io("write", &self.target, self.failure.take().unwrap_or(e)))?;
         Ok((file, self.written))
     }
 }
@@ -169,14 +171,14 @@ fn properties<R: Row>() -> WriterProperties {
     R::encodings(builder).build()
 }
 
-/// Reads a file back and compares it with what was written into it; row groups that were taken over, byte by byte with the file that
-/// they come from.
+/// Reads a file back and compares it with what was written into it; row groups that were taken over, with the file that they come
+/// from.
 pub(crate) fn check_written<R: Row>(path: &Path, written: &Written, head: Option<&Head>) -> Result<(), StoreError> {
     let groups = head.map_or(0, Head::len);
     let (mut rows, there) = Rows::<R>::open_behind(path, |_, _| groups)?;
     match (head, there) {
         (None, None) => {}
-        (Some(head), Some(there)) if head.is_same_as(&there)? => {}
+        (Some(head), Some(there)) if head.is_same_as(&there) => {}
         _ => return Err(StoreError::file(path, FileProblem::Checksum)),
     }
     rows.expected = Some((written.rows, Checksum::of_all(&written.groups[groups..]).crc));
@@ -237,11 +239,12 @@ impl<R: Row> Rows<R> {
             .map_err(|e| StoreError::parquet("read", path, e))?;
         let metadata = Arc::clone(builder.metadata());
         let info = FileInfo::from_metadata(&metadata, bytes);
-        if let Some(data) = info.data {
-            data.check(path, &handle)?;
-        }
         let skipped = groups(&metadata, &info).min(info.groups.len());
-        let head = Head::new(path, handle, &metadata, &info.groups[..skipped]);
+        let mut head_bytes = Checksum { crc: 0, bytes: Head::end(&metadata, skipped) };
+        if let Some(data) = info.data {
+            head_bytes = data.check(path, &handle, head_bytes.bytes)?;
+        }
+        let head = Head::new(handle, &metadata, &info.groups[..skipped], head_bytes);
         let reader = builder
             .with_row_groups((skipped..metadata.num_row_groups()).collect())
             .with_batch_size(BATCH_ROWS)

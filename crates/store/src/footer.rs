@@ -154,13 +154,14 @@ impl Checksum {
         self.bytes
     }
 
-    /// Whether the file's bytes have it.
-    pub(crate) fn check(self, path: &Path, file: &File) -> Result<(), StoreError> {
+    /// Whether the file's bytes have it. Returns the checksum of the first `part` of them.
+    pub(crate) fn check(self, path: &Path, file: &File, part: u64) -> Result<Self, StoreError> {
         let mut hasher = crc32fast::Hasher::new();
         let mut buffer = vec![0; 256 << 10];
-        let mut offset = 0;
+        let (mut offset, mut first) = (0, Self::default());
         while offset < self.bytes {
-            let want = usize::try_from(self.bytes - offset).unwrap_or(usize::MAX).min(buffer.len());
+            let until = if offset < part { part.min(self.bytes) } else { self.bytes };
+            let want = usize::try_from(until - offset).unwrap_or(usize::MAX).min(buffer.len());
             match file.read_at(&mut buffer[..want], offset) {
                 Ok(0) => break,
                 Ok(count) => {
@@ -170,9 +171,12 @@ impl Checksum {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(StoreError::io("read", path, error)),
             }
+            if offset == part {
+                first = Self { crc: hasher.clone().finalize(), bytes: part };
+            }
         }
         if offset == self.bytes && hasher.finalize() == self.crc {
-            Ok(())
+            Ok(first)
         } else {
             Err(StoreError::file(path, FileProblem::Checksum))
         }
