@@ -47,6 +47,28 @@ fn answered(ledger: &Path) -> HashMap<String, usize> {
     pages
 }
 
+/// Takes rows here and there out of the year files of a series.
+fn punch_rows(folder: &Path) {
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut gone = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        // Now and then one, and now and then a stretch.
+        let mut stretch = 0;
+        gone += past::punch(&file.unwrap().path(), || {
+            stretch = if stretch > 0 {
+                stretch - 1
+            } else if random.u32(..500) == 0 {
+                random.u32(1..80)
+            } else {
+                0
+            };
+            stretch > 0
+        });
+    }
+    println!("{gone} rows taken out of {}", folder.display());
+    assert!(gone > 50, "{gone} rows are no test");
+}
+
 #[test]
 fn a_past_with_outages_is_stored_row_by_row_whatever_is_killed_faulty_and_punched() {
     let symbols = ["BTC/USDT", "ETH/USDT"];
@@ -67,6 +89,7 @@ fn a_past_with_outages_is_stored_row_by_row_whatever_is_killed_faulty_and_punche
     for file in std::fs::read_dir(&punched).unwrap() {
         std::fs::remove_file(file.unwrap().path()).unwrap();
     }
+    punch_rows(&data.join("binance/ohlc/ETH-USDT/1m"));
     let _ = place.run(&["backfill"]).code(0);
     for (symbol, span) in series {
         past.compare(&data, symbol, span, false);
@@ -109,8 +132,10 @@ fn candles_of_kraken_are_built_from_trades_where_its_own_do_not_reach() {
         println!("BTC/USD {span}: {rows} rows");
     }
     std::fs::remove_dir_all(data.join("kraken/ohlc/BTC-USD/5m")).unwrap();
+    punch_rows(&data.join("kraken/ohlc/BTC-USD/1m"));
     let _ = place.run(&["backfill"]).code(0);
     past.compare(&data, "BTC/USD", "5m", true);
+    past.compare(&data, "BTC/USD", "1m", true);
     let _ = place.run(&["verify"]).code(0);
 }
 
@@ -145,6 +170,34 @@ fn a_daemon_catches_up_fills_by_itself_and_keeps_what_was_paused() {
     let metrics: serde_json::Value =
         serde_json::from_slice(&std::fs::read(data.join(".dccd/metrics.json")).unwrap()).unwrap();
     assert!(metrics["binance/BTC/USDT/1m"]["rows_collected"].as_u64().unwrap() > 13_000, "{metrics}");
+}
+
+#[test]
+fn a_job_that_is_paused_while_it_is_filled_stands_still_and_goes_on_when_it_is_resumed() {
+    // What a minute's window grants is used up at once, so that the fill is under way for minutes.
+    let mut options = past::options("binance", &["BTC/USDT", "ETH/USDT"], 300, 60);
+    options.limits.weight_per_minute = 400;
+    let past = Past::start(options);
+    let place = Place::new();
+    place.put("config.yml", &past.config(&[("BTC/USDT", 60), ("ETH/USDT", 3_600)], ", rest_weight_per_minute: 400"));
+    let _ = place.run(&["start", "--detach"]).code(0);
+    let listed = || place.run(&["backfill", "--list", "--json"]).json().as_array().unwrap().clone();
+    let waits =
+        |backfills: &Vec<serde_json::Value>| backfills.iter().any(|b| b["series"].to_string().contains("rate limit"));
+    let backfills = wait_for(PATIENCE, listed, waits);
+    assert!(backfills[0]["started"].as_str().unwrap().ends_with('Z') && backfills[0]["ended"].is_null(), "{backfills:?}");
+    let is_filling = |backfills: &[serde_json::Value]| {
+        let running = backfills.iter().filter(|backfill| backfill["state"] == "running");
+        running.flat_map(|b| b["series"].as_array().unwrap()).any(|series| series["job"] == "binance/BTC/USDT/1m")
+    };
+    assert!(is_filling(&backfills));
+    let _ = place.run(&["pause", "binance/BTC/USDT/1m"]).code(0);
+    wait_for(PATIENCE, listed, |backfills: &Vec<_>| !is_filling(backfills));
+    let status = place.run(&["status", "--json"]).code(0).json();
+    assert_eq!(status["jobs"].as_array().unwrap().iter().filter(|job| job["state"] == "paused").count(), 1, "{status}");
+    let _ = place.run(&["resume", "binance/BTC/USDT/1m"]).code(0);
+    wait_for(PATIENCE, listed, |backfills: &Vec<_>| is_filling(backfills));
+    let _ = place.run(&["stop"]).code(0);
 }
 
 #[test]

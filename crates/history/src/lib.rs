@@ -27,6 +27,7 @@ mod reconcile;
 mod runs;
 mod schedule;
 mod series;
+mod waiting;
 
 pub use backfills::{Backfill, Backfills, Owner, outcome, read_backfills};
 pub use build::CandleBuilder;
@@ -44,3 +45,4 @@ pub use reconcile::{Difference, Reconciled};
 pub use runs::{JobMetrics, Metrics, RunLog, RunRecord, metrics_path, read_metrics};
 pub use schedule::{delay, next_run};
 pub use series::{CandleSource, Stretch, Wanted, is_meant};
+pub use waiting::waits_for;

@@ -227,6 +227,8 @@ pub struct BackfillSeries {
     pub eta_s: Option<f64>,
     /// Everything before this moment is settled; 0: nothing yet.
     pub at: i64,
+    /// Why its requests don't go out now, in words; `None` while they do.
+    pub waits_for: Option<String>,
     /// What was wrong last.
     pub error: Option<String>,
     /// What is worth knowing besides.

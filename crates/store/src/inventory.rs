@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dccd_model::{Channel, ExchangeName, SeriesId, SeriesKind, UnixNanos};
 use serde::{Serialize, Serializer};
 
-use crate::candles::{Coverage, Empties, Grid, StageView, combine};
+use crate::candles::{Coverage, Empties, Grid, StageView, combine, year_of_file};
 use crate::catalog::{self, CandleSeries, LiveSeries};
 use crate::coverage_map::CoverageMap;
 use crate::error::StoreError;
@@ -45,6 +45,9 @@ pub struct InventoryRow {
     pub files: u64,
     /// How many of the missing are candles that the exchange itself says it doesn't have.
     pub declared: u64,
+    /// Files that can't be read. What they held counts as a gap, of which nobody can say how much is missing, unless candles around it
+    /// tell; `verify` says what is wrong with each.
+    pub unreadable: Vec<PathBuf>,
 }
 
 fn rfc3339<S: Serializer>(time: &Option<UnixNanos>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -60,10 +63,9 @@ fn rfc3339<S: Serializer>(time: &Option<UnixNanos>, serializer: S) -> Result<S::
 /// (`.dccd/coverage`), which this brings up to date where it can be written.
 ///
 /// # Errors
-/// When a directory, or the footer of a day file, can't be read; `verify` tells about all of them. A year of candles that can't be
-/// read counts as files and bytes alone, with a warning.
+/// When a directory can't be read, or a file can't be reached. One that is damaged is named in its row.
 pub fn inventory(data_path: &Path) -> Result<Vec<InventoryRow>, StoreError> {
-    let mut maps = Maps { data_path, load: CoverageMap::load, open: BTreeMap::new(), unreadable: Vec::new() };
+    let mut maps = Maps { data_path, load: CoverageMap::load, open: BTreeMap::new() };
     let rows = maps.inventory()?;
     maps.open.into_values().for_each(CoverageMap::save);
     Ok(rows)
@@ -74,7 +76,7 @@ pub fn inventory(data_path: &Path) -> Result<Vec<InventoryRow>, StoreError> {
 /// # Errors
 /// As [`inventory`](fn@inventory).
 pub fn inventory_from_files(data_path: &Path) -> Result<Vec<InventoryRow>, StoreError> {
-    Maps { data_path, load: CoverageMap::empty, open: BTreeMap::new(), unreadable: Vec::new() }.inventory()
+    Maps { data_path, load: CoverageMap::empty, open: BTreeMap::new() }.inventory()
 }
 
 /// What making the coverage map anew found.
@@ -84,7 +86,7 @@ pub struct RepairReport {
     pub files: u64,
     /// Entries that were missing, said something else than the file, or had no file any more.
     pub repaired: u64,
-    /// Years of candles that can't be read; `verify` says what is wrong with them.
+    /// Files that can't be read; `verify` says what is wrong with them.
     pub unreadable: Vec<PathBuf>,
 }
 
@@ -93,9 +95,9 @@ pub struct RepairReport {
 /// # Errors
 /// When a directory or a footer can't be read, or the map can't be written.
 pub fn repair_coverage(data_path: &Path) -> Result<RepairReport, StoreError> {
-    let mut maps = Maps { data_path, load: CoverageMap::empty, open: BTreeMap::new(), unreadable: Vec::new() };
-    maps.inventory()?;
-    let mut report = RepairReport { unreadable: maps.unreadable, ..RepairReport::default() };
+    let mut maps = Maps { data_path, load: CoverageMap::empty, open: BTreeMap::new() };
+    let unreadable = maps.inventory()?.into_iter().flat_map(|row| row.unreadable).collect();
+    let mut report = RepairReport { unreadable, ..RepairReport::default() };
     for (exchange, map) in maps.open {
         report.files += map.counts.files;
         report.repaired += map.differs_from(&CoverageMap::load(data_path, &exchange));
@@ -109,8 +111,6 @@ struct Maps<'a> {
     data_path: &'a Path,
     load: fn(&Path, &ExchangeName) -> CoverageMap,
     open: BTreeMap<ExchangeName, CoverageMap>,
-    /// Years of candles.
-    unreadable: Vec<PathBuf>,
 }
 
 impl Maps<'_> {
@@ -136,15 +136,23 @@ impl Maps<'_> {
         let mut gaps = Vec::new();
         for day in &series.days {
             let file = series.day_file(*day);
-            for (path, info) in series.footers_with(*day, &mut |path| map.day(path))? {
+            let footers = match series.footers_with(*day, &mut |path| map.day(path)) {
+                Err(error) if error.is_damage() => {
+                    row.note_unreadable(file, &error);
+                    continue;
+                }
+                footers => footers?,
+            };
+            for (path, info) in footers {
                 info.gaps.iter().for_each(|gap| upsert(&mut gaps, gap));
                 row.add(&info, path != file);
             }
         }
         series.open_gaps()?.iter().for_each(|gap| upsert(&mut gaps, gap));
         gaps.retain(|gap| !gap.repaired);
-        row.gaps = gaps.len() as u64;
-        row.missing = gaps.iter().map(dccd_model::Gap::missing).sum();
+        // Of what a file held that can't be read, nobody knows.
+        row.gaps = (gaps.len() + row.unreadable.len()) as u64;
+        row.missing = gaps.iter().map(dccd_model::Gap::missing).sum::<Option<u64>>().filter(|_| row.unreadable.is_empty());
         Ok(row)
     }
 
@@ -161,18 +169,20 @@ impl Maps<'_> {
         let grid = Grid::new(series.id.span);
         let mut row = InventoryRow::new(&series.id.series());
         let mut years = Vec::new();
+        let mut lost = Ranges::default();
         for path in &series.files {
-            row.files += 1;
             match self.of(&series.id.exchange).year(path, grid) {
                 Ok(facts) => {
+                    row.files += 1;
                     row.bytes += facts.bytes;
                     years.push(facts);
                 }
                 Err(error) if error.is_damage() => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(error = %error, cause, "a year of candles can't be read and counts as not stored");
-                    row.bytes += std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-                    self.unreadable.push(path.clone());
+                    let year = path.file_name().and_then(|name| year_of_file(name.to_str()?));
+                    if let Some((from, to)) = year.map(|year| grid.year(year)) {
+                        lost.insert(from, to);
+                    }
+                    row.note_unreadable(path.clone(), &error);
                 }
                 Err(error) => return Err(error),
             }
@@ -185,6 +195,7 @@ impl Maps<'_> {
             stage.apply_to(&mut all)?;
         }
         row.count_candles(&all);
+        row.count_lost(&all, &lost, grid);
         Ok((staged || row.files > 0).then_some(row))
     }
 }
@@ -208,6 +219,7 @@ impl InventoryRow {
             bytes: 0,
             files: 0,
             declared: 0,
+            unreadable: Vec::new(),
         }
     }
 
@@ -219,6 +231,26 @@ impl InventoryRow {
         if let (Empties::Sent, Some(first), Some(last)) = (all.empties, all.first, all.last) {
             self.declared = all.count(&all.declared.clip(first, last));
         }
+    }
+
+    /// Years that can't be read: between candles they are counted as missing ones, before the first and behind the last as stretches of
+    /// which nothing is known.
+    fn count_lost(&mut self, all: &Coverage, lost: &Ranges, grid: Grid) {
+        let known: Ranges = match (all.first, all.last) {
+            (Some(first), Some(last)) => [(first, UnixNanos(last.0 + grid.step()))].into_iter().collect(),
+            _ => Ranges::default(),
+        };
+        let outside = lost.minus(&known);
+        self.gaps += outside.len() as u64;
+        self.missing = self.missing.filter(|_| outside.is_empty());
+    }
+
+    fn note_unreadable(&mut self, path: PathBuf, error: &StoreError) {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::warn!(error = %error, cause, "a file of the store can't be read and counts as a gap");
+        self.files += 1;
+        self.bytes += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        self.unreadable.push(path);
     }
 
     fn add(&mut self, info: &FileInfo, is_part: bool) {
@@ -276,7 +308,7 @@ mod tests {
             serde_json::json!({
                 "exchange": "binance", "pair": "BTC/USDT", "type": "trades", "span": null,
                 "from": "2024-08-08T00:00:00Z", "to": "2024-08-08T05:34:59Z",
-                "rows": 20_099, "gaps": 2, "missing": 11, "bytes": rows[2].bytes, "files": 1, "declared": 0
+                "rows": 20_099, "gaps": 2, "missing": 11, "bytes": rows[2].bytes, "files": 1, "declared": 0, "unreadable": []
             })
         );
     }
@@ -377,13 +409,35 @@ mod tests {
     }
 
     #[test]
-    fn a_year_that_can_t_be_read_is_told_and_holds_up_nothing() {
+    fn a_year_that_can_t_be_read_is_a_gap_and_is_named() {
         let dir = tempdir();
         candles(0..8, dir.path(), 0..10, true);
         let damaged = dir.path().join("binance/ohlc/BTC-USDT/1h/2023.parquet");
         std::fs::write(&damaged, "no Parquet at all").unwrap();
         let row = inventory(dir.path()).unwrap().remove(0);
-        assert_eq!((row.rows, row.files), (8, 2));
+        assert_eq!((row.rows, row.files, row.gaps, row.missing), (8, 2, 1, None));
+        assert_eq!(row.unreadable, std::slice::from_ref(&damaged));
         assert_eq!(repair_coverage(dir.path()).unwrap().unreadable, [damaged]);
+        // Between candles it is known how many there must have been.
+        candles(-17_000..-16_990, dir.path(), -17_000..-16_990, false);
+        let row = inventory(dir.path()).unwrap().remove(0);
+        assert_eq!((row.rows, row.gaps, row.missing), (18, 1, Some(16_990)));
+        // Alone.
+        std::fs::remove_file(dir.path().join("binance/ohlc/BTC-USDT/1h/2024.parquet")).unwrap();
+        std::fs::remove_dir_all(dir.path().join(".dccd/parts")).unwrap();
+        let row = inventory(dir.path()).unwrap().remove(0);
+        assert_eq!((row.rows, row.from, row.gaps, row.missing, row.unreadable.len()), (0, None, 1, None, 1));
+    }
+
+    #[test]
+    fn a_day_that_can_t_be_read_is_a_gap_and_holds_up_nothing() {
+        let dir = tempdir();
+        let mut writer = Writer::new(&dir);
+        (0..50).for_each(|n| writer.trade(n, 1000 + n.unsigned_abs()));
+        writer.commit(Close);
+        let damaged = dir.path().join("binance/trades/BTC-USDT/2024-01-01.parquet");
+        std::fs::write(&damaged, "no Parquet at all").unwrap();
+        let row = inventory(dir.path()).unwrap().remove(0);
+        assert_eq!((row.rows, row.files, row.gaps, row.missing, row.unreadable), (50, 2, 1, None, vec![damaged]));
     }
 }

@@ -305,7 +305,9 @@ impl Datad for Session {
 
     async fn backfills(self, _: Context) -> Result<Vec<BackfillInfo>, RpcError> {
         let backfills = self.server.ask_history(|reply| HistoryCommand::Backfills { reply }).await?;
-        Ok(backfills.iter().map(|backfill| history::backfill_info(backfill, crate::clock::now())).collect())
+        let now = crate::clock::now();
+        let waits_for = dccd_history::waits_for(&self.server.governor, now);
+        Ok(backfills.iter().map(|backfill| history::backfill_info(backfill, now, waits_for.as_deref())).collect())
     }
 
     async fn cancel_backfill(self, _: Context, id: String) -> Result<(), RpcError> {

@@ -205,6 +205,11 @@ pub fn seconds(seconds: u64) -> String {
     }
 }
 
+/// An instant for programs: RFC 3339 in UTC; `None` for 0, which stands for "never".
+pub fn rfc3339(nanos: i64) -> Option<String> {
+    (nanos > 0).then(|| dccd_model::UnixNanos(nanos).to_string())
+}
+
 /// An instant for people: to the second, in the configured zone.
 pub fn instant(nanos: i64, zone: &jiff::tz::TimeZone) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(nanos))

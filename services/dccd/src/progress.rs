@@ -103,6 +103,7 @@ fn line(series: &BackfillSeries) -> String {
     if series.windows_failed > 0 {
         parts.push(format!("{} windows FAILED", series.windows_failed));
     }
+    parts.extend(series.waits_for.clone());
     if let Some(error) = &series.error {
         parts.push(error.clone());
     }
@@ -128,10 +129,14 @@ mod tests {
             rows_per_second: 1_995.0,
             eta_s: Some(2.4),
             at: 0,
+            waits_for: None,
             error: None,
             notes: Vec::new(),
         };
         assert_eq!(line(&series), "4 of 10 windows, 3990 rows, 1995 rows/s, 3s left");
+        series.waits_for = Some("the exchange's rate limit is used up, on in 47 s".to_owned());
+        assert!(line(&series).ends_with("3s left, the exchange's rate limit is used up, on in 47 s"));
+        series.waits_for = None;
         series.state = "failed".to_owned();
         (series.eta_s, series.windows_failed, series.error) = (None, 2, Some("no answer".to_owned()));
         assert_eq!(line(&series), "failed, 4 of 10 windows, 3990 rows, 1995 rows/s, 2 windows FAILED, no answer");

@@ -55,6 +55,8 @@ struct Running {
     taken: Vec<String>,
     /// Nobody asked for it: what is left is tried again by itself.
     is_own: bool,
+    /// It was ended to be begun again for other jobs.
+    begins_again: bool,
     /// Series whose end was noted.
     noted: HashSet<String>,
 }
@@ -180,12 +182,25 @@ impl Manager {
             }
             HistoryCommand::Pause { prefix, paused, reply } => {
                 let now = self.now();
-                let _ = reply.send(self.jobs.pause(&prefix, paused, now));
+                let names = self.jobs.pause(&prefix, paused, now);
+                if !names.is_empty() {
+                    self.end_own_fills();
+                }
+                let _ = reply.send(names);
             }
             HistoryCommand::Jobs { reply } => {
                 let _ = reply.send(self.infos());
             }
             HistoryCommand::Stop { .. } => {}
+        }
+    }
+
+    /// Ends what is filled without being asked for, because jobs were paused or resumed: it begins again at once for those that are to
+    /// be filled now, and asks for nothing twice. What somebody asked for goes on.
+    fn end_own_fills(&mut self) {
+        for running in self.running.values_mut().filter(|running| running.is_own) {
+            running.begins_again = true;
+            running.cancel.cancel();
         }
     }
 
@@ -233,8 +248,16 @@ impl Manager {
         let progress: Vec<Progress> = series.iter().map(|(_, progress)| progress.clone()).collect();
         let id = self.backfills.begin(&progress, self.now());
         info!(id, series = series.len(), "a backfill begins");
-        let running =
-            Running { series, scope, parallel, cancel: Cancel::default(), taken: Vec::new(), is_own, noted: HashSet::new() };
+        let running = Running {
+            series,
+            scope,
+            parallel,
+            cancel: Cancel::default(),
+            taken: Vec::new(),
+            is_own,
+            begins_again: false,
+            noted: HashSet::new(),
+        };
         self.running.insert(id.clone(), running);
         id
     }
@@ -350,7 +373,8 @@ impl Manager {
         let progress: Vec<Progress> = running.series.iter().map(|(_, progress)| progress.clone()).collect();
         for progress in &progress {
             let name = progress.update(|p| p.job.clone());
-            if let Some(job) = self.jobs.find(&name).filter(|_| running.is_own && running.cancel.is_cancelled()) {
+            let is_unwanted = running.is_own && running.cancel.is_cancelled() && !running.begins_again;
+            if let Some(job) = self.jobs.find(&name).filter(|_| is_unwanted) {
                 // Whoever ended it doesn't want it begun again at once.
                 job.filled(now);
             }

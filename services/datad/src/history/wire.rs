@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dccd_history::{Attempts, Backfill, CandleSource, SeriesProgress, Wanted};
+use dccd_history::{Attempts, Backfill, CandleSource, SeriesProgress, State, Wanted};
 use dccd_model::{Span, UnixNanos};
 use dccd_rpc::RpcError;
 use dccd_rpc::datad::{BackfillInfo, BackfillSeries, WantedSeries};
@@ -30,21 +30,21 @@ pub(crate) fn wanted(series: &WantedSeries) -> Result<Wanted, RpcError> {
     Ok(Wanted { symbol, span, start, end, source, attempts })
 }
 
-/// A backfill as clients see it.
+/// A backfill as clients see it. `waits_for`: why no requests go out now.
 #[must_use]
-pub fn backfill_info(backfill: &Backfill, now: UnixNanos) -> BackfillInfo {
+pub fn backfill_info(backfill: &Backfill, now: UnixNanos, waits_for: Option<&str>) -> BackfillInfo {
     BackfillInfo {
         id: backfill.id.clone(),
         state: backfill.state.as_str().to_owned(),
         started: backfill.started.0,
         ended: backfill.ended.unwrap_or_default().0,
-        series: backfill.series.iter().map(|series| series_info(series, now)).collect(),
+        series: backfill.series.iter().map(|series| series_info(series, now, waits_for)).collect(),
     }
 }
 
-/// One of its series as clients see it.
+/// One of its series as clients see it. `waits_for`: why no requests go out now.
 #[must_use]
-pub fn series_info(series: &SeriesProgress, now: UnixNanos) -> BackfillSeries {
+pub fn series_info(series: &SeriesProgress, now: UnixNanos, waits_for: Option<&str>) -> BackfillSeries {
     BackfillSeries {
         job: series.job.clone(),
         state: series.state.as_str().to_owned(),
@@ -58,6 +58,7 @@ pub fn series_info(series: &SeriesProgress, now: UnixNanos) -> BackfillSeries {
         rows_per_second: series.rows_per_second(now),
         eta_s: series.eta_seconds(now),
         at: series.at.unwrap_or_default().0,
+        waits_for: waits_for.filter(|_| series.state == State::Running).map(str::to_owned),
         error: series.error.clone(),
         notes: series.notes.clone(),
     }

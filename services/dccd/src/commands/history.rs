@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 use dccd_config::Config;
 use dccd_history::{Backfills, Cancel, CandleSource, HistoryContext, Progress, RunLog, Scope, State, Wanted};
 use dccd_model::{ExchangeName, UnixNanos};
+use dccd_net::Governor;
 use dccd_registry::Registry;
 use dccd_rpc::datad::{BackfillInfo, BackfillRequest, BackfillSeries, DatadClient, WantedSeries};
 use dccd_rpc::{call, context};
@@ -21,7 +22,7 @@ use crate::cli::Global;
 use crate::commands::{DEADLINE, block_on, data_path, registry_if_running};
 use crate::exit::Failure;
 use crate::histo::{self, ByExchange};
-use crate::output::{Listing, Out, instant, or_dash, say};
+use crate::output::{Listing, Out, instant, or_dash, rfc3339, say};
 use crate::progress::Display;
 
 /// Between two looks at the progress.
@@ -208,7 +209,13 @@ async fn by_this_process(config: &Config, work: Work, shutdown: &Shutdown) -> Re
         let series = wanted.into_iter().map(|w| (w.clone(), Progress::of(w.name(&exchange)))).collect();
         parts.push(Part { ctx, series });
     }
-    let all: Vec<Progress> = parts.iter().flat_map(|part| part.series.iter().map(|(_, p)| p.clone())).collect();
+    let all: Vec<Shown> = parts
+        .iter()
+        .map(|part| Shown {
+            governor: Arc::clone(part.ctx.source.http.governor()),
+            series: part.series.iter().map(|(_, progress)| progress.clone()).collect(),
+        })
+        .collect();
     let (scope, parallel, kind) = (work.scope, work.parallel, work.kind);
     // On a thread of its own: it writes to the store, and progress is shown meanwhile.
     let mut working = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
@@ -292,8 +299,19 @@ fn now() -> UnixNanos {
     UnixNanos(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
-fn shown(all: &[Progress]) -> Vec<BackfillSeries> {
-    all.iter().map(|progress| datad::series_info(&progress.get(), now())).collect()
+/// One exchange's part of the work as it is shown meanwhile.
+struct Shown {
+    governor: Arc<Governor>,
+    series: Vec<Progress>,
+}
+
+fn shown(all: &[Shown]) -> Vec<BackfillSeries> {
+    let mut shown = Vec::new();
+    for Shown { governor, series } in all {
+        let waits_for = dccd_history::waits_for(governor, now());
+        shown.extend(series.iter().map(|p| datad::series_info(&p.get(), now(), waits_for.as_deref())));
+    }
+    shown
 }
 
 /// `backfill --list`: those of the running services, and what was saved of the others.
@@ -316,7 +334,7 @@ pub fn list(global: &Global, exchange: Option<&ExchangeName>, json: bool) -> Res
                 None => dccd_history::read_backfills(&data_path, &exchange_name)
                     .with_context(|| format!("cannot read the backfills of {name}"))?
                     .iter()
-                    .map(|backfill| datad::backfill_info(backfill, now()))
+                    .map(|backfill| datad::backfill_info(backfill, now(), None))
                     .collect(),
             };
             all.insert((*name).to_owned(), backfills);
@@ -325,7 +343,7 @@ pub fn list(global: &Global, exchange: Option<&ExchangeName>, json: bool) -> Res
     })?;
     let mut out = Out::new();
     if json {
-        return out.json(&backfills);
+        return out.json(&backfills.iter().map(listed).collect::<Result<Vec<_>, _>>()?);
     }
     let zone = crate::commands::zone(global, None);
     let mut listing =
@@ -352,6 +370,17 @@ pub fn list(global: &Global, exchange: Option<&ExchangeName>, json: bool) -> Res
         }
     }
     listing.print(&mut out)
+}
+
+/// A backfill as `--json` shows it: times in RFC 3339.
+fn listed(backfill: &BackfillInfo) -> Result<serde_json::Value, Failure> {
+    let mut shown = serde_json::to_value(backfill).context("cannot write a backfill as JSON")?;
+    shown["started"] = rfc3339(backfill.started).into();
+    shown["ended"] = rfc3339(backfill.ended).into();
+    for (index, series) in backfill.series.iter().enumerate() {
+        shown["series"][index]["at"] = rfc3339(series.at).into();
+    }
+    Ok(shown)
 }
 
 /// The backfills of a running service; `None` where it doesn't run or doesn't answer.

@@ -30,12 +30,12 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             "read {} files: {} entries of the coverage map were wrong or missing",
             report.files, report.repaired
         ));
-        for file in &report.unreadable {
-            say(format_args!("cannot be read: {}; `dccd verify` says why", file.display()));
-        }
     }
     let rows =
         dccd_store::inventory(&data_path).with_context(|| format!("cannot read the store {}", data_path.display()))?;
+    for file in rows.iter().flat_map(|row| &row.unreadable) {
+        say(format_args!("{} can't be read and counts as a gap; `dccd verify` says what is wrong with it", file.display()));
+    }
     let mut out = Out::new();
     if arguments.json { out.json(&rows) } else { table_in(&rows, &zone(global, None)).print(&mut out) }
 }
@@ -60,6 +60,7 @@ fn table_in(rows: &[InventoryRow], zone: &jiff::tz::TimeZone) -> Listing {
         "?>declared",
         "?>size",
         "?>files",
+        "?>unreadable",
     ]);
     let time = |time: Option<dccd_model::UnixNanos>| or_dash(time.map(|time| instant(time.0, zone)));
     for row in rows {
@@ -76,6 +77,10 @@ fn table_in(rows: &[InventoryRow], zone: &jiff::tz::TimeZone) -> Listing {
             row.declared.to_string(),
             bytes(row.bytes),
             row.files.to_string(),
+            match row.unreadable.len() {
+                0 => "-".to_owned(),
+                count => count.to_string(),
+            },
         ]);
     }
     listing

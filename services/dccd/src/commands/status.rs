@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dccd_model::UnixNanos;
 use dccd_registry::{Registry, connect_datad};
 use dccd_rpc::datad::{FeedInfo, JobInfo, Stats};
 use dccd_rpc::root::{RootStatus, ServiceInfo};
@@ -14,7 +13,7 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::commands::{DEADLINE, block_on, registry_if_running, services, zone};
 use crate::exit::Failure;
-use crate::output::{Listing, Out, instant, or_dash, say};
+use crate::output::{Listing, Out, instant, or_dash, rfc3339, say};
 
 /// What is to be typed.
 #[derive(Debug, Args)]
@@ -80,16 +79,12 @@ struct Exchange {
     error: Option<String>,
 }
 
-fn time(nanos: i64) -> Option<String> {
-    (nanos > 0).then(|| UnixNanos(nanos).to_string())
-}
-
 impl From<JobInfo> for Job {
     fn from(job: JobInfo) -> Self {
         Self {
             shown: (job.last_run, job.last_success),
-            last_run: time(job.last_run),
-            last_success: time(job.last_success),
+            last_run: rfc3339(job.last_run),
+            last_success: rfc3339(job.last_success),
             job: job.job,
             kind: job.kind,
             state: job.state,
@@ -97,7 +92,7 @@ impl From<JobInfo> for Job {
             errors: job.errors,
             consecutive_errors: job.consecutive_errors,
             last_error: job.last_error,
-            next_run: time(job.next_run),
+            next_run: rfc3339(job.next_run),
         }
     }
 }
@@ -111,7 +106,7 @@ impl Job {
         self.rows = self.rows.max(metrics.rows_collected);
         if last_run >= self.shown.0 {
             self.shown = (last_run, last_success.max(self.shown.1));
-            (self.last_run, self.last_success) = (time(self.shown.0), time(self.shown.1));
+            (self.last_run, self.last_success) = (rfc3339(self.shown.0), rfc3339(self.shown.1));
             self.consecutive_errors = metrics.errors_count;
             self.errors = self.errors.max(metrics.errors_count);
             if metrics.errors_count == 0 {
@@ -188,11 +183,11 @@ fn head(root: &RootStatus, running: bool, saved: Option<i64>) -> Daemon {
         instance: root.instance.clone(),
         config_path: root.config_path.clone(),
         data_path: Some(root.data_path.clone()),
-        started: time(root.started),
+        started: rfc3339(root.started),
         uptime_s: running.then_some(root.uptime_s),
         ready: running && root.ready,
         missing: if running { root.missing.clone() } else { Vec::new() },
-        saved: saved.and_then(time),
+        saved: saved.and_then(rfc3339),
     }
 }
 
