@@ -25,18 +25,23 @@ fn main() {
     let past = Past::start(options);
     let place = Place::new();
     place.put("config.yml", &past.config(&[("BTC/USDT", 60)], ", rest_weight_per_minute: 100000000"));
-    let (took, peak) = measured(&place, &["backfill"]);
+    let Measured { took, processor, peak_mib } = measured(&place, &["backfill"]);
     let data = place.path().join("data");
     let id = past.series("BTC/USDT", "1m");
     let rows = dccd_store::candle_coverage(&data, &id).unwrap().rows;
-    println!("{rows} candles in {:.2} s: {:.0}/s; at most {peak} MiB resident", took.as_secs_f64(), rate(rows, took));
+    println!(
+        "{rows} candles in {:.2} s: {:.0}/s by the clock, {:.0}/s of processor time; at most {peak_mib} MiB resident",
+        took.as_secs_f64(),
+        rate(rows, took),
+        rate(rows, processor)
+    );
     for _ in 0..3 {
         let before = dccd_store::candle_coverage(&data, &id).unwrap().rows;
         wait_for_a_candle();
-        let (took, _) = measured(&place, &["backfill"]);
+        let took = measured(&place, &["backfill"]).took;
         let rows = dccd_store::candle_coverage(&data, &id).unwrap().rows - before;
         println!("again, with {rows} new candle(s): {:.0} ms", took.as_secs_f64() * 1e3);
-        let (took, _) = measured(&place, &["backfill"]);
+        let took = measured(&place, &["backfill"]).took;
         println!("and again, with none: {:.0} ms", took.as_secs_f64() * 1e3);
     }
     peer(&past);
@@ -54,21 +59,35 @@ fn rate(rows: u64, took: Duration) -> f64 {
     rows as f64 / took.as_secs_f64()
 }
 
-/// Runs a command to its end; how long it took, and what it had resident at most, MiB.
-fn measured(place: &Place, args: &[&str]) -> (Duration, u64) {
+/// What a command cost.
+struct Measured {
+    took: Duration,
+    /// Of all its threads, to a hundredth of a second.
+    processor: Duration,
+    /// Resident at most.
+    peak_mib: u64,
+}
+
+/// Runs a command to its end.
+fn measured(place: &Place, args: &[&str]) -> Measured {
     let begun = Instant::now();
     let mut child = place.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0;
+    let (status, stat) = (format!("/proc/{}/status", child.id()), format!("/proc/{}/stat", child.id()));
+    let (mut peak_kib, mut ticks) = (0, 0);
     loop {
         if let Some(ended) = child.try_wait().unwrap() {
             assert!(ended.success(), "{ended}");
-            return (begun.elapsed(), peak_kib / 1_024);
+            let processor = Duration::from_millis(ticks * 10);
+            return Measured { took: begun.elapsed(), processor, peak_mib: peak_kib / 1_024 };
         }
         let text = std::fs::read_to_string(&status).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kib| kib.parse().ok());
         peak_kib = peak_kib.max(kib.unwrap_or(0));
+        // Behind the name, which is in brackets: the time in user mode is the 12th field, that in the kernel the 13th.
+        let text = std::fs::read_to_string(&stat).unwrap_or_default();
+        let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        ticks = ticks.max(fields.filter_map(|field| field.parse::<u64>().ok()).sum());
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -1,9 +1,7 @@
 //! Candles from trades: one pass, any number of spans, constant memory. Exact until the end, where the nearest double is stored. Pure.
 
-use dccd_model::{Decimal, Span, Trade, UnixNanos};
+use dccd_model::{Decimal, Grid, Span, Trade, UnixNanos};
 use dccd_store::CandleRow;
-
-use crate::grid::Grid;
 
 /// A sum of decimals, exact.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +73,7 @@ impl CandleBuilder {
     /// candle without trades is one.
     #[must_use]
     pub fn new(span: Span, from: UnixNanos, last: Option<f64>, fills: bool) -> Self {
-        let grid = Grid::of(span);
+        let grid = Grid::new(span);
         Self { span, grid, growing: None, last, next: grid.floor(from), fills }
     }
 

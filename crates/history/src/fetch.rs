@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dccd_exchange::{Adapter, CandlePages, History, HistoryError, Market, RestRequest};
-use dccd_model::{Candle, Span, UnixNanos};
+use dccd_model::{Candle, Grid, Span, UnixNanos};
 use dccd_net::{Clock, HttpClient, HttpError, HttpResponse, Priority, Retry};
 
 use crate::cancel::{Cancel, Cancelled};
-use crate::grid::Grid;
 use crate::page::{PageCheck, PageProblem, Verdict};
 
 /// Answers taken for one page at most: what keeps coming back different is not believed.
@@ -247,7 +246,7 @@ impl Source {
         cancel: &Cancel,
     ) -> Result<PageCheck, FetchError> {
         let history = self.history().map_err(|e| FetchError::Refused(e.into()))?;
-        let grid = Grid::of(page.span);
+        let grid = Grid::new(page.span);
         let mut check = PageCheck::new(grid, page.from, page.to, &page.pages);
         let limit = u32::try_from(grid.count(page.from, page.to)).unwrap_or(u32::MAX).min(page.pages.per_page);
         let request = history.candles_request(page.market, page.span, page.from, page.to, limit);

@@ -1,12 +1,11 @@
 //! When a market's candles begin: asked once, believed when two answers agree, remembered by the store.
 
 use dccd_exchange::{CandlePages, HistoryError, Market, TradeCursor};
-use dccd_model::{Span, Trade, UnixNanos};
+use dccd_model::{Grid, Span, Trade, UnixNanos};
 use dccd_net::Priority;
 
 use crate::cancel::Cancel;
 use crate::fetch::{AnswerError, Attempts, FetchError, Source};
-use crate::grid::Grid;
 
 /// How many answers may differ before none is believed.
 const ANSWERS_MAX: u32 = 6;
@@ -25,7 +24,7 @@ impl Source {
         cancel: &Cancel,
     ) -> Result<Option<UnixNanos>, FetchError> {
         let history = self.history().map_err(|e| FetchError::Refused(e.into()))?;
-        let grid = Grid::of(span);
+        let grid = Grid::new(span);
         let limit = pages.per_page.min(2);
         let to = grid.after(self.closed_until(grid), 1);
         let request = history.candles_request(market, span, grid.ceil(UnixNanos(0)), to, limit);

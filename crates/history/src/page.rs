@@ -4,9 +4,7 @@
 //! another whole answer misses it too. A [`PageCheck`] takes one answer after the other until that is settled.
 
 use dccd_exchange::CandlePages;
-use dccd_model::{Candle, UnixNanos};
-
-use crate::grid::Grid;
+use dccd_model::{Candle, Grid, UnixNanos};
 
 /// Answers that have to agree before what all of them lack is believed to be missing; more where they have nothing at all.
 const AGREEING: u32 = 2;
@@ -135,7 +133,7 @@ impl PageCheck {
         self.judge(candles)?;
         let (mut is_news, mut inside) = (false, 0);
         for candle in candles {
-            if self.grid.holds(candle.ts_open)
+            if self.grid.is_open(candle.ts_open)
                 && let Some(slot) = self.slot(candle.ts_open)
             {
                 is_news |= slot.is_none();
@@ -165,7 +163,7 @@ impl PageCheck {
         }
         let mut last: Option<UnixNanos> = None;
         let mut inside = 0;
-        let mut off_grid = candles.iter().map(|candle| candle.ts_open).filter(|open| !self.grid.holds(*open));
+        let mut off_grid = candles.iter().map(|candle| candle.ts_open).filter(|open| !self.grid.is_open(*open));
         if let Some(at) = off_grid.next() {
             let off = off_grid.count() + 1;
             if off * 2 > candles.len() {
@@ -286,7 +284,7 @@ mod tests {
     const EXACT: CandlePages = CandlePages { reach: None, ..NEWEST };
 
     fn page_of(pages: &CandlePages, from: i64, to: i64) -> PageCheck {
-        PageCheck::new(Grid::of(Span::from_secs(60).unwrap()), UnixNanos(from * M), UnixNanos(to * M), pages)
+        PageCheck::new(Grid::new(Span::from_secs(60).unwrap()), UnixNanos(from * M), UnixNanos(to * M), pages)
     }
 
     fn page(from: i64, to: i64) -> PageCheck {

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use dccd_model::{Span, UnixNanos};
-
-use crate::grid::Grid;
+use dccd_model::{Grid, Span, UnixNanos};
 
 /// After a candle's end the exchange gets this long at least.
 const DELAY_MIN: Duration = Duration::from_secs(2);
@@ -26,7 +24,7 @@ pub fn delay(job: &str, span: Span) -> Duration {
 /// When a job with this delay is due next after `now`.
 #[must_use]
 pub fn next_run(span: Span, delay: Duration, now: UnixNanos) -> UnixNanos {
-    let grid = Grid::of(span);
+    let grid = Grid::new(span);
     grid.after(grid.floor(now - delay), 1) + delay
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dccd_exchange::{CandlePages, Market, TradePages};
-use dccd_model::{ExchangeName, Gap, GapReason, Span, Symbol, UnixNanos};
+use dccd_model::{ExchangeName, Gap, GapReason, Grid, Span, Symbol, UnixNanos};
 use dccd_net::Priority;
 use dccd_store::{CandleRow, CandleSeriesId, CandleWriter, Empties, Landing};
 use futures_util::StreamExt as _;
@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use crate::error::{HistoryJobError, chain};
 use crate::fetch::{Attempts, FetchError, PageOf};
-use crate::grid::Grid;
 use crate::job::HistoryContext;
 use crate::page::PageCheck;
 use crate::progress::{Progress, State};
@@ -96,7 +95,7 @@ impl Shape {
             CandleSource::Trades => trades.is_some(),
         };
         if is_possible {
-            return Ok(Self { grid: Grid::of(wanted.span), pages, trades });
+            return Ok(Self { grid: Grid::new(wanted.span), pages, trades });
         }
         let spans = history.spans().iter().filter_map(|s| Span::from_secs(*s)).map(|s| s.to_string());
         Err(HistoryJobError::SpanNotOffered {

@@ -5,6 +5,7 @@
 pub mod decimal;
 pub mod entry;
 pub mod gap;
+pub mod grid;
 pub mod name;
 pub mod record;
 pub mod slot;
@@ -15,6 +16,7 @@ pub mod time;
 pub use decimal::{Decimal, DecimalError};
 pub use entry::{Entry, EntryKind};
 pub use gap::{Gap, GapReason};
+pub use grid::Grid;
 pub use name::{Channel, ExchangeName, NameError, SeriesId, SeriesKind};
 pub use record::{BookLevel, BookSide, BookState, Candle, Flags, Quote, Side, Trade, TradeId};
 pub use slot::{Record, RecordKind};

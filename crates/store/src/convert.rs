@@ -9,13 +9,13 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
 use dccd_model::time::NANOS_PER_SECOND;
-use dccd_model::{SeriesKind, UnixNanos};
+use dccd_model::{Grid, SeriesKind, UnixNanos};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use serde::Serialize;
 
 use crate::Position;
-use crate::candles::{CandleError, CandleSeriesId, Empties, Grid, SECONDS_MAX, YearFacts, add_rows};
+use crate::candles::{CandleError, CandleSeriesId, Empties, SECONDS_MAX, YearFacts, add_rows};
 use crate::catalog::{self, CandleSeries};
 use crate::disk::{self, Disk};
 use crate::error::{FileProblem, StoreError};

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use dccd_model::{ExchangeName, Gap, UnixNanos};
+use dccd_model::{ExchangeName, Gap, Grid, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use crate::Position;
-use crate::candles::{Grid, YearFacts};
+use crate::candles::YearFacts;
 use crate::disk;
 use crate::error::StoreError;
 use crate::footer::FileInfo;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use dccd_model::{Channel, ExchangeName, SeriesId, SeriesKind, UnixNanos};
+use dccd_model::{Channel, ExchangeName, Grid, SeriesId, SeriesKind, UnixNanos};
 use serde::{Serialize, Serializer};
 
-use crate::candles::{Coverage, Empties, Grid, StageView, combine, year_of_file};
+use crate::candles::{Coverage, Empties, StageView, combine, year_of_file};
 use crate::catalog::{self, CandleSeries, LiveSeries};
 use crate::coverage_map::CoverageMap;
 use crate::error::StoreError;

@@ -38,7 +38,7 @@ pub mod verify;
 use std::path::Path;
 
 pub use candles::{
-    CandleError, CandleRows, CandleSeriesId, CandleWriter, Coverage, Empties, Grid, Landing, LandingProblem, Published,
+    CandleError, CandleRows, CandleSeriesId, CandleWriter, Coverage, Empties, Landing, LandingProblem, Published,
     candle_coverage, read_candles,
 };
 pub use catalog::durable_position;

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use dccd_model::{Gap, GapReason, UnixNanos};
+use dccd_model::{Gap, GapReason, Grid, UnixNanos};
 
-use super::grid::Grid;
 use super::stage::{StageView, Window};
 use super::years::{self, YearFacts};
 use super::{CandleSeriesId, Empties, declared, stretch};

@@ -6,7 +6,6 @@
 
 mod coverage;
 mod error;
-mod grid;
 mod merge;
 mod publish;
 mod read;
@@ -19,13 +18,12 @@ pub(crate) mod tests;
 
 use std::fmt;
 
-use dccd_model::{ExchangeName, Gap, GapReason, SeriesId, SeriesKind, Span, Symbol, UnixNanos};
+use dccd_model::{ExchangeName, Gap, GapReason, Grid, SeriesId, SeriesKind, Span, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 pub use coverage::{Coverage, candle_coverage};
 pub(crate) use coverage::{combine, no_data};
 pub use error::{CandleError, LandingProblem};
-pub use grid::Grid;
 pub(crate) use publish::add_rows;
 pub use read::{CandleRows, read_candles};
 pub(crate) use stage::StageView;

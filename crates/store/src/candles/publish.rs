@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use dccd_model::{Gap, SeriesKind, UnixNanos};
+use dccd_model::{Gap, Grid, SeriesKind, UnixNanos};
 
-use super::grid::Grid;
 use super::merge::{Merge, MergeError};
 use super::stage::{StageRows, Window};
 use super::years::{YearFacts, year_file};
@@ -202,7 +201,7 @@ pub(crate) fn years_of(windows: &[Window], grid: Grid) -> std::collections::BTre
     let mut all = std::collections::BTreeSet::new();
     for window in windows {
         let last = UnixNanos(window.to.0 - grid.step());
-        all.extend(super::grid::year_of(window.from)..=super::grid::year_of(last));
+        all.extend(dccd_model::grid::year_of(window.from)..=dccd_model::grid::year_of(last));
     }
     all
 }

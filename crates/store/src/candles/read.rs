@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dccd_model::UnixNanos;
+use dccd_model::grid::{Grid, year_of};
 
 use super::CandleSeriesId;
-use super::grid::{Grid, year_of};
 use super::merge::{Merge, MergeError};
 use super::publish::years_of;
 use super::stage::StageView;

@@ -17,10 +17,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dccd_model::{Span, UnixNanos};
+use dccd_model::{Grid, Span, UnixNanos};
 
 use super::{CandleSeriesId, Coverage, Empties, Landing, stretch};
-use crate::candles::grid::Grid;
 use crate::disk::{self, AppendFile, Disk};
 use crate::error::StoreError;
 use crate::layout;

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use dccd_model::{GapReason, UnixNanos};
+use dccd_model::{GapReason, Grid, UnixNanos};
 
 use super::coverage::combine;
-use super::grid::Grid;
 use super::publish::{Context, write_year, years_of};
 use super::stage::{Stage, WINDOW_ROWS_MAX};
 use super::years::{self, YearFacts};

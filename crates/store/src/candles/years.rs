@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use dccd_model::{Gap, GapReason, UnixNanos};
+use dccd_model::{Gap, GapReason, Grid, UnixNanos};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::coverage::no_data;
-use super::grid::Grid;
 use super::{CandleSeriesId, Empties};
 use crate::disk;
 use crate::error::{FileProblem, StoreError};

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use dccd_model::UnixNanos;
+use dccd_model::{Grid, UnixNanos};
 
 use super::{Findings, Problem, SeriesReport, chain};
-use crate::candles::{Empties, Grid, StageView, add_rows, candle_coverage, check_form, no_data, year_of_file};
+use crate::candles::{Empties, StageView, add_rows, candle_coverage, check_form, no_data, year_of_file};
 use crate::catalog::CandleSeries;
 use crate::error::StoreError;
 use crate::file::Rows;

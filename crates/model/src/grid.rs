@@ -1,7 +1,7 @@
 //! Where candles of a span may open. Pure.
 
-use dccd_model::time::{NANOS_PER_DAY, NANOS_PER_SECOND, day_from_label, day_label, day_start};
-use dccd_model::{Span, UnixNanos};
+use crate::Span;
+use crate::time::{NANOS_PER_DAY, NANOS_PER_SECOND, UnixNanos, day_from_label, day_label, day_start};
 
 const WEEK_SECS: u32 = 604_800;
 /// The first Monday after the epoch.
@@ -55,8 +55,21 @@ impl Grid {
         if first < end { (end.saturating_sub(first) / self.step).unsigned_abs() } else { 0 }
     }
 
+    /// The open time `candles` after this one; before it when negative. Saturates.
+    #[must_use]
+    pub const fn after(self, open: UnixNanos, candles: i64) -> UnixNanos {
+        UnixNanos(open.0.saturating_add(self.step.saturating_mul(candles)))
+    }
+
+    /// The end of what is closed at `now`: every candle that opens before it has closed.
+    #[must_use]
+    pub const fn closed_until(self, now: UnixNanos) -> UnixNanos {
+        self.floor(now)
+    }
+
     /// The stretch of a year's candles: from the first open time in it to the first in the next.
-    pub(crate) fn year(self, year: i32) -> (UnixNanos, UnixNanos) {
+    #[must_use]
+    pub fn year(self, year: i32) -> (UnixNanos, UnixNanos) {
         (self.ceil(year_start(year)), self.ceil(year_start(year + 1)))
     }
 }
@@ -67,7 +80,8 @@ fn year_start(year: i32) -> UnixNanos {
 }
 
 /// The year in which a moment lies, UTC.
-pub(crate) fn year_of(ts: UnixNanos) -> i32 {
+#[must_use]
+pub fn year_of(ts: UnixNanos) -> i32 {
     day_label(ts.day()).split('-').next().and_then(|year| year.parse().ok()).unwrap_or(1970)
 }
 
@@ -92,6 +106,16 @@ mod tests {
         assert_eq!(weeks.year(2025), (at("2025-01-06"), at("2026-01-05")));
         assert_eq!(weeks.count(at("2024-01-01"), at("2025-01-06")), 53);
         assert!(weeks.is_open(at("2024-12-30")) && !weeks.is_open(at("2025-01-01")));
+    }
+
+    #[test]
+    fn nothing_that_is_still_open_is_closed() {
+        let (hours, second) = (grid("1h"), NANOS_PER_SECOND);
+        assert_eq!(hours.closed_until(UnixNanos(7_199 * second)), UnixNanos(3_600 * second));
+        assert_eq!(hours.closed_until(UnixNanos(7_200 * second)), UnixNanos(7_200 * second));
+        assert_eq!(hours.after(UnixNanos(7_200 * second), -2), UnixNanos(0));
+        assert_eq!(hours.after(UnixNanos(0), i64::MAX), UnixNanos(i64::MAX));
+        assert_eq!(hours.floor(UnixNanos(-1)), UnixNanos(-3_600 * second));
     }
 
     #[test]
