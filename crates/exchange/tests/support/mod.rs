@@ -173,6 +173,7 @@ pub(crate) fn line(event: &Event) -> String {
         Event::State(_, state, epoch) => format!("{state:?} e{epoch}").to_lowercase(),
         Event::Want(Want::BookSnapshot { symbol, .. }) => format!("want snapshot {symbol}"),
         Event::Want(Want::Trades { symbol, from_id, to_id, .. }) => format!("want trades {symbol} {from_id}-{to_id}"),
+        Event::Want(Want::Resubscribe { symbol, conn, .. }) => format!("want resubscribe {symbol} on {conn}"),
         Event::Want(Want::Replace { conn }) => format!("want replace {conn}"),
         Event::Notice(words) => format!("notice {words}"),
     }
