@@ -57,12 +57,12 @@ fn crc(digits: &[&str]) -> u32 {
 
 /// Even states set the amount of the best bid, odd ones that of the best ask, to their own number of hundred-millionths.
 fn kraken_book(kind: &str, n: u64, ms: i64) -> String {
-    let (bid, ask) = if n % 2 == 0 { (n, n - 1) } else { (n - 1, n) };
+    let (bid, ask) = if n.is_multiple_of(2) { (n, n - 1) } else { (n - 1, n) };
     let level = |price: &str, amount: u64| format!(r#"{{"price":{price},"qty":1.{amount:08}}}"#);
     let (best_bid, best_ask) = (level("99.9", bid), level("100.1", ask));
     let (bids, asks) = match kind {
         "snapshot" => (format!("{best_bid},{}", level("99.8", 0)), best_ask),
-        _ if n % 2 == 0 => (best_bid, String::new()),
+        _ if n.is_multiple_of(2) => (best_bid, String::new()),
         _ => (String::new(), best_ask),
     };
     let checksum = crc(&["1001", &format!("1{ask:08}"), "999", &format!("1{bid:08}"), "998", "100000000"]);
