@@ -97,6 +97,15 @@ impl Ladder {
         self.sort();
     }
 
+    /// The best `count` levels of a side as (price, amount), the best one last.
+    pub(crate) fn best_last(&self, side: BookSide, count: usize) -> &[(Decimal, Decimal)] {
+        let levels = match side {
+            BookSide::Bid => &self.bids,
+            BookSide::Ask => &self.asks,
+        };
+        &levels[levels.len().saturating_sub(count)..]
+    }
+
     /// All levels, best first.
     pub(crate) fn levels(&self) -> Levels {
         let level = |(price, amount)| Level { price, amount };

@@ -4,7 +4,7 @@
 //! Trailing zeros count, so it is computed over the wire's own digits. A mirror that took the numbers through doubles has cut
 //! them off; then they are put back as the market's precisions say, and it has to agree all the same.
 
-use dccd_model::Decimal;
+use dccd_model::{BookSide, Decimal};
 
 use crate::Ladder;
 
@@ -35,22 +35,28 @@ fn digits(number: Decimal, places: u8) -> Option<i64> {
 
 fn over(book: &Ladder, price: impl Fn(Decimal) -> Option<i64>, amount: impl Fn(Decimal) -> Option<i64>) -> Option<u32> {
     let mut text = Text::default();
-    for (at, of) in book.asks().take(LEVELS).chain(book.bids().take(LEVELS)) {
-        text.push(price(at)?);
-        text.push(amount(of)?);
+    // Written from its end: the last of the bids first.
+    for side in [BookSide::Bid, BookSide::Ask] {
+        for (at, of) in book.best_last(side, LEVELS) {
+            text.put_before(amount(*of)?);
+            text.put_before(price(*at)?);
+        }
     }
-    Some(text.crc())
+    Some(crc32fast::hash(text.digits()))
 }
 
-/// The digits of all: two numbers of at most 19 for each of twenty levels.
+/// Two numbers of at most 19 digits for each of twenty levels, and room for a pair too many.
+const TEXT_BYTES: usize = LEVELS * 2 * 2 * 19 + 2;
+
+/// Digits, written from the end of their room to its beginning.
 struct Text {
-    bytes: [u8; LEVELS * 2 * 2 * 19],
-    length: usize,
+    bytes: [u8; TEXT_BYTES],
+    begin: usize,
 }
 
 impl Default for Text {
     fn default() -> Self {
-        Self { bytes: [0; LEVELS * 2 * 2 * 19], length: 0 }
+        Self { bytes: [0; TEXT_BYTES], begin: TEXT_BYTES }
     }
 }
 
@@ -65,34 +71,31 @@ const PAIRS: [[u8; 2]; 100] = {
 };
 
 impl Text {
-    fn push(&mut self, number: i64) {
-        let mut digits = [0u8; 20];
-        let mut at = digits.len();
+    fn put_before(&mut self, number: i64) {
         let mut rest = number.unsigned_abs();
-        while rest >= 10 {
-            at -= 2;
-            digits[at..at + 2].copy_from_slice(&PAIRS[usize::try_from(rest % 100).unwrap_or(0)]);
+        while rest >= 100 {
+            self.pair(rest % 100);
             rest /= 100;
         }
-        if rest > 0 {
-            at -= 1;
-            digits[at] = b'0' + u8::try_from(rest).unwrap_or(0);
-        }
-        let digits = &digits[at..];
-        if let Some(room) = self.bytes.get_mut(self.length..self.length + digits.len()) {
-            room.copy_from_slice(digits);
-            self.length += digits.len();
-        }
+        self.pair(rest);
+        // The first pair may have begun with a zero, and zero has no digits at all.
+        self.begin += if rest == 0 { 2 } else { usize::from(rest < 10) };
     }
 
-    fn crc(&self) -> u32 {
-        crc32fast::hash(&self.bytes[..self.length])
+    fn pair(&mut self, number: u64) {
+        let Some(begin) = self.begin.checked_sub(2) else { return };
+        let pair = usize::try_from(number).ok().and_then(|number| PAIRS.get(number)).copied().unwrap_or_default();
+        self.bytes[begin..begin + 2].copy_from_slice(&pair);
+        self.begin = begin;
+    }
+
+    fn digits(&self) -> &[u8] {
+        &self.bytes[self.begin..]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use dccd_model::BookSide;
     use proptest::prelude::*;
 
     use super::*;
@@ -179,9 +182,9 @@ mod tests {
         #[test]
         fn numbers_are_written_as_they_print(numbers in proptest::collection::vec(prop_oneof![1i64..2_000, 1i64..i64::MAX], 1..40)) {
             let mut text = Text::default();
-            numbers.iter().for_each(|number| text.push(*number));
+            numbers.iter().rev().for_each(|number| text.put_before(*number));
             let printed: String = numbers.iter().map(i64::to_string).collect();
-            prop_assert_eq!(std::str::from_utf8(&text.bytes[..text.length]).unwrap(), printed);
+            prop_assert_eq!(std::str::from_utf8(text.digits()).unwrap(), printed);
         }
     }
 }
