@@ -17,7 +17,10 @@ fn cpu_time() -> Duration {
 }
 
 const EXCHANGE_INFO: &[u8] = include_bytes!("../src/binance/testdata/exchange_info.json");
+const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 const FRAMES: u64 = 100_000;
+/// Of Kraken's books, whose frames are large: each needs a checksum of its own.
+const BOOK_FRAMES: u64 = 20_000;
 
 #[derive(Default)]
 struct Count(u64);
@@ -45,13 +48,14 @@ impl Output for Count {
     }
 }
 
-fn session() -> Box<dyn Session> {
-    let binance = adapter("binance", &AdapterOptions::default()).expect("there is a binance adapter");
-    let markets = Arc::new(binance.parse_markets(EXCHANGE_INFO).expect("its own test data are readable"));
-    let mut session = binance.session(markets);
+fn session(exchange: &str) -> Box<dyn Session> {
+    let exchange = adapter(exchange, &AdapterOptions::default()).expect("there is such an adapter");
+    let (listed, symbol) = if exchange.name() == "kraken" { (ASSET_PAIRS, "BTC/USD") } else { (EXCHANGE_INFO, "BTC/USDT") };
+    let markets = Arc::new(exchange.parse_markets(listed).expect("its own test data are readable"));
+    let mut session = exchange.session(markets);
     let mut out = Count::default();
     for channel in ["trades", "quotes", "book"] {
-        let subject = format!("BTC/USDT {channel}");
+        let subject = format!("{symbol} {channel}");
         let entry = Entry { kind: EntryKind::FeedOpened, conn: 0, ts_recv: UnixNanos(1), subject: &subject, payload: b"" };
         session.apply(&entry, &mut out);
     }
@@ -62,37 +66,132 @@ fn apply(session: &mut dyn Session, kind: EntryKind, subject: &str, payload: &[u
     session.apply(&Entry { kind, conn: 1, ts_recv: UnixNanos(1_723_161_255_343_000_000), subject, payload }, out);
 }
 
-/// Times one kind of frame; `frame` makes the frame of a number.
-#[allow(clippy::print_stdout, clippy::cast_precision_loss)] // it is a program that prints what it measured
+/// Times one kind of frame of Binance; `frame` makes the frame of a number.
 fn measure(name: &str, frame: impl Fn(u64) -> String) {
     let frames: Vec<String> = (1..=FRAMES).map(&frame).collect();
-    let bytes = frames.iter().map(String::len).sum::<usize>() as u64 / FRAMES;
+    let begin = |session: &mut dyn Session, out: &mut Count| {
+        let snapshot = br#"{"lastUpdateId":0,"bids":[["1","1"]],"asks":[["2","1"]]}"#;
+        apply(session, EntryKind::Response, "depth BTC/USDT", snapshot, out);
+    };
+    time("binance", name, &frames, begin);
+}
+
+/// Times these frames after what begins their session.
+#[allow(clippy::print_stdout, clippy::cast_precision_loss)] // it is a program that prints what it measured
+fn time(exchange: &str, name: &str, frames: &[String], begin: impl Fn(&mut dyn Session, &mut Count)) {
+    let bytes = frames.iter().map(String::len).sum::<usize>() / frames.len();
     let mut rounds = Vec::new();
     let mut records = 0;
     for _ in 0..11 {
-        let mut session = session();
+        let mut session = session(exchange);
+        begin(session.as_mut(), &mut Count::default());
         let mut out = Count::default();
-        apply(
-            session.as_mut(),
-            EntryKind::Response,
-            "depth BTC/USDT",
-            br#"{"lastUpdateId":0,"bids":[["1","1"]],"asks":[["2","1"]]}"#,
-            &mut out,
-        );
-        let begin = cpu_time();
-        for frame in &frames {
+        let start = cpu_time();
+        for frame in frames {
             apply(session.as_mut(), EntryKind::Frame, "", frame.as_bytes(), &mut out);
         }
-        rounds.push((cpu_time() - begin).as_nanos() as f64 / FRAMES as f64);
+        rounds.push((cpu_time() - start).as_nanos() as f64 / frames.len() as f64);
         records = out.0;
     }
     rounds.sort_by(f64::total_cmp);
     println!(
-        "{name:>16}: {:7.1} ns a frame (best {:.1}), {bytes} bytes, {} records",
+        "{exchange} {name:>16}: {:7.1} ns a frame (best {:.1}), {bytes} bytes, {} records",
         rounds[rounds.len() / 2],
         rounds[0],
-        records / FRAMES
+        records / frames.len() as u64
     );
+}
+
+/// A book of Kraken, a thousand levels a side in whole steps of price and amount, and the messages it sends.
+struct KrakenBook {
+    bids: Vec<(u64, u64)>,
+    asks: Vec<(u64, u64)>,
+}
+
+impl KrakenBook {
+    fn new() -> Self {
+        let side = |price: fn(u64) -> u64| (0..1_000).map(|i| (price(i), 150_000_000 + i)).collect();
+        Self { bids: side(|i| 618_376 - i), asks: side(|i| 618_377 + i) }
+    }
+
+    fn message(&self, kind: &str, bids: &[(u64, u64)], asks: &[(u64, u64)]) -> String {
+        let levels = |levels: &[(u64, u64)]| {
+            let level = |(p, a): &(u64, u64)| {
+                format!(r#"{{"price":{}.{},"qty":{}.{:08}}}"#, p / 10, p % 10, a / 100_000_000, a % 100_000_000)
+            };
+            levels.iter().map(level).collect::<Vec<_>>().join(",")
+        };
+        let digits: String = self.asks[..10].iter().chain(&self.bids[..10]).map(|(p, a)| format!("{p}{a}")).collect();
+        let checksum = crc32fast::hash(digits.as_bytes());
+        format!(
+            r#"{{"channel":"book","type":"{kind}","data":[{{"symbol":"BTC/USD","bids":[{}],"asks":[{}],"checksum":{checksum},"timestamp":"2023-10-06T17:35:55.440295Z"}}]}}"#,
+            levels(bids),
+            levels(asks)
+        )
+    }
+
+    fn snapshot(&self) -> String {
+        self.message("snapshot", &self.bids, &self.asks)
+    }
+
+    /// Sets the best `count` levels of each side.
+    fn update(&mut self, count: usize, number: u64) -> String {
+        for side in [&mut self.bids, &mut self.asks] {
+            side[..count].iter_mut().zip(0..).for_each(|(level, i)| level.1 = 100_000_000 + number * 31 + i);
+        }
+        self.message("update", &self.bids[..count], &self.asks[..count])
+    }
+
+    /// Moves by a step: each side loses its best level or gets a new one, and one falls out of the depth or comes in again.
+    fn step(&mut self, number: u64) -> String {
+        let amount = 100_000_000 + number;
+        if number % 2 == 1 {
+            let (best, last) = (self.asks.remove(0), self.bids.len() - 1);
+            self.bids.remove(last);
+            self.bids.insert(0, (best.0, amount));
+            let far = (self.asks[self.asks.len() - 1].0 + 1, amount);
+            self.asks.push(far);
+            return self.message("update", &[(best.0, amount)], &[(best.0, 0), far]);
+        }
+        let (best, last) = (self.bids.remove(0), self.asks.len() - 1);
+        self.asks.remove(last);
+        self.asks.insert(0, (best.0, amount));
+        let far = (self.bids[self.bids.len() - 1].0 - 1, amount);
+        self.bids.push(far);
+        self.message("update", &[(best.0, 0), far], &[(best.0, amount)])
+    }
+}
+
+fn kraken() {
+    let trades: Vec<String> = (1..=FRAMES)
+        .map(|n| {
+            format!(
+                r#"{{"channel":"trade","type":"update","data":[{{"symbol":"BTC/USD","side":"buy","price":61837.6,"qty":0.02000000,"ord_type":"limit","trade_id":{},"timestamp":"2023-10-06T17:35:55.440295Z"}}]}}"#,
+                10_218_207 + n
+            )
+        })
+        .collect();
+    time("kraken", "trade", &trades, |_, _| {});
+    let quotes: Vec<String> = (1..=FRAMES)
+        .map(|n| {
+            format!(
+                r#"{{"channel":"ticker","type":"update","data":[{{"symbol":"BTC/USD","bid":61837.6,"bid_qty":3.78{:06},"ask":61837.7,"ask_qty":1.54698000,"last":61837.6,"volume":163.28908096,"vwap":61904.39279,"low":60711.0,"high":62613.1,"change":250.0,"change_pct":0.24,"timestamp":"2023-10-06T17:35:55.{n:06}Z"}}]}}"#,
+                n % 1_000_000
+            )
+        })
+        .collect();
+    time("kraken", "ticker", &quotes, |_, _| {});
+    let book = KrakenBook::new();
+    let snapshot = book.snapshot();
+    let begin = |session: &mut dyn Session, out: &mut Count| apply(session, EntryKind::Frame, "", snapshot.as_bytes(), out);
+    for count in [1, 4, 20] {
+        let mut book = KrakenBook::new();
+        let frames: Vec<String> = (1..=BOOK_FRAMES).map(|n| book.update(count, n)).collect();
+        time("kraken", &format!("book {} levels", count * 2), &frames, begin);
+    }
+    let mut book = KrakenBook::new();
+    let frames: Vec<String> = (1..=BOOK_FRAMES).map(|n| book.step(n)).collect();
+    time("kraken", "book steps", &frames, begin);
 }
 
 fn levels(count: usize, base: usize, number: u64) -> String {
@@ -103,6 +202,7 @@ fn levels(count: usize, base: usize, number: u64) -> String {
 }
 
 fn main() {
+    kraken();
     measure("trade", |n| {
         format!(
             r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":1723161255343123,"s":"BTCUSDT","t":{},"p":"61837.63000000","q":"0.02000000","T":1723161255342999,"m":true,"M":true}}}}"#,

@@ -5,6 +5,8 @@
 
 use dccd_model::{BookLevel, BookSide, Decimal, Flags};
 
+use crate::session::{Level, Levels};
+
 /// Levels kept on one side; past that the ones farthest from the touch are dropped. Ten times the deepest snapshot.
 const LEVELS_MAX: usize = 50_000;
 
@@ -47,30 +49,72 @@ impl Ladder {
         if self.unsorted {
             self.sort();
         }
-        let (side, found) = match level.side {
+        self.set(level.side, level.price, level.amount);
+    }
+
+    /// Sets what there is at a price now; zero: nothing.
+    pub(crate) fn set(&mut self, side: BookSide, price: Decimal, amount: Decimal) {
+        let (side, found) = match side {
             BookSide::Bid => {
-                let found = position(&self.bids, |price| *price < level.price, level.price);
+                let found = position(&self.bids, |known| *known < price, price);
                 (&mut self.bids, found)
             }
             BookSide::Ask => {
-                let found = position(&self.asks, |price| *price > level.price, level.price);
+                let found = position(&self.asks, |known| *known > price, price);
                 (&mut self.asks, found)
             }
         };
         match found {
-            Ok(at) if level.amount.is_zero() => {
+            Ok(at) if amount.is_zero() => {
                 side.remove(at);
             }
-            Ok(at) => side[at].1 = level.amount,
-            Err(_) if level.amount.is_zero() => {}
+            Ok(at) => side[at].1 = amount,
+            Err(_) if amount.is_zero() => {}
             Err(at) => {
-                side.insert(at, (level.price, level.amount));
+                side.insert(at, (price, amount));
                 if side.len() > LEVELS_MAX {
                     side.remove(0);
                     self.dropped += 1;
                 }
             }
         }
+    }
+
+    /// Drops what is past the best `depth` levels of each side; `gone` gets each of them, the one farthest from the touch first.
+    pub(crate) fn truncate(&mut self, depth: usize, mut gone: impl FnMut(BookSide, Decimal)) {
+        for (side, levels) in [(BookSide::Bid, &mut self.bids), (BookSide::Ask, &mut self.asks)] {
+            let past = levels.len().saturating_sub(depth);
+            levels.drain(..past).for_each(|(price, _)| gone(side, price));
+        }
+    }
+
+    /// Takes these levels for all there are; of a price that stands twice the last one counts.
+    pub(crate) fn replace(&mut self, levels: &Levels) {
+        self.clear();
+        let pair = |level: &Level| (!level.amount.is_zero()).then_some((level.price, level.amount));
+        self.bids.extend(levels.bids.iter().filter_map(pair));
+        self.asks.extend(levels.asks.iter().filter_map(pair));
+        self.sort();
+    }
+
+    /// The best `count` levels of a side as (price, amount), the best one last.
+    pub(crate) fn best_last(&self, side: BookSide, count: usize) -> &[(Decimal, Decimal)] {
+        let levels = match side {
+            BookSide::Bid => &self.bids,
+            BookSide::Ask => &self.asks,
+        };
+        &levels[levels.len().saturating_sub(count)..]
+    }
+
+    /// All levels, best first.
+    pub(crate) fn levels(&self) -> Levels {
+        let level = |(price, amount)| Level { price, amount };
+        Levels { bids: self.bids().map(level).collect(), asks: self.asks().map(level).collect() }
+    }
+
+    /// Whether both hold the same amounts at the same prices.
+    pub(crate) fn holds_the_same(&self, other: &Self) -> bool {
+        self.bids == other.bids && self.asks == other.asks
     }
 
     /// Forgets all levels.

@@ -15,14 +15,15 @@ pub mod kraken;
 mod ladder;
 mod markets;
 mod search;
+mod session;
 mod wire;
 
 use std::sync::Arc;
 
 pub use contract::{
-    Adapter, AdapterOptions, CandlePages, Capabilities, Counters, EntryFault, ExchangeError, Feed, FeedIndex, FeedStatus,
-    FrameError, History, HistoryError, Limits, NoLive, Notice, Output, RestQuota, RestRequest, Session, TradeCursor,
-    TradePage, TradePages, Want,
+    Adapter, AdapterOptions, CandlePages, Capabilities, ClientMessage, Counters, EntryFault, ExchangeError, Feed, FeedIndex,
+    FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, RestQuota, RestRequest, Session, TradeCursor,
+    TradeHole, TradePage, TradePages, Want,
 };
 pub use ladder::Ladder;
 pub use markets::{Market, MarketStatus, Markets};

@@ -2,7 +2,7 @@
 
 mod support;
 
-use dccd_exchange::{Adapter, AdapterOptions, Markets, RestRequest, adapter};
+use dccd_exchange::{Adapter, AdapterOptions, ClientMessage, Markets, RestRequest, TradeCursor, TradeHole, adapter};
 use dccd_model::{Channel, Symbol};
 
 fn binance(options: &AdapterOptions) -> (std::sync::Arc<dyn Adapter>, Markets) {
@@ -15,23 +15,27 @@ fn symbol(text: &str) -> Symbol {
     text.parse().unwrap()
 }
 
+fn texts(messages: Vec<ClientMessage>) -> Vec<String> {
+    messages.into_iter().map(|message| message.text).collect()
+}
+
 #[test]
 fn subscriptions_are_the_exchanges_own_words() {
     let (binance, markets) = binance(&AdapterOptions::default());
     let feeds: Vec<(Symbol, Channel)> =
         [Channel::Trades, Channel::Quotes, Channel::Book, Channel::Ohlc].map(|c| (symbol("BTC/USDT"), c)).to_vec();
     assert_eq!(
-        binance.subscribe(&feeds, &markets, 1),
+        texts(binance.subscribe(&feeds, &markets, 1)),
         [r#"{"id":1,"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@bookTicker","btcusdt@depth@100ms"]}"#]
     );
     let feeds = [(symbol("币安人生/USDT"), Channel::Trades), (symbol("NOT/LISTED"), Channel::Trades)];
     assert_eq!(
-        binance.unsubscribe(&feeds, &markets, 7),
+        texts(binance.unsubscribe(&feeds, &markets, 7)),
         [r#"{"id":7,"method":"UNSUBSCRIBE","params":["币安人生usdt@trade","notlisted@trade"]}"#]
     );
     let (aggregated, markets) = self::binance(&AdapterOptions { aggregated_trades: true, depth: None });
     assert_eq!(
-        aggregated.subscribe(&[(symbol("BTC/USDT"), Channel::Trades)], &markets, 1),
+        texts(aggregated.subscribe(&[(symbol("BTC/USDT"), Channel::Trades)], &markets, 1)),
         [r#"{"id":1,"method":"SUBSCRIBE","params":["btcusdt@aggTrade"]}"#]
     );
 }
@@ -40,7 +44,7 @@ fn subscriptions_are_the_exchanges_own_words() {
 fn large_subscriptions_are_cut_into_messages_of_two_hundred() {
     let (binance, markets) = binance(&AdapterOptions::default());
     let feeds: Vec<(Symbol, Channel)> = (0..450).map(|i| (symbol(&format!("C{i}/USDT")), Channel::Book)).collect();
-    let messages = binance.subscribe(&feeds, &markets, 10);
+    let messages = texts(binance.subscribe(&feeds, &markets, 10));
     let counts: Vec<usize> = messages.iter().map(|m| m.matches("@depth@100ms").count()).collect();
     assert_eq!(counts, [200, 200, 50]);
     // The id tells which feeds a refusal is about.
@@ -66,23 +70,36 @@ fn requests_cost_what_the_exchange_says() {
     ] {
         let (binance, markets) = binance(&AdapterOptions { aggregated_trades: false, depth });
         let path = format!("/api/v3/depth?symbol=BTCUSDT&limit={limit}");
-        assert_eq!(binance.snapshot_request(&btc, &markets), request(&path, weight, "depth BTC/USDT"));
+        assert_eq!(binance.snapshot_request(&btc, &markets), Some(request(&path, weight, "depth BTC/USDT")));
     }
     let (single, markets) = binance(&AdapterOptions::default());
     assert_eq!(single.markets_request(), request("/api/v3/exchangeInfo", 20, "exchangeInfo"));
     assert_eq!(
-        single.trades_request(&btc, 123, 9_999, &markets),
+        single.trades_request(&btc, TradeCursor::Id(123), 9_999, &markets),
         request("/api/v3/historicalTrades?symbol=BTCUSDT&fromId=123&limit=1000", 25, "trades BTC/USDT 123")
     );
     assert_eq!(
-        single.snapshot_request(&symbol("币安人生/USDT"), &markets).path_and_query,
+        single.snapshot_request(&symbol("币安人生/USDT"), &markets).unwrap().path_and_query,
         "/api/v3/depth?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT&limit=5000"
     );
     let (aggregated, markets) = binance(&AdapterOptions { aggregated_trades: true, depth: None });
     assert_eq!(
-        aggregated.trades_request(&btc, 123, 10, &markets),
+        aggregated.trades_request(&btc, TradeCursor::Id(123), 10, &markets),
         request("/api/v3/aggTrades?symbol=BTCUSDT&fromId=123&limit=10", 4, "trades BTC/USDT 123")
     );
+}
+
+#[test]
+fn a_hole_is_asked_for_id_by_id_to_its_end() {
+    let (binance, _) = binance(&AdapterOptions::default());
+    let hole = TradeHole { from_id: 10, to_id: 2_500, ts_before: dccd_model::UnixNanos(1) };
+    let mut at = binance.trades_begin(&hole);
+    let mut cursors = vec![at];
+    while let Some(next) = binance.trades_next(&hole, at, u32::MAX, b"whatever").unwrap() {
+        at = next;
+        cursors.push(at);
+    }
+    assert_eq!(cursors, [10, 1_010, 2_010].map(TradeCursor::Id));
 }
 
 #[test]

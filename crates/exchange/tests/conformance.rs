@@ -1,6 +1,6 @@
 //! Every adapter passes the conformance suite.
 
-use dccd_exchange::conformance::{Protocol, candle_page, static_suite, suite, trade_pages};
+use dccd_exchange::conformance::{BookProtocol, Protocol, candle_page, suite, trade_pages};
 use dccd_exchange::{AdapterOptions, NAMES, TradeCursor, adapter};
 use dccd_model::{Span, UnixNanos};
 
@@ -33,23 +33,79 @@ fn binance_conforms_with_single_and_with_aggregated_trades() {
                     r#"{{"stream":"btcusdt@bookTicker","data":{{"u":{number},"s":"BTCUSDT","b":"99.9","B":"1","a":"100","A":"2"}}}}"#
                 )
             },
-            book_event: &|first, last, ms| {
-                format!(
-                    r#"{{"stream":"btcusdt@depth@100ms","data":{{"e":"depthUpdate","E":{ms}000,"s":"BTCUSDT","U":{first},"u":{last},"b":[["99.9","{last}"],["99.8","0"]],"a":[["100","{last}"]]}}}}"#
-                )
-            },
-            snapshot: &|last| {
-                format!(r#"{{"lastUpdateId":{last},"bids":[["99.9","1"],["99.8","2"]],"asks":[["100","1"],["100.2","2"]]}}"#)
+            book: BookProtocol::Numbered {
+                event: &|first, last, ms| {
+                    format!(
+                        r#"{{"stream":"btcusdt@depth@100ms","data":{{"e":"depthUpdate","E":{ms}000,"s":"BTCUSDT","U":{first},"u":{last},"b":[["99.9","{last}"],["99.8","0"]],"a":[["100","{last}"]]}}}}"#
+                    )
+                },
+                snapshot: &|last| {
+                    format!(
+                        r#"{{"lastUpdateId":{last},"bids":[["99.9","1"],["99.8","2"]],"asks":[["100","1"],["100.2","2"]]}}"#
+                    )
+                },
             },
         };
         suite(binance.as_ref(), &protocol);
     }
 }
 
+/// The checksum of a book whose numbers are given without their points: asks from the lowest up, then bids from the highest down.
+fn crc(digits: &[&str]) -> u32 {
+    crc32fast::hash(digits.concat().as_bytes())
+}
+
+/// Even states set the amount of the best bid, odd ones that of the best ask, to their own number of hundred-millionths.
+fn kraken_book(kind: &str, n: u64, ms: i64) -> String {
+    let (bid, ask) = if n.is_multiple_of(2) { (n, n - 1) } else { (n - 1, n) };
+    let level = |price: &str, amount: u64| format!(r#"{{"price":{price},"qty":1.{amount:08}}}"#);
+    let (best_bid, best_ask) = (level("99.9", bid), level("100.1", ask));
+    let (bids, asks) = match kind {
+        "snapshot" => (format!("{best_bid},{}", level("99.8", 0)), best_ask),
+        _ if n.is_multiple_of(2) => (best_bid, String::new()),
+        _ => (String::new(), best_ask),
+    };
+    let checksum = crc(&["1001", &format!("1{ask:08}"), "999", &format!("1{bid:08}"), "998", "100000000"]);
+    let time = UnixNanos::from_millis(ms);
+    format!(
+        r#"{{"channel":"book","type":"{kind}","data":[{{"symbol":"BTC/USD","bids":[{bids}],"asks":[{asks}],"checksum":{checksum},"timestamp":"{time}"}}]}}"#
+    )
+}
+
 #[test]
-fn kraken_conforms_as_far_as_it_goes() {
-    let kraken = adapter("kraken", &AdapterOptions::default()).unwrap();
-    static_suite(kraken.as_ref(), &"BTC/USD".parse().unwrap(), ASSET_PAIRS);
+fn kraken_conforms() {
+    for depth in [None, Some(10), Some(1_000)] {
+        let kraken = adapter("kraken", &AdapterOptions { aggregated_trades: false, depth }).unwrap();
+        let protocol = Protocol {
+            symbol: "BTC/USD".parse().unwrap(),
+            markets: ASSET_PAIRS,
+            trade: &|id, ms| {
+                let time = UnixNanos::from_millis(ms);
+                format!(
+                    r#"{{"channel":"trade","type":"update","data":[{{"symbol":"BTC/USD","side":"sell","price":100.1,"qty":2.00000000,"ord_type":"limit","trade_id":{id},"timestamp":"{time}"}}]}}"#
+                )
+            },
+            trades_page: &|first, last| {
+                let rows: Vec<String> =
+                    (first..=last).map(|id| format!(r#"["100.1","2.0",1700000000.0{id:02},"s","l","",{id}]"#)).collect();
+                format!(
+                    r#"{{"error":[],"result":{{"XXBTZUSD":[{}],"last":"17000000000{last:02}0000000"}}}}"#,
+                    rows.join(",")
+                )
+            },
+            quote: &|n| {
+                let time = UnixNanos::from_secs(i64::try_from(n).unwrap());
+                format!(
+                    r#"{{"channel":"ticker","type":"update","data":[{{"symbol":"BTC/USD","bid":99.9,"bid_qty":{n}.00000000,"ask":100.1,"ask_qty":2.00000000,"last":100.0,"timestamp":"{time}"}}]}}"#
+                )
+            },
+            book: BookProtocol::OnConnection {
+                snapshot: &|n, ms| kraken_book("snapshot", n, ms),
+                update: &|n, ms| kraken_book("update", n, ms),
+            },
+        };
+        suite(kraken.as_ref(), &protocol);
+    }
 }
 
 /// Answers with minutes `first..=last`, whatever it is asked.

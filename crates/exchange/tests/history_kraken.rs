@@ -80,11 +80,11 @@ fn a_list_of_markets_that_is_none_says_why() {
 }
 
 #[test]
-fn nothing_is_offered_live_and_the_refusal_says_so() {
+fn what_is_not_offered_is_refused_by_name_and_what_another_version_saved_is_not_gone_on_with() {
     let kraken = kraken();
     assert_eq!(
-        kraken.capabilities().check(Channel::Trades).unwrap_err().to_string(),
-        "kraken does not offer the channel \"trades\" live; nothing is offered live"
+        kraken.capabilities().check(Channel::Ohlc).unwrap_err().to_string(),
+        "kraken does not offer the channel \"ohlc\" live; it offers trades, book, quotes"
     );
     let RestQuota::Paced { every, burst } = kraken.limits().rest else { panic!("requests are paced") };
     assert_eq!((every, burst), (Duration::from_secs(1), 1));
@@ -92,8 +92,12 @@ fn nothing_is_offered_live_and_the_refusal_says_so() {
     for (saved, error) in [
         ("{}", "the saved state of the kraken session can't be read (2 bytes)"),
         (
-            r#"{"version":9,"no_live":true,"counters":{"entries":0,"frames":0,"unreadable":0,"unknown":0,"unrouted":0,"error_replies":0,"entry_faults":0,"overflowed":0}}"#,
-            "the saved state of the kraken session has version 9, and this program reads version 1",
+            r#"{"version":9,"no_live":true}"#,
+            "the saved state of the kraken session has version 9, and this program reads version 2",
+        ),
+        (
+            r#"{"version":1,"state":{}}"#,
+            "the saved state of the kraken session has version 1, and this program reads version 2",
         ),
     ] {
         match kraken.restore(Arc::new(markets()), saved.as_bytes()) {
@@ -101,6 +105,13 @@ fn nothing_is_offered_live_and_the_refusal_says_so() {
             Err(refusal) => assert_eq!(refusal.to_string(), error),
         }
     }
+}
+
+#[test]
+fn what_was_saved_while_nothing_was_collected_live_is_a_beginning() {
+    let saved = r#"{"version":1,"no_live":true,"counters":{"entries":3,"frames":0,"unreadable":0,"unknown":0,"unrouted":0,"error_replies":0,"entry_faults":3,"overflowed":0}}"#;
+    let session = kraken().restore(Arc::new(markets()), saved.as_bytes()).unwrap();
+    assert_eq!(session.save(), kraken().session(Arc::new(markets())).save());
 }
 
 #[test]

@@ -306,6 +306,10 @@ impl Bus {
         if let Some(feed) = self.get_mut(index) {
             feed.book_state = state;
             feed.epoch = epoch;
+            if state == BookState::Valid && feed.error.take().is_some() {
+                // Whatever was refused before: it delivers.
+                feed.state = FeedState::Live;
+            }
             feed.show_state();
         }
     }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, Markets, RestRequest, Want};
-use dccd_model::Symbol;
+use bytes::Bytes;
+use dccd_exchange::{Adapter, HistoryError, Markets, RestRequest, TradeCursor, TradeHole, Want};
+use dccd_model::{Symbol, UnixNanos};
 use dccd_net::{HttpClient, Priority, Retry};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -18,12 +19,14 @@ use crate::hot::Command;
 
 /// Requests under way at once.
 const REQUESTS_AT_ONCE: usize = 4;
-/// Trades asked for in one page.
-const TRADES_PER_PAGE: u32 = 1_000;
 /// Trades fetched for one gap at most; a longer one is left to a backfill and stays declared.
 const TRADES_PER_GAP: u64 = 100_000;
+/// Answers that are fetched for one gap at most beyond those that its trades fill: they also hold what is there already.
+const ANSWERS_BESIDE: u64 = 16;
 /// Attempts for one request before it is given up until it is wanted again.
 const ATTEMPTS: u32 = 8;
+/// Before an exchange that can't answer now is asked again.
+const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(1);
 /// First and longest pause between snapshots of one book that keeps asking.
 const SNAPSHOT_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// A book that didn't ask for this long after its pause is forgiven and starts with the shortest one again.
@@ -53,7 +56,7 @@ pub(crate) struct Fetcher {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Job {
     Snapshot(Symbol),
-    Trades(Symbol, u64, u64),
+    Trades(Symbol, u64, u64, UnixNanos),
 }
 
 struct Pace {
@@ -74,8 +77,10 @@ impl Fetcher {
                     let Some(FetchRequest::Want(want)) = request else { return };
                     let job = match want {
                         Want::BookSnapshot { symbol, .. } => Job::Snapshot(symbol),
-                        Want::Trades { symbol, from_id, to_id, .. } => Job::Trades(symbol, from_id, to_id),
-                        Want::Replace { .. } => continue, // the hot thread's own business
+                        Want::Trades { symbol, from_id, to_id, ts_before, .. } => {
+                            Job::Trades(symbol, from_id, to_id, ts_before)
+                        }
+                        Want::Replace { .. } | Want::Resubscribe { .. } => continue, // the hot thread's own business
                     };
                     if let Some(again) = in_flight.get_mut(&job) {
                         *again = true;
@@ -117,7 +122,10 @@ impl Fetcher {
             let _slot = slots.acquire_owned().await;
             match &job {
                 Job::Snapshot(symbol) => worker.snapshot(symbol).await,
-                Job::Trades(symbol, from, to) => worker.trades(symbol, *from, *to).await,
+                Job::Trades(symbol, from_id, to_id, ts_before) => {
+                    let hole = TradeHole { from_id: *from_id, to_id: *to_id, ts_before: *ts_before };
+                    worker.trades(symbol, &hole).await;
+                }
             }
             job
         });
@@ -149,54 +157,93 @@ struct Worker {
 
 impl Worker {
     async fn snapshot(&self, symbol: &Symbol) {
-        let request = self.adapter.snapshot_request(symbol, &self.markets);
-        self.get(&request).await;
+        let Some(request) = self.adapter.snapshot_request(symbol, &self.markets) else { return };
+        if let Some(body) = self.get(&request, |_| Ok(())).await {
+            self.hand_over(request.subject, body).await;
+        }
     }
 
-    /// Fetches the missing trades page by page; stops early when a page can't be had.
-    async fn trades(&self, symbol: &Symbol, from_id: u64, to_id: u64) {
-        let missing = to_id.saturating_sub(from_id).saturating_add(1);
+    /// Fetches the missing trades answer by answer; stops early when one can't be had.
+    async fn trades(&self, symbol: &Symbol, hole: &TradeHole) {
+        let missing = hole.to_id.saturating_sub(hole.from_id).saturating_add(1);
         if missing > TRADES_PER_GAP {
             info!(%symbol, missing, "a gap is too long to repair live; it stays declared until a backfill");
             return;
         }
-        let mut next = from_id;
-        while next <= to_id {
-            let limit = u32::try_from(to_id - next + 1).unwrap_or(u32::MAX).min(TRADES_PER_PAGE);
-            let request = self.adapter.trades_request(symbol, next, limit, &self.markets);
-            if !self.get(&request).await {
+        let per_answer = self.adapter.limits().trades_per_request.max(1);
+        let answers_max = missing / u64::from(per_answer) + ANSWERS_BESIDE;
+        let mut at = self.adapter.trades_begin(hole);
+        for _ in 0..answers_max {
+            let left = match at {
+                TradeCursor::Id(id) => hole.to_id.saturating_sub(id).saturating_add(1),
+                TradeCursor::Time(_) | TradeCursor::Mark(_) => u64::from(per_answer),
+            };
+            let limit = u32::try_from(left).unwrap_or(u32::MAX).min(per_answer);
+            let request = self.adapter.trades_request(symbol, at, limit, &self.markets);
+            let mut next = None;
+            let read = |body: &[u8]| {
+                next = self.adapter.trades_next(hole, at, limit, body)?;
+                Ok(())
+            };
+            let Some(body) = self.get(&request, read).await else { return };
+            if !self.hand_over(request.subject, body).await {
                 return;
             }
-            next += u64::from(limit);
-        }
-        info!(%symbol, from_id, to_id, "fetched the trades of a gap");
-    }
-
-    /// Gets one answer and hands it to the hot thread; says whether it did.
-    async fn get(&self, request: &RestRequest) -> bool {
-        for attempt in 1..=ATTEMPTS {
-            match self.http.get(&request.path_and_query, request.weight, Priority::Live).await {
-                Ok(response) => {
-                    let fetched = Command::Fetched { subject: request.subject.clone(), body: response.body };
-                    return self.hot.send(fetched).await.is_ok();
-                }
-                Err(error) => {
-                    let text = chain(&error);
-                    let pause = match error.retry() {
-                        Retry::No => {
-                            warn!(request = request.subject, error = text, "the exchange refuses a request");
-                            return false;
-                        }
-                        Retry::Now => Duration::from_millis(100),
-                        Retry::After(pause) => pause,
-                    };
-                    debug!(request = request.subject, attempt, error = text, "a request failed and is tried again");
-                    tokio::time::sleep(pause.max(Duration::from_millis(100) * attempt)).await;
+            match next {
+                Some(next) if next != at => at = next,
+                _ => {
+                    let (from_id, to_id) = (hole.from_id, hole.to_id);
+                    info!(%symbol, from_id, to_id, "fetched the trades of a gap");
+                    return;
                 }
             }
         }
+        info!(%symbol, missing, "the exchange's answers did not reach the end of a gap; it stays declared");
+    }
+
+    /// Gives the hot thread an answer; says whether it took it.
+    async fn hand_over(&self, subject: String, body: Bytes) -> bool {
+        self.hot.send(Command::Fetched { subject, body }).await.is_ok()
+    }
+
+    /// Gets one answer. `read` says whether it is one: exchanges that refuse with status 200 say so in the body. What isn't
+    /// readable at all is an answer: the session notes it, and it stays in the journal.
+    async fn get(&self, request: &RestRequest, mut read: impl FnMut(&[u8]) -> Result<(), HistoryError>) -> Option<Bytes> {
+        for attempt in 1..=ATTEMPTS {
+            let (text, pause) = match self.http.get(&request.path_and_query, request.weight, Priority::Live).await {
+                Ok(response) => match read(&response.body) {
+                    Ok(()) | Err(HistoryError::Unreadable { .. } | HistoryError::BadRow { .. }) => {
+                        return Some(response.body);
+                    }
+                    Err(error @ HistoryError::Refused { .. }) => {
+                        warn!(request = request.subject, error = chain(&error), "the exchange refuses a request");
+                        return None;
+                    }
+                    Err(error) => {
+                        // For all processes of this host: the next request waits until the exchange listens again.
+                        if let HistoryError::RateLimited { wait, .. } = &error {
+                            self.http.governor().freeze(200, *wait);
+                        }
+                        (chain(&error), UNAVAILABLE_PAUSE)
+                    }
+                },
+                Err(error) => {
+                    let text = chain(&error);
+                    match error.retry() {
+                        Retry::No => {
+                            warn!(request = request.subject, error = text, "the exchange refuses a request");
+                            return None;
+                        }
+                        Retry::Now => (text, Duration::from_millis(100)),
+                        Retry::After(pause) => (text, pause),
+                    }
+                }
+            };
+            debug!(request = request.subject, attempt, error = text, "a request failed and is tried again");
+            tokio::time::sleep(pause.max(Duration::from_millis(100) * attempt)).await;
+        }
         warn!(request = request.subject, attempts = ATTEMPTS, "gave a request up until it is wanted again");
-        false
+        None
     }
 }
 

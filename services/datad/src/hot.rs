@@ -21,14 +21,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{error, info, warn};
 
-use crate::bus::Bus;
+use crate::bus::{Bus, BusFeed};
 use crate::clock;
 use crate::error::chain;
 use crate::fetch::FetchRequest;
 use crate::journaling::Journaling;
 use crate::links::Links;
-use crate::output::LiveOutput;
+use crate::output::{LiveOutput, Refusal};
 use crate::recorder::{LIVE_ONLY, RECORDED};
+use crate::resubscribe::Resubscribes;
 use crate::shared::Shared;
 
 /// Heartbeats, retries and planned replacements are looked at this often.
@@ -102,13 +103,15 @@ pub(crate) struct Hot {
     shared: Arc<Shared>,
     progress: dccd_service::Progress,
     wants: Vec<Want>,
-    /// Subscriptions that the exchange refused: connection, message id, its words.
-    refusals: Vec<(u32, u64, String)>,
+    /// Subscriptions that the exchange refused.
+    refusals: Vec<Refusal>,
     turn: u32,
     latency: Histogram<u64>,
     latency_since: Instant,
     /// When a snapshot of each book was last asked for.
     books_asked: HashMap<FeedIndex, Instant>,
+    /// Books that begin with a snapshot on their connection, and are to begin anew.
+    resubscribes: Resubscribes,
 }
 
 enum Wake {
@@ -124,6 +127,7 @@ impl Hot {
     /// Never: the histogram's bounds are constants it accepts.
     pub(crate) fn new(ctx: HotContext) -> Self {
         let now = Instant::now();
+        let resubscribes = Resubscribes::new(ctx.adapter.limits());
         Self {
             adapter: ctx.adapter,
             markets: ctx.markets,
@@ -142,6 +146,7 @@ impl Hot {
             latency: latency_histogram(),
             latency_since: now,
             books_asked: HashMap::new(),
+            resubscribes,
         }
     }
 
@@ -231,7 +236,9 @@ impl Hot {
             LinkEvent::Opened { conn, replaces } => {
                 self.shared.connects.fetch_add(1, Ordering::Relaxed);
                 self.enter(EntryKind::Opened, conn, "", b"");
-                self.links.opened(link, conn, replaces, Instant::now());
+                let now = Instant::now();
+                self.links.opened(link, conn, replaces, now);
+                self.links.feeds(link).for_each(|feed| self.resubscribes.subscribed(feed, now));
                 self.show_connected(link);
             }
             LinkEvent::Closed { conn, reason, retry_in } => {
@@ -314,11 +321,12 @@ impl Hot {
                 self.enter(EntryKind::Resync, 0, &subject, b"best bid reached best ask");
             }
         }
-        for (conn, id, reason) in std::mem::take(&mut self.refusals) {
+        for Refusal { conn, id, symbol, reason } in std::mem::take(&mut self.refusals) {
             for index in self.links.feeds_of_message(conn, id) {
-                self.bus.set_connected(index, false);
-                if let Some(feed) = self.bus.get_mut(index) {
+                let is_about = |feed: &&mut BusFeed| symbol.as_ref().is_none_or(|symbol| feed.symbol == *symbol);
+                if let Some(feed) = self.bus.get_mut(index).filter(is_about) {
                     feed.error = Some(reason.clone());
+                    self.bus.set_connected(index, false);
                 }
             }
         }
@@ -329,9 +337,24 @@ impl Hot {
                     self.books_asked.insert(feed, Instant::now());
                     self.fetch(want);
                 }
+                Want::Resubscribe { feed, conn, .. } => self.resubscribes.ask(feed, conn, Instant::now()),
                 // The recorder asks for missing trades: it knows what the store lacks.
                 Want::Trades { .. } => {}
             }
+            self.resubscribe_due(Instant::now());
+        }
+    }
+
+    /// Subscribes anew what is due to be.
+    fn resubscribe_due(&mut self, now: Instant) {
+        let links = &self.links;
+        for attempt in self.resubscribes.take_due(now, |feed, conn| links.carriers(feed, conn)) {
+            let Some(feed) = self.bus.get(attempt.feed) else { continue };
+            let name = format!("{} {}", feed.symbol, feed.channel);
+            let replaced = if attempt.replaces { self.links.carriers(attempt.feed, attempt.conn) } else { Vec::new() };
+            warn!(feed = name, conn = attempt.conn, ?replaced, "no valid book; subscribing it anew");
+            self.links.resubscribe(attempt.feed, attempt.conn);
+            replaced.into_iter().for_each(|conn| self.links.replace(conn));
         }
     }
 
@@ -346,6 +369,7 @@ impl Hot {
         self.shared.hot_turns.fetch_add(1, Ordering::Relaxed);
         self.bus.heartbeat(clock::now());
         self.links.retire_due(now);
+        self.links.ping_due(now);
         self.progress.set("frames", self.shared.frames.load(Ordering::Relaxed));
         self.progress.set("records", self.bus.records);
         if self.journal.retry_is_due(now) {
@@ -362,6 +386,7 @@ impl Hot {
         if self.links.connections() > 0 {
             self.ask_for_books(now);
         }
+        self.resubscribe_due(now);
     }
 
     /// Tries to record again. The live session missed nothing; it only learns, like the recorder's, that the store did.
@@ -381,11 +406,15 @@ impl Hot {
     /// A session asks once. What an earlier process asked for, or what could not be had, is asked for again here.
     fn ask_for_books(&mut self, now: Instant) {
         for want in self.session.outstanding() {
-            if let Want::BookSnapshot { feed, .. } = want
-                && self.books_asked.get(&feed).is_none_or(|at| now.duration_since(*at) >= BOOK_RETRY)
-            {
-                self.books_asked.insert(feed, now);
-                self.fetch(want);
+            match want {
+                Want::BookSnapshot { feed, .. }
+                    if self.books_asked.get(&feed).is_none_or(|at| now.duration_since(*at) >= BOOK_RETRY) =>
+                {
+                    self.books_asked.insert(feed, now);
+                    self.fetch(want);
+                }
+                Want::Resubscribe { feed, conn, .. } => self.resubscribes.remind(feed, conn, now),
+                Want::BookSnapshot { .. } | Want::Trades { .. } | Want::Replace { .. } => {}
             }
         }
     }
@@ -460,6 +489,7 @@ impl Hot {
             self.bus.close(index);
             return Err(chain(&error));
         }
+        self.resubscribes.subscribed(index, Instant::now());
         self.bus.set_connected(index, self.links.connections() > 0);
         let status = self.session.feed_status(index);
         if channel == Channel::Book {
@@ -526,6 +556,7 @@ impl Hot {
         let mut info = feed.info(recorded);
         if feed.holders == 0 && !feed.configured {
             self.links.remove(index);
+            self.resubscribes.forget(index);
             self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
             self.bus.close(index);
             "closed".clone_into(&mut info.state);

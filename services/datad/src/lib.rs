@@ -15,6 +15,7 @@ mod links;
 mod markets;
 mod output;
 mod recorder;
+mod resubscribe;
 mod rpc;
 mod service;
 mod shared;

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, FeedIndex, Markets};
+use dccd_exchange::{Adapter, ClientMessage, FeedIndex, Markets};
 use dccd_model::{Channel, Symbol};
 use dccd_net::{ConnectBudget, FrameBatch, Link, LinkError, LinkEvent, LinkOptions};
 use tokio::time::Instant;
@@ -40,12 +40,14 @@ pub(crate) struct Links {
     options: LinkOptions,
     slots: Vec<Slot>,
     turn: usize,
+    /// When pings of the exchange's own kind were last sent.
+    pinged: Option<Instant>,
 }
 
 impl Links {
     /// No link yet; each is made when a feed needs it.
     pub(crate) fn new(adapter: Arc<dyn Adapter>, markets: Arc<Markets>, options: LinkOptions) -> Self {
-        Self { adapter, markets, options, slots: Vec::new(), turn: 0 }
+        Self { adapter, markets, options, slots: Vec::new(), turn: 0, pinged: None }
     }
 
     /// Options of a link to this address, within the adapter's limits.
@@ -97,6 +99,44 @@ impl Links {
             slot.next_message_id += messages.len() as u64;
             for conn in slot.conns.clone() {
                 send(&slot.link, conn, messages.clone());
+            }
+        }
+    }
+
+    /// The connections on which a feed would be subscribed anew: this one where it is open, all of the feed's for 0.
+    pub(crate) fn carriers(&self, feed: FeedIndex, conn: u32) -> Vec<u32> {
+        let slot = self.slots.iter().find(|slot| slot.feeds.contains_key(&feed));
+        let conns = slot.into_iter().flat_map(|slot| slot.conns.iter().copied());
+        conns.filter(|open| conn == 0 || *open == conn).collect()
+    }
+
+    /// Ends a feed's subscription and begins it again, on the connections of [`Self::carriers`].
+    pub(crate) fn resubscribe(&mut self, feed: FeedIndex, conn: u32) {
+        let conns = self.carriers(feed, conn);
+        let Some(link) = self.slots.iter().position(|slot| slot.feeds.contains_key(&feed)) else { return };
+        let Some((symbol, channel)) = self.slots[link].feeds.get(&feed).cloned() else { return };
+        for conn in conns {
+            let slot = &mut self.slots[link];
+            let messages = self.adapter.unsubscribe(&[(symbol.clone(), channel)], &self.markets, slot.next_message_id);
+            slot.next_message_id += messages.len() as u64;
+            send(&slot.link, conn, messages);
+            self.subscribe(link, conn, &[(feed, symbol.clone(), channel)]);
+        }
+    }
+
+    /// Sends pings of the exchange's own kind where it asks for them and their time has come.
+    pub(crate) fn ping_due(&mut self, now: Instant) {
+        let Some(every) = self.adapter.limits().client_ping_interval else { return };
+        if self.pinged.is_some_and(|at| now.duration_since(at) < every) {
+            return;
+        }
+        self.pinged = Some(now);
+        for slot in &mut self.slots {
+            for conn in slot.conns.clone() {
+                let id = slot.next_message_id;
+                let Some(text) = self.adapter.ping(id) else { return };
+                slot.next_message_id += 1;
+                send(&slot.link, conn, vec![ClientMessage { text, id, feeds: Vec::new() }]);
             }
         }
     }
@@ -201,10 +241,9 @@ impl Links {
         let slot = &mut self.slots[link];
         let keys: Vec<_> = feeds.iter().map(|(_, symbol, channel)| (symbol.clone(), *channel)).collect();
         let messages = self.adapter.subscribe(&keys, &self.markets, slot.next_message_id);
-        // Message by message they cover the feeds in their order: that is the adapter's contract.
-        let per_message = self.adapter.limits().streams_per_message.max(1);
-        for (id, feeds) in (slot.next_message_id..).zip(feeds.chunks(per_message)) {
-            slot.messages.push_back((conn, id, feeds.iter().map(|(index, ..)| *index).collect()));
+        for message in &messages {
+            let about = message.feeds.iter().filter_map(|place| feeds.get(*place)).map(|(index, ..)| *index);
+            slot.messages.push_back((conn, message.id, about.collect()));
         }
         while slot.messages.len() > MESSAGES_KEPT {
             slot.messages.pop_front();
@@ -214,11 +253,11 @@ impl Links {
     }
 }
 
-fn send(link: &Link, conn: u32, messages: Vec<String>) {
+fn send(link: &Link, conn: u32, messages: Vec<ClientMessage>) {
     for message in messages {
-        if let Err(error) = link.send(conn, message) {
+        if let Err(error) = link.send(conn, message.text) {
             // A connection whose queue is full is not taking anything: begin anew on another one.
-            warn!(conn, error = %chain(&error), "could not subscribe; replacing the connection");
+            warn!(conn, error = %chain(&error), "could not send a message; replacing the connection");
             link.replace(conn);
             return;
         }

@@ -3,18 +3,29 @@
 use std::sync::atomic::Ordering;
 
 use dccd_exchange::{FeedIndex, Notice, Output, Want};
-use dccd_model::{BookLevel, BookState, Gap, Quote, Trade, UnixNanos};
+use dccd_model::{BookLevel, BookState, Gap, Quote, Symbol, Trade, UnixNanos};
 use tracing::{info, warn};
 
 use crate::bus::Bus;
 use crate::error::chain;
-use crate::shared::Shared;
+use crate::shared::{Part, Shared};
+
+/// A subscription that the exchange refused.
+pub(crate) struct Refusal {
+    pub(crate) conn: u32,
+    /// The message's id.
+    pub(crate) id: u64,
+    /// The one symbol of the message that it is about; `None`: all of them.
+    pub(crate) symbol: Option<Symbol>,
+    /// Why, in words.
+    pub(crate) reason: String,
+}
 
 /// Hands a session's records to the bus.
 pub(crate) struct LiveOutput<'a> {
     pub(crate) bus: &'a mut Bus,
     pub(crate) wants: &'a mut Vec<Want>,
-    pub(crate) refusals: &'a mut Vec<(u32, u64, String)>,
+    pub(crate) refusals: &'a mut Vec<Refusal>,
     pub(crate) shared: &'a Shared,
     pub(crate) now: UnixNanos,
 }
@@ -58,13 +69,26 @@ impl Output for LiveOutput<'_> {
             }
             Notice::ErrorReply { conn, id, code, message } => {
                 if let Some(id) = id {
-                    self.refusals.push((
-                        conn,
-                        id,
-                        format!("the exchange refuses the subscription: {message} (code {code})"),
-                    ));
+                    let code = if code == 0 { String::new() } else { format!(" (code {code})") };
+                    let reason = format!("the exchange refuses the subscription: {message}{code}");
+                    self.refusals.push(Refusal { conn, id, symbol: None, reason });
                 }
                 warn!(conn, ?id, code, message, "the exchange refuses a request")
+            }
+            Notice::Refused { conn, id, symbol, message } => {
+                let reason = format!("the exchange refuses the subscription: {message}");
+                self.refusals.push(Refusal { conn, id, symbol: Some(symbol.clone()), reason });
+                warn!(conn, id, %symbol, message, "the exchange refuses a subscription")
+            }
+            Notice::Venue { conn, is_open, words } => {
+                let trouble = (!is_open).then(|| format!("the exchange says that it is in {words}"));
+                if self.shared.set_trouble(Part::Venue, trouble) {
+                    if is_open {
+                        info!(conn, words, "the exchange is open again");
+                    } else {
+                        warn!(conn, words, "the exchange says that it is closed");
+                    }
+                }
             }
             Notice::Shutdown { conn } => info!(conn, "the exchange announces that it closes this connection"),
             Notice::Entry { subject, fault } => warn!(subject, ?fault, "an entry was not understood"),

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
 pub(crate) enum Part {
     /// Getting the exchange's markets.
     Markets,
+    /// The exchange itself: it said that it is closed.
+    Venue,
     /// Writing frames to the journal.
     Journal,
     /// A stretch of the journal that can't be read.

@@ -10,12 +10,12 @@
 
 use std::collections::VecDeque;
 
-use dccd_model::{BookLevel, BookSide, BookState, Flags, Gap, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookSide, BookState, Flags, GapReason, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
-use super::messages::{DepthEvent, Level, Levels};
-use crate::integrity::Tally;
-use crate::{FeedIndex, Output, Want};
+use super::messages::DepthEvent;
+use crate::session::{BookRules, BookStatus, EventHead, Level, Levels, Sink};
+use crate::{FeedIndex, Want};
 
 /// Events held back for one book while it has no snapshot: about seven minutes of them.
 const HELD_EVENTS_MAX: usize = 4_096;
@@ -87,15 +87,6 @@ pub(super) struct Book {
     wanted: bool,
 }
 
-/// Where a book's records go, and in whose name.
-pub(super) struct Sink<'s> {
-    pub(super) feed: FeedIndex,
-    pub(super) symbol: &'s Symbol,
-    pub(super) tally: &'s mut Tally,
-    pub(super) overflowed: &'s mut u64,
-    pub(super) out: &'s mut dyn Output,
-}
-
 impl Book {
     /// An event arrived. `reason`: why there would be a hole before it.
     pub(super) fn event(
@@ -122,8 +113,7 @@ impl Book {
             }
             if held.last > last && held.first <= last + 1 {
                 let all = levels.bids.iter().chain(&levels.asks).copied();
-                let mut facts = Flags::NONE;
-                self.give_out(&held, all, &mut facts, sink);
+                self.give_out(&held, all, &mut Flags::default(), sink);
                 return;
             }
             self.break_off(reason, sink);
@@ -144,30 +134,6 @@ impl Book {
     pub(super) fn ask_again(&mut self, sink: &mut Sink<'_>) {
         if self.wanted {
             sink.out.want(Want::BookSnapshot { feed: sink.feed, symbol: sink.symbol.clone() });
-        }
-    }
-
-    /// What the book holds can't be trusted any more: a snapshot is needed, whatever the numbers say.
-    pub(super) fn rebuild(&mut self, reason: GapReason, sink: &mut Sink<'_>) {
-        // A book that has seen nothing yet asks when it does: a snapshot from before its first event would be of no use.
-        let begun = self.state != BookState::Syncing || self.wanted || !self.held.events.is_empty();
-        self.held.clear();
-        self.snapshot = None;
-        self.break_off(reason, sink);
-        if begun {
-            self.want(sink);
-        }
-    }
-
-    /// The feed was closed: when it opens again, a new epoch begins.
-    pub(super) fn close(&mut self, sink: &mut Sink<'_>) {
-        self.held.clear();
-        self.snapshot = None;
-        self.wanted = false;
-        self.note(GapReason::Disconnected);
-        if self.state != BookState::Syncing {
-            self.state = BookState::Syncing;
-            sink.out.book_state(sink.feed, self.state, self.epoch);
         }
     }
 
@@ -236,11 +202,10 @@ impl Book {
 
     fn publish(&mut self, snapshot: &Snapshot, sink: &mut Sink<'_>) {
         let ts_venue = self.held.events.front().map_or(self.last_ts, |event| event.ts_venue);
-        let mut first = Flags::NONE;
+        let mut facts = Flags::SNAPSHOT;
         if let Some((from, reason)) = self.broken.take() {
-            sink.tally.gaps += 1;
-            sink.out.gap(sink.feed, &Gap { from, to: ts_venue, reason, repaired: false, ids: None });
-            first = Flags::GAP;
+            sink.gap(from, ts_venue, reason);
+            facts |= Flags::GAP;
         }
         self.epoch += 1;
         let whole = HeldEvent {
@@ -252,75 +217,69 @@ impl Book {
             asks: snapshot.levels.asks.len(),
         };
         let all = snapshot.levels.bids.iter().chain(&snapshot.levels.asks).copied();
-        first |= Flags::SNAPSHOT;
-        self.give_out(&whole, all, &mut first, sink);
+        self.give_out(&whole, all, &mut facts, sink);
         let mut held = std::mem::take(&mut self.held);
         let mut levels = held.levels.drain(..);
         for event in held.events.drain(..) {
             let all = levels.by_ref().take(event.bids + event.asks);
-            first = Flags(first.0 & !Flags::SNAPSHOT.0);
-            self.give_out(&event, all, &mut first, sink);
+            facts = Flags(facts.0 & !Flags::SNAPSHOT.0);
+            self.give_out(&event, all, &mut facts, sink);
         }
         drop(levels);
         self.state = BookState::Valid;
         sink.out.book_state(sink.feed, self.state, self.epoch);
     }
 
-    /// Gives out one event's levels. `facts` go to the first level, [`Flags::SNAPSHOT`] among them to all.
+    /// Gives out one event's levels; `facts` as [`Sink::event`] has them.
     fn give_out(&mut self, event: &HeldEvent, levels: impl Iterator<Item = Level>, facts: &mut Flags, sink: &mut Sink<'_>) {
-        let count = event.bids + event.asks;
-        let common = Flags(facts.0 & Flags::SNAPSHOT.0);
-        for (i, level) in levels.enumerate() {
-            let mut flags = common;
-            if i == 0 {
-                flags |= *facts | Flags::FIRST;
-                *facts = common;
-            }
-            if i + 1 == count {
-                flags |= Flags::LAST;
-            }
-            sink.out.level(
-                sink.feed,
-                &BookLevel {
-                    ts_venue: event.ts_venue,
-                    ts_recv: event.ts_recv,
-                    price: level.price,
-                    amount: level.amount,
-                    update_id: event.last,
-                    side: if i < event.bids { BookSide::Bid } else { BookSide::Ask },
-                    flags,
-                    epoch: self.epoch,
-                    order_count: 0,
-                },
-            );
-        }
-        sink.tally.records += count as u64;
-        sink.tally.last_recv = sink.tally.last_recv.max(event.ts_recv);
+        let head = EventHead {
+            ts_venue: event.ts_venue,
+            ts_recv: event.ts_recv,
+            update_id: event.last,
+            epoch: self.epoch,
+            count: event.bids + event.asks,
+        };
+        let sided = levels.enumerate().map(|(i, level)| (if i < event.bids { BookSide::Bid } else { BookSide::Ask }, level));
+        sink.event(head, facts, sided);
         (self.last, self.last_ts) = (Some(event.last), event.ts_venue);
     }
+}
 
-    pub(super) fn state(&self) -> BookState {
-        self.state
+impl BookRules for Book {
+    fn rebuild(&mut self, reason: GapReason, sink: &mut Sink<'_>) {
+        // A book that has seen nothing yet asks when it does: a snapshot from before its first event would be of no use.
+        let begun = self.state != BookState::Syncing || self.wanted || !self.held.events.is_empty();
+        self.held.clear();
+        self.snapshot = None;
+        self.break_off(reason, sink);
+        if begun {
+            self.want(sink);
+        }
     }
 
-    pub(super) fn epoch(&self) -> u32 {
-        self.epoch
+    fn close(&mut self, sink: &mut Sink<'_>) {
+        self.held.clear();
+        self.snapshot = None;
+        self.wanted = false;
+        self.note(GapReason::Disconnected);
+        if self.state != BookState::Syncing {
+            self.state = BookState::Syncing;
+            sink.out.book_state(sink.feed, self.state, self.epoch);
+        }
     }
 
-    pub(super) fn last(&self) -> Option<u64> {
-        self.last
+    fn wanted(&self, feed: FeedIndex, symbol: &Symbol) -> Option<Want> {
+        self.wanted.then(|| Want::BookSnapshot { feed, symbol: symbol.clone() })
     }
 
-    pub(super) fn last_ts(&self) -> UnixNanos {
-        self.last_ts
-    }
-
-    pub(super) fn held(&self) -> usize {
-        self.held.events.len()
-    }
-
-    pub(super) fn wanted(&self) -> bool {
-        self.wanted
+    fn status(&self) -> BookStatus {
+        BookStatus {
+            state: self.state,
+            epoch: self.epoch,
+            last: self.last,
+            last_ts: self.last_ts,
+            held: self.held.events.len(),
+        }
     }
 }
 

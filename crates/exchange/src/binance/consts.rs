@@ -54,6 +54,10 @@ pub(super) const LIMITS: Limits = Limits {
     lifetime: Duration::from_secs(24 * 3_600),
     ping_interval: Duration::from_secs(20),
     pong_timeout: Duration::from_secs(60),
+    client_ping_interval: None,
+    // Books begin with a snapshot over REST: nothing is subscribed anew for one.
+    resubscribes_per_window: 30,
+    resubscribe_window: Duration::from_secs(60),
     rest: RestQuota::Window { weight: 6_000, window: Duration::from_secs(60) },
     used_weight_header: Some("x-mbx-used-weight-1m"),
     trades_per_request: 1_000,

@@ -127,11 +127,11 @@ fn page(
     };
     out.reserve(rows.len());
     for (at, row) in rows.iter().enumerate() {
-        let (space, trade) = row.trade().map_err(|error| match error {
+        let trade = row.trade().map_err(|error| match error {
             FrameError::Missing { field, .. } | FrameError::OutOfRange { field, .. } => bad(at, field),
-            FrameError::Json(_) => bad(at, "row"),
+            FrameError::Json(_) | FrameError::Syntax { .. } => bad(at, "row"),
         })?;
-        if space != wanted {
+        if trade.space != wanted {
             return Err(bad(at, "id"));
         }
         next = Some(next.unwrap_or(0).max(trade.id.saturating_add(1)));

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use dccd_model::{Decimal, Side, Symbol, UnixNanos};
+use dccd_model::{Side, Symbol, UnixNanos};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::consts::{AGG_TRADES_WEIGHT, EXCHANGE_INFO_WEIGHT, HISTORICAL_TRADES_WEIGHT, LIMITS, NAME, depth_weight};
-use super::messages::Levels;
 use super::parse::{LevelsSeed, check, time};
 use crate::integrity::IdSpace;
+use crate::session::{Levels, Traded};
 use crate::wire::{WireNumber, encoded};
 use crate::{ExchangeError, FrameError, Market, MarketStatus, Markets, RestRequest};
 
@@ -35,13 +35,18 @@ pub(super) fn snapshot_request(symbol: &Symbol, id: &str, depth: u32) -> RestReq
     }
 }
 
+/// How many trades one answer gives.
+pub(super) fn trades_limit(wanted: u32) -> u32 {
+    wanted.clamp(1, LIMITS.trades_per_request)
+}
+
 /// Trades from this id on.
 pub(super) fn trades_request(symbol: &Symbol, id: &str, from_id: u64, limit: u32, space: IdSpace) -> RestRequest {
     let (path, weight) = match space {
         IdSpace::Single => ("historicalTrades", HISTORICAL_TRADES_WEIGHT),
         IdSpace::Aggregated => ("aggTrades", AGG_TRADES_WEIGHT),
     };
-    let limit = limit.clamp(1, LIMITS.trades_per_request);
+    let limit = trades_limit(limit);
     RestRequest {
         path_and_query: format!("/api/v3/{path}?symbol={}&fromId={from_id}&limit={limit}", encoded(id)),
         weight,
@@ -105,19 +110,9 @@ impl<'de> Visitor<'de> for SnapshotSeed<'_> {
     }
 }
 
-/// One trade of a page.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct PageTrade {
-    pub(super) id: u64,
-    pub(super) ts_venue: UnixNanos,
-    pub(super) price: Decimal,
-    pub(super) amount: Decimal,
-    pub(super) side: Side,
-}
-
 /// A page of `historicalTrades` (`[{"id":28457,"price":"4.0","qty":"12.0","time":..,"isBuyerMaker":true}]`) or of `aggTrades`
 /// (`[{"a":26129,"p":"0.0163","q":"4.70","T":..,"m":true}]`).
-pub(super) fn trades(body: &[u8]) -> Result<Vec<(IdSpace, PageTrade)>, FrameError> {
+pub(super) fn trades(body: &[u8]) -> Result<Vec<Traded>, FrameError> {
     let page: Vec<PageRow> = serde_json::from_slice(body)?;
     page.iter().map(PageRow::trade).collect()
 }
@@ -150,8 +145,8 @@ impl PageRow {
         time(self.time)
     }
 
-    /// The trade, and the space that its id is of.
-    pub(super) fn trade(&self) -> Result<(IdSpace, PageTrade), FrameError> {
+    /// The trade.
+    pub(super) fn trade(&self) -> Result<Traded, FrameError> {
         let event = "trade";
         let (space, id) = match (self.id, self.a) {
             (Some(id), _) => (IdSpace::Single, id),
@@ -167,7 +162,7 @@ impl PageRow {
             Some(false) => Side::Buy,
             None => Side::Unknown,
         };
-        Ok((space, PageTrade { id, ts_venue: self.ts_venue(), price, amount, side }))
+        Ok(Traded { space, id, ts_venue: self.ts_venue(), price, amount, side })
     }
 }
 

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use dccd_model::{Decimal, Side, UnixNanos};
-use serde::{Deserialize, Serialize};
 
 use crate::integrity::IdSpace;
 
@@ -14,7 +13,7 @@ pub(super) enum Message<'a> {
     Trade(TradeEvent<'a>),
     /// `bookTicker`.
     Quote(QuoteEvent<'a>),
-    /// `depthUpdate`; its levels are in the [`Levels`] that were given to the parser.
+    /// `depthUpdate`; its levels are in the [`crate::session::Levels`] that were given to the parser.
     Depth(DepthEvent<'a>),
     /// `{"result":..,"id":1}`.
     Ack { id: u64 },
@@ -60,38 +59,4 @@ pub(super) struct DepthEvent<'a> {
     /// `u`: number of the last change in it.
     pub(super) last: u64,
     pub(super) ts_venue: UnixNanos,
-}
-
-/// A price and the amount now at it; zero: nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(i64, i8, i64, i8)", into = "(i64, i8, i64, i8)")]
-pub(super) struct Level {
-    pub(super) price: Decimal,
-    pub(super) amount: Decimal,
-}
-
-impl From<(i64, i8, i64, i8)> for Level {
-    fn from((p, pe, a, ae): (i64, i8, i64, i8)) -> Self {
-        Self { price: Decimal::new(p, pe), amount: Decimal::new(a, ae) }
-    }
-}
-
-impl From<Level> for (i64, i8, i64, i8) {
-    fn from(level: Level) -> Self {
-        (level.price.mantissa, level.price.exponent, level.amount.mantissa, level.amount.exponent)
-    }
-}
-
-/// Both sides of an event or snapshot. Used again for every event, so that parsing allocates nothing once it is warm.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Levels {
-    pub(super) bids: Vec<Level>,
-    pub(super) asks: Vec<Level>,
-}
-
-impl Levels {
-    pub(super) fn clear(&mut self) {
-        self.bids.clear();
-        self.asks.clear();
-    }
 }

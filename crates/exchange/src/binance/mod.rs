@@ -20,7 +20,11 @@ pub use consts::NAME;
 use consts::{CHANNELS, DEPTH_MAX, LIMITS, REST_URL, WS_URL};
 
 use crate::integrity::IdSpace;
-use crate::{Adapter, AdapterOptions, Capabilities, ExchangeError, History, Limits, Markets, RestRequest, Session};
+use crate::session::LiveSession;
+use crate::{
+    Adapter, AdapterOptions, Capabilities, ClientMessage, ExchangeError, History, HistoryError, Limits, Markets,
+    RestRequest, Session, TradeCursor, TradeHole,
+};
 
 /// What a user may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,13 +64,13 @@ impl Binance {
         if self.options.aggregated_trades { IdSpace::Aggregated } else { IdSpace::Single }
     }
 
-    fn streams(self, feeds: &[(Symbol, Channel)], markets: &Markets) -> Vec<String> {
-        feeds
-            .iter()
-            .filter_map(|(symbol, channel)| {
-                subscribe::stream(&subscribe::id(symbol, markets), *channel, self.options.aggregated_trades)
-            })
-            .collect()
+    /// The streams of those feeds that are offered, each with the feed's place.
+    fn streams(self, feeds: &[(Symbol, Channel)], markets: &Markets) -> Vec<(usize, String)> {
+        let stream = |(place, (symbol, channel)): (usize, &(Symbol, Channel))| {
+            let stream = subscribe::stream(&subscribe::id(symbol, markets), *channel, self.options.aggregated_trades)?;
+            Some((place, stream))
+        };
+        feeds.iter().enumerate().filter_map(stream).collect()
     }
 }
 
@@ -110,30 +114,50 @@ impl Adapter for Binance {
     }
 
     fn session(&self, markets: Arc<Markets>) -> Box<dyn Session> {
-        Box::new(session::BinanceSession::new(markets))
+        Box::new(LiveSession::new(session::Dialect::default(), markets))
     }
 
     fn restore(&self, markets: Arc<Markets>, saved: &[u8]) -> Result<Box<dyn Session>, ExchangeError> {
-        Ok(Box::new(session::BinanceSession::restore(markets, saved)?))
+        Ok(Box::new(LiveSession::restore(session::Dialect::default(), markets, saved)?))
     }
 
-    fn subscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<String> {
+    fn subscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<ClientMessage> {
         subscribe::messages("SUBSCRIBE", &self.streams(feeds, markets), first_id)
     }
 
-    fn unsubscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<String> {
+    fn unsubscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<ClientMessage> {
         subscribe::messages("UNSUBSCRIBE", &self.streams(feeds, markets), first_id)
     }
 
-    fn snapshot_request(&self, symbol: &Symbol, markets: &Markets) -> RestRequest {
-        http::snapshot_request(symbol, &subscribe::id(symbol, markets), self.options.depth)
+    fn snapshot_request(&self, symbol: &Symbol, markets: &Markets) -> Option<RestRequest> {
+        Some(http::snapshot_request(symbol, &subscribe::id(symbol, markets), self.options.depth))
     }
 
-    fn trades_request(&self, symbol: &Symbol, from_id: u64, limit: u32, markets: &Markets) -> RestRequest {
-        http::trades_request(symbol, &subscribe::id(symbol, markets), from_id, limit, self.id_space())
+    /// Only ids are asked for.
+    fn trades_request(&self, symbol: &Symbol, at: TradeCursor, limit: u32, markets: &Markets) -> RestRequest {
+        http::trades_request(symbol, &subscribe::id(symbol, markets), first_id(at), limit, self.id_space())
+    }
+
+    /// Ids are asked for one after the other, whatever an answer holds.
+    fn trades_next(
+        &self,
+        hole: &TradeHole,
+        at: TradeCursor,
+        limit: u32,
+        _: &[u8],
+    ) -> Result<Option<TradeCursor>, HistoryError> {
+        let next = first_id(at).saturating_add(u64::from(http::trades_limit(limit)));
+        Ok((next <= hole.to_id).then_some(TradeCursor::Id(next)))
     }
 
     fn history(&self) -> Option<&dyn History> {
         Some(self)
+    }
+}
+
+fn first_id(at: TradeCursor) -> u64 {
+    match at {
+        TradeCursor::Id(id) | TradeCursor::Mark(id) => id,
+        TradeCursor::Time(_) => 0,
     }
 }

@@ -3,7 +3,7 @@
 use dccd_model::{Channel, Symbol};
 
 use super::consts::LIMITS;
-use crate::Markets;
+use crate::{ClientMessage, Markets};
 
 /// The exchange's own id of a symbol; for one that the list of markets doesn't have, the form that ids have.
 pub(super) fn id(symbol: &Symbol, markets: &Markets) -> String {
@@ -22,11 +22,18 @@ pub(super) fn stream(id: &str, channel: Channel, aggregated: bool) -> Option<Str
     }
 }
 
-/// `{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1}` and so on, in batches.
-pub(super) fn messages(method: &str, streams: &[String], first_id: u64) -> Vec<String> {
+/// `{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1}` and so on, in batches. Each stream has its feed's place.
+pub(super) fn messages(method: &str, streams: &[(usize, String)], first_id: u64) -> Vec<ClientMessage> {
     streams
         .chunks(LIMITS.streams_per_message)
         .zip(first_id..)
-        .map(|(batch, id)| serde_json::json!({ "method": method, "params": batch, "id": id }).to_string())
+        .map(|(batch, id)| {
+            let names: Vec<&str> = batch.iter().map(|(_, stream)| stream.as_str()).collect();
+            ClientMessage {
+                text: serde_json::json!({ "method": method, "params": names, "id": id }).to_string(),
+                id,
+                feeds: batch.iter().map(|(place, _)| *place).collect(),
+            }
+        })
         .collect()
 }

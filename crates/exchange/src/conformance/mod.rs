@@ -2,7 +2,7 @@
 //! handwritten messages in the exchange's own language ([`Protocol`]).
 //!
 //! It covers the static side (capabilities, limits, subscriptions, requests, history), exactly-once trades, gaps found and repaired,
-//! books that begin with a snapshot and link, and sessions that go on exactly where they were saved. [`candle_page`] and
+//! books that begin with a snapshot and link, whether it comes over REST or on the connection, and sessions that go on exactly where they were saved. [`candle_page`] and
 //! [`trade_pages`] check the past of an exchange that answers, a simulated one say.
 
 mod history;
@@ -30,23 +30,27 @@ pub struct Protocol<'a> {
     pub trades_page: &'a dyn Fn(u64, u64) -> String,
     /// A frame with one quote: its sequence number.
     pub quote: &'a dyn Fn(u64) -> String,
-    /// A frame with a book event: the first and the last change in it, the exchange's time in milliseconds.
-    pub book_event: &'a dyn Fn(u64, u64, i64) -> String,
-    /// A REST answer with a snapshot of the book: its last change.
-    pub snapshot: &'a dyn Fn(u64) -> String,
+    /// Those about the symbol's book.
+    pub book: BookProtocol<'a>,
 }
 
-/// Runs what needs no messages: the static side and that of history. For an exchange with a live side [`suite`] runs it, too.
-///
-/// # Panics
-/// When the adapter doesn't do what it must; the message says what.
-pub fn static_suite(adapter: &dyn Adapter, symbol: &Symbol, markets: &[u8]) {
-    let markets = match adapter.parse_markets(markets) {
-        Ok(markets) => markets,
-        Err(error) => panic!("the markets can't be read: {error}"),
-    };
-    assert!(markets.by_symbol(symbol).is_some(), "{symbol} is not among the markets");
-    statics::check(adapter, symbol, &markets);
+/// Messages about a book, by the way in which books begin and are known to be right.
+pub enum BookProtocol<'a> {
+    /// Changes are numbered, and a snapshot comes over REST.
+    Numbered {
+        /// A frame with an event: the first and the last change in it, the exchange's time in milliseconds.
+        event: &'a dyn Fn(u64, u64, i64) -> String,
+        /// A REST answer with a snapshot: its last change.
+        snapshot: &'a dyn Fn(u64) -> String,
+    },
+    /// A snapshot comes on the connection, and each update says by a number or a checksum whether it fits. The book goes
+    /// through states 1, 2, 3 and so on, all of them different near the touch.
+    OnConnection {
+        /// A frame with a snapshot of this state; the exchange's time in milliseconds.
+        snapshot: &'a dyn Fn(u64, i64) -> String,
+        /// A frame with the update that leads to this state from the one before; the exchange's time in milliseconds.
+        update: &'a dyn Fn(u64, i64) -> String,
+    },
 }
 
 /// Runs the whole suite.

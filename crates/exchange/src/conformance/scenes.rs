@@ -2,8 +2,8 @@
 
 use dccd_model::{BookState, Entry, EntryKind, Flags, UnixNanos};
 
-use super::{Event, Protocol, Recorded, shared};
-use crate::{Adapter, Ladder, Markets, Session, Want};
+use super::{BookProtocol, Event, Protocol, Recorded, shared};
+use crate::{Adapter, Ladder, Markets, Session, TradeHole, Want};
 
 /// An entry that owns its parts.
 type Scene = Vec<(EntryKind, u32, String, Vec<u8>)>;
@@ -12,6 +12,7 @@ pub(super) fn check(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Ma
     trades_come_once_and_gaps_are_declared_and_repaired(adapter, protocol, markets);
     quotes_come_once_and_an_outage_is_a_gap(adapter, protocol, markets);
     books_begin_with_a_snapshot_and_link(adapter, protocol, markets);
+    books_survive_a_replaced_connection(adapter, protocol, markets);
     what_cant_be_read_is_noticed(adapter, protocol, markets);
     a_session_goes_on_where_it_was_saved(adapter, protocol, markets);
 }
@@ -39,9 +40,13 @@ fn run(adapter: &dyn Adapter, markets: &Markets, scene: &Scene) -> Recorded {
 
 const BEGIN: i64 = 1_700_000_000_000;
 
+/// Of the scene of trades.
+const HOLE: TradeHole = TradeHole { from_id: 13, to_id: 15, ts_before: UnixNanos((BEGIN + 12) * 1_000_000) };
+
 fn trades_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets) -> Scene {
     let trade = |id: u64| (protocol.trade)(id, BEGIN + i64::try_from(id).unwrap_or(0));
-    let page = adapter.trades_request(&protocol.symbol, 13, 3, markets).subject;
+    let at = adapter.trades_begin(&HOLE);
+    let page = adapter.trades_request(&protocol.symbol, at, 3, markets).subject;
     vec![
         plain(EntryKind::FeedOpened, 0, &format!("{} trades", protocol.symbol)),
         plain(EntryKind::Opened, 1, "one"),
@@ -67,8 +72,11 @@ fn trades_come_once_and_gaps_are_declared_and_repaired(adapter: &dyn Adapter, pr
     let gaps: Vec<_> = out.gaps().map(|g| (g.ids, g.repaired)).collect();
     assert_eq!(gaps, [(Some((13, 15)), false), (Some((13, 15)), true)], "one gap, declared and then repaired");
     assert!(out.trades().all(|t| t.flags.contains(Flags::GAP) == (t.id.0 == 16)), "the gap's flag stands on 16 alone");
-    let want = Want::Trades { feed: 0, symbol: protocol.symbol.clone(), from_id: 13, to_id: 15 };
+    let (symbol, TradeHole { from_id, to_id, ts_before }) = (protocol.symbol.clone(), HOLE);
+    let want = Want::Trades { feed: 0, symbol, from_id, to_id, ts_before };
     assert_eq!(out.wants().collect::<Vec<_>>(), [&want], "the missing trades are asked for, once");
+    let next = adapter.trades_next(&HOLE, adapter.trades_begin(&HOLE), 3, (protocol.trades_page)(12, 17).as_bytes());
+    assert!(matches!(next, Ok(None)), "the hole is filled, and more is asked for: {next:?}");
 }
 
 fn quotes_scene(protocol: &Protocol<'_>) -> Scene {
@@ -93,24 +101,37 @@ fn quotes_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Pro
     assert_eq!(flagged, [false, false, true, false], "the gap's flag stands on the first quote after it");
 }
 
+/// A book that begins, goes on, loses an event, and begins anew.
 fn book_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets) -> Scene {
-    let event = |first: u64, last: u64| (protocol.book_event)(first, last, BEGIN + i64::try_from(last).unwrap_or(0));
-    let subject = adapter.snapshot_request(&protocol.symbol, markets).subject;
-    let snapshot = |last| (EntryKind::Response, 0, subject.clone(), (protocol.snapshot)(last).into_bytes());
-    vec![
-        plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)),
-        plain(EntryKind::Opened, 1, "one"),
-        frame(1, event(101, 110)),
-        snapshot(90),
-        frame(1, event(111, 120)),
-        snapshot(115),
-        frame(1, event(121, 130)),
-        frame(1, event(121, 130)),
-        frame(1, event(141, 150)),
-        frame(1, event(151, 160)),
-        snapshot(155),
-        frame(1, event(161, 170)),
-    ]
+    let mut scene =
+        vec![plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)), plain(EntryKind::Opened, 1, "one")];
+    let ms = |n: u64| BEGIN + i64::try_from(n).unwrap_or(0);
+    match &protocol.book {
+        BookProtocol::Numbered { event, snapshot } => {
+            let event = |first: u64, last: u64| frame(1, event(first, last, ms(last)));
+            let subject = adapter.snapshot_request(&protocol.symbol, markets).expect("snapshots come over REST").subject;
+            let snapshot = |last| (EntryKind::Response, 0, subject.clone(), snapshot(last).into_bytes());
+            scene.extend([
+                event(101, 110),
+                snapshot(90),
+                event(111, 120),
+                snapshot(115),
+                event(121, 130),
+                event(121, 130),
+                event(141, 150),
+                event(151, 160),
+                snapshot(155),
+                event(161, 170),
+            ]);
+        }
+        BookProtocol::OnConnection { snapshot, update } => {
+            assert!(adapter.snapshot_request(&protocol.symbol, markets).is_none(), "snapshots come on the connection");
+            let snapshot = |n: u64| frame(1, snapshot(n, ms(n)));
+            let update = |n: u64| frame(1, update(n, ms(n)));
+            scene.extend([update(1), snapshot(1), update(2), update(3), update(5), update(6), snapshot(7), update(8)]);
+        }
+    }
+    scene
 }
 
 fn books_begin_with_a_snapshot_and_link(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
@@ -133,11 +154,52 @@ fn books_begin_with_a_snapshot_and_link(adapter: &dyn Adapter, protocol: &Protoc
     assert!(!inside, "the last event has no end");
     assert_eq!(epochs, [1, 2], "two epochs: the first snapshot, and the one after the hole");
     assert_eq!(out.gaps().count(), 1, "the hole is one gap");
-    let snapshots = out.wants().filter(|w| matches!(w, Want::BookSnapshot { .. })).count();
-    assert_eq!(snapshots, 3, "a snapshot is wanted at the beginning, when one was too old, and after the hole");
+    let wants: Vec<&Want> = out.wants().collect();
+    match &protocol.book {
+        BookProtocol::Numbered { .. } => {
+            let all = wants.iter().all(|want| matches!(want, Want::BookSnapshot { .. }));
+            assert!(all && wants.len() == 3, "wanted at the beginning, when one was too old, and after the hole: {wants:?}");
+        }
+        BookProtocol::OnConnection { .. } => {
+            let want = Want::Resubscribe { feed: 0, symbol: protocol.symbol.clone(), conn: 1 };
+            assert_eq!(wants, [&want], "the feed is subscribed anew once, after the hole");
+        }
+    }
     let states: Vec<BookState> =
         out.events.iter().filter_map(|e| if let Event::State(_, s, _) = e { Some(*s) } else { None }).collect();
     assert_eq!(states, [BookState::Valid, BookState::Suspect, BookState::Valid]);
+}
+
+/// While a connection is being replaced both deliver. The book goes over to the second one without an epoch, a gap, or an event that
+/// comes twice; a connection that ends with nothing in its place is a gap.
+fn books_survive_a_replaced_connection(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    let BookProtocol::OnConnection { snapshot, update } = &protocol.book else { return };
+    let ms = |n: u64| BEGIN + i64::try_from(n).unwrap_or(0);
+    let snapshot = |conn: u32, n: u64| frame(conn, snapshot(n, ms(n)));
+    let update = |conn: u32, n: u64| frame(conn, update(n, ms(n)));
+    let begin = [
+        plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)),
+        plain(EntryKind::Opened, 1, "one"),
+        snapshot(1, 1),
+        update(1, 2),
+        plain(EntryKind::Opened, 2, "two"),
+    ];
+    let replaced = [
+        update(1, 3),
+        snapshot(2, 2),
+        update(2, 3),
+        update(2, 4),
+        update(1, 4),
+        plain(EntryKind::Closed, 1, "retired"),
+        update(2, 5),
+    ];
+    let out = run(adapter, markets, &[begin.to_vec(), replaced.to_vec()].concat());
+    let events = |out: &Recorded| out.levels().filter(|level| level.flags.contains(Flags::FIRST)).count();
+    assert_eq!((out.gaps().count(), events(&out)), (0, 5), "a snapshot and four updates: {:?}", out.events);
+    assert!(out.levels().all(|level| level.epoch == 1), "a new epoch although nothing was missing");
+    let lost = [plain(EntryKind::Closed, 1, "gone"), update(2, 4), snapshot(2, 4), update(2, 5)];
+    let out = run(adapter, markets, &[begin.to_vec(), lost.to_vec()].concat());
+    assert_eq!((out.gaps().count(), events(&out)), (1, 4), "two events, a gap, two events: {:?}", out.events);
 }
 
 fn what_cant_be_read_is_noticed(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use dccd_model::{Channel, Entry, EntryKind, Symbol, UnixNanos};
 
 use super::{Recorded, history, shared};
-use crate::{Adapter, Markets};
+use crate::{Adapter, Markets, TradeHole};
 
 pub(super) fn check(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
     names_and_addresses(adapter);
     capabilities_and_subscriptions_agree(adapter, symbol, markets);
     batches_keep_the_limits(adapter, symbol, markets);
     requests_are_named(adapter, symbol, markets);
+    pings_are_paced(adapter);
     what_is_not_offered_does_not_open(adapter, symbol, markets);
     history::check(adapter, markets);
 }
@@ -56,22 +57,50 @@ fn batches_keep_the_limits(adapter: &dyn Adapter, symbol: &Symbol, markets: &Mar
         .collect();
     let (on, off) = (adapter.subscribe(&feeds, markets, 7), adapter.unsubscribe(&feeds, markets, 7));
     assert_eq!((on.len(), off.len()), (3, 3), "{count} feeds are not in three messages");
-    let different: HashSet<&String> = on.iter().chain(&off).collect();
+    let different: HashSet<&str> = on.iter().chain(&off).map(|message| message.text.as_str()).collect();
     assert_eq!(different.len(), 6, "messages repeat");
     for (message, id) in on.iter().zip(7..) {
-        assert!(message.contains(&format!("{id}")), "message without its id {id}: {message}");
+        assert!(message.id == id && message.text.contains(&format!("{id}")), "message without its id {id}: {message:?}");
+        assert!(message.feeds.len() <= limits.streams_per_message, "too many feeds in one message: {message:?}");
     }
+    every_feed_is_in_one_message(adapter, symbol, markets);
     assert!(adapter.subscribe(&[], markets, 1).is_empty(), "nothing to subscribe to, and a message all the same");
+}
+
+/// Of feeds of all channels, in any order, each that is offered is subscribed by one message, and the message says by which.
+fn every_feed_is_in_one_message(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
+    let offered = adapter.capabilities().channels;
+    let feeds: Vec<(Symbol, Channel)> = (0..7)
+        .flat_map(|i| Channel::ALL.map(|c| (format!("C{i}/{}", symbol.quote()).parse().expect("letters and digits"), c)))
+        .collect();
+    for messages in [adapter.subscribe(&feeds, markets, 1), adapter.unsubscribe(&feeds, markets, 1)] {
+        let mut covered: Vec<usize> = messages.iter().flat_map(|message| message.feeds.iter().copied()).collect();
+        covered.sort_unstable();
+        let expected: Vec<usize> = (0..feeds.len()).filter(|at| offered.contains(&feeds[*at].1)).collect();
+        assert_eq!(covered, expected, "feeds that messages are about");
+        let ids: Vec<u64> = messages.iter().map(|message| message.id).collect();
+        assert!(ids.iter().copied().eq((1..).take(messages.len())), "ids of messages don't follow: {ids:?}");
+    }
+}
+
+fn pings_are_paced(adapter: &dyn Adapter) {
+    let limits = adapter.limits();
+    assert_eq!(
+        adapter.ping(1).is_some(),
+        limits.client_ping_interval.is_some(),
+        "pings without a pace, or the other way round"
+    );
+    assert!(limits.client_ping_interval.is_none_or(|every| every.as_millis() >= 1_000), "pings without a pause");
+    assert!(limits.resubscribes_per_window >= 1 && !limits.resubscribe_window.is_zero(), "a broken book would stay so");
 }
 
 fn requests_are_named(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
     let most = adapter.limits().trades_per_request;
-    let requests = [
-        adapter.markets_request(),
-        adapter.snapshot_request(symbol, markets),
-        adapter.trades_request(symbol, 1, 10, markets),
-        adapter.trades_request(symbol, 2, u32::MAX, markets),
-    ];
+    let hole =
+        |id: u64| TradeHole { from_id: id, to_id: id, ts_before: UnixNanos::from_secs(i64::try_from(id).unwrap_or(0)) };
+    let trades = |id, limit| adapter.trades_request(symbol, adapter.trades_begin(&hole(id)), limit, markets);
+    let mut requests = vec![adapter.markets_request(), trades(1, 10), trades(2, u32::MAX)];
+    requests.extend(adapter.snapshot_request(symbol, markets));
     for request in &requests {
         assert!(request.path_and_query.starts_with('/'), "{request:?}");
         assert!(request.weight >= 1 && request.weight <= adapter.limits().rest.largest_request(), "{request:?}");
@@ -79,7 +108,7 @@ fn requests_are_named(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets)
     }
     let subjects: HashSet<&str> = requests.iter().map(|r| r.subject.as_str()).collect();
     assert_eq!(subjects.len(), requests.len(), "different requests under one subject: {subjects:?}");
-    assert!(requests[3].path_and_query.contains(&most.to_string()), "more than a page asked for: {:?}", requests[3]);
+    assert!(requests[2].path_and_query.contains(&most.to_string()), "more than a page asked for: {:?}", requests[2]);
 }
 
 /// Opened all the same, such a feed is named and leaves no trace but in the counters; and the session goes on from there.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dccd_model::{Channel, Span, Symbol};
+use dccd_model::{Channel, Span, Symbol, UnixNanos};
 
-use super::{CandlePages, ExchangeError, History, Session};
+use super::{CandlePages, ExchangeError, History, HistoryError, Session, TradeCursor};
 use crate::Markets;
 
 /// What a user may choose about an adapter.
@@ -13,7 +13,7 @@ use crate::Markets;
 pub struct AdapterOptions {
     /// Trades as the exchange aggregates them (one record for what one order took at one price) instead of each by itself.
     pub aggregated_trades: bool,
-    /// Book levels a side that snapshots ask for; `None`: as many as the exchange gives.
+    /// Book levels a side that snapshots or subscriptions ask for; `None`: as many as the exchange gives.
     pub depth: Option<u32>,
 }
 
@@ -26,7 +26,7 @@ pub struct Capabilities {
     pub channels: &'static [Channel],
     /// Trade ids are contiguous for each symbol: a hole in them is a loss, exactly counted.
     pub trade_ids_contiguous: bool,
-    /// Missing trades can be fetched by id.
+    /// Missing trades can be fetched, by their ids or by the time of the trade before them.
     pub trades_repairable: bool,
     /// Quotes carry the exchange's own time.
     pub quotes_have_time: bool,
@@ -50,7 +50,7 @@ impl Capabilities {
 pub struct Limits {
     /// Streams on one connection.
     pub streams_per_connection: usize,
-    /// Streams in one SUBSCRIBE message. Kept below the exchange's own limit on a message's size.
+    /// Streams in one message that subscribes. Kept below the exchange's own limit on a message's size.
     pub streams_per_message: usize,
     /// Messages a client may send in a second on one connection, pings and pongs included.
     pub messages_per_second: u32,
@@ -60,10 +60,19 @@ pub struct Limits {
     pub connect_window: Duration,
     /// After this time the exchange ends a connection.
     pub lifetime: Duration,
-    /// How often the exchange sends a ping.
+    /// How often the exchange sends something on a connection where nothing happens: a ping, a heartbeat, the answer to
+    /// [`Limits::client_ping_interval`].
     pub ping_interval: Duration,
     /// Without a pong for so long the exchange ends the connection.
     pub pong_timeout: Duration,
+    /// How often [`Adapter::ping`] is to be sent on each connection, whatever else goes over it; `None` where the exchange
+    /// asks for no such message.
+    pub client_ping_interval: Option<Duration>,
+    /// How often one feed or another of a connection may be subscribed anew in [`Limits::resubscribe_window`]; see
+    /// [`super::Want::Resubscribe`]. What is past that waits.
+    pub resubscribes_per_window: u32,
+    /// See [`Limits::resubscribes_per_window`].
+    pub resubscribe_window: Duration,
     /// How much may be asked over REST from one address.
     pub rest: RestQuota,
     /// The header of an answer that tells the weight used so far in the window; `None` where there is none.
@@ -113,6 +122,28 @@ pub struct RestRequest {
     pub subject: String,
 }
 
+/// A message that a client sends on a connection to begin or end subscriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientMessage {
+    /// What is sent.
+    pub text: String,
+    /// The id by which the exchange's reply refers to it.
+    pub id: u64,
+    /// Which of the feeds that were given it is about, by their places.
+    pub feeds: Vec<usize>,
+}
+
+/// Trades that are missing from a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TradeHole {
+    /// The first missing id.
+    pub from_id: u64,
+    /// The last missing id.
+    pub to_id: u64,
+    /// The exchange's time of the last trade before the hole that we have; none of the missing ones is older.
+    pub ts_before: UnixNanos,
+}
+
 /// One exchange. See the crate's documentation for how adapter and session are used together.
 pub trait Adapter: Send + Sync {
     /// The exchange's name in configuration, paths and series.
@@ -152,19 +183,43 @@ pub trait Adapter: Send + Sync {
     /// [`ExchangeError::SavedState`] when these bytes are not a saved session of this exchange.
     fn restore(&self, markets: Arc<Markets>, saved: &[u8]) -> Result<Box<dyn Session>, ExchangeError>;
 
-    /// The messages that subscribe to these feeds, in their order, at most [`Limits::streams_per_message`] in each. Message
-    /// `n` has the id `first_id + n` and so covers the feeds from `n * streams_per_message`: an error reply with that id
-    /// is about these. Feeds of channels that aren't offered are left out; see [`Capabilities::check`].
-    fn subscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<String>;
+    /// The messages that subscribe to these feeds, each about [`Limits::streams_per_message`] of them at most, with the ids
+    /// from `first_id` on. Feeds of channels that aren't offered are in none; see [`Capabilities::check`].
+    fn subscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<ClientMessage>;
 
     /// The messages that end these subscriptions; as [`Adapter::subscribe`].
-    fn unsubscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<String>;
+    fn unsubscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<ClientMessage>;
 
-    /// The request for a snapshot of this symbol's book.
-    fn snapshot_request(&self, symbol: &Symbol, markets: &Markets) -> RestRequest;
+    /// The message that keeps a connection alive where the exchange wants one of its own kind; see
+    /// [`Limits::client_ping_interval`].
+    fn ping(&self, _id: u64) -> Option<String> {
+        None
+    }
 
-    /// The request for this symbol's trades beginning with this id, `limit` of them or as many as the exchange gives.
-    fn trades_request(&self, symbol: &Symbol, from_id: u64, limit: u32, markets: &Markets) -> RestRequest;
+    /// The request for a snapshot of this symbol's book; `None` where books begin with a snapshot on their connection.
+    fn snapshot_request(&self, symbol: &Symbol, markets: &Markets) -> Option<RestRequest>;
+
+    /// Where the answers that fill this hole begin.
+    fn trades_begin(&self, hole: &TradeHole) -> TradeCursor {
+        TradeCursor::Id(hole.from_id)
+    }
+
+    /// The request for this symbol's trades that begin here, `limit` of them or as many as the exchange gives.
+    fn trades_request(&self, symbol: &Symbol, at: TradeCursor, limit: u32, markets: &Markets) -> RestRequest;
+
+    /// Where the answer after this one begins: `body` came for the request with this cursor and limit. `None`: the hole's end
+    /// is reached, or the exchange has no more.
+    ///
+    /// # Errors
+    /// When the body is no such answer but a refusal in its place; what the exchange refuses with an HTTP status never
+    /// gets here.
+    fn trades_next(
+        &self,
+        hole: &TradeHole,
+        at: TradeCursor,
+        limit: u32,
+        body: &[u8],
+    ) -> Result<Option<TradeCursor>, HistoryError>;
 
     /// What can be had of the past; `None` where nothing can.
     fn history(&self) -> Option<&dyn History> {

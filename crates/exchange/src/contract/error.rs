@@ -96,6 +96,14 @@ pub enum FrameError {
     /// Not JSON, or not of the shape that the message's type has.
     #[error("not a readable message")]
     Json(#[from] serde_json::Error),
+    /// Not JSON, as far as it was read.
+    #[error("not a readable message: expected {expected} at byte {at}")]
+    Syntax {
+        /// Where reading stopped, counted from 0.
+        at: usize,
+        /// What would have been right there.
+        expected: &'static str,
+    },
     /// A field that the message can't do without is not there.
     #[error("{event} message without \"{field}\"")]
     Missing {

@@ -4,11 +4,9 @@
 mod adapter;
 mod error;
 mod history;
-mod no_live;
 mod session;
 
-pub use adapter::{Adapter, AdapterOptions, Capabilities, Limits, RestQuota, RestRequest};
+pub use adapter::{Adapter, AdapterOptions, Capabilities, ClientMessage, Limits, RestQuota, RestRequest, TradeHole};
 pub use error::{EntryFault, ExchangeError, FrameError};
 pub use history::{CandlePages, History, HistoryError, TradeCursor, TradePage, TradePages};
-pub use no_live::NoLive;
 pub use session::{Counters, Feed, FeedIndex, FeedStatus, Notice, Output, Session, Want};

@@ -38,7 +38,8 @@ pub trait Session: Send {
     fn counters(&self) -> Counters;
 
     /// What is wanted and hasn't come yet: snapshots and missing trades. For a live side that begins to go on after
-    /// a replay, because replays ignore [`Output::want`].
+    /// a replay, because replays ignore [`Output::want`]. Of books that begin with a snapshot on their connection all that have
+    /// none: right after a subscription it may just be on its way.
     fn outstanding(&self) -> Vec<Want>;
 }
 
@@ -84,8 +85,20 @@ pub enum Want {
         from_id: u64,
         /// The last missing id.
         to_id: u64,
+        /// The exchange's time of the last trade before them that there is; see [`super::TradeHole`].
+        ts_before: UnixNanos,
     },
-    /// The exchange will end this connection: open another first, then drop it.
+    /// This one feed from the beginning: end its subscription and subscribe again, so that the exchange sends a snapshot. The
+    /// live side has one attempt under way for a feed and a budget for all; it asks again when nothing came of it.
+    Resubscribe {
+        /// The feed.
+        feed: FeedIndex,
+        /// Its symbol.
+        symbol: Symbol,
+        /// The connection whose subscription is no good any more; 0: whichever carry the feed.
+        conn: u32,
+    },
+    /// The exchange will end this connection, or what it carries can't be relied on: open another first, then drop it.
     Replace {
         /// Which.
         conn: u32,
@@ -118,10 +131,30 @@ pub enum Notice<'a> {
         conn: u32,
         /// The id of the message it answers, if it says so; see `Adapter::subscribe`.
         id: Option<u64>,
-        /// The exchange's own code.
+        /// The exchange's own code; 0 where it has none but words.
         code: i64,
         /// The exchange's own words.
         message: &'a str,
+    },
+    /// The exchange refused one symbol out of what a message asked for.
+    Refused {
+        /// Which connection.
+        conn: u32,
+        /// The id of the message it answers.
+        id: u64,
+        /// The symbol.
+        symbol: &'a Symbol,
+        /// The exchange's own words.
+        message: &'a str,
+    },
+    /// The exchange told its state.
+    Venue {
+        /// Which connection.
+        conn: u32,
+        /// Whether it takes orders and sends what comes of them.
+        is_open: bool,
+        /// The exchange's own word for it.
+        words: &'a str,
     },
     /// The exchange accepted a message.
     Ack {

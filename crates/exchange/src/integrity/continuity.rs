@@ -6,17 +6,43 @@ use serde::{Deserialize, Serialize};
 /// Connections remembered; more than are ever open at once. Past that the one that was first is forgotten.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Where in the sequence of entries each connection last sent something that can't be read. Connections are never numbered
-/// alike, so those that closed do no harm.
+/// Where in the sequence of entries each connection last sent something that can't be read, and on which the exchange said that
+/// it is closed. Connections are never numbered alike, so those that ended do no harm.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Connections {
     unreadable: Vec<(u32, u64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    halted: Vec<u32>,
 }
 
 impl Connections {
     /// Number of the last entry of this connection that couldn't be read; 0 when there was none.
     pub(crate) fn unreadable_at(&self, conn: u32) -> u64 {
         self.unreadable.iter().find(|(c, _)| *c == conn).map_or(0, |(_, at)| *at)
+    }
+
+    /// The exchange told on this connection whether it is open; says whether it opened again after it was closed.
+    pub(crate) fn venue(&mut self, conn: u32, is_open: bool) -> bool {
+        let known = self.halted.iter().position(|c| *c == conn);
+        match (known, is_open) {
+            (Some(at), true) => {
+                self.halted.remove(at);
+                true
+            }
+            (None, false) => {
+                if self.halted.len() >= CONNECTIONS_MAX {
+                    self.halted.remove(0);
+                }
+                self.halted.push(conn);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// A connection ended; 0: all of them did.
+    pub(crate) fn closed(&mut self, conn: u32) {
+        self.halted.retain(|c| conn != 0 && *c != conn);
     }
 
     pub(crate) fn unreadable(&mut self, conn: u32, entry: u64) {
@@ -97,6 +123,11 @@ impl Continuity {
         }
     }
 
+    /// No other open connection delivers the feed.
+    pub(crate) fn is_sole(&self, conn: u32) -> bool {
+        self.carriers == [conn]
+    }
+
     /// Whatever was lost before has been accounted for.
     pub(crate) fn mend(&mut self) {
         self.broken = None;
@@ -161,8 +192,21 @@ mod tests {
         let mut feed = Continuity::default();
         for conn in 1..1_000 {
             connections.unreadable(conn, 1);
+            connections.venue(conn, false);
             feed.carried(conn, 1);
         }
         assert_eq!((connections.unreadable.len(), feed.carriers.len()), (CONNECTIONS_MAX, CARRIERS_MAX));
+        assert_eq!(connections.halted.len(), CONNECTIONS_MAX);
+    }
+
+    #[test]
+    fn an_exchange_that_opens_again_is_noticed_once_and_where_it_was_closed() {
+        let mut connections = Connections::default();
+        let told = [(1, true), (1, false), (1, false), (2, true), (1, true), (1, true)];
+        assert_eq!(told.map(|(conn, open)| connections.venue(conn, open)), [false, false, false, false, true, false]);
+        connections.venue(1, false);
+        connections.venue(2, false);
+        connections.closed(1);
+        assert_eq!((connections.venue(1, true), connections.venue(2, true)), (false, true));
     }
 }

@@ -3,10 +3,12 @@
 
 mod continuity;
 mod quotes;
+mod timed;
 mod trades;
 
 pub(crate) use continuity::{Connections, Continuity};
 pub(crate) use quotes::{QuoteStep, Quotes};
+pub(crate) use timed::TimedQuotes;
 pub(crate) use trades::{IdSpace, TradeStep, Trades};
 
 use dccd_model::UnixNanos;

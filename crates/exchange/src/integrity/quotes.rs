@@ -6,10 +6,10 @@ use dccd_model::{Gap, GapReason, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 /// A number seen before that comes so long after the last new one is the exchange beginning its numbers anew.
-const RESET_NANOS: i64 = 60_000_000_000;
+pub(super) const RESET_NANOS: i64 = 60_000_000_000;
 
 /// Numbers remembered.
-const REMEMBERED: usize = 64;
+pub(super) const REMEMBERED: usize = 64;
 
 /// The last numbers that came. Saved as a list, the oldest first.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,6 +65,8 @@ pub(crate) enum QuoteStep {
     Late,
     /// It was seen before, or is too old to tell.
     Duplicate,
+    /// It is newer, says what the last one said, and nothing can be missing between them.
+    Unchanged,
 }
 
 /// The sequence of one feed of quotes.

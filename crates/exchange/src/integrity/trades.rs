@@ -228,6 +228,11 @@ impl Trades {
         self.open.iter().flat_map(|open| open.missing.iter().copied())
     }
 
+    /// As [`Self::missing`], each with the time of the last trade before its gap.
+    pub(crate) fn missing_since(&self) -> impl Iterator<Item = (UnixNanos, (u64, u64))> + '_ {
+        self.open.iter().flat_map(|open| open.missing.iter().map(|ids| (open.gap.from, *ids)))
+    }
+
     /// Gaps of which something may still be had.
     pub(crate) fn open_gaps(&self) -> usize {
         self.open.iter().filter(|open| !open.missing.is_empty()).count()

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use dccd_model::Channel;
+
 use crate::{Limits, RestQuota};
 
 /// The exchange's name in configuration, paths and series.
@@ -10,6 +12,18 @@ pub const NAME: &str = "kraken";
 
 pub(super) const REST_URL: &str = "https://api.kraken.com";
 pub(super) const WS_URL: &str = "wss://ws.kraken.com";
+
+pub(super) const CHANNELS: &[Channel] = &[Channel::Trades, Channel::Book, Channel::Quotes];
+
+/// The depths that a book can be subscribed with, levels a side.
+pub(super) const DEPTHS: &[u32] = &[10, 25, 100, 500, 1_000];
+
+/// The smallest depth that holds as many levels as are wanted; the deepest where none does, or nobody says.
+pub(super) fn depth(wanted: Option<u32>) -> u32 {
+    let deepest = DEPTHS.last().copied().unwrap_or(1);
+    let wanted = wanted.unwrap_or(deepest);
+    DEPTHS.iter().copied().find(|depth| *depth >= wanted).unwrap_or(deepest)
+}
 
 /// The spans that the exchange has candles of, in seconds. Left out are its weeks, which begin on Thursdays (multiples of
 /// seven days since the epoch `[K]`) where ours begin on Mondays, and its stretches of fifteen days.
@@ -21,24 +35,30 @@ pub(super) const CANDLES_REACH: u32 = 720;
 pub(super) const CANDLES_PER_PAGE: u32 = CANDLES_REACH + 1;
 /// Trades in one answer at most.
 pub(super) const TRADES_PER_PAGE: u32 = 1_000;
-/// Deepest snapshot of a book, levels a side.
-pub(super) const DEPTH_MAX: u32 = 500;
+
+/// A trade's time differs between the socket (microseconds) and REST (a rounded double): by no more than this, in nanoseconds.
+pub(super) const TRADE_TIME_SLACK: i64 = 2_000;
 
 /// How long to keep away after "too often": its counters fall by one every few seconds `[K]`.
 pub(super) const RATE_WAIT: Duration = Duration::from_secs(10);
 /// How long to keep away after `EGeneral:Temporary lockout` `[K]`.
 pub(super) const LOCKOUT_WAIT: Duration = Duration::from_secs(900);
 
-/// What concerns the WebSocket is that of its second version, of which nothing is used yet.
 pub(super) const LIMITS: Limits = Limits {
-    streams_per_connection: 1_000,
+    // Books of full depth are large and noisy; a connection of its own for so many of them keeps one from delaying the others.
+    streams_per_connection: 200,
     streams_per_message: 100,
     messages_per_second: 10,
     connects_per_window: 150,
     connect_window: Duration::from_secs(600),
+    // The exchange names no such limit; a daily replacement finds out what a connection of weeks would not.
     lifetime: Duration::from_secs(24 * 3_600),
-    ping_interval: Duration::from_secs(30),
+    // Heartbeats come every second once something is subscribed, and answers to pings before that.
+    ping_interval: Duration::from_secs(20),
     pong_timeout: Duration::from_secs(60),
+    client_ping_interval: Some(Duration::from_secs(20)),
+    resubscribes_per_window: 30,
+    resubscribe_window: Duration::from_secs(60),
     rest: RestQuota::Paced { every: Duration::from_secs(1), burst: 1 },
     used_weight_header: None,
     trades_per_request: TRADES_PER_PAGE,

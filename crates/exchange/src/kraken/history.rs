@@ -4,7 +4,7 @@
 //! last price. `Trades` is paged by `since`, nanoseconds, exclusive. A row's own time is a decimal fraction of about seven
 //! digits, a rounded double; only the answer's `last` is exact, so a trade's time here may be off by up to 240 ns.
 
-use dccd_model::{Candle, Span, Trade, UnixNanos};
+use dccd_model::{Candle, Span, Symbol, Trade, UnixNanos};
 use serde::de::Error as _;
 
 use super::Kraken;
@@ -66,12 +66,7 @@ impl History for Kraken {
     /// The exchange can't be asked for an id, and no page gives one as cursor: asked all the same, it begins with the
     /// market's first trade.
     fn trades_page_request(&self, market: &Market, cursor: TradeCursor) -> RestRequest {
-        let since = since(cursor);
-        RestRequest {
-            path_and_query: format!("/0/public/Trades?pair={}&since={since}&count={TRADES_PER_PAGE}", encoded(&market.id)),
-            weight: 1,
-            subject: format!("trades {} since {since}", market.symbol),
-        }
+        trades_request(&market.symbol, &market.id, cursor)
     }
 
     fn parse_trades_page(
@@ -100,6 +95,16 @@ impl History for Kraken {
         }
         let is_last = rows.len() < TRADES_PER_PAGE as usize;
         Ok(TradePage { next: TradeCursor::Mark(next(since(cursor), last, is_last)), is_last })
+    }
+}
+
+/// The request for the page of trades that begins here, under the exchange's own id of the market.
+pub(super) fn trades_request(symbol: &Symbol, id: &str, cursor: TradeCursor) -> RestRequest {
+    let since = since(cursor);
+    RestRequest {
+        path_and_query: format!("/0/public/Trades?pair={}&since={since}&count={TRADES_PER_PAGE}", encoded(id)),
+        weight: 1,
+        subject: format!("trades {symbol} since {since}"),
     }
 }
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use dccd_model::{Decimal, Symbol};
 
-use super::consts::{DEPTH_MAX, LOCKOUT_WAIT, NAME, RATE_WAIT, TRADES_PER_PAGE};
+use super::consts::{LOCKOUT_WAIT, NAME, RATE_WAIT};
 use super::messages::{AssetPairs, Pair};
-use crate::wire::encoded;
 use crate::{ExchangeError, HistoryError, Market, MarketStatus, Markets, RestRequest};
 
 /// The exchange's own id of a symbol; for one that the list of markets doesn't have, the form that ids have.
@@ -15,28 +14,12 @@ pub(super) fn id(symbol: &Symbol, markets: &Markets) -> String {
     markets.by_symbol(symbol).map_or_else(|| format!("{}{}", symbol.base(), symbol.quote()), |market| market.id.clone())
 }
 
+/// Subject of the answer that holds the markets.
+pub(super) const MARKETS_SUBJECT: &str = "AssetPairs";
+
 /// The list of all markets.
 pub(super) fn markets_request() -> RestRequest {
-    RestRequest { path_and_query: "/0/public/AssetPairs".to_owned(), weight: 1, subject: "AssetPairs".to_owned() }
-}
-
-/// A snapshot of a book.
-pub(super) fn snapshot_request(symbol: &Symbol, id: &str) -> RestRequest {
-    RestRequest {
-        path_and_query: format!("/0/public/Depth?pair={}&count={DEPTH_MAX}", encoded(id)),
-        weight: 1,
-        subject: format!("depth {symbol}"),
-    }
-}
-
-/// The newest trades.
-pub(super) fn trades_request(symbol: &Symbol, id: &str, from_id: u64, limit: u32) -> RestRequest {
-    let count = limit.clamp(1, TRADES_PER_PAGE);
-    RestRequest {
-        path_and_query: format!("/0/public/Trades?pair={}&count={count}", encoded(id)),
-        weight: 1,
-        subject: format!("trades {symbol} {from_id}"),
-    }
+    RestRequest { path_and_query: "/0/public/AssetPairs".to_owned(), weight: 1, subject: MARKETS_SUBJECT.to_owned() }
 }
 
 /// What the list of an answer's errors means; `None` when there is none. Warnings (`W..`) are no errors.

@@ -1,6 +1,8 @@
 //! Scenes for a Binance session: entries in short words, and what came of them, a line each.
 #![allow(dead_code)] // each test uses its part
 
+pub(crate) mod kraken;
+
 use std::sync::Arc;
 
 use dccd_exchange::conformance::{Event, Recorded};
@@ -173,6 +175,7 @@ pub(crate) fn line(event: &Event) -> String {
         Event::State(_, state, epoch) => format!("{state:?} e{epoch}").to_lowercase(),
         Event::Want(Want::BookSnapshot { symbol, .. }) => format!("want snapshot {symbol}"),
         Event::Want(Want::Trades { symbol, from_id, to_id, .. }) => format!("want trades {symbol} {from_id}-{to_id}"),
+        Event::Want(Want::Resubscribe { symbol, conn, .. }) => format!("want resubscribe {symbol} on {conn}"),
         Event::Want(Want::Replace { conn }) => format!("want replace {conn}"),
         Event::Notice(words) => format!("notice {words}"),
     }

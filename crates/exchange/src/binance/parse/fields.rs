@@ -7,7 +7,7 @@ use dccd_model::Decimal;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::binance::messages::{Level, Levels};
+use crate::session::{Level, Levels};
 use crate::wire::{NumberSeed, TextSeed, decimal, number};
 
 /// The union of the fields of all messages; one letter has one place whatever it means there.

@@ -17,9 +17,10 @@ use dccd_model::{Side, UnixNanos};
 use serde::de::{DeserializeSeed, Error as _, Unexpected};
 use serde_json::value::RawValue;
 
-use super::messages::{DepthEvent, Levels, Message, QuoteEvent, TradeEvent};
+use super::messages::{DepthEvent, Message, QuoteEvent, TradeEvent};
 use crate::FrameError;
 use crate::integrity::IdSpace;
+use crate::session::Levels;
 pub(super) use fields::LevelsSeed;
 use fields::{Fields, FieldsSeed, Mixed};
 

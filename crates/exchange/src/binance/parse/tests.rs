@@ -8,7 +8,7 @@ use dccd_model::Decimal;
 /// The message, its levels and, for what can't be read, the whole reason: one line.
 fn read(frame: &str) -> String {
     let mut levels = Levels::default();
-    let side = |levels: &[crate::binance::messages::Level]| {
+    let side = |levels: &[crate::session::Level]| {
         levels.iter().map(|l| format!("{}x{}", l.price, l.amount)).collect::<Vec<_>>().join(" ")
     };
     match message(frame.as_bytes(), &mut levels) {

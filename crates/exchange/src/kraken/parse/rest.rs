@@ -1,4 +1,4 @@
-//! Wire to model: the rows of an answer become candles or trades in one pass. Pure, never panics.
+//! REST: the rows of an answer become candles or trades in one pass. Pure, never panics.
 //!
 //! `{"error":[],"result":{"XXBTZUSD":[[..],..],"last":..}}`; keys may come in any order. Times are read from their digits.
 
@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::messages::Reply;
+use crate::kraken::messages::Reply;
 use crate::wire::{NumberSeed, TextSeed, number};
 
 /// How one row becomes a record.
-pub(super) trait Row: Copy {
+pub(in crate::kraken) trait Row: Copy {
     /// The record.
     type Record;
     /// What a row is, for errors.
@@ -24,7 +24,11 @@ pub(super) trait Row: Copy {
 }
 
 /// Reads an answer and appends the records of its rows, in their order.
-pub(super) fn reply<'a, R: Row>(body: &'a [u8], row: R, out: &mut Vec<R::Record>) -> Result<Reply<'a>, serde_json::Error> {
+pub(in crate::kraken) fn reply<'a, R: Row>(
+    body: &'a [u8],
+    row: R,
+    out: &mut Vec<R::Record>,
+) -> Result<Reply<'a>, serde_json::Error> {
     let mut reply = Reply::default();
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     EnvelopeSeed { reply: &mut reply, row, out }.deserialize(&mut deserializer)?;
@@ -33,7 +37,7 @@ pub(super) fn reply<'a, R: Row>(body: &'a [u8], row: R, out: &mut Vec<R::Record>
 }
 
 /// Seconds with a fraction, in nanoseconds; what is below is cut off. `None`: before the epoch, or too late.
-pub(super) fn nanos(seconds: Decimal) -> Option<UnixNanos> {
+pub(in crate::kraken) fn nanos(seconds: Decimal) -> Option<UnixNanos> {
     if seconds.mantissa < 0 {
         return None;
     }
@@ -52,9 +56,9 @@ pub(super) fn nanos(seconds: Decimal) -> Option<UnixNanos> {
 /// `[1688671200,"30306.1","30306.2","30305.7","30305.7","30306.1","3.39243896",23]`: open time, open, high, low, close,
 /// average price, volume, trades.
 #[derive(Clone, Copy)]
-pub(super) struct CandleRow {
-    pub(super) span: Span,
-    pub(super) ts_recv: UnixNanos,
+pub(in crate::kraken) struct CandleRow {
+    pub(in crate::kraken) span: Span,
+    pub(in crate::kraken) ts_recv: UnixNanos,
 }
 
 impl Row for CandleRow {
@@ -91,8 +95,8 @@ impl Row for CandleRow {
 /// `["105433.60000","0.00027625",1762795433.9717445,"b","l","",10218208]`: price, amount, time, side of the taker, kind of
 /// its order, anything else, id.
 #[derive(Clone, Copy)]
-pub(super) struct TradeRow {
-    pub(super) ts_recv: UnixNanos,
+pub(in crate::kraken) struct TradeRow {
+    pub(in crate::kraken) ts_recv: UnixNanos,
 }
 
 impl Row for TradeRow {

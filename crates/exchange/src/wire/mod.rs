@@ -1,5 +1,7 @@
 //! How exchanges write numbers and text, read without a detour through doubles; and how text goes into a query.
 
+mod cursor;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -7,6 +9,8 @@ use dccd_model::Decimal;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
+
+pub(crate) use cursor::Cursor;
 
 /// Text, borrowed unless it has escapes.
 pub(crate) struct TextSeed;

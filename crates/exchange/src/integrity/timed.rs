@@ -1,0 +1,184 @@
+//! Quotes that the exchange doesn't number: ordered by its times, told apart by time and values together. A loss shows in the
+//! connections alone, but for a quote that comes behind a newer one, as in [`super::Quotes`].
+//!
+//! Two quotes may have one time and different values: the exchange's times are coarser than its changes. A connection brings them
+//! in their order, so the later one counts.
+
+use dccd_model::{Decimal, Gap, GapReason, UnixNanos};
+use serde::{Deserialize, Serialize};
+
+use super::QuoteStep;
+use super::quotes::{REMEMBERED, RESET_NANOS};
+
+/// The sequence of one feed of such quotes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct TimedQuotes {
+    /// What the last record said.
+    values: Option<[Decimal; 4]>,
+    /// Of the last record.
+    last_ts: UnixNanos,
+    /// Of the newest quote, record or not.
+    newest_ts: UnixNanos,
+    newest_recv: UnixNanos,
+    /// The quotes that came last: their times, and a digest of their values. A ring.
+    recent: Vec<(UnixNanos, u64)>,
+    /// Where the next one goes once the ring is full.
+    next: usize,
+    /// Whether one was dropped since the last record because it came late.
+    late: bool,
+}
+
+impl TimedQuotes {
+    /// A quote arrived: bid, its amount, ask, its amount. `broken`: why something may have been lost since the last one.
+    /// `sole`: the connection that brought it is the only one that does, and so repeats nothing.
+    pub(crate) fn arrive(
+        &mut self,
+        ts: UnixNanos,
+        values: [Decimal; 4],
+        recv: UnixNanos,
+        broken: Option<GapReason>,
+        sole: bool,
+    ) -> QuoteStep {
+        let seen = (ts, digest(&values));
+        let Some(last) = self.values else {
+            self.take(seen, values, recv);
+            return QuoteStep::New { gap: None };
+        };
+        if !sole && self.recent.contains(&seen) {
+            return QuoteStep::Duplicate;
+        }
+        let mut reason = broken.or(self.late.then_some(GapReason::Sequence));
+        if ts < self.newest_ts {
+            if self.recent.contains(&seen) {
+                return QuoteStep::Duplicate;
+            }
+            if recv.0.saturating_sub(self.newest_recv.0) <= RESET_NANOS {
+                if self.recent.iter().all(|(known, _)| *known > ts) {
+                    return QuoteStep::Duplicate;
+                }
+                self.remember(seen);
+                self.late = true;
+                return QuoteStep::Late;
+            }
+            // The exchange set its clock back.
+            self.recent.clear();
+            self.next = 0;
+            reason = reason.or(Some(GapReason::Sequence));
+        }
+        if reason.is_none() && values == last {
+            self.remember(seen);
+            (self.newest_ts, self.newest_recv) = (ts, recv);
+            return QuoteStep::Unchanged;
+        }
+        let gap = reason.map(|reason| Gap { from: self.last_ts, to: ts, reason, repaired: false, ids: None });
+        self.take(seen, values, recv);
+        QuoteStep::New { gap }
+    }
+
+    fn take(&mut self, seen: (UnixNanos, u64), values: [Decimal; 4], recv: UnixNanos) {
+        self.remember(seen);
+        self.values = Some(values);
+        (self.last_ts, self.newest_ts, self.newest_recv) = (seen.0, seen.0, recv);
+        self.late = false;
+    }
+
+    fn remember(&mut self, seen: (UnixNanos, u64)) {
+        if self.recent.len() < REMEMBERED {
+            self.recent.push(seen);
+        } else if let Some(oldest) = self.recent.get_mut(self.next) {
+            *oldest = seen;
+            self.next = (self.next + 1) % REMEMBERED;
+        }
+    }
+
+    pub(crate) fn last_ts(&self) -> UnixNanos {
+        self.last_ts
+    }
+}
+
+/// Of the digits as they came: the same quote has the same ones on every connection. It is saved, so it must not change.
+fn digest(values: &[Decimal; 4]) -> u64 {
+    values.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, value| {
+        let mixed = (hash ^ value.mantissa.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed ^ (mixed >> 29) ^ u64::from(value.exponent.cast_unsigned())).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use GapReason::{Disconnected, Sequence};
+    use QuoteStep::{Duplicate, Late, Unchanged};
+
+    const NEW: QuoteStep = QuoteStep::New { gap: None };
+
+    fn at(quotes: &mut TimedQuotes, second: i64, ts: i64, bid: i64) -> QuoteStep {
+        broken(quotes, second, ts, bid, None)
+    }
+
+    fn broken(quotes: &mut TimedQuotes, second: i64, ts: i64, bid: i64, why: Option<GapReason>) -> QuoteStep {
+        let values = [bid, 1, 100, 1].map(|n| Decimal::new(n, 0));
+        quotes.arrive(UnixNanos(ts), values, UnixNanos::from_secs(second), why, false)
+    }
+
+    fn gap(from: i64, to: i64, reason: GapReason) -> QuoteStep {
+        QuoteStep::New { gap: Some(Gap { from: UnixNanos(from), to: UnixNanos(to), reason, repaired: false, ids: None }) }
+    }
+
+    #[test]
+    fn only_changes_are_new_unless_something_may_be_missing_between() {
+        let mut quotes = TimedQuotes::default();
+        assert_eq!(at(&mut quotes, 1, 10, 5), NEW);
+        assert_eq!(at(&mut quotes, 1, 20, 5), Unchanged);
+        assert_eq!(at(&mut quotes, 1, 20, 5), Duplicate, "the same once more");
+        assert_eq!(at(&mut quotes, 1, 30, 6), NEW);
+        assert_eq!(at(&mut quotes, 1, 30, 5), NEW, "two changes within one tick of the exchange's clock");
+        assert_eq!(at(&mut quotes, 1, 30, 6), Duplicate, "the other connection is a little behind");
+        assert_eq!(at(&mut quotes, 1, 40, 6), NEW);
+        assert_eq!(broken(&mut quotes, 2, 50, 6, Some(Disconnected)), gap(40, 50, Disconnected));
+        assert_eq!(broken(&mut quotes, 2, 50, 6, Some(Disconnected)), Duplicate);
+        assert_eq!(at(&mut quotes, 2, 60, 6), Unchanged);
+        // A gap begins at the last record.
+        assert_eq!(broken(&mut quotes, 2, 70, 7, Some(Disconnected)), gap(50, 70, Disconnected));
+    }
+
+    #[test]
+    fn a_quote_that_returns_within_one_tick_of_the_clock_is_a_repetition_only_where_something_can_repeat_it() {
+        let mut quotes = TimedQuotes::default();
+        let sole = |quotes: &mut TimedQuotes, bid| {
+            let values = [bid, 1, 100, 1].map(|n| Decimal::new(n, 0));
+            quotes.arrive(UnixNanos(10), values, UnixNanos(1), None, true)
+        };
+        assert_eq!([5, 6, 5, 5].map(|bid| sole(&mut quotes, bid)), [NEW, NEW, NEW, Unchanged]);
+        assert_eq!(at(&mut quotes, 1, 10, 6), Duplicate);
+    }
+
+    #[test]
+    fn what_comes_late_is_a_gap_and_a_clock_that_was_set_back_is_believed_after_a_while() {
+        let mut quotes = TimedQuotes::default();
+        assert_eq!([(10, 1), (20, 2), (30, 3)].map(|(ts, bid)| at(&mut quotes, 1, ts, bid)), [NEW, NEW, NEW]);
+        assert_eq!(at(&mut quotes, 1, 20, 2), Duplicate);
+        assert_eq!(at(&mut quotes, 1, 25, 9), Late);
+        assert_eq!(at(&mut quotes, 1, 25, 9), Duplicate);
+        assert_eq!(at(&mut quotes, 1, 5, 9), Duplicate, "older than all that is known");
+        assert_eq!(at(&mut quotes, 1, 40, 3), gap(30, 40, Sequence), "also where the values are the same");
+        assert_eq!(at(&mut quotes, 62, 7, 3), gap(40, 7, Sequence));
+        assert_eq!(at(&mut quotes, 62, 8, 4), NEW);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_saved_as_it_is() {
+        let mut quotes = TimedQuotes::default();
+        for n in 1..=200 {
+            assert_eq!(at(&mut quotes, 1, n * 2, n), NEW);
+            let saved = serde_json::to_vec(&quotes).unwrap();
+            quotes = serde_json::from_slice(&saved).unwrap();
+            assert_eq!(serde_json::to_vec(&quotes).unwrap(), saved);
+        }
+        assert_eq!(quotes.recent.len(), REMEMBERED);
+        assert_eq!(at(&mut quotes, 1, 274, 137), Duplicate);
+        assert_eq!(at(&mut quotes, 1, 273, 1), Duplicate, "too old to tell");
+        assert_eq!(at(&mut quotes, 1, 275, 1), Late);
+    }
+}
