@@ -13,7 +13,9 @@ pub use crate::rest::faults::RestFault;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Target {
-    /// A stream's full name, e.g. `btcusdt@trade`.
+    /// A stream's name, e.g. `btcusdt@trade` on Binance. On Kraken `trade:BTC/USD`, `ticker:BTC/USD:bbo`, `book:BTC/USD:10`,
+    /// `ohlc:BTC/USD:1`, `instrument`; without what stands behind a colon it means all of them: `book:BTC/USD` at any depth, `book`
+    /// of any market.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
     /// A connection's number, as the ledger counts them.
@@ -29,7 +31,8 @@ impl Target {
     }
 
     pub(crate) fn meets(&self, conn: u32, stream: &str) -> bool {
-        self.conn.is_none_or(|c| c == conn) && self.stream.as_deref().is_none_or(|s| s == stream)
+        let named = |wanted: &str| stream.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+        self.conn.is_none_or(|c| c == conn) && self.stream.as_deref().is_none_or(named)
     }
 }
 
@@ -42,6 +45,8 @@ pub enum Corruption {
     Truncate,
     /// Some of its bytes are others.
     Flip,
+    /// The checksum in it is another, all else is as it should be. Meets frames that have one.
+    Checksum,
 }
 
 /// How a connection ends.
@@ -114,7 +119,8 @@ pub enum Fault {
         how: Corruption,
     },
     /// The exchange itself skips sequence numbers of a symbol: trade ids that no trade has, or book updates that no diff
-    /// tells of. No repair can find them. `channel` is `trades` or `book`.
+    /// tells of. No repair can find them. `channel` is `trades` or `book`. Kraken's books have no numbers: there, so many of the
+    /// best levels change unheard, and the next checksum says so.
     Gap {
         /// Unified symbol.
         symbol: String,
@@ -131,6 +137,15 @@ pub enum Fault {
         target: Target,
         /// For how long, milliseconds.
         ms: u64,
+    },
+    /// The next `count` subscriptions are acknowledged and deliver nothing, not even a snapshot, until they are made anew.
+    Mute {
+        /// Which subscriptions.
+        #[serde(flatten)]
+        target: Target,
+        /// How many.
+        #[serde(default = "one")]
+        count: u32,
     },
     /// Connections end.
     Disconnect {
@@ -168,7 +183,8 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u32,
     },
-    /// The next `count` book snapshots are as old as the program itself: older than any diff sent.
+    /// The next `count` book snapshots (of REST, on Kraken of the WebSocket) are as old as the program itself: older than any
+    /// diff sent.
     StaleSnapshot {
         /// Unified symbol; any when left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,7 +198,8 @@ pub enum Fault {
         /// For how long, milliseconds.
         ms: u64,
     },
-    /// `serverShutdown` is announced to all connections, which are closed after a while.
+    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken), which
+    /// are closed after a while.
     Shutdown {
         /// Between announcement and close, milliseconds.
         ms: u64,
@@ -335,8 +352,21 @@ impl FaultState {
         self.quiet = self.armed.is_empty() && self.silences.is_empty() && !self.plan.meets_frames();
     }
 
+    /// Whether the next subscription to a stream delivers nothing.
+    pub(crate) fn mutes(&mut self, conn: u32, stream: &str) -> bool {
+        let met = self.armed.iter().position(|f| matches!(f, Fault::Mute { target, .. } if target.meets(conn, stream)));
+        let Some(at) = met else { return false };
+        if let Fault::Mute { count, .. } = &mut self.armed[at] {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.armed.remove(at);
+            }
+        }
+        true
+    }
+
     /// What becomes of the next frame of a stream on a connection.
-    pub(crate) fn decide(&mut self, conn: u32, stream: &str, now_us: i64) -> Action {
+    pub(crate) fn decide(&mut self, conn: u32, stream: &str, text: &[u8], now_us: i64) -> Action {
         if self.silences.iter().any(|(target, until)| *until > now_us && target.meets(conn, stream)) {
             return Action::Silence;
         }
@@ -344,8 +374,10 @@ impl FaultState {
             Fault::Drop { target, .. }
             | Fault::Delay { target, .. }
             | Fault::Duplicate { target, .. }
-            | Fault::Reorder { target, .. }
-            | Fault::Corrupt { target, .. } => target.meets(conn, stream),
+            | Fault::Reorder { target, .. } => target.meets(conn, stream),
+            Fault::Corrupt { target, how, .. } => {
+                target.meets(conn, stream) && (*how != Corruption::Checksum || checksum_at(text).is_some())
+            }
             _ => false,
         });
         if let Some(at) = met {
@@ -507,7 +539,23 @@ pub(crate) fn corrupt(text: &[u8], how: Corruption, salt: u64) -> Vec<u8> {
             }
             out
         }
+        Corruption::Checksum => {
+            let mut out = text.to_vec();
+            // Another last digit: still a number, still of 32 bits but where it was at the very end of them.
+            if let Some(last) = checksum_at(text).and_then(|at| out.get_mut(at)) {
+                *last = if *last == b'0' { b'1' } else { *last - 1 };
+            }
+            out
+        }
     }
+}
+
+/// Where the last digit of a message's checksum stands.
+fn checksum_at(text: &[u8]) -> Option<usize> {
+    const KEY: &[u8] = b"\"checksum\":";
+    let begin = text.windows(KEY.len()).rposition(|part| part == KEY)? + KEY.len();
+    let digits = text[begin..].iter().take_while(|b| b.is_ascii_digit()).count();
+    (begin + digits).checked_sub(1).filter(|_| digits > 0)
 }
 
 #[cfg(test)]
@@ -531,6 +579,8 @@ mod tests {
             r#"{"kind":"corrupt","how":"flip"}"#,
             r#"{"kind":"gap","symbol":"BTC/USDT","channel":"book","count":2}"#,
             r#"{"kind":"silence","conn":1,"ms":5}"#,
+            r#"{"kind":"corrupt","stream":"book:BTC/USD","how":"checksum"}"#,
+            r#"{"kind":"mute","stream":"trade:BTC/USD"}"#,
             r#"{"kind":"disconnect","how":"abrupt"}"#,
             r#"{"kind":"slow","bytes_per_second":1000,"ms":5}"#,
             r#"{"kind":"rest_limit","count":2,"ban_ms":1000}"#,
@@ -548,13 +598,38 @@ mod tests {
         let mut state = FaultState::new(FaultPlan::default());
         assert!(state.quiet());
         state.arm(Fault::Drop { target: Target::stream("a@trade"), count: 2 });
-        let mut seen = |stream| state.decide(1, stream, 0);
+        let mut seen = |stream| state.decide(1, stream, b"{}", 0);
         assert_eq!(
             [seen("b@trade"), seen("a@trade"), seen("a@trade"), seen("a@trade")],
             [Action::Send, Action::Drop, Action::Drop, Action::Send]
         );
         state.tidy(0);
         assert!(state.quiet());
+    }
+
+    #[test]
+    fn a_target_without_its_last_part_means_all_that_have_one() {
+        let meets = |target, stream| Target::stream(target).meets(1, stream);
+        assert!(
+            meets("book:BTC/USD:10", "book:BTC/USD:10")
+                && meets("book:BTC/USD", "book:BTC/USD:10")
+                && meets("book", "book:A/B:10")
+        );
+        assert!(!meets("book:BTC/USD:1", "book:BTC/USD:10") && !meets("book:BTC/US", "book:BTC/USD:10"));
+        assert!(!meets("btcusdt@trade", "btcusdt@trades"));
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_all_that_is_wrong() {
+        let text = br#"{"data":[{"asks":[],"checksum":2416540570,"timestamp":"2026"}]}"#;
+        assert_eq!(
+            corrupt(text, Corruption::Checksum, 1),
+            br#"{"data":[{"asks":[],"checksum":2416540571,"timestamp":"2026"}]}"#
+        );
+        let mut state = FaultState::new(FaultPlan::default());
+        state.arm(Fault::Corrupt { target: Target::default(), count: 1, how: Corruption::Checksum });
+        assert_eq!(state.decide(1, "trade:A/B", b"{}", 0), Action::Send);
+        assert!(matches!(state.decide(1, "book:A/B:10", text, 0), Action::Corrupt(Corruption::Checksum, _)));
     }
 
     #[test]

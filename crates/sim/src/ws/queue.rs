@@ -22,6 +22,9 @@ use crate::ledger::{FrameEntry, FrameStatus};
 /// The stream index of replies and announcements.
 pub(crate) const NO_STREAM: usize = usize::MAX;
 
+/// Forms that a frame can have on one exchange, at most.
+pub(crate) const FORMS: usize = 4;
+
 /// Batches grow to about this size.
 const BATCH_BYTES: usize = 128 << 10;
 
@@ -94,12 +97,14 @@ pub(crate) enum Flushed {
 /// A WebSocket connection as the rest of the exchange sees it.
 pub(crate) struct Conn {
     pub id: u32,
-    pub micros: bool,
-    pub combined: Cell<bool>,
+    /// In which of the exchange's forms it gets frames; below [`FORMS`].
+    pub form: Cell<u8>,
     /// What the client subscribed to, by name; an unknown name delivers nothing.
     pub streams: RefCell<BTreeMap<String, Option<usize>>>,
     /// Rings when there is something to do for the connection's task.
     pub wake: Notify,
+    /// When a frame was last queued.
+    pub pushed_at: Cell<Instant>,
     /// When an announced shutdown ends it.
     pub shutdown_at: Cell<Option<Instant>>,
     shared: Rc<Shared>,
@@ -107,11 +112,11 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(id: u32, combined: bool, micros: bool, shared: Rc<Shared>) -> Self {
+    pub(crate) fn new(id: u32, shared: Rc<Shared>) -> Self {
         Self {
             id,
-            micros,
-            combined: Cell::new(combined),
+            form: Cell::new(0),
+            pushed_at: Cell::new(Instant::now()),
             streams: RefCell::default(),
             wake: Notify::new(),
             shutdown_at: Cell::new(None),
@@ -176,7 +181,7 @@ impl Conn {
             self.push(stream, id, text, FrameStatus::Sent, None);
             return;
         }
-        let action = faults.decide(self.id, self.shared.name(stream), now_us());
+        let action = faults.decide(self.id, self.shared.name(stream), text, now_us());
         let place = self.queue.borrow().held.iter().position(|h| h.stream == stream);
         if let Some(place) = place
             && !matches!(action, Action::Drop | Action::Silence)
@@ -269,6 +274,7 @@ impl Conn {
         if queue.batches.is_empty() {
             self.wake.notify_one();
         }
+        self.pushed_at.set(Instant::now());
         queue.seq += 1;
         let seq = queue.seq;
         let batch = back(queue);
