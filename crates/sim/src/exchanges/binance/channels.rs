@@ -7,7 +7,7 @@ use crate::clock::now_us;
 use crate::hub::Core;
 use crate::market::book::Pace;
 use crate::market::engine::Event;
-use crate::market::interval::INTERVALS;
+use crate::market::interval::{INTERVALS, Interval};
 
 impl Binance {
     /// Sends what `write` writes to all who subscribed to a stream.
@@ -88,10 +88,10 @@ impl Binance {
             let open = interval.open(now);
             let before = std::mem::replace(&mut self.kline_open.borrow_mut()[stream], open);
             if before != 0 && before != open {
-                self.kline(core, stream, place, label, (interval, before), true, now);
+                self.kline(core, (stream, place), label, (interval, before), true, now);
             }
             if all || i == 0 || before != open {
-                self.kline(core, stream, place, label, (interval, open), false, now);
+                self.kline(core, (stream, place), label, (interval, open), false, now);
             }
         }
     }
@@ -99,10 +99,9 @@ impl Binance {
     fn kline(
         &self,
         core: &mut Core,
-        stream: usize,
-        place: usize,
+        (stream, place): (usize, usize),
         label: &str,
-        (interval, open): (crate::market::interval::Interval, i64),
+        (interval, open): (Interval, i64),
         closed: bool,
         now: i64,
     ) {
