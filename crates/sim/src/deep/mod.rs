@@ -6,7 +6,7 @@
 //! minutes when asked for ([`bars`]). [`Truth`] gives the same to a test, row by row.
 //!
 //! Nothing here reads a clock. What a market does after today is as fixed as what it did before; the REST side cuts it off at
-//! the present.
+//! the present, or, where an exchange's live market goes on from its past, at the start of that ([`tape`]).
 
 pub(crate) mod bars;
 pub(crate) mod minute;

@@ -15,7 +15,7 @@ use super::Entry;
 /// Is a bid, price, amount.
 pub(super) type Levels = Vec<(bool, f64, f64)>;
 
-/// How often the two books are held against each other, in messages.
+/// How often the two books are held against each other level by level, in messages; how many they have, each time.
 const COMPARED_EACH: usize = 64;
 
 /// A book as its rows make it. Doubles above zero are in the order of their bits.
@@ -28,6 +28,10 @@ struct Sides {
 impl Sides {
     fn side(&mut self, is_bid: bool) -> &mut BTreeMap<u64, f64> {
         if is_bid { &mut self.bids } else { &mut self.asks }
+    }
+
+    fn len(&self) -> (usize, usize) {
+        (self.bids.len(), self.asks.len())
     }
 
     fn set(&mut self, (is_bid, price, amount): (bool, f64, f64)) {
@@ -191,7 +195,7 @@ impl Walk<'_> {
                     );
                     break;
                 }
-                if messages % COMPARED_EACH == 0 && sent != kept {
+                if sent.len() != kept.len() || (messages % COMPARED_EACH == 0 && sent != kept) {
                     self.wrong(epoch, format!("the rows before {ts} do not make the book that was sent"));
                     kept = sent.clone();
                 }
