@@ -134,7 +134,7 @@ mod tests {
         for count in [1, 7, live.trades().len(), live.trades().len() + 5, 1_500] {
             assert_eq!(joined.newest(count, now_us), whole.newest(count, now_us), "{count}");
         }
-        for from_us in [0, at(3, 0), until_us, until_us + 1, at(140, 5)] {
+        for from_us in [0, at(3, 0), until_us, until_us + 1, at(140, 5), live.trades()[9].time_us] {
             let rows = |tape: Tape<'_>| {
                 let mut rows = Vec::new();
                 tape.since(from_us, now_us, |row| {

@@ -30,6 +30,8 @@ struct Task {
     /// When the oldest unanswered ping becomes one too many.
     pong_due: Option<Instant>,
     announced: bool,
+    /// Text frames that the socket took, and when it took the last one.
+    sent: (u64, Instant),
     window: (Instant, u32),
     /// Set once everything including the close frame is written.
     closing_until: Option<Instant>,
@@ -53,6 +55,7 @@ pub(crate) async fn run(core: Rc<RefCell<Core>>, conn: Rc<Conn>, socket: TcpStre
         opened: now,
         pong_due: None,
         announced: false,
+        sent: (0, now),
         window: (now, 0),
         closing_until: None,
     };
@@ -89,6 +92,9 @@ impl Task {
             };
             if before > 0 {
                 drained.notify_waiters();
+            }
+            if self.conn.sent() != self.sent.0 {
+                self.sent = (self.conn.sent(), Instant::now());
             }
             if let (Some(Ending::Clean(reason)), Flushed::Empty) = (&ending, flushed) {
                 let until = *self.closing_until.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
@@ -148,7 +154,7 @@ impl Task {
     fn heartbeat_due(&self) -> Option<Instant> {
         let (_, quiet) = self.rules.heartbeat?;
         let subscribed = self.conn.ending().is_none() && !self.conn.streams.borrow().is_empty();
-        subscribed.then(|| self.conn.pushed_at.get() + quiet)
+        subscribed.then(|| self.sent.1 + quiet)
     }
 
     fn timers(&mut self, now: Instant) {

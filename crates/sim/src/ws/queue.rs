@@ -103,8 +103,6 @@ pub(crate) struct Conn {
     pub streams: RefCell<BTreeMap<String, Option<usize>>>,
     /// Rings when there is something to do for the connection's task.
     pub wake: Notify,
-    /// When a frame was last queued.
-    pub pushed_at: Cell<Instant>,
     /// When an announced shutdown ends it.
     pub shutdown_at: Cell<Option<Instant>>,
     shared: Rc<Shared>,
@@ -116,7 +114,6 @@ impl Conn {
         Self {
             id,
             form: Cell::new(0),
-            pushed_at: Cell::new(Instant::now()),
             streams: RefCell::default(),
             wake: Notify::new(),
             shutdown_at: Cell::new(None),
@@ -128,6 +125,11 @@ impl Conn {
     /// Bytes that wait.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queue.borrow().bytes
+    }
+
+    /// Text frames that the socket took.
+    pub(crate) fn sent(&self) -> u64 {
+        self.queue.borrow().sent
     }
 
     /// Frames that the socket took, and those that wait.
@@ -274,7 +276,6 @@ impl Conn {
         if queue.batches.is_empty() {
             self.wake.notify_one();
         }
-        self.pushed_at.set(Instant::now());
         queue.seq += 1;
         let seq = queue.seq;
         let batch = back(queue);
