@@ -1,6 +1,7 @@
 //! A client of the simulated Kraken's WebSocket, with a book that it keeps as the exchange tells it to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use dccd_sim::{KrakenOptions, MarketOptions, SimHandle, SimOptions};
 use serde_json::{Value, json};
@@ -24,10 +25,14 @@ pub(crate) fn options() -> SimOptions {
     }
 }
 
+/// Within which whatever a test waits for has come.
+const LIFE_MAX: Duration = Duration::from_secs(40);
+
 pub(crate) struct Kraken {
     pub(crate) client: Client,
     /// What came before replies that were waited for.
-    held: std::collections::VecDeque<String>,
+    held: VecDeque<String>,
+    connected: Instant,
 }
 
 impl Kraken {
@@ -36,7 +41,7 @@ impl Kraken {
         let mut client = Client::connect(sim, "/v2").await;
         let status = client.next_json().await;
         assert_eq!((&status["channel"], &status["data"][0]["system"]), (&json!("status"), &json!("online")), "{status}");
-        Self { client, held: std::collections::VecDeque::new() }
+        Self { client, held: VecDeque::new(), connected: Instant::now() }
     }
 
     pub(crate) async fn send(&mut self, request: Value) {
@@ -70,6 +75,7 @@ impl Kraken {
 
     /// The next frame, as it is.
     pub(crate) async fn next_text(&mut self) -> Result<String, End> {
+        assert!(self.connected.elapsed() < LIFE_MAX, "frames come, and what was waited for is not among them");
         match self.held.pop_front() {
             Some(text) => Ok(text),
             None => self.client.next().await,
