@@ -27,7 +27,8 @@ def get(url):
         return json.load(answer)
 
 
-def post(url):
-    request = urllib.request.Request(url, data=b"", method="POST")
+def post(url, body=None):
+    data = b"" if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, method="POST")
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)

@@ -8,10 +8,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
     /// No such exchange to play.
-    #[error("there is no simulated exchange \"{name}\"; there are: binance, kraken")]
+    #[error("there is no simulated exchange \"{name}\"; there are: {known}")]
     UnknownExchange {
         /// What was asked for.
         name: String,
+        /// What there is.
+        known: String,
     },
     /// A symbol that the market can't have.
     #[error("\"{symbol}\" can't be simulated: spot symbols such as BTC/USDT are wanted, each once")]

@@ -14,19 +14,16 @@ use tokio::time::Instant;
 use crate::clock::{now_ns, now_us};
 use crate::deep::past::Past;
 use crate::deep::past_of;
-use crate::faults::{Fault, FaultState};
+use crate::exchanges::{self, Kind, Rules, Wire};
+use crate::faults::{Fault, FaultState, Target};
 use crate::ledger::{LedgerRecord, LedgerWriter};
-use crate::market::engine::{Engine, Event};
+use crate::market::engine::{Engine, Event, Origin};
 use crate::market::history::History;
 use crate::market::spec::Spec;
 use crate::market::{Ladder, SymbolState};
 use crate::options::SimOptions;
-use crate::render::{self, TimeUnit};
 use crate::replay::ReplayState;
-use crate::rest::kraken::Kraken;
-use crate::rest::limiter::RestLimiter;
-use crate::streams::{self, KINDS, kind};
-use crate::ws::queue::{Conn, Ending, NO_STREAM};
+use crate::ws::queue::{Conn, Ending, FORMS, NO_STREAM};
 use crate::{SimError, SimStats};
 
 /// What connections need without the rest of the exchange.
@@ -34,8 +31,6 @@ pub(crate) struct Shared {
     pub ledger: LedgerWriter,
     /// Stream names by index.
     names: Vec<String>,
-    /// The combined wrapper up to the data, by index.
-    prefixes: Vec<Vec<u8>>,
     pub queue_bytes: usize,
     pub frames_sent: Cell<u64>,
     /// Rings when a queue got shorter or a connection ended.
@@ -53,21 +48,21 @@ impl Shared {
 /// Addresses whose connection attempts are counted at most.
 const PEERS_MAX: usize = 10_000;
 
-/// All state of the exchange.
+/// All state of the exchange, but for what only one kind of exchange has.
 pub(crate) struct Core {
     pub options: SimOptions,
+    pub wire: Rc<dyn Wire>,
+    pub rules: Rules,
+    /// When it began, microseconds since the epoch; the ledger's first record says the same.
+    pub began_us: i64,
     pub shared: Rc<Shared>,
     pub symbols: Vec<SymbolState>,
     /// Deep pasts by symbol, where there are.
     pub pasts: Vec<Option<Past>>,
-    by_lower: HashMap<String, usize>,
     /// Subscribers by stream index.
     pub subs: Vec<Vec<Rc<Conn>>>,
     pub conns: BTreeMap<u32, Rc<Conn>>,
     pub faults: FaultState,
-    pub rest: RestLimiter,
-    /// What there is instead of the rest when that is the exchange.
-    pub kraken: Option<Kraken>,
     connects: HashMap<IpAddr, VecDeque<Instant>>,
     next_conn: u32,
     pub paused: bool,
@@ -80,51 +75,51 @@ pub(crate) struct Core {
     pub cut: Rc<Notify>,
     /// The books as they were at the start: what a stale snapshot shows.
     pub first_books: Vec<(u64, Ladder)>,
-    texts: [Vec<u8>; 4],
+    texts: [Vec<u8>; FORMS],
     events: Vec<Event>,
     /// Order in which symbols act; times aside, the market is a function of it and the engines.
     scheduler: fastrand::Rng,
     made: (u64, u64),
     pub rest_requests: u64,
     started: Instant,
-    pub kline_open: Vec<i64>,
 }
 
 impl Core {
     /// The exchange with its invented market and that market's past, or the one of a recording.
     pub(crate) fn new(options: SimOptions, ledger: LedgerWriter, replay: Option<ReplayState>) -> Result<Self, SimError> {
         let seed = options.seed;
-        let symbols = match &replay {
-            Some(replay) => replay.symbols(options.market.history_trades),
-            None => invented(&options)?,
+        let kind = exchanges::of(&options.exchange)?;
+        let began_us = now_us();
+        let (symbols, pasts) = match &replay {
+            Some(replay) => {
+                let symbols = replay.symbols(options.market.history_trades);
+                let pasts = symbols.iter().map(|_| None).collect();
+                (symbols, pasts)
+            }
+            None => invented(&options, kind, began_us)?,
         };
-        let mut pasts = Vec::with_capacity(symbols.len());
-        for symbol in &symbols {
-            pasts.push(if replay.is_none() { past_of(&options, &symbol.spec)? } else { None });
-        }
-        let names: Vec<String> =
-            symbols.iter().flat_map(|s| (0..KINDS).map(|kind| streams::name(&s.spec.lower, kind))).collect();
-        let prefixes = names.iter().map(|name| format!("{{\"stream\":\"{name}\",\"data\":").into_bytes()).collect();
+        let wire = (kind.wire)(&options, &symbols);
+        let names = wire.names();
+        let streams = names.len();
         let shared = Rc::new(Shared {
             ledger,
-            prefixes,
             queue_bytes: options.limits.queue_bytes,
             frames_sent: Cell::new(0),
             drained: Rc::new(Notify::new()),
             changed: Rc::new(Notify::new()),
             names,
         });
-        shared.ledger.record(&LedgerRecord::Started { ts: now_ns(), exchange: options.exchange.clone(), seed });
-        let streams = symbols.len() * KINDS;
+        let started = LedgerRecord::Started { ts: began_us * 1_000, exchange: options.exchange.clone(), seed };
+        shared.ledger.record(&started);
         let mut core = Self {
-            by_lower: symbols.iter().enumerate().map(|(i, s)| (s.spec.lower.clone(), i)).collect(),
+            rules: wire.rules(&options),
+            wire,
+            began_us,
             symbols,
             pasts,
             subs: vec![Vec::new(); streams],
             conns: BTreeMap::new(),
             faults: FaultState::new(options.faults.clone()),
-            rest: RestLimiter::new(&options.limits),
-            kraken: Kraken::of(&options)?,
             connects: HashMap::new(),
             next_conn: 1,
             paused: false,
@@ -140,7 +135,6 @@ impl Core {
             made: (0, 0),
             rest_requests: 0,
             started: Instant::now(),
-            kline_open: vec![0; streams],
             shared,
             options,
         };
@@ -172,14 +166,9 @@ impl Core {
         }
     }
 
-    pub(crate) fn stream_index(&self, name: &str) -> Option<usize> {
-        let (symbol, kind) = streams::parse(name)?;
-        self.by_lower.get(symbol).map(|i| i * KINDS + kind)
-    }
-
     /// The symbol with this exchange name, `BTCUSDT`.
     pub(crate) fn symbol_index(&self, id: &str) -> Option<usize> {
-        self.by_lower.get(&id.to_ascii_lowercase()).copied().filter(|i| self.symbols[*i].spec.id == id)
+        self.symbols.iter().position(|s| s.spec.id == id)
     }
 
     /// The symbol with this unified name, `BTC/USDT`.
@@ -190,17 +179,17 @@ impl Core {
     /// Counts a connection attempt; how long to wait when there were too many.
     pub(crate) fn allow_connect(&mut self, ip: IpAddr) -> Result<(), Duration> {
         let now = Instant::now();
-        let limits = &self.options.limits;
+        let (most, window) = self.rules.connects;
         if self.connects.len() > PEERS_MAX {
             self.connects.clear();
         }
         let times = self.connects.entry(ip).or_default();
-        while times.front().is_some_and(|t| now.duration_since(*t) >= limits.connect_window) {
+        while times.front().is_some_and(|t| now.duration_since(*t) >= window) {
             times.pop_front();
         }
-        let wanted = usize::try_from(limits.connects_per_window).unwrap_or(usize::MAX);
+        let wanted = usize::try_from(most).unwrap_or(usize::MAX);
         match times.front() {
-            Some(first) if times.len() >= wanted => Err(limits.connect_window.saturating_sub(now.duration_since(*first))),
+            Some(first) if times.len() >= wanted => Err(window.saturating_sub(now.duration_since(*first))),
             _ => {
                 times.push_back(now);
                 Ok(())
@@ -208,8 +197,8 @@ impl Core {
         }
     }
 
-    pub(crate) fn open(&mut self, combined: bool, micros: bool, target: String, peer: SocketAddr) -> Rc<Conn> {
-        let conn = Rc::new(Conn::new(self.next_conn, combined, micros, Rc::clone(&self.shared)));
+    pub(crate) fn open(&mut self, target: String, peer: SocketAddr) -> Rc<Conn> {
+        let conn = Rc::new(Conn::new(self.next_conn, Rc::clone(&self.shared)));
         self.next_conn += 1;
         self.conns.insert(conn.id, Rc::clone(&conn));
         let record = LedgerRecord::Opened { ts: now_ns(), conn: conn.id, target, peer: peer.to_string() };
@@ -229,33 +218,23 @@ impl Core {
         self.shared.changed.notify_waiters();
     }
 
-    /// Subscribes to streams; unknown names are taken and deliver nothing, as the exchange does it.
-    pub(crate) fn subscribe(&mut self, conn: &Rc<Conn>, names: &[String]) -> Result<(), String> {
-        let mut streams = conn.streams.borrow_mut();
-        let fresh = names.iter().filter(|n| !streams.contains_key(*n)).collect::<std::collections::BTreeSet<_>>().len();
-        let limit = self.options.limits.streams_per_connection;
-        if streams.len() + fresh > limit {
-            return Err(format!("a connection is limited to {limit} streams"));
-        }
-        for name in names {
-            if streams.contains_key(name) {
-                continue;
-            }
-            let index = self.stream_index(name);
-            streams.insert(name.clone(), index);
-            // Two names of one stream deliver it once.
-            if let Some(index) = index
-                && !self.subs[index].iter().any(|c| c.id == conn.id)
-            {
-                self.subs[index].push(Rc::clone(conn));
-            }
+    /// Enters a subscription under a name; without a stream it delivers nothing. Whether it will deliver.
+    pub(crate) fn attach(&mut self, conn: &Rc<Conn>, name: &str, stream: Option<usize>) -> bool {
+        let stream = stream.filter(|_| !self.faults.mutes(conn.id, name));
+        conn.streams.borrow_mut().insert(name.to_owned(), stream);
+        // Two names of one stream deliver it once.
+        if let Some(stream) = stream
+            && !self.subs[stream].iter().any(|c| c.id == conn.id)
+        {
+            self.subs[stream].push(Rc::clone(conn));
         }
         self.subscribed_at = Some(Instant::now());
         self.shared.changed.notify_waiters();
-        Ok(())
+        stream.is_some()
     }
 
-    pub(crate) fn unsubscribe(&mut self, conn: &Rc<Conn>, names: &[String]) {
+    /// Ends subscriptions by their names.
+    pub(crate) fn detach(&mut self, conn: &Rc<Conn>, names: &[String]) {
         let mut streams = conn.streams.borrow_mut();
         for name in names {
             if let Some(Some(index)) = streams.remove(name)
@@ -267,44 +246,31 @@ impl Core {
         self.shared.changed.notify_waiters();
     }
 
-    /// Sends what `write` writes to all who subscribed to a stream.
-    pub(crate) fn publish(&mut self, stream: usize, id: u64, write: impl Fn(&mut Vec<u8>, TimeUnit)) {
-        let mut rendered = [false; 4];
+    /// Sends what `write` writes, in the form that each gets, to all who subscribed to a stream.
+    pub(crate) fn publish(&mut self, stream: usize, id: u64, write: impl Fn(&mut Vec<u8>, u8)) {
+        let mut rendered = [false; FORMS];
         for conn in &self.subs[stream] {
-            let combined = conn.combined.get();
-            let form = usize::from(combined) * 2 + usize::from(conn.micros);
-            let text = &mut self.texts[form];
-            if !rendered[form] {
-                rendered[form] = true;
+            let form = conn.form.get();
+            let place = usize::from(form) % FORMS;
+            let text = &mut self.texts[place];
+            if !rendered[place] {
+                rendered[place] = true;
                 text.clear();
-                if combined {
-                    text.extend_from_slice(&self.shared.prefixes[stream]);
-                }
-                write(text, if conn.micros { TimeUnit::Micros } else { TimeUnit::Millis });
-                if combined {
-                    text.push(b'}');
-                }
+                write(text, form);
             }
             conn.deliver(stream, id, text, &mut self.faults);
         }
     }
 
-    /// Sends recorded text to one connection, as a frame of this stream.
+    /// Sends text to one connection, as a frame of this stream.
     pub(crate) fn deliver_text(&mut self, conn: &Conn, stream: usize, id: u64, text: &[u8]) {
         conn.deliver(stream, id, text, &mut self.faults);
-    }
-
-    /// Wraps recorded data as the combined form of a stream.
-    pub(crate) fn wrap(&self, stream: usize, data: &[u8], out: &mut Vec<u8>) {
-        out.clear();
-        out.extend_from_slice(&self.shared.prefixes[stream]);
-        out.extend_from_slice(data);
-        out.push(b'}');
     }
 
     /// Lets the market make about this many events. How many it made.
     pub(crate) fn advance(&mut self, wanted: u64) -> u64 {
         let (trade_rate, update_rate) = (self.options.market.trades_per_second, self.options.market.book_updates_per_second);
+        let wire = Rc::clone(&self.wire);
         let mut done = 0;
         while done < wanted {
             let place = self.scheduler.usize(..self.symbols.len());
@@ -324,39 +290,11 @@ impl Core {
                 self.made.1 += 1;
                 done += 1;
             }
-            self.emit(place, &events, now);
+            wire.stepped(self, place, &events, now);
             events.clear();
             self.events = events;
         }
         done
-    }
-
-    fn emit(&mut self, place: usize, events: &[Event], now: i64) {
-        let base = place * KINDS;
-        for event in events {
-            let kind = match event {
-                Event::Trade(_) => kind::TRADE,
-                Event::Agg(_) => kind::AGG_TRADE,
-                Event::Quote(_) => kind::BOOK_TICKER,
-            };
-            if self.subs[base + kind].is_empty() {
-                continue;
-            }
-            // Borrowed apart from the rest: `publish` takes all of `self`.
-            let id = std::mem::take(&mut self.symbols[place].spec.id);
-            match event {
-                Event::Trade(row) => {
-                    self.publish(base + kind, row.id, |out, unit| render::trade(out, &id, row, now, unit));
-                }
-                Event::Agg(row) => {
-                    self.publish(base + kind, row.id, |out, unit| render::agg_trade(out, &id, row, now, unit));
-                }
-                Event::Quote(quote) => {
-                    self.publish(base + kind, quote.update_id, |out, _| render::book_ticker(out, &id, quote));
-                }
-            }
-            self.symbols[place].spec.id = id;
-        }
     }
 
     /// The longest queue, bytes.
@@ -377,9 +315,12 @@ impl Core {
     /// Brings a fault about, or arms it. What it did, in words.
     pub(crate) fn inject(&mut self, fault: Fault, by: &str) -> Result<String, String> {
         let now = Instant::now();
-        let meets = |conn: &Conn, target: &crate::faults::Target| {
+        if let Some(why) = self.refuses(&fault) {
+            return Err(why);
+        }
+        let meets = |conn: &Conn, target: &Target| {
             target.conn.is_none_or(|c| c == conn.id)
-                && target.stream.as_ref().is_none_or(|s| conn.streams.borrow().contains_key(s))
+                && (target.stream.is_none() || conn.streams.borrow().keys().any(|name| target.meets(conn.id, name)))
         };
         let detail = match &fault {
             Fault::Gap { symbol, channel, count } => self.skip(symbol, channel, u64::from(*count))?,
@@ -414,8 +355,9 @@ impl Core {
                 "down".to_owned()
             }
             Fault::Shutdown { ms } => {
+                let wire = Rc::clone(&self.wire);
+                wire.announce_shutdown(self, *ms);
                 for conn in self.conns.values() {
-                    crate::ws::commands::announce_shutdown(conn);
                     conn.shutdown_at.set(Some(now + Duration::from_millis(*ms)));
                     conn.wake.notify_one();
                 }
@@ -443,27 +385,24 @@ impl Core {
                 Ok(format!("trade ids {first}..={last} of {symbol} will never exist"))
             }
             "book" => {
-                // What was pending is told first, so that the hole is exactly `count` numbers.
-                self.diffs(place);
-                let state = &mut self.symbols[place];
-                let first = state.book.update_id() + 1;
-                if let Some(engine) = &mut state.engine {
-                    engine.rearrange(count, &mut state.book);
-                }
-                state.book.lose(count);
-                Ok(format!("book updates {first}..={} of {symbol} are in no diff", state.book.update_id()))
+                let wire = Rc::clone(&self.wire);
+                wire.lose_book(self, place, count)
             }
             _ => Err(format!("\"{channel}\" can't have a gap; trades or book can")),
         }
     }
 
-    fn diffs(&mut self, place: usize) {
-        self.depth_diff(place, crate::market::book::Pace::Fast);
-        self.depth_diff(place, crate::market::book::Pace::Slow);
+    /// Why a fault can't happen on this exchange.
+    fn refuses(&self, fault: &Fault) -> Option<String> {
+        let is_checksum = matches!(fault, Fault::Corrupt { how: crate::faults::Corruption::Checksum, .. });
+        if is_checksum && !self.rules.checksums {
+            return Some(format!("{} sends no checksums", self.options.exchange));
+        }
+        self.wire.refuses(fault)
     }
 
     pub(crate) fn stats(&self) -> SimStats {
-        SimStats {
+        let mut stats = SimStats {
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             connections: self.conns.len(),
             connections_opened: self.next_conn - 1,
@@ -475,8 +414,10 @@ impl Core {
             queued_bytes: self.conns.values().map(|c| c.queued_bytes()).sum(),
             paused: self.paused,
             replay: self.replay.as_ref().map(ReplayState::progress),
-            kraken: self.kraken.as_ref().map(|kraken| kraken.stats),
-        }
+            kraken: None,
+        };
+        self.wire.count(&mut stats);
+        stats
     }
 }
 
@@ -484,19 +425,28 @@ fn list(conns: &[&Rc<Conn>]) -> String {
     conns.iter().map(|c| c.id.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-fn invented(options: &SimOptions) -> Result<Vec<SymbolState>, SimError> {
+/// The markets that are invented, with their deep pasts where they have some.
+fn invented(options: &SimOptions, kind: &Kind, now_us: i64) -> Result<(Vec<SymbolState>, Vec<Option<Past>>), SimError> {
     let mut symbols: Vec<SymbolState> = Vec::new();
+    let mut pasts = Vec::new();
     for text in &options.market.symbols {
         let spec = Spec::of(text)?;
         if symbols.iter().any(|s| s.spec.id == spec.id) {
             return Err(SimError::BadSymbol { symbol: text.clone() });
         }
-        let (engine, book) = Engine::new(&spec, options.seed, options.market.levels);
+        let past = past_of(options, &spec)?;
+        let origin = past.as_ref().filter(|_| kind.joins_past).map(|past| {
+            let count = past.count_until(now_us);
+            let price = past.trade(count - 1).map_or_else(|| past.close_before(past.listed), |row| row.price);
+            Origin { price, trade_id: past.first_id.wrapping_add_signed(count) }
+        });
+        let (engine, book) = Engine::new(&spec, options.seed, options.market.levels, origin);
         let history = History::keeping(options.market.history_trades);
         symbols.push(SymbolState { spec, book, history, engine: Some(engine) });
+        pasts.push(past);
     }
     if symbols.is_empty() {
         return Err(SimError::BadSymbol { symbol: String::new() });
     }
-    Ok(symbols)
+    Ok((symbols, pasts))
 }

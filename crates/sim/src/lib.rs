@@ -1,11 +1,17 @@
-//! A simulated exchange: Binance spot as its clients see it, REST and WebSocket on one port, or the REST side of Kraken spot.
+//! A simulated exchange: Binance spot or Kraken spot as their clients see them, REST and WebSocket on one port.
 //!
 //! It invents a seeded market ([`MarketOptions`]) or serves recorded frames ([`ReplayOptions`]), keeps the exchange's limits
 //! ([`Limits`]), misbehaves on command or by plan ([`Fault`], [`FaultPlan`]), and writes down everything it sent
 //! ([`ledger`]), so that what a client stored can be held against it.
 //!
-//! Knows nothing of the clients it serves. What it does not play: accounts, orders, user streams, tickers as streams.
-//! A replay's frames keep their recorded time unit, whatever `timeUnit` a client asks for.
+//! Market, connections, ledger, faults and clock know no exchange; what one of them says and understands is a folder in
+//! `exchanges`. On Kraken the live market goes on where the deep past ends, with its ids and prices; on Binance a deep past
+//! stands beside the live market. Kraken's market is a function of its seed and of the instant at which it starts: its past has gone
+//! on in between.
+//!
+//! Knows nothing of the clients it serves. What it does not play: accounts, orders, user streams; Binance's tickers as streams;
+//! Kraken's `level3`, its WebSocket v1, and replays of it. A replay's frames keep their recorded time unit, whatever
+//! `timeUnit` a client asks for.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,24 +29,24 @@ pub mod audit;
 mod clock;
 mod control;
 pub mod deep;
+mod digits;
 mod error;
+mod exchanges;
 mod faults;
 mod hub;
 pub mod ledger;
 mod market;
 mod options;
 mod pulse;
-mod render;
 mod replay;
 mod rest;
 mod server;
 mod sim;
-mod streams;
 mod ws;
 
 pub use error::SimError;
+pub use exchanges::kraken::{KrakenOptions, KrakenStats};
 pub use faults::{Corruption, Disconnection, Fault, FaultPlan, RestFault, Target};
 pub use ledger::{FrameStatus, LedgerReader, LedgerRecord};
 pub use options::{LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, SimOptions};
-pub use rest::kraken::{KrakenOptions, KrakenStats};
 pub use sim::{FaultInjector, InjectError, ReplayProgress, Sim, SimBook, SimHandle, SimStats, run, run_until};

@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::deep::DeepOptions;
 use crate::error::SimError;
+use crate::exchanges::kraken::KrakenOptions;
 use crate::faults::FaultPlan;
-use crate::rest::kraken::KrakenOptions;
 
 /// Everything a simulated exchange needs to start. `Default` gives a small Binance on a free loopback port.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimOptions {
-    /// Which exchange to play: `binance` (spot) or `kraken` (spot, REST alone).
+    /// Which exchange to play: `binance` (spot) or `kraken` (spot).
     pub exchange: String,
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -25,7 +25,7 @@ pub struct SimOptions {
     /// The invented market; unused in replay.
     pub market: MarketOptions,
     /// Gives all symbols a past of years, which goes on into the present; without it they have [`MarketOptions::history`]. The
-    /// simulated Kraken always has one.
+    /// simulated Kraken always has one, which ends where its live market begins.
     pub deep: Option<DeepOptions>,
     /// Serve recorded frames instead of an invented market.
     pub replay: Option<ReplayOptions>,

@@ -1,4 +1,4 @@
-//! What happens by the clock: the market's pace, diffs and partial books each 100 ms, candles, faults of the plan.
+//! What happens by the clock: the market's pace, what exchanges send each 100 ms, faults of the plan.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,10 +8,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::clock::now_us;
 use crate::hub::Core;
-use crate::market::book::Pace;
-use crate::market::interval::INTERVALS;
-use crate::render;
-use crate::streams::{KINDS, PARTIAL_LEVELS, kind};
 
 /// Producers that may wait do so above this many queued bytes.
 pub(crate) const HIGH_WATER: usize = 2 << 20;
@@ -121,80 +117,14 @@ pub(crate) async fn pulse(core: Rc<RefCell<Core>>) {
         count += 1;
         let mut core = core.borrow_mut();
         core.faults.tidy(now_us());
-        if core.replay.is_none() {
-            for place in 0..core.symbols.len() {
-                core.depth_diff(place, Pace::Fast);
-                core.partial_books(place, Pace::Fast);
-                if count.is_multiple_of(10) {
-                    core.depth_diff(place, Pace::Slow);
-                    core.partial_books(place, Pace::Slow);
-                    core.klines(place, count.is_multiple_of(20));
-                }
-            }
-        }
+        let wire = Rc::clone(&core.wire);
+        wire.pulse(&mut core, count);
         core.plan(PULSE);
         core.shared.ledger.flush();
     }
 }
 
 impl Core {
-    /// Ends a diff interval of a symbol.
-    pub(crate) fn depth_diff(&mut self, place: usize, pace: Pace) {
-        let state = &mut self.symbols[place];
-        let Some((ids, changed)) = state.book.take_diff(pace, &state.spec) else { return };
-        let kind = if pace == Pace::Fast { kind::DEPTH_FAST } else { kind::DEPTH_SLOW };
-        let id = state.spec.id.clone();
-        let now = now_us();
-        self.publish(place * KINDS + kind, ids.1, |out, unit| render::depth_update(out, &id, ids, &changed, now, unit));
-    }
-
-    fn partial_books(&mut self, place: usize, pace: Pace) {
-        for (i, levels) in PARTIAL_LEVELS.into_iter().enumerate() {
-            let stream = place * KINDS + kind::PARTIAL + i;
-            if (i % 2 == 0) == (pace == Pace::Fast) && !self.subs[stream].is_empty() {
-                let ladder = self.symbols[place].ladder(levels);
-                let update_id = self.symbols[place].book.update_id();
-                self.publish(stream, update_id, |out, _| render::depth(out, update_id, &ladder));
-            }
-        }
-    }
-
-    /// Candle streams: the one-second candle each second, the others each two; a candle that ended is sent once more, closed.
-    fn klines(&mut self, place: usize, all: bool) {
-        for (i, (label, interval)) in INTERVALS.into_iter().enumerate() {
-            let stream = place * KINDS + kind::KLINE + i;
-            if self.subs[stream].is_empty() {
-                self.kline_open[stream] = 0;
-                continue;
-            }
-            let now = now_us();
-            let open = interval.open(now);
-            let before = std::mem::replace(&mut self.kline_open[stream], open);
-            if before != 0 && before != open {
-                self.kline(stream, place, label, (interval, before), true, now);
-            }
-            if all || i == 0 || before != open {
-                self.kline(stream, place, label, (interval, open), false, now);
-            }
-        }
-    }
-
-    fn kline(
-        &mut self,
-        stream: usize,
-        place: usize,
-        label: &str,
-        (interval, open): (crate::market::interval::Interval, i64),
-        closed: bool,
-        now: i64,
-    ) {
-        let state = &self.symbols[place];
-        let Some((span, bar)) = state.history.bar_at(interval, open) else { return };
-        let id = state.spec.id.clone();
-        let kline = render::Kline { id: &id, interval: label, span, bar, closed };
-        self.publish(stream, bar.last_id, |out, unit| render::kline(out, &kline, now, unit));
-    }
-
     /// Brings about what the fault plan has for this time.
     fn plan(&mut self, elapsed: Duration) {
         let conns: Vec<u32> = self.conns.keys().copied().collect();

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::hub::Core;
-use crate::{control, rest, ws};
+use crate::{control, ws};
 
 /// Opens the port. An address in use a moment ago may be taken again at once: the exchange comes back where it was.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -98,14 +98,12 @@ struct Hangup;
 
 async fn dispatch(core: &Rc<RefCell<Core>>, peer: SocketAddr, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
     let path = request.uri().path();
-    let is_kraken = core.borrow().kraken.is_some();
-    if is_kraken && !path.starts_with("/sim/") {
-        rest::kraken::handle(core, peer, &request).await
-    } else if ws::handshake::is_ours(path) {
-        Some(ws::handshake::upgrade(core, peer, request))
-    } else if path.starts_with("/sim/") {
-        Some(control::handle(core, peer, request).await)
-    } else {
-        rest::handle(core, peer, &request).await
+    if path.starts_with("/sim/") {
+        return Some(control::handle(core, peer, request).await);
     }
+    let wire = Rc::clone(&core.borrow().wire);
+    if wire.has_socket(path) {
+        return Some(ws::handshake::upgrade(core, peer, request));
+    }
+    wire.rest(core, peer, &request).await
 }

@@ -16,13 +16,13 @@ use tokio::task::LocalSet;
 
 use crate::clock::now_ns;
 use crate::error::SimError;
+use crate::exchanges::kraken::KrakenStats;
 use crate::faults::Fault;
 use crate::hub::Core;
 use crate::ledger::{LedgerRecord, LedgerWriter};
 use crate::options::SimOptions;
 use crate::replay::{self, ReplayState};
-use crate::rest::kraken::{self, KrakenStats};
-use crate::{pulse, server};
+use crate::{exchanges, pulse, server};
 
 /// Counters of a simulated exchange.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -143,7 +143,7 @@ impl SimHandle {
         format!("http://{}", self.address)
     }
 
-    /// Base address of the WebSocket side; `/ws` and `/stream` come behind it.
+    /// Base address of the WebSocket side; Binance's `/ws` and `/stream` or Kraken's `/v2` come behind it.
     #[must_use]
     pub fn ws_url(&self) -> String {
         format!("ws://{}", self.address)
@@ -343,9 +343,11 @@ fn live(
 type Prepared = (Rc<RefCell<Core>>, tokio::net::TcpListener, SocketAddr);
 
 fn prepare(options: SimOptions) -> Result<Prepared, SimError> {
-    let options = kraken::settle(options);
-    if ![kraken::NAME, "binance"].contains(&options.exchange.as_str()) {
-        return Err(SimError::UnknownExchange { name: options.exchange });
+    let kind = exchanges::of(&options.exchange)?;
+    let options = (kind.settle)(options);
+    if options.replay.is_some() && !kind.replays {
+        let expected = "binance: there are no recordings to serve for another";
+        return Err(SimError::Option { name: "exchange of a replay", text: options.exchange, expected });
     }
     let replay = options.replay.as_ref().map(ReplayState::load).transpose()?;
     let ledger = LedgerWriter::create(options.ledger.as_deref(), options.ledger_mode)
@@ -372,9 +374,8 @@ async fn obey(core: &Rc<RefCell<Core>>, mut orders: mpsc::Receiver<Command>, mut
             Command::Stats(answer) => drop(answer.send(core.stats())),
             Command::Book(symbol, answer) => drop(answer.send(core.unified_index(&symbol).map(|place| book(&core, place)))),
             Command::TradeIds(symbol, answer) => {
-                let rows = core.unified_index(&symbol).map(|place| core.symbols[place].history.trades());
-                let ids = rows.and_then(|rows| Some((rows.front()?.id, rows.back()?.id)));
-                let _ = answer.send(ids);
+                let wire = Rc::clone(&core.wire);
+                let _ = answer.send(core.unified_index(&symbol).and_then(|place| wire.trade_ids(&core, place)));
             }
             Command::Pause(pause, answer) => {
                 core.paused = pause;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Scene, get, start};
 use dccd_sim::deep::Truth;
-use dccd_sim::{KrakenOptions, SimOptions};
+use dccd_sim::{KrakenOptions, MarketOptions, SimOptions};
 use serde_json::{Value, json};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
@@ -14,7 +14,9 @@ fn options(rules: &str) -> SimOptions {
     let listed_ns = (now_ns() / HOUR_NS - 30) * HOUR_NS;
     let deep = "trades=409,outages=2000,halts=0".parse().unwrap();
     let deep = dccd_sim::deep::DeepOptions { listed_ns, ..deep };
-    SimOptions { exchange: "kraken".to_owned(), deep: Some(deep), kraken, ..SimOptions::default() }
+    // Without a live market the past goes on as the truth has it.
+    let market = MarketOptions { trades_per_second: 0.0, book_updates_per_second: 0.0, ..MarketOptions::default() };
+    SimOptions { exchange: "kraken".to_owned(), deep: Some(deep), kraken, market, ..SimOptions::default() }
 }
 
 fn now_ns() -> i64 {

@@ -69,3 +69,23 @@ async fn ccxt_pages_through_the_simulated_kraken() {
     let options = SimOptions { exchange: "kraken".to_owned(), kraken, ..SimOptions::default() };
     check_exchange("ccxt_pages_through_the_simulated_kraken", "ccxt", "check_ccxt_kraken.py", options).await;
 }
+
+#[tokio::test]
+async fn ccxt_watches_the_simulated_kraken() {
+    let options = common::kraken::options();
+    check_exchange("ccxt_watches_the_simulated_kraken", "ccxt.pro", "check_ccxt_kraken_ws.py", options).await;
+}
+
+#[tokio::test]
+async fn cryptofeed_speaks_to_kraken_in_its_old_way_alone() {
+    let name = "cryptofeed_speaks_to_kraken_in_its_old_way_alone";
+    let python = match python("cryptofeed") {
+        Ok(python) => python,
+        Err(reason) => return skip(name, &reason),
+    };
+    // Whoever makes it speak v2 will find this to fail, and has a client more to check.
+    let ask = "import inspect, cryptofeed.exchanges.kraken as k; print('\"method\"' in inspect.getsource(k))";
+    let output = Command::new(python).args(["-c", ask]).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "False", "cryptofeed may speak Kraken's WebSocket v2 now");
+    skip(name, "cryptofeed speaks Kraken's WebSocket v1, which the simulated Kraken does not");
+}

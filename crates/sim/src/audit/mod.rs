@@ -2,13 +2,15 @@
 //!
 //! It reads the ledger's frames with a JSON parser of its own and the store's files as any reader would; it shares no code with
 //! the adapters. Whatever the exchange sent to a connection must be in the files exactly once with its exact values, or lie
-//! in a declared gap. Ids that the exchange gave out while nobody was connected must be stored (fetched later) or declared too.
+//! in a declared gap. What an exchange shows at the beginning of a subscription may be stored, and need not be. Ids that the exchange gave out while nobody was connected must be stored (fetched later) or declared too.
 
 mod book;
+mod kraken;
 mod quotes;
 mod sent;
 mod trades;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +19,9 @@ use dccd_store::StoreError;
 use serde::Serialize;
 
 use crate::ledger::LedgerError;
+use quotes::Told;
 pub use sent::Sent;
+use trades::Times;
 
 /// Problems described in words, per series at most.
 const PROBLEMS_MAX: usize = 5;
@@ -148,15 +152,19 @@ impl fmt::Display for Audit {
 /// # Errors
 /// When the ledger or a file can't be read.
 pub fn audit(ledger: &Path, data_path: &Path, exchange: &str) -> Result<Audit, AuditError> {
+    if exchange == kraken::NAME {
+        return kraken::audit(ledger, data_path);
+    }
     let sent = Sent::read(ledger)?;
     let mut series = Vec::new();
     for (symbol, sent) in &sent.symbols {
         let files = |channel: Channel| files(data_path, exchange, channel, symbol);
         if !sent.trades.is_empty() {
-            series.push(trades::audit(symbol, &sent.trades, &files(Channel::Trades)?)?);
+            series.push(trades::audit(symbol, &sent.trades, &BTreeMap::new(), Times::Message, &files(Channel::Trades)?)?);
         }
         if !sent.quotes.is_empty() {
-            series.push(quotes::audit(symbol, &sent.quotes, &files(Channel::Quotes)?)?);
+            let told = sent.quotes.iter().map(|(label, quote)| Told { label: *label, quote: *quote, must: true });
+            series.push(quotes::audit(symbol, &told.collect::<Vec<_>>(), &files(Channel::Quotes)?)?);
         }
         if !sent.depth.is_empty() {
             series.push(book::audit(symbol, &sent.depth, &files(Channel::Book)?)?);

@@ -1,6 +1,5 @@
 //! Quotes: they carry no id in the files, so the stored sequence must be the sent one, less what is declared.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use dccd_model::Gap;
@@ -12,8 +11,19 @@ use super::{AuditError, SeriesAudit, gaps};
 /// Two quotes of the same values can't be told apart, so a hole is known only to within so many rows.
 const BLUR_ROWS: usize = 32;
 
-pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentQuote>, files: &[PathBuf]) -> Result<SeriesAudit, AuditError> {
-    let mut result = SeriesAudit { series: format!("{id}/quotes"), sent: sent.len() as u64, ..SeriesAudit::default() };
+/// A quote in the order in which it was sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Told {
+    /// By which it is named: its update, or its time.
+    pub label: u64,
+    pub quote: SentQuote,
+    /// Whether it must be stored; of what was sent a second time, or shown at a beginning, it may.
+    pub must: bool,
+}
+
+pub(super) fn audit(id: &str, sent: &[Told], files: &[PathBuf]) -> Result<SeriesAudit, AuditError> {
+    let required = |told: &[Told]| told.iter().filter(|told| told.must).count() as u64;
+    let mut result = SeriesAudit { series: format!("{id}/quotes"), sent: required(sent), ..SeriesAudit::default() };
     let gaps = gaps(files)?;
     result.count_gaps(&gaps);
     let mut rows: Vec<QuoteRow> = Vec::new();
@@ -23,10 +33,9 @@ pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentQuote>, files: &[PathBuf]
         }
     }
     result.stored = rows.len() as u64;
-    let sent: Vec<(&u64, &SentQuote)> = sent.iter().collect();
     let mut next = 0;
     for (index, row) in rows.iter().enumerate() {
-        let found = sent[next..].iter().position(|(_, quote)| same(quote, row));
+        let found = sent[next..].iter().position(|told| same(&told.quote, row));
         let Some(skipped) = found else {
             let again = index > 0 && row_values(&rows[index - 1]) == row_values(row);
             if again {
@@ -35,24 +44,22 @@ pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentQuote>, files: &[PathBuf]
                 result.wrong += 1;
             }
             result.problem(|| {
-                format!("row {index} ({row:?}) was not sent after update {:?}", next.checked_sub(1).map(|n| sent[n].0))
+                format!("row {index} ({row:?}) was not sent after update {:?}", next.checked_sub(1).map(|n| sent[n].label))
             });
             continue;
         };
-        hole(&mut result, &gaps, &rows, index, skipped, || {
-            format!(
-                "updates {} to {} were sent and are neither stored nor declared",
-                sent[next].0,
-                sent[next + skipped - 1].0
-            )
+        let lost = required(&sent[next..next + skipped]);
+        hole(&mut result, &gaps, &rows, index, lost, || {
+            let (first, last) = (sent[next].label, sent[next + skipped - 1].label);
+            format!("updates {first} to {last} were sent and are neither stored nor declared")
         });
         next += skipped + 1;
     }
-    let rest = sent.len() - next;
+    let rest = required(&sent[next..]);
     if rest > 0 {
         // A gap is declared by the quote after it, and here there is none.
-        result.missing += rest as u64;
-        result.problem(|| format!("the last {rest} quotes, from update {}, are not stored", sent[next].0));
+        result.missing += rest;
+        result.problem(|| format!("the last {rest} quotes, from update {}, are not stored", sent[next].label));
     }
     Ok(result)
 }
@@ -63,19 +70,19 @@ fn hole(
     gaps: &[Gap],
     rows: &[QuoteRow],
     index: usize,
-    skipped: usize,
+    lost: u64,
     problem: impl FnOnce() -> String,
 ) {
-    if skipped == 0 {
+    if lost == 0 {
         return;
     }
     let near = rows[index.saturating_sub(BLUR_ROWS)..rows.len().min(index + BLUR_ROWS)].windows(2);
     let declared =
         near.into_iter().any(|pair| gaps.iter().any(|g| !g.repaired && g.from == pair[0].ts && g.to == pair[1].ts));
     if declared {
-        result.declared += skipped as u64;
+        result.declared += lost;
     } else {
-        result.missing += skipped as u64;
+        result.missing += lost;
         result.problem(problem);
     }
 }

@@ -9,7 +9,23 @@ use dccd_store::TradeRow;
 use super::sent::SentTrade;
 use super::{AuditError, SeriesAudit, gaps};
 
-pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentTrade>, files: &[PathBuf]) -> Result<SeriesAudit, AuditError> {
+/// How the exchange's times come to be those of the files.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Times {
+    /// As they are in the message, or cut to the millisecond where the trade came by REST.
+    Message,
+    /// Cut to the microsecond in the message; over REST rounded in a double.
+    Rounded,
+}
+
+/// `shown` trades may be stored as well, with the values they have there.
+pub(super) fn audit(
+    id: &str,
+    sent: &BTreeMap<u64, SentTrade>,
+    shown: &BTreeMap<u64, SentTrade>,
+    times: Times,
+    files: &[PathBuf],
+) -> Result<SeriesAudit, AuditError> {
     let mut result = SeriesAudit { series: format!("{id}/trades"), sent: sent.len() as u64, ..SeriesAudit::default() };
     let gaps = gaps(files)?;
     result.count_gaps(&gaps);
@@ -27,12 +43,18 @@ pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentTrade>, files: &[PathBuf]
     result.stored = stored.len() as u64;
     for (id, trade) in sent {
         match stored.get(id) {
-            Some(row) if same(trade, row) => {}
+            Some(row) if same(trade, row, times) => {}
             Some(row) => {
                 result.wrong += 1;
                 result.problem(|| format!("trade {id} was sent as {trade:?} and stored as {row:?}"));
             }
             None => miss(&mut result, &gaps, *id, "was sent"),
+        }
+    }
+    for (id, trade) in shown.iter().filter(|(id, _)| !sent.contains_key(id)) {
+        if let Some(row) = stored.get(id).filter(|row| !same(trade, row, times)) {
+            result.wrong += 1;
+            result.problem(|| format!("trade {id} was shown as {trade:?} and stored as {row:?}"));
         }
     }
     result.fetched = stored.keys().filter(|id| !sent.contains_key(id)).count() as u64;
@@ -62,10 +84,13 @@ fn time(message: i64) -> UnixNanos {
 }
 
 #[allow(clippy::float_cmp)] // the very same double is asked for
-fn same(sent: &SentTrade, row: &TradeRow) -> bool {
+fn same(sent: &SentTrade, row: &TradeRow, times: Times) -> bool {
     let side = if sent.buyer_is_maker { Side::Sell } else { Side::Buy };
     // A trade that was sent and lost on the way comes back by REST, where times are in ms.
     let ts = time(sent.time);
-    let time_ok = row.ts == ts || row.ts == UnixNanos::from_millis(ts.as_millis());
+    let time_ok = match times {
+        Times::Message => row.ts == ts || row.ts == UnixNanos::from_millis(ts.as_millis()),
+        Times::Rounded => (-1_000..2_000).contains(&(row.ts.0 - ts.0)),
+    };
     row.price == sent.price && row.amount == sent.amount && row.side == side && time_ok
 }

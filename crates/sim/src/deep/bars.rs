@@ -3,8 +3,8 @@
 use super::minute::{Base, MINUTE_US};
 use super::past::{BLOCK, Layout, Past};
 use crate::market::history::Bar;
+use crate::market::history::BarSpan;
 use crate::market::interval::Interval;
-use crate::render::BarSpan;
 
 /// Walks over minutes and remembers the block it is in.
 pub(crate) struct Walker<'a> {

@@ -6,35 +6,36 @@
 //! minutes when asked for ([`bars`]). [`Truth`] gives the same to a test, row by row.
 //!
 //! Nothing here reads a clock. What a market does after today is as fixed as what it did before; the REST side cuts it off at
-//! the present.
+//! the present, or, where an exchange's live market goes on from its past, at the start of that ([`tape`]).
 
 pub(crate) mod bars;
 pub(crate) mod minute;
 mod options;
 pub(crate) mod past;
 mod stretches;
+pub(crate) mod tape;
 mod truth;
 
 pub use options::{DeepOptions, DeepSymbol, Stretch};
 pub use truth::{Candle, DeepTrade, Truth};
 
 use crate::SimError;
+use crate::exchanges;
 use crate::market::spec::Spec;
 use crate::options::SimOptions;
 use past::Past;
 
 /// The past of a market, when the options give it one.
 pub(crate) fn past_of(options: &SimOptions, spec: &Spec) -> Result<Option<Past>, SimError> {
-    let kraken = options.exchange == "kraken";
+    let kind = exchanges::of(&options.exchange)?;
     let default = DeepOptions::default();
     let deep = match &options.deep {
         Some(deep) => deep,
-        // There is no other market behind the simulated Kraken.
-        None if kraken => &default,
+        None if kind.always_deep => &default,
         None => return Ok(None),
     };
     if let Some(stranger) = deep.markets.keys().find(|name| !options.market.symbols.contains(name)) {
         return Err(SimError::BadSymbol { symbol: stranger.clone() });
     }
-    Ok(Some(Past::new(options.seed, deep, spec, u64::from(kraken))))
+    Ok(Some(Past::new(options.seed, deep, spec, kind.first_trade_id)))
 }

@@ -6,11 +6,11 @@ use super::bars::Wanted;
 use super::past::Past;
 use super::past_of;
 use crate::SimError;
+use crate::exchanges;
 use crate::market::history::Bar;
 use crate::market::interval::Interval;
 use crate::market::spec::Spec;
 use crate::options::SimOptions;
-use crate::rest::kraken::settle;
 
 const MINUTE_NS: i64 = 60 * NANOS_PER_SECOND;
 /// Candles made at a time.
@@ -53,7 +53,8 @@ pub struct DeepTrade {
     pub buyer_is_maker: bool,
 }
 
-/// The whole past of every symbol of a simulated exchange, and its future.
+/// The whole past of every symbol of a simulated exchange, and its future. On Kraken the past ends where the ledger begins when
+/// the market is live (a rate of [`crate::MarketOptions`] is not 0): what is traded from then on stands in the ledger alone.
 #[derive(Clone, Debug)]
 pub struct Truth {
     pasts: Vec<(String, Past)>,
@@ -65,7 +66,7 @@ impl Truth {
     /// # Errors
     /// When a symbol is none, or a past is told of a symbol that is not there.
     pub fn new(options: &SimOptions) -> Result<Self, SimError> {
-        let options = &settle(options.clone());
+        let options = &(exchanges::of(&options.exchange)?.settle)(options.clone());
         let mut pasts = Vec::new();
         for symbol in &options.market.symbols {
             let spec = Spec::of(symbol)?;

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 
 use super::{FrameStatus, LedgerRecord};
 use crate::clock::now_ns;
+use crate::digits::{push_i64, push_u64};
 use crate::options::LedgerMode;
-use crate::render::{push_i64, push_u64};
 
 /// Buffers on their way to the file. When full, the exchange waits for the disk: a ledger with holes proves nothing.
 const QUEUE: usize = 16;

@@ -133,6 +133,14 @@ impl Book {
         Some((ids, ladder))
     }
 
+    /// Ends the interval for both paces: the levels touched in it, in their order, some maybe more than once. For exchanges that
+    /// tell each change at once.
+    pub(crate) fn take_touched(&mut self) -> Vec<(BookSide, i64)> {
+        let touched = std::mem::take(&mut self.fast.touched);
+        self.lose(0);
+        touched
+    }
+
     /// The best `limit` levels a side.
     pub(crate) fn ladder(&self, limit: usize, spec: &Spec) -> Ladder {
         let level = |(price, lots): (&i64, &i64)| (price * spec.price_unit, lots * spec.amount_unit);

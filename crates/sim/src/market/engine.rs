@@ -28,6 +28,15 @@ pub(crate) struct Scene<'a> {
     pub events: &'a mut Vec<Event>,
 }
 
+/// Where a market begins that goes on from a past.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The last traded price, `e8`.
+    pub price: i64,
+    /// The next trade's id.
+    pub trade_id: u64,
+}
+
 /// The traders of one symbol.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -47,12 +56,12 @@ const LEVELS_MIN: usize = 20;
 const SWEEP_MAX: usize = 4;
 
 impl Engine {
-    /// An engine and the book it starts with.
-    pub(crate) fn new(spec: &Spec, seed: u64, levels: usize) -> (Self, Book) {
+    /// An engine and the book it starts with; without an origin, prices begin as the market's own and ids anywhere.
+    pub(crate) fn new(spec: &Spec, seed: u64, levels: usize, origin: Option<Origin>) -> (Self, Book) {
         let mut rng = Rng::with_seed(
             spec.id.bytes().fold(seed ^ 0x9e37_79b9_7f4a_7c15, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)),
         );
-        let anchor = (spec.start / spec.tick).max(1_000);
+        let anchor = (origin.map_or(spec.start, |o| o.price) / spec.tick).max(1_000);
         // Lots worth about 50 of the quote currency (0.001 where that is bitcoin).
         let worth: i128 = if spec.quote == "BTC" { 100_000 } else { 5_000_000_000 };
         let lot_worth = (i128::from(spec.start) * i128::from(spec.step) / 100_000_000).max(1);
@@ -66,6 +75,9 @@ impl Engine {
             anchor,
             levels: levels.max(2 * LEVELS_MIN),
         };
+        if let Some(origin) = origin {
+            engine.next_trade = origin.trade_id;
+        }
         for side in [BookSide::Bid, BookSide::Ask] {
             let mut distance = 0;
             for level in 0..engine.levels {
@@ -242,7 +254,7 @@ mod tests {
 
     fn run(seed: u64, steps: usize, mut each: impl FnMut(&Book, &[Event])) -> Vec<Event> {
         let spec = Spec::of("BTC/USDT").unwrap();
-        let (mut engine, mut book) = Engine::new(&spec, seed, 300);
+        let (mut engine, mut book) = Engine::new(&spec, seed, 300, None);
         let mut history = History::keeping(1_000);
         let mut all = Vec::new();
         for step in 0..steps {
@@ -299,7 +311,7 @@ mod tests {
     #[test]
     fn diffs_rebuild_the_book() {
         let spec = Spec::of("ETH/USDT").unwrap();
-        let (mut engine, mut book) = Engine::new(&spec, 5, 200);
+        let (mut engine, mut book) = Engine::new(&spec, 5, 200, None);
         book.take_diff(Pace::Fast, &spec);
         let mut history = History::keeping(10);
         let start = book.ladder(usize::MAX, &spec);

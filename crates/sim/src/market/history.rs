@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use super::interval::Interval;
-use crate::render::BarSpan;
 
 /// One trade, `e8`, microseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +35,13 @@ pub(crate) struct AggRow {
     pub amount: i64,
     pub time_us: i64,
     pub buyer_is_maker: bool,
+}
+
+/// The open time and the last instant of a candle, microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BarSpan {
+    pub open_us: i64,
+    pub next_us: i64,
 }
 
 /// A candle, `e8`.
@@ -195,6 +201,16 @@ impl History {
             out.drain(..out.len().saturating_sub(limit));
         }
         out
+    }
+
+    /// What was traded from one whole minute up to another; without a trade flat at the price before, or at 0.
+    pub(crate) fn traded(&self, from_us: i64, to_us: i64) -> Bar {
+        let begin = self.minutes.partition_point(|b| b.open_us < from_us);
+        let end = self.minutes.partition_point(|b| b.open_us < to_us);
+        let before = begin.checked_sub(1).and_then(|i| self.minutes.get(i)).map_or(0, |b| b.close);
+        let mut whole = Bar::flat(from_us, before);
+        self.minutes.range(begin..end).for_each(|bar| whole.add(bar));
+        whole
     }
 
     /// The candle that is or was open at an instant, if anything was traded up to then.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::SimError;
-use crate::streams::{self, kind};
+use crate::exchanges::binance::streams::{self, kind};
 
 /// One thing of the recording.
 pub(super) struct Item {

@@ -8,15 +8,15 @@ use dccd_model::BookSide;
 use tokio::time::Instant;
 
 use super::load::{DepthEvent, Found, Item, Snapshot, TradeEvent, What, e8, load, micros};
+use crate::exchanges::binance::streams::{KINDS, kind};
+use crate::exchanges::binance::{is_combined, render, wrap};
 use crate::hub::Core;
 use crate::market::SymbolState;
 use crate::market::book::Book;
 use crate::market::history::{AggRow, History, TradeRow};
 use crate::market::spec::Spec;
 use crate::options::{ReplayOptions, ReplayStart};
-use crate::render;
 use crate::rest::Answer;
-use crate::streams::{KINDS, kind};
 use crate::ws::queue::Conn;
 use crate::{ReplayProgress, SimError};
 
@@ -205,12 +205,12 @@ impl ReplayState {
         for target in targets(kind) {
             let stream = place * KINDS + target;
             for conn in core.subs[stream].clone() {
-                let text = if !conn.combined.get() {
+                let text = if !is_combined(&conn) {
                     &item.text.as_bytes()[data.clone()]
                 } else if wrapped && *target == kind {
                     item.text.as_bytes()
                 } else {
-                    core.wrap(stream, &item.text.as_bytes()[data.clone()], &mut self.scratch);
+                    wrap(core.shared.name(stream), &item.text.as_bytes()[data.clone()], &mut self.scratch);
                     &self.scratch
                 };
                 core.deliver_text(&conn, stream, id, text);

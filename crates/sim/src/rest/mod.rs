@@ -1,35 +1,13 @@
-//! The REST side: weights and bans, then the answer, with the exchange's headers and error bodies.
+//! What the REST sides of all exchanges have in common: answers, parameters, and answers that are wrong on purpose.
 
 pub(crate) mod faults;
-pub(crate) mod info;
-pub(crate) mod kraken;
-pub(crate) mod limiter;
-pub(crate) mod market;
 pub(crate) mod params;
-mod past;
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode};
-use tokio::time::{Instant, timeout_at};
-
-use crate::clock::{now_ns, now_us};
 use crate::hub::Core;
-use crate::ledger::LedgerRecord;
-use crate::render::TimeUnit;
 use faults::RestFault;
-use limiter::Verdict;
-use params::{ApiError, Params};
-
-/// How long a request for a recorded snapshot waits for the replay to reach it.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An answer's body and what the ledger notes of it.
 #[derive(Debug, Default)]
@@ -43,131 +21,6 @@ impl From<serde_json::Value> for Answer {
     fn from(value: serde_json::Value) -> Self {
         Self { body: value.to_string().into_bytes(), ..Self::default() }
     }
-}
-
-/// The calls there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
-    Ping,
-    Time,
-    ExchangeInfo,
-    Klines,
-    AggTrades,
-    HistoricalTrades,
-    Trades,
-    Depth,
-    AvgPrice,
-    Ticker24h,
-    TickerPrice,
-    BookTicker,
-}
-
-impl Call {
-    fn of(path: &str) -> Option<Self> {
-        Some(match path.strip_prefix("/api/v3/")? {
-            "ping" => Self::Ping,
-            "time" => Self::Time,
-            "exchangeInfo" => Self::ExchangeInfo,
-            "klines" | "uiKlines" => Self::Klines,
-            "aggTrades" => Self::AggTrades,
-            "historicalTrades" => Self::HistoricalTrades,
-            "trades" => Self::Trades,
-            "depth" => Self::Depth,
-            "avgPrice" => Self::AvgPrice,
-            "ticker/24hr" => Self::Ticker24h,
-            "ticker/price" => Self::TickerPrice,
-            "ticker/bookTicker" => Self::BookTicker,
-            _ => return None,
-        })
-    }
-
-    /// Whether an answer is a page of candles or trades.
-    const fn has_rows(self) -> bool {
-        matches!(self, Self::Klines | Self::AggTrades | Self::HistoricalTrades | Self::Trades)
-    }
-
-    fn weight(self, query: &str) -> u32 {
-        let value = |name: &str| query.split('&').find_map(|p| p.strip_prefix(name)?.strip_prefix('='));
-        match self {
-            Self::Ping | Self::Time => 1,
-            Self::ExchangeInfo => 20,
-            Self::Klines | Self::AvgPrice => 2,
-            Self::AggTrades => 4,
-            Self::HistoricalTrades | Self::Trades => 25,
-            Self::Depth => match value("limit").and_then(|l| l.parse::<u64>().ok()).unwrap_or(100) {
-                0..=100 => 5,
-                101..=500 => 25,
-                501..=1_000 => 50,
-                _ => 250,
-            },
-            Self::Ticker24h if value("symbol").is_none() => 80,
-            Self::TickerPrice | Self::BookTicker if value("symbol").is_none() => 4,
-            Self::Ticker24h | Self::TickerPrice | Self::BookTicker => 2,
-        }
-    }
-}
-
-/// Answers a REST request; `None`: the connection ends instead.
-pub(crate) async fn handle(
-    core: &Rc<RefCell<Core>>,
-    peer: SocketAddr,
-    request: &Request<Incoming>,
-) -> Option<Response<Full<Bytes>>> {
-    let path = request.uri().path().to_owned();
-    let query = request.uri().query().unwrap_or("").to_owned();
-    let micros = request.headers().get("x-mbx-time-unit").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"microsecond"));
-    let unit = if micros { TimeUnit::Micros } else { TimeUnit::Millis };
-    let call = Call::of(&path);
-    let weight = call.map_or(1, |c| c.weight(&query));
-    let now = now_us();
-    let (verdict, refused) = {
-        let mut core = core.borrow_mut();
-        core.rest_requests += 1;
-        let refused = core.faults.refuses_request();
-        if let Some(Some(ban)) = refused {
-            core.rest.ban(peer.ip(), ban, now);
-        }
-        (core.rest.charge(peer.ip(), weight, now), refused.is_some())
-    };
-    let (used, retry_after, outcome) = match verdict {
-        _ if refused => {
-            let error = ApiError { status: 429, ..ApiError::new(-1003, "Too many requests.") };
-            (weight, Some(1), Err(error))
-        }
-        Verdict::Limited(used, wait) => {
-            let message = "Too much request weight used; current limit is 6000 request weight per 1 MINUTE. Please use \
-                           WebSocket Streams for live updates to avoid polling the API.";
-            let message = message.replace("6000", &core.borrow().options.limits.weight_per_minute.to_string());
-            (used, Some(wait), Err(ApiError { status: 429, ..ApiError::new(-1003, message) }))
-        }
-        Verdict::Banned(until, wait) => {
-            let message = format!(
-                "Way too much request weight used; IP banned until {until}. Please use WebSocket Streams for live updates \
-                 to avoid bans."
-            );
-            (0, Some(wait), Err(ApiError { status: 418, ..ApiError::new(-1003, message) }))
-        }
-        Verdict::Pass(used) => (used, None, answer(core, request.method(), call, &query, unit).await),
-    };
-    let (status, mut answer) = match outcome {
-        Ok(answer) => (200, answer),
-        Err(error) => (error.status, Answer { body: error.body(), ..Answer::default() }),
-    };
-    let status =
-        if status == 200 && call.is_some_and(Call::has_rows) { spoil(core, &mut answer).await } else { Some(status) };
-    let Some(status) = status else {
-        let target = request.uri().path_and_query().map_or_else(|| path.clone(), |t| t.as_str().to_owned());
-        let (ids, bytes, fault) = (None, 0, Some("reset".to_owned()));
-        let record = LedgerRecord::Rest { ts: now_ns(), target, status: 0, weight, used, bytes, ids, fault };
-        core.borrow().shared.ledger.record(&record);
-        return None;
-    };
-    let fault = if refused { Some("refused by a fault".to_owned()) } else { answer.fault };
-    let target = request.uri().path_and_query().map_or_else(|| path.clone(), |t| t.as_str().to_owned());
-    let (bytes, ids) = (answer.body.len(), answer.ids);
-    let record = LedgerRecord::Rest { ts: now_ns(), target, status, weight, used, bytes, ids, fault };
-    core.borrow().shared.ledger.record(&record);
-    Some(respond(status, answer.body, used, retry_after))
 }
 
 /// Makes an answer wrong where it is to be; gives its status, `None` when the connection ends instead.
@@ -188,63 +41,4 @@ pub(crate) async fn spoil(core: &Rc<RefCell<Core>>, answer: &mut Answer) -> Opti
     }
     answer.fault = Some(fault.name());
     Some(status)
-}
-
-fn respond(status: u16, body: Vec<u8>, used: u32, retry_after: Option<u64>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"));
-    headers.insert("x-mbx-used-weight", used.into());
-    headers.insert("x-mbx-used-weight-1m", used.into());
-    if let Some(seconds) = retry_after {
-        headers.insert(RETRY_AFTER, seconds.into());
-    }
-    response
-}
-
-async fn answer(
-    core: &Rc<RefCell<Core>>,
-    method: &Method,
-    call: Option<Call>,
-    query: &str,
-    unit: TimeUnit,
-) -> Result<Answer, ApiError> {
-    let Some(call) = call else {
-        return Err(ApiError { status: 404, ..ApiError::new(-1, "there is no such path on this exchange") });
-    };
-    if method != Method::GET {
-        return Err(ApiError { status: 405, ..ApiError::new(-1, "only GET is served") });
-    }
-    let params = Params::parse(query)?;
-    if call == Call::Depth && core.borrow().replay.is_some() {
-        return recorded_depth(core, params).await;
-    }
-    core.borrow_mut().call(call, params, unit)
-}
-
-/// A snapshot in replay: waits until the replay has reached the recorded one.
-async fn recorded_depth(core: &Rc<RefCell<Core>>, mut params: Params) -> Result<Answer, ApiError> {
-    let (place, limit) = {
-        let core = core.borrow();
-        let place = core.wanted_symbol(&mut params)?;
-        let limit = params.limit(100, 5_000)?;
-        params.finish()?;
-        (place, limit)
-    };
-    let changed = Rc::clone(&core.borrow().shared.changed);
-    let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
-    core.borrow_mut().want_snapshot(place);
-    loop {
-        let notified = changed.notified();
-        tokio::pin!(notified);
-        notified.as_mut().enable();
-        if let Some(answer) = core.borrow_mut().recorded_snapshot(place, limit) {
-            return Ok(answer);
-        }
-        if timeout_at(deadline, notified).await.is_err() {
-            let error = ApiError::new(-1007, "Timeout waiting for response from backend server.");
-            return Err(ApiError { status: 504, ..error });
-        }
-    }
 }

@@ -8,13 +8,12 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-use super::commands;
 use super::frame::{FrameReader, Incoming, opcode};
 use super::queue::{Conn, Ending, Flushed};
 use crate::clock::{now_ns, now_us};
+use crate::exchanges::{Rules, Wire};
 use crate::hub::Core;
 use crate::ledger::LedgerRecord;
-use crate::options::Limits;
 
 /// How long the client may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,13 +22,16 @@ struct Task {
     core: Rc<RefCell<Core>>,
     conn: Rc<Conn>,
     socket: TcpStream,
-    limits: Limits,
+    wire: Rc<dyn Wire>,
+    rules: Rules,
     reader: FrameReader,
     opened: Instant,
-    next_ping: Instant,
+    next_ping: Option<Instant>,
     /// When the oldest unanswered ping becomes one too many.
     pong_due: Option<Instant>,
     announced: bool,
+    /// Text frames that the socket took, and when it took the last one.
+    sent: (u64, Instant),
     window: (Instant, u32),
     /// Set once everything including the close frame is written.
     closing_until: Option<Instant>,
@@ -37,19 +39,23 @@ struct Task {
 
 /// Serves a connection until it ends.
 pub(crate) async fn run(core: Rc<RefCell<Core>>, conn: Rc<Conn>, socket: TcpStream, early: &[u8]) {
-    let limits = core.borrow().options.limits.clone();
-    let drained = Rc::clone(&core.borrow().shared.drained);
+    let (wire, rules, drained) = {
+        let core = core.borrow();
+        (Rc::clone(&core.wire), core.rules.clone(), Rc::clone(&core.shared.drained))
+    };
     let now = Instant::now();
     let mut task = Task {
-        next_ping: now + limits.ping_interval,
+        next_ping: rules.ping.map(|(interval, _)| now + interval),
+        wire,
+        rules,
         core,
         conn,
         socket,
-        limits,
         reader: FrameReader::default(),
         opened: now,
         pong_due: None,
         announced: false,
+        sent: (0, now),
         window: (now, 0),
         closing_until: None,
     };
@@ -87,6 +93,9 @@ impl Task {
             if before > 0 {
                 drained.notify_waiters();
             }
+            if self.conn.sent() != self.sent.0 {
+                self.sent = (self.conn.sent(), Instant::now());
+            }
             if let (Some(Ending::Clean(reason)), Flushed::Empty) = (&ending, flushed) {
                 let until = *self.closing_until.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
                 if Instant::now() >= until || reason.starts_with("the client") {
@@ -120,11 +129,19 @@ impl Task {
     }
 
     fn next_wake(&self, flushed: Flushed) -> Instant {
-        let life = if self.announced { self.limits.lifetime } else { self.announce_after() };
-        let mut wake = self.next_ping.min(self.opened + life);
-        for time in
-            [self.pong_due, self.conn.held_until(), self.conn.shutdown_at.get(), self.closing_until].into_iter().flatten()
-        {
+        let life = self.rules.lifetime.map(|(life, notice)| if self.announced { life } else { life.saturating_sub(notice) });
+        let times = [
+            self.next_ping,
+            life.map(|life| self.opened + life),
+            self.heartbeat_due(),
+            self.pong_due,
+            self.conn.held_until(),
+            self.conn.shutdown_at.get(),
+            self.closing_until,
+        ];
+        // Nothing is so far away that an hour's sleep would miss it for long.
+        let mut wake = Instant::now() + Duration::from_secs(3_600);
+        for time in times.into_iter().flatten() {
             wake = wake.min(time);
         }
         if let Flushed::Throttled(until) = flushed {
@@ -133,27 +150,41 @@ impl Task {
         wake
     }
 
-    fn announce_after(&self) -> Duration {
-        self.limits.lifetime.saturating_sub(self.limits.shutdown_notice)
+    /// When the client is to be told that there is nothing to tell.
+    fn heartbeat_due(&self) -> Option<Instant> {
+        let (_, quiet) = self.rules.heartbeat?;
+        let subscribed = self.conn.ending().is_none() && !self.conn.streams.borrow().is_empty();
+        subscribed.then(|| self.sent.1 + quiet)
     }
 
     fn timers(&mut self, now: Instant) {
-        if now >= self.next_ping {
-            self.next_ping = now + self.limits.ping_interval;
+        if let Some((interval, timeout)) = self.rules.ping
+            && self.next_ping.is_some_and(|at| now >= at)
+        {
+            self.next_ping = Some(now + interval);
             let payload = (now_us() / 1_000).to_string();
             self.conn.control(opcode::PING, payload.as_bytes());
-            self.pong_due.get_or_insert(now + self.limits.pong_timeout);
+            self.pong_due.get_or_insert(now + timeout);
         }
-        if self.pong_due.is_some_and(|due| now >= due) {
-            self.conn.end(Ending::Abrupt(format!("no pong within {:?} of a ping", self.limits.pong_timeout)));
+        if let Some((_, timeout)) = self.rules.ping
+            && self.pong_due.is_some_and(|due| now >= due)
+        {
+            self.conn.end(Ending::Abrupt(format!("no pong within {timeout:?} of a ping")));
         }
-        let age = now.duration_since(self.opened);
-        if !self.announced && age >= self.announce_after() {
-            self.announced = true;
-            commands::announce_shutdown(&self.conn);
+        if let Some((text, _)) = self.rules.heartbeat
+            && self.heartbeat_due().is_some_and(|due| now >= due)
+        {
+            self.conn.reply(text.as_bytes());
         }
-        if age >= self.limits.lifetime {
-            self.conn.end(Ending::Clean(format!("a connection lives for {:?}", self.limits.lifetime)));
+        if let Some((life, notice)) = self.rules.lifetime {
+            let age = now.duration_since(self.opened);
+            if !self.announced && age >= life.saturating_sub(notice) {
+                self.announced = true;
+                self.wire.announce_end(&self.conn);
+            }
+            if age >= life {
+                self.conn.end(Ending::Clean(format!("a connection lives for {life:?}")));
+            }
         }
         if self.conn.shutdown_at.get().is_some_and(|at| now >= at) {
             self.conn.shutdown_at.set(None);
@@ -192,20 +223,32 @@ impl Task {
             self.window = (now, 0);
         }
         self.window.1 += 1;
-        if self.window.1 > self.limits.client_messages_per_second && !matches!(message, Incoming::Close(_)) {
-            let limit = self.limits.client_messages_per_second;
-            self.conn.end(Ending::Abrupt(format!("more than {limit} client messages in a second")));
+        let limit = self.rules.messages_per_second;
+        if self.window.1 > limit && !matches!(message, Incoming::Close(_)) {
+            match self.rules.excess {
+                Some(told) => {
+                    if let Incoming::Text(text) = &message {
+                        self.note(text);
+                    }
+                    self.conn.reply(told.as_bytes());
+                }
+                None => self.conn.end(Ending::Abrupt(format!("more than {limit} client messages in a second"))),
+            }
             return;
         }
         match message {
             Incoming::Text(text) => {
-                let record = LedgerRecord::Received { ts: now_ns(), conn: self.conn.id, raw: text.clone() };
-                self.core.borrow().shared.ledger.record(&record);
-                commands::handle(&mut self.core.borrow_mut(), &self.conn, &text);
+                self.note(&text);
+                self.wire.received(&mut self.core.borrow_mut(), &self.conn, &text);
             }
             Incoming::Ping(payload) => self.conn.control(opcode::PONG, &payload),
             Incoming::Pong(_) => self.pong_due = None,
             Incoming::Close(_) => self.conn.end(Ending::Clean("the client closed".to_owned())),
         }
+    }
+    /// Enters a client's message in the ledger.
+    fn note(&self, text: &str) {
+        let record = LedgerRecord::Received { ts: now_ns(), conn: self.conn.id, raw: text.to_owned() };
+        self.core.borrow().shared.ledger.record(&record);
     }
 }

@@ -16,39 +16,6 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::conn;
 use crate::hub::Core;
 
-/// Whether a path belongs to the WebSocket side.
-pub(crate) fn is_ours(path: &str) -> bool {
-    path == "/ws" || path == "/stream" || path.starts_with("/ws/") || path == "/stream/" || path == "/ws/"
-}
-
-/// What an address asks for.
-#[derive(Debug, PartialEq, Eq)]
-struct Target {
-    combined: bool,
-    micros: bool,
-    streams: Vec<String>,
-}
-
-impl Target {
-    fn parse(path: &str, query: &str) -> Self {
-        let combined = path.starts_with("/stream");
-        let mut streams: Vec<String> = Vec::new();
-        let mut add = |list: &str| streams.extend(list.split('/').filter(|s| !s.is_empty()).map(str::to_owned));
-        if let Some(list) = path.strip_prefix("/ws/") {
-            add(list);
-        }
-        let mut micros = false;
-        for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            match key {
-                "streams" => add(&value.replace("%2F", "/").replace("%2f", "/").replace("%40", "@")),
-                "timeUnit" => micros = value.eq_ignore_ascii_case("microsecond"),
-                _ => {}
-            }
-        }
-        Self { combined, micros, streams }
-    }
-}
-
 /// Answers an upgrade request; the connection lives on in a task of its own.
 pub(crate) fn upgrade(core: &Rc<RefCell<Core>>, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
     let has = |name: hyper::header::HeaderName, wanted: &str| {
@@ -67,20 +34,20 @@ pub(crate) fn upgrade(core: &Rc<RefCell<Core>>, peer: SocketAddr, mut request: R
         return response;
     }
     let target = request.uri().path_and_query().map_or("/", |t| t.as_str()).to_owned();
-    let wanted = Target::parse(request.uri().path(), request.uri().query().unwrap_or(""));
+    let address = request.uri().clone();
     let core = Rc::clone(core);
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::task::spawn_local(async move {
         // Fails when the client hangs up before the handshake is through: then there is nothing to serve.
         let Ok(upgraded) = upgraded.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-        let conn = core.borrow_mut().open(wanted.combined, wanted.micros, target, peer);
-        // Names at connect time that are unknown deliver nothing; too many end the connection.
-        if !wanted.streams.is_empty()
-            && let Err(why) = core.borrow_mut().subscribe(&conn, &wanted.streams)
-        {
-            conn.end(super::queue::Ending::Clean(why));
-        }
+        let conn = {
+            let mut core = core.borrow_mut();
+            let conn = core.open(target, peer);
+            let wire = Rc::clone(&core.wire);
+            wire.opened(&mut core, &conn, &address);
+            conn
+        };
         conn::run(core, conn, parts.io.into_inner(), &parts.read_buf).await;
     });
     let mut response = Response::new(Full::default());
@@ -98,25 +65,4 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
     *response.status_mut() = status;
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_name_their_streams() {
-        let target = |path, query| Target::parse(path, query);
-        let streams = |names: &[&str]| names.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        assert_eq!(
-            target("/stream", "streams=btcusdt@trade/ethusdt@depth@100ms&timeUnit=MICROSECOND"),
-            Target { combined: true, micros: true, streams: streams(&["btcusdt@trade", "ethusdt@depth@100ms"]) }
-        );
-        assert_eq!(
-            target("/ws/a@trade/b@trade", ""),
-            Target { combined: false, micros: false, streams: streams(&["a@trade", "b@trade"]) }
-        );
-        assert_eq!(target("/ws", "timeUnit=microsecond"), Target { combined: false, micros: true, streams: vec![] });
-        assert_eq!(target("/stream", "streams=a%40trade%2Fb%40trade").streams, streams(&["a@trade", "b@trade"]));
-    }
 }

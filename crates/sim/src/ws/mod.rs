@@ -1,6 +1,5 @@
-//! The WebSocket side: handshake, frames, connections, the client's commands.
+//! The WebSocket side that all exchanges share: handshake, frames, queues, connections.
 
-pub(crate) mod commands;
 pub(crate) mod conn;
 pub(crate) mod frame;
 pub(crate) mod handshake;

@@ -22,6 +22,9 @@ use crate::ledger::{FrameEntry, FrameStatus};
 /// The stream index of replies and announcements.
 pub(crate) const NO_STREAM: usize = usize::MAX;
 
+/// Forms that a frame can have on one exchange, at most.
+pub(crate) const FORMS: usize = 4;
+
 /// Batches grow to about this size.
 const BATCH_BYTES: usize = 128 << 10;
 
@@ -94,8 +97,8 @@ pub(crate) enum Flushed {
 /// A WebSocket connection as the rest of the exchange sees it.
 pub(crate) struct Conn {
     pub id: u32,
-    pub micros: bool,
-    pub combined: Cell<bool>,
+    /// In which of the exchange's forms it gets frames; below [`FORMS`].
+    pub form: Cell<u8>,
     /// What the client subscribed to, by name; an unknown name delivers nothing.
     pub streams: RefCell<BTreeMap<String, Option<usize>>>,
     /// Rings when there is something to do for the connection's task.
@@ -107,11 +110,10 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(id: u32, combined: bool, micros: bool, shared: Rc<Shared>) -> Self {
+    pub(crate) fn new(id: u32, shared: Rc<Shared>) -> Self {
         Self {
             id,
-            micros,
-            combined: Cell::new(combined),
+            form: Cell::new(0),
             streams: RefCell::default(),
             wake: Notify::new(),
             shutdown_at: Cell::new(None),
@@ -123,6 +125,11 @@ impl Conn {
     /// Bytes that wait.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queue.borrow().bytes
+    }
+
+    /// Text frames that the socket took.
+    pub(crate) fn sent(&self) -> u64 {
+        self.queue.borrow().sent
     }
 
     /// Frames that the socket took, and those that wait.
@@ -176,7 +183,7 @@ impl Conn {
             self.push(stream, id, text, FrameStatus::Sent, None);
             return;
         }
-        let action = faults.decide(self.id, self.shared.name(stream), now_us());
+        let action = faults.decide(self.id, self.shared.name(stream), text, now_us());
         let place = self.queue.borrow().held.iter().position(|h| h.stream == stream);
         if let Some(place) = place
             && !matches!(action, Action::Drop | Action::Silence)

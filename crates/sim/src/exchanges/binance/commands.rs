@@ -1,14 +1,15 @@
 //! What clients ask for over the socket: SUBSCRIBE, UNSUBSCRIBE, LIST_SUBSCRIPTIONS, properties; and what they are told.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::queue::Conn;
+use super::{COMBINED, is_combined, streams, unit};
 use crate::clock::now_us;
 use crate::hub::Core;
-use crate::render::TimeUnit;
+use crate::ws::queue::Conn;
 
 #[derive(Deserialize)]
 enum Method {
@@ -37,7 +38,7 @@ struct Request {
 type Refusal = (i32, String);
 
 /// Does what a message asks for and queues the reply.
-pub(crate) fn handle(core: &mut Core, conn: &Rc<Conn>, text: &str) {
+pub(super) fn handle(core: &mut Core, conn: &Rc<Conn>, text: &str) {
     let request: Result<Request, _> = serde_json::from_str(text);
     let (id, outcome) = match request {
         Ok(request) => {
@@ -69,17 +70,17 @@ fn invalid(what: &str) -> Refusal {
 fn answer(core: &mut Core, conn: &Rc<Conn>, request: &Request) -> Result<Value, Refusal> {
     match request.method {
         Method::Subscribe => {
-            core.subscribe(conn, &names(request)?).map_err(|e| invalid(&e))?;
+            subscribe(core, conn, &names(request)?).map_err(|e| invalid(&e))?;
             Ok(Value::Null)
         }
         Method::Unsubscribe => {
-            core.unsubscribe(conn, &names(request)?);
+            core.detach(conn, &names(request)?);
             Ok(Value::Null)
         }
         Method::List => Ok(conn.streams.borrow().keys().cloned().map(Value::String).collect()),
         Method::SetProperty => match request.params.as_slice() {
             [Value::String(name), Value::Bool(value)] if name == "combined" => {
-                conn.combined.set(*value);
+                conn.form.set(if *value { conn.form.get() | COMBINED } else { conn.form.get() & !COMBINED });
                 Ok(Value::Null)
             }
             [Value::String(name), _] if name == "combined" => Err((1, "Invalid value type: expected Boolean".to_owned())),
@@ -88,7 +89,7 @@ fn answer(core: &mut Core, conn: &Rc<Conn>, request: &Request) -> Result<Value, 
             _ => Err(invalid("property name and value expected")),
         },
         Method::GetProperty => match request.params.as_slice() {
-            [Value::String(name)] if name == "combined" => Ok(Value::Bool(conn.combined.get())),
+            [Value::String(name)] if name == "combined" => Ok(Value::Bool(is_combined(conn))),
             [Value::String(_)] => Err((0, "Unknown property".to_owned())),
             [_] => Err(invalid("property name must be a string")),
             _ => Err(invalid("too many parameters")),
@@ -104,10 +105,26 @@ fn names(request: &Request) -> Result<Vec<String>, Refusal> {
     names.collect::<Option<Vec<_>>>().ok_or_else(|| invalid("stream name must be a string"))
 }
 
+/// Subscribes to streams; unknown names are taken and deliver nothing, as the exchange does it.
+pub(super) fn subscribe(core: &mut Core, conn: &Rc<Conn>, names: &[String]) -> Result<(), String> {
+    let fresh = {
+        let streams = conn.streams.borrow();
+        let fresh: BTreeSet<&String> = names.iter().filter(|n| !streams.contains_key(*n)).collect();
+        let limit = core.options.limits.streams_per_connection;
+        if streams.len() + fresh.len() > limit {
+            return Err(format!("a connection is limited to {limit} streams"));
+        }
+        fresh
+    };
+    for name in fresh {
+        core.attach(conn, name, streams::index(&core.symbols, name));
+    }
+    Ok(())
+}
+
 /// Tells a client that its connection will be closed soon.
-pub(crate) fn announce_shutdown(conn: &Conn) {
-    let unit = if conn.micros { TimeUnit::Micros } else { TimeUnit::Millis };
-    let event = json!({"e": "serverShutdown", "E": unit.of(now_us())});
-    let text = if conn.combined.get() { json!({"stream": "!serverShutdown", "data": event}) } else { event };
+pub(super) fn announce_shutdown(conn: &Conn) {
+    let event = json!({"e": "serverShutdown", "E": unit(conn.form.get()).of(now_us())});
+    let text = if is_combined(conn) { json!({"stream": "!serverShutdown", "data": event}) } else { event };
     conn.reply(text.to_string().as_bytes());
 }

@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 
-use crate::deep::bars::Walker;
 use crate::deep::minute::MINUTE_US;
 use crate::deep::past::{Past, hash};
+use crate::deep::tape::Tape;
+use crate::digits::{push_fixed, push_i64, push_u64};
 use crate::market::history::{Bar, TradeRow};
 use crate::market::interval::Interval;
-use crate::render::{push_e8, push_i64, push_u64};
 
 /// Closed candles that can be had, whatever is asked for.
 pub(crate) const CANDLES_REACH: i64 = 720;
@@ -16,7 +16,7 @@ pub(crate) const TRADES_MAX: usize = 1_000;
 /// Decimals of the prices of trades, at least.
 const TRADE_PRICE_DIGITS: u32 = 5;
 /// No order has more trades.
-const ORDER_TRADES_MAX: i64 = 8;
+const SAME_TIME_MAX: usize = 16;
 
 /// The newest closed candles of one market and interval, kept because large ones are made of many minutes.
 #[derive(Clone, Debug, Default)]
@@ -24,47 +24,24 @@ pub(crate) struct Closed(Vec<Bar>);
 
 impl Closed {
     /// Brings the candles up to date; the open one, too, when the market has begun.
-    pub(crate) fn until(&mut self, past: &Past, interval: Interval, now_us: i64) -> (&[Bar], Option<Bar>) {
+    pub(crate) fn until(&mut self, tape: Tape<'_>, interval: Interval, now_us: i64) -> (&[Bar], Option<Bar>) {
         let open_us = interval.open(now_us);
         let width = interval.next(open_us) - open_us;
-        let first = interval.open(past.listed * MINUTE_US).max(open_us - CANDLES_REACH * width);
+        let listed_us = tape.past.listed * MINUTE_US;
+        let first = interval.open(listed_us).max(open_us - CANDLES_REACH * width);
         self.0.retain(|bar| bar.open_us >= first && bar.open_us < open_us);
         let mut at = self.0.last().map_or(first, |bar| bar.open_us + width);
-        if past.listed * MINUTE_US > now_us {
+        if listed_us > now_us {
             return (&self.0, None);
         }
-        let mut walker = Walker::new(past, minute(at).max(past.listed), now_us);
+        let mut bars = tape.bars(at, now_us);
         while at < open_us {
-            self.0.push(whole(&mut walker, past, at, at + width, now_us));
+            self.0.push(bars.whole(at, at + width));
             at += width;
         }
-        let open = whole(&mut walker, past, open_us, open_us + width, now_us);
+        let open = bars.whole(open_us, open_us + width);
         (&self.0, Some(open))
     }
-}
-
-const fn minute(us: i64) -> i64 {
-    us.div_euclid(MINUTE_US)
-}
-
-/// A candle without holes: minutes in which the market was closed are as flat as quiet ones.
-fn whole(walker: &mut Walker<'_>, past: &Past, open_us: i64, next_us: i64, now_us: i64) -> Bar {
-    let first = minute(open_us).max(past.listed);
-    let mut bar = Bar { open_us, ..walker.minute(first) };
-    for at in first + 1..minute(next_us) {
-        if at * MINUTE_US > now_us {
-            break;
-        }
-        bar.add(&walker.minute(at));
-    }
-    bar
-}
-
-/// A number of hundred-millionths with this many decimals, up to eight; what is below is cut off.
-pub(crate) fn push_fixed(out: &mut Vec<u8>, e8: i64, digits: u32) {
-    push_e8(out, e8);
-    let spare = 8_usize.saturating_sub(usize::try_from(digits).unwrap_or(8));
-    out.truncate(out.len() - spare - usize::from(digits == 0));
 }
 
 fn quoted(out: &mut Vec<u8>, e8: i64, digits: u32) {
@@ -102,6 +79,11 @@ fn nanos(past: &Past, row: &TradeRow, nth: i64) -> i64 {
     row.time_us * 1_000 + within + nth
 }
 
+/// Whether the taker's order of a trade was a market order, else a limit order.
+pub(crate) const fn is_market(past: &Past, row: &TradeRow) -> bool {
+    hash(past.seed ^ 0x6b69_6e64, row.time_us) & 1 == 0
+}
+
 /// A page of trades.
 #[derive(Debug, Default)]
 pub(crate) struct TradePage {
@@ -126,30 +108,35 @@ pub(crate) struct Wanted {
 }
 
 /// The trades after an instant, oldest first.
-pub(crate) fn trades(past: &Past, wanted: Wanted, digits: u32) -> TradePage {
-    let end = past.count_until(wanted.now_us);
-    let (first, since) = match wanted.since_ns {
-        Some(since) => (past.count_until(since.div_euclid(1_000) - 1), since),
-        None => (end - i64::try_from(wanted.count).unwrap_or(0), i64::MIN),
-    };
+pub(crate) fn trades(tape: Tape<'_>, wanted: Wanted, digits: u32) -> TradePage {
+    let Wanted { since_ns, count, now_us, shared_times } = wanted;
     let digits = digits.max(TRADE_PRICE_DIGITS);
-    let mut page = TradePage { rows: Vec::with_capacity(wanted.count * 64), ..TradePage::default() };
-    let first_id = past.first_id + first.max(0).cast_unsigned();
-    let (mut left, mut nth, mut before) = (wanted.count, 0, i64::MIN);
-    // From before the first, so that its place among those of the same instant is known.
-    past.trades(first - ORDER_TRADES_MAX, end, |row| {
-        nth = if row.time_us == before && !wanted.shared_times { nth + 1 } else { 0 };
+    let mut page = TradePage { rows: Vec::with_capacity(count * 64), ..TradePage::default() };
+    let (mut left, mut nth, mut before) = (count, 0, i64::MIN);
+    let mut take = |row: TradeRow, after_ns: i64| {
+        nth = if row.time_us == before && !shared_times { nth + 1 } else { 0 };
         before = row.time_us;
-        let time_ns = nanos(past, &row, nth);
-        if row.id < first_id || time_ns <= since {
+        let time_ns = nanos(tape.past, &row, nth);
+        if time_ns <= after_ns {
             return true;
         }
-        push_trade(&mut page.rows, past, &row, time_ns, digits);
+        push_trade(&mut page.rows, tape.past, &row, time_ns, digits);
         page.ids = Some((page.ids.map_or(row.id, |ids| ids.0), row.id));
         page.last_ns = Some(time_ns);
         left -= 1;
         left > 0
-    });
+    };
+    match since_ns {
+        // From the first of its microsecond, so that the place of each among those is known.
+        Some(since) => tape.since(since.div_euclid(1_000), now_us, |row| take(row, since)),
+        None => {
+            let rows = tape.newest(count + SAME_TIME_MAX, now_us);
+            let skipped = rows.len().saturating_sub(count);
+            for (place, row) in rows.into_iter().enumerate() {
+                take(row, if place < skipped { i64::MAX } else { i64::MIN });
+            }
+        }
+    }
     page
 }
 
@@ -166,8 +153,7 @@ fn push_trade(out: &mut Vec<u8>, past: &Past, row: &TradeRow, time_ns: i64, digi
     let _ = write!(out, ",{}", seconds(time_ns));
     let taker: &[u8] = if row.buyer_is_maker { b",\"s\"," } else { b",\"b\"," };
     out.extend_from_slice(taker);
-    let is_market = hash(past.seed ^ 0x6b69_6e64, row.time_us) & 1 == 0;
-    out.extend_from_slice(if is_market { b"\"m\",\"\"," } else { b"\"l\",\"\"," });
+    out.extend_from_slice(if is_market(past, row) { b"\"m\",\"\"," } else { b"\"l\",\"\"," });
     push_u64(out, row.id);
     out.push(b']');
 }
@@ -180,8 +166,9 @@ fn seconds(time_ns: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::super::deep::past::tests::past;
     use super::*;
+    use crate::deep::past::tests::past;
+    use crate::market::history::History;
 
     #[test]
     fn times_lose_the_digits_that_the_recorded_ones_lost() {
@@ -205,8 +192,10 @@ mod tests {
     fn pages_by_the_last_time_lose_trades_that_share_it_and_overlapping_ones_do_not() {
         let past = past("listed=2020-01-01,trades=7000,quiet=0,halts=0,outages=0");
         let now_us = (past.listed + 30) * MINUTE_US;
+        let live = History::default();
+        let tape = Tape { past: &past, until_us: i64::MAX, live: &live };
         let page =
-            |since, count, shared_times| trades(&past, Wanted { since_ns: Some(since), count, now_us, shared_times }, 1);
+            |since, count, shared_times| trades(tape, Wanted { since_ns: Some(since), count, now_us, shared_times }, 1);
         let total = past.count_until(now_us).cast_unsigned();
         let walk = |shared: bool, back: i64| {
             let (mut since, mut missed, mut next) = (0, 0, past.first_id);
@@ -222,7 +211,7 @@ mod tests {
         };
         assert!(walk(true, 0) > 0);
         assert_eq!((walk(true, 1), walk(false, 0)), (0, 0));
-        let newest = trades(&past, Wanted { since_ns: None, count: 10, now_us, shared_times: true }, 1);
+        let newest = trades(tape, Wanted { since_ns: None, count: 10, now_us, shared_times: true }, 1);
         assert_eq!(newest.ids, Some((past.first_id + total - 10, past.first_id + total - 1)));
         assert_eq!(page(now_us * 1_000, 10, true).last_ns, None);
     }
@@ -230,14 +219,16 @@ mod tests {
     #[test]
     fn candles_have_no_holes_and_are_the_same_when_kept() {
         let past = past("listed=2020-01-01T02:30,trades=600,halts=0,BTC/USDT.outage=2020-01-01T03:30..2020-01-01T07:10");
+        let live = History::default();
+        let tape = Tape { past: &past, until_us: i64::MAX, live: &live };
         for minutes in [1, 60, 1_440] {
             let interval = Interval::Minutes(minutes);
             let mut kept = Closed::default();
             for at in [400, 401, 465, 2_000] {
                 let now_us = (past.listed + at) * MINUTE_US + 10_000_000;
                 let mut fresh = Closed::default();
-                let (bars, open) = kept.until(&past, interval, now_us);
-                let expected = fresh.until(&past, interval, now_us);
+                let (bars, open) = kept.until(tape, interval, now_us);
+                let expected = fresh.until(tape, interval, now_us);
                 assert_eq!((bars, open), expected);
                 assert!(bars.windows(2).all(|pair| pair[1].open_us - pair[0].open_us == minutes * MINUTE_US));
                 assert_eq!(open.unwrap().open_us, interval.open(now_us));

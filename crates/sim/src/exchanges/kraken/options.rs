@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::SimError;
 
-/// The rules and habits of a simulated Kraken. As text: `rate=1,burst=5,strikes=10,lockout=900,shared=true,asked=false`.
+/// The rules and habits of a simulated Kraken. As text: `rate=1,burst=5,strikes=10,lockout=900,shared=true,asked=false,
+/// messages=50,connects=150,window=600`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KrakenOptions {
@@ -24,6 +25,13 @@ pub struct KrakenOptions {
     pub shared_times: bool,
     /// Whether rows come under the pair's name as it was asked for, instead of the exchange's own.
     pub key_as_asked: bool,
+    /// Messages a WebSocket client may send per second. Those past them are answered with `{"Error":"Exceeded msg rate"}` and
+    /// otherwise ignored.
+    pub messages_per_second: u32,
+    /// WebSocket connection attempts one address may make per [`KrakenOptions::connect_window`].
+    pub connects_per_window: u32,
+    /// See [`KrakenOptions::connects_per_window`].
+    pub connect_window: Duration,
 }
 
 impl Default for KrakenOptions {
@@ -35,6 +43,10 @@ impl Default for KrakenOptions {
             lockout: Duration::from_secs(900),
             shared_times: true,
             key_as_asked: false,
+            // The exchange says that it depends on its load.
+            messages_per_second: 50,
+            connects_per_window: 150,
+            connect_window: Duration::from_secs(600),
         }
     }
 }
@@ -48,6 +60,9 @@ impl KrakenOptions {
             "lockout" => self.lockout = Duration::from_secs(value.parse().ok()?),
             "shared" => self.shared_times = value.parse().ok()?,
             "asked" => self.key_as_asked = value.parse().ok()?,
+            "messages" => self.messages_per_second = value.parse().ok()?,
+            "connects" => self.connects_per_window = value.parse().ok()?,
+            "window" => self.connect_window = Duration::from_secs(value.parse().ok()?),
             _ => return None,
         }
         Some(())
@@ -64,7 +79,7 @@ impl FromStr for KrakenOptions {
                 name: "kraken rule",
                 text: part.to_owned(),
                 expected: "rate=PER_SECOND (0: no limit), burst=N, strikes=N, lockout=SECONDS, shared=true|false, \
-                           asked=true|false",
+                           asked=true|false, messages=PER_SECOND, connects=N, window=SECONDS",
             })?;
         }
         Ok(options)
@@ -77,12 +92,15 @@ mod tests {
 
     #[test]
     fn rules_are_read_from_text_and_a_wrong_one_is_named() {
-        let told: KrakenOptions = "rate=0,burst=3, lockout=60,shared=false".parse().unwrap();
+        let told: KrakenOptions = "rate=0,burst=3, lockout=60,shared=false,messages=3,connects=2,window=9".parse().unwrap();
         let expected = KrakenOptions {
             requests_per_second: 0.0,
             burst: 3,
             lockout: Duration::from_secs(60),
             shared_times: false,
+            messages_per_second: 3,
+            connects_per_window: 2,
+            connect_window: Duration::from_secs(9),
             ..KrakenOptions::default()
         };
         assert_eq!(told, expected);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::digits::e8_text;
 use crate::market::spec::Spec;
-use crate::render::e8_text;
 
 /// Assets whose own names have the old prefix, `X` for what was coined, `Z` for what is printed.
 const OLD_COINS: [&str; 11] = ["XBT", "ETH", "LTC", "XRP", "XLM", "ETC", "ZEC", "XMR", "REP", "MLN", "XDG"];
@@ -22,11 +22,18 @@ pub(crate) struct Pair {
     pub(crate) wsname: String,
     base: String,
     quote: String,
-    /// Decimals of prices and amounts.
-    pub(crate) price_digits: u32,
-    amount_digits: u32,
-    tick: i64,
-    step: i64,
+    /// What the WebSocket calls it: `BTC/USD`.
+    pub(crate) symbol: String,
+    pub(crate) digits: Digits,
+    pub(crate) tick: i64,
+    pub(crate) step: i64,
+}
+
+/// Decimals of a pair's prices and amounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digits {
+    pub(crate) price: u32,
+    pub(crate) amount: u32,
 }
 
 /// What the exchange calls a currency in pairs.
@@ -67,8 +74,8 @@ impl Pair {
             altname,
             base,
             quote,
-            price_digits: digits(spec.tick),
-            amount_digits: digits(spec.step),
+            symbol: spec.symbol(),
+            digits: Digits { price: digits(spec.tick), amount: digits(spec.step) },
             tick: spec.tick,
             step: spec.step,
         }
@@ -77,6 +84,11 @@ impl Pair {
     /// Whether it may be asked for by this name.
     pub(crate) fn is_called(&self, name: &str) -> bool {
         [&self.key, &self.altname, &self.wsname].into_iter().any(|own| own == name)
+    }
+
+    /// The smallest order, `e8`.
+    pub(crate) fn order_min(&self) -> i64 {
+        self.step.max(5_000)
     }
 
     /// Its entry in `AssetPairs`.
@@ -90,8 +102,8 @@ impl Pair {
             "quote": self.quote,
             "lot": "unit",
             "cost_decimals": 5,
-            "pair_decimals": self.price_digits,
-            "lot_decimals": self.amount_digits,
+            "pair_decimals": self.digits.price,
+            "lot_decimals": self.digits.amount,
             "lot_multiplier": 1,
             "leverage_buy": [],
             "leverage_sell": [],
@@ -100,7 +112,7 @@ impl Pair {
             "fee_volume_currency": "ZUSD",
             "margin_call": 80,
             "margin_stop": 40,
-            "ordermin": short(self.step.max(5_000)),
+            "ordermin": short(self.order_min()),
             "costmin": "0.5",
             "tick_size": short(self.tick),
             "status": "online",

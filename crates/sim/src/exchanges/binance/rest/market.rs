@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::params::{ApiError, Params};
-use super::{Answer, Call, info, past};
+use super::{Call, info, past};
 use crate::clock::now_us;
+use crate::digits::e8_text;
+use crate::exchanges::binance::render::{self, TimeUnit};
 use crate::hub::Core;
 use crate::market::interval::Interval;
-use crate::render::{self, TimeUnit, e8_text};
+use crate::rest::Answer;
+use crate::rest::params::{ApiError, Params};
 
 impl Core {
     /// Answers a call at once.

@@ -1,12 +1,12 @@
 //! Answers made of a deep past: candles and trades that are computed when they are asked for.
 
-use super::Answer;
-use super::params::{ApiError, Params};
 use crate::clock::now_us;
 use crate::deep::bars::Wanted;
 use crate::deep::past::Past;
+use crate::exchanges::binance::render::{self, TimeUnit};
 use crate::market::interval::Interval;
-use crate::render::{self, TimeUnit};
+use crate::rest::Answer;
+use crate::rest::params::{ApiError, Params};
 
 /// Bytes of a candle's row, about.
 const ROW_BYTES: usize = 170;

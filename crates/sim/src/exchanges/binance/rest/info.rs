@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::params::{ApiError, Params};
 use crate::clock::now_us;
+use crate::digits::e8_text;
+use crate::exchanges::binance::render::TimeUnit;
 use crate::hub::Core;
 use crate::market::spec::Spec;
-use crate::render::{TimeUnit, e8_text};
+use crate::rest::params::{ApiError, Params};
 
 /// `["BTCUSDT","ETHUSDT"]` as a list.
 pub(crate) fn symbol_list(text: &str) -> Result<Vec<String>, ApiError> {

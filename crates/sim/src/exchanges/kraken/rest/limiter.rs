@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::options::KrakenOptions;
+use crate::exchanges::kraken::KrakenOptions;
 
 /// Addresses that are remembered at most.
 const PEERS_MAX: usize = 10_000;

@@ -1,0 +1,251 @@
+//! Order books without numbers: each epoch begins with a snapshot that was sent, and from there on the stored rows are the sent
+//! ones, message by message, and make the same book.
+//!
+//! Rows that end a level which fell out of the depth are in no message; they are right where the sent book doesn't have the level.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use dccd_model::{BookSide, Gap, UnixNanos};
+use dccd_store::BookRow;
+
+use super::super::{AuditError, SeriesAudit, gaps};
+use super::Entry;
+
+/// Is a bid, price, amount.
+pub(super) type Levels = Vec<(bool, f64, f64)>;
+
+/// How often the two books are held against each other level by level, in messages; how many they have, each time.
+const COMPARED_EACH: usize = 64;
+
+/// A book as its rows make it. Doubles above zero are in the order of their bits.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Sides {
+    bids: BTreeMap<u64, f64>,
+    asks: BTreeMap<u64, f64>,
+}
+
+impl Sides {
+    fn side(&mut self, is_bid: bool) -> &mut BTreeMap<u64, f64> {
+        if is_bid { &mut self.bids } else { &mut self.asks }
+    }
+
+    fn len(&self) -> (usize, usize) {
+        (self.bids.len(), self.asks.len())
+    }
+
+    fn set(&mut self, (is_bid, price, amount): (bool, f64, f64)) {
+        let side = self.side(is_bid);
+        if amount == 0.0 {
+            side.remove(&price.to_bits());
+        } else {
+            side.insert(price.to_bits(), amount);
+        }
+    }
+
+    fn cut(&mut self, depth: usize) {
+        while self.bids.len() > depth {
+            self.bids.pop_first();
+        }
+        while self.asks.len() > depth {
+            self.asks.pop_last();
+        }
+    }
+}
+
+/// An epoch of the stored book.
+struct Epoch {
+    number: u32,
+    snapshot: Levels,
+    updates: Vec<(UnixNanos, (bool, f64, f64))>,
+    first_ts: UnixNanos,
+    last_ts: UnixNanos,
+}
+
+fn read(files: &[PathBuf], result: &mut SeriesAudit) -> Result<Vec<Epoch>, AuditError> {
+    let mut epochs: Vec<Epoch> = Vec::new();
+    for file in files {
+        for row in dccd_store::read_book(file)? {
+            let row: BookRow = row?;
+            if epochs.last().is_none_or(|epoch| epoch.number != row.epoch) {
+                if !row.is_snapshot {
+                    result.wrong += 1;
+                    result.problem(|| format!("epoch {} does not begin with a snapshot", row.epoch));
+                }
+                let (snapshot, updates) = (Vec::new(), Vec::new());
+                epochs.push(Epoch { number: row.epoch, snapshot, updates, first_ts: row.ts, last_ts: row.ts });
+            }
+            let Some(epoch) = epochs.last_mut() else { continue };
+            epoch.last_ts = row.ts;
+            let level = (row.side == BookSide::Bid, row.price, row.amount);
+            if row.is_snapshot { epoch.snapshot.push(level) } else { epoch.updates.push((row.ts, level)) }
+        }
+    }
+    Ok(epochs)
+}
+
+/// What was sent at each depth, in the order of its times, against the files.
+pub(super) fn audit(
+    symbol: &str,
+    depths: &BTreeMap<usize, Vec<Entry<Levels>>>,
+    files: &[PathBuf],
+) -> Result<SeriesAudit, AuditError> {
+    let mut result = SeriesAudit { series: format!("{symbol}/book"), ..SeriesAudit::default() };
+    let gaps = gaps(files)?;
+    result.count_gaps(&gaps);
+    let epochs = read(files, &mut result)?;
+    // Which messages are stored; of each depth that the store has something of.
+    let mut stored: BTreeMap<usize, Vec<bool>> = BTreeMap::new();
+    for epoch in &epochs {
+        let Some((depth, at)) = begins(epoch, depths) else {
+            result.wrong += 1;
+            result.problem(|| format!("epoch {} begins with a snapshot that was never sent", epoch.number));
+            continue;
+        };
+        let entries = &depths[&depth];
+        let met = stored.entry(depth).or_insert_with(|| vec![false; entries.len()]);
+        Walk { entries, depth, met, result: &mut result }.follow(epoch, at);
+    }
+    if stored.is_empty()
+        && let Some((depth, entries)) = depths.first_key_value()
+    {
+        stored.insert(*depth, vec![false; entries.len()]);
+    }
+    for (depth, met) in &stored {
+        for (entry, met) in depths[depth].iter().zip(met).filter(|(entry, _)| !entry.is_snapshot) {
+            result.stored += u64::from(*met);
+            match covered(&epochs, &gaps, entry) {
+                _ if *met => result.sent += 1,
+                // A checksum that is wrong must not be believed, whatever else stands beside it.
+                _ if !entry.must => {}
+                Covered::BeforeAll => {}
+                Covered::ByGap => {
+                    result.sent += 1;
+                    result.declared += 1;
+                }
+                Covered::Not => {
+                    result.sent += 1;
+                    result.missing += 1;
+                    result
+                        .problem(|| format!("the update of {} µs was sent and is neither stored nor declared", entry.ts_us));
+                }
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// The depth and place of the snapshot that an epoch begins with.
+fn begins(epoch: &Epoch, depths: &BTreeMap<usize, Vec<Entry<Levels>>>) -> Option<(usize, usize)> {
+    let sorted = |levels: &Levels| {
+        let mut levels: Vec<_> =
+            levels.iter().map(|(is_bid, price, amount)| (*is_bid, price.to_bits(), amount.to_bits())).collect();
+        levels.sort_unstable();
+        levels
+    };
+    let wanted = sorted(&epoch.snapshot);
+    let mut found = None;
+    for (depth, entries) in depths {
+        for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.is_snapshot) {
+            if entry.what.len() == epoch.snapshot.len() && sorted(&entry.what) == wanted {
+                if UnixNanos::from_micros(entry.ts_us) == epoch.first_ts {
+                    return Some((*depth, at));
+                }
+                found = Some((*depth, at));
+            }
+        }
+    }
+    found
+}
+
+struct Walk<'a> {
+    entries: &'a [Entry<Levels>],
+    depth: usize,
+    met: &'a mut [bool],
+    result: &'a mut SeriesAudit,
+}
+
+impl Walk<'_> {
+    /// Follows an epoch from its snapshot at this place.
+    fn follow(&mut self, epoch: &Epoch, snapshot: usize) {
+        let (mut sent, mut kept) = (Sides::default(), Sides::default());
+        epoch.snapshot.iter().for_each(|level| kept.set(*level));
+        self.entries[snapshot].what.iter().for_each(|level| sent.set(*level));
+        self.met[snapshot] = true;
+        // Where we are, what of that message is still to come, and how often it may come again.
+        let (mut at, mut left, mut repeats, mut messages) = (snapshot, Levels::new(), 0, 0);
+        for (ts, level) in &epoch.updates {
+            loop {
+                if let Some(place) = left.iter().position(|wanted| wanted == level) {
+                    left.swap_remove(place);
+                    break;
+                }
+                let (is_bid, price, amount) = *level;
+                if amount == 0.0
+                    && !sent.side(is_bid).contains_key(&price.to_bits())
+                    && kept.side(is_bid).contains_key(&price.to_bits())
+                {
+                    // It fell out of the depth.
+                    break;
+                }
+                if !left.is_empty() {
+                    self.wrong(
+                        epoch,
+                        format!("the row {level:?} of {ts} is not of its message, of which {left:?} is missing"),
+                    );
+                    break;
+                }
+                if sent.len() != kept.len() || (messages % COMPARED_EACH == 0 && sent != kept) {
+                    self.wrong(epoch, format!("the rows before {ts} do not make the book that was sent"));
+                    kept = sent.clone();
+                }
+                let is_next = |entry: &Entry<Levels>| !entry.is_snapshot && entry.what.contains(level);
+                let next = (at + 1..self.entries.len()).find(|next| is_next(&self.entries[*next]));
+                let follows = next.is_some_and(|next| self.entries[at + 1..next].iter().all(|entry| entry.is_snapshot));
+                if !follows && repeats > 0 && self.entries[at].what.contains(level) {
+                    repeats -= 1;
+                    left.clone_from(&self.entries[at].what);
+                    continue;
+                }
+                let Some(next) = next else {
+                    self.wrong(epoch, format!("the row {level:?} of {ts} was never sent"));
+                    break;
+                };
+                at = next;
+                messages += 1;
+                repeats = self.entries[at].repeats;
+                left.clone_from(&self.entries[at].what);
+                left.iter().for_each(|level| sent.set(*level));
+                sent.cut(self.depth);
+                self.met[at] = true;
+            }
+            kept.set(*level);
+        }
+        if !left.is_empty() {
+            self.wrong(epoch, format!("of its last message {left:?} is missing"));
+        } else if sent != kept {
+            self.wrong(epoch, "its rows do not make the book that was sent".to_owned());
+        }
+    }
+
+    fn wrong(&mut self, epoch: &Epoch, what: String) {
+        self.result.wrong += 1;
+        self.result.problem(|| format!("epoch {}: {what}", epoch.number));
+    }
+}
+
+enum Covered {
+    /// The series begins later.
+    BeforeAll,
+    ByGap,
+    Not,
+}
+
+/// What explains that a message is not stored: the snapshot after it, in the first epoch or after a declared gap.
+fn covered(epochs: &[Epoch], gaps: &[Gap], entry: &Entry<Levels>) -> Covered {
+    let ts = UnixNanos::from_micros(entry.ts_us);
+    let Some(index) = epochs.iter().position(|epoch| ts <= epoch.first_ts) else { return Covered::Not };
+    let Some(before) = index.checked_sub(1).map(|i| &epochs[i]) else { return Covered::BeforeAll };
+    let declared = gaps.iter().any(|g| !g.repaired && g.from <= before.last_ts && g.to >= epochs[index].first_ts);
+    if ts >= before.last_ts && declared { Covered::ByGap } else { Covered::Not }
+}

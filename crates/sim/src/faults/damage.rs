@@ -1,0 +1,63 @@
+//! How a frame is damaged.
+
+use fastrand::Rng;
+
+use super::Corruption;
+
+/// The damaged text; other than the original, valid UTF-8.
+pub(crate) fn corrupt(text: &[u8], how: Corruption, salt: u64) -> Vec<u8> {
+    match how {
+        Corruption::Truncate => {
+            let mut end = text.len() / 2;
+            while end > 0 && !text[end].is_ascii() {
+                end -= 1;
+            }
+            text[..end].to_vec()
+        }
+        Corruption::Flip => {
+            let mut out = text.to_vec();
+            let mut rng = Rng::with_seed(salt);
+            for _ in 0..4.min(out.len()) {
+                let at = rng.usize(0..out.len());
+                if out[at].is_ascii() {
+                    // Never back to what it was, even when met twice.
+                    out[at] = if text[at] == b'#' { b'%' } else { b'#' };
+                }
+            }
+            out
+        }
+        Corruption::Checksum => {
+            let mut out = text.to_vec();
+            // Another last digit: still a number, still of 32 bits but where it was at the very end of them.
+            if let Some(last) = checksum_at(text).and_then(|at| out.get_mut(at)) {
+                *last = if *last == b'0' { b'1' } else { *last - 1 };
+            }
+            out
+        }
+    }
+}
+
+/// Where the last digit of a message's checksum stands.
+pub(super) fn checksum_at(text: &[u8]) -> Option<usize> {
+    const KEY: &[u8] = b"\"checksum\":";
+    let begin = text.windows(KEY.len()).rposition(|part| part == KEY)? + KEY.len();
+    let digits = text[begin..].iter().take_while(|b| b.is_ascii_digit()).count();
+    (begin + digits).checked_sub(1).filter(|_| digits > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_damage() {
+        let text = br#"{"e":"trade"}"#;
+        for salt in 0..50 {
+            for how in [Corruption::Truncate, Corruption::Flip] {
+                let damaged = corrupt(text, how, salt);
+                assert_ne!(damaged, text);
+                assert!(std::str::from_utf8(&damaged).is_ok());
+            }
+        }
+    }
+}
