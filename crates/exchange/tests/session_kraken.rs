@@ -138,6 +138,25 @@ fn a_message_that_is_missing_or_wrong_is_never_given_out_as_valid() {
 }
 
 #[test]
+fn messages_that_changed_places_are_noticed_below_the_checksum_and_the_gap_holds_the_earlier_one() {
+    let deep = |price: fn(u64) -> u64| (0..12).map(|i| (price(i), 100_000_000 + i)).collect::<Vec<_>>();
+    let mut venue = Venue::new(25, &deep(|i| 999 - i), &deep(|i| 1_001 + i));
+    let mut scene = Scene::of(25, &["book"]);
+    scene.frame(1, &venue.snapshot(1_000)).skip();
+    // The twelfth bid: both messages have the checksum of the same best ten.
+    let first = venue.update(&[(988, 5)], &[], 2_000);
+    let second = venue.update(&[(988, 6)], &[], 3_000);
+    scene.frame(1, &second).expect("bid 98.8x0.00000006 u0 t3000 e1 fl");
+    scene.frame(1, &first).expect(
+        "suspect e1
+         want resubscribe BTC/USD on 1",
+    );
+    let came = scene.frame(1, &venue.snapshot(4_000)).take();
+    let gaps: Vec<_> = came.gaps().map(|gap| (gap.from, gap.to)).collect();
+    assert_eq!(gaps, [(UnixNanos(UnixNanos::from_millis(2_000).0 - 1), UnixNanos::from_millis(4_000))]);
+}
+
+#[test]
 fn a_snapshot_that_contradicts_itself_is_asked_for_again_and_nothing_of_it_is_given_out() {
     let mut scene = Scene::of(10, &["book"]);
     let bad = message("snapshot", r#"{"price":99.9,"qty":1.00000000}"#, "", 7, 1_000);
