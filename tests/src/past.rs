@@ -11,6 +11,7 @@ use dccd_store::{CandleRow, CandleSeriesId, candle_coverage, read_candles};
 
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelector};
+use parquet::file::properties::WriterProperties;
 
 use crate::{Exchange, Place};
 
@@ -184,11 +185,15 @@ fn assert_same(row: &CandleRow, candle: &Candle, is_built: bool) {
     assert_eq!(*row, expected);
 }
 
-/// Takes rows out of a year file and leaves it as another program would write it: sound, without a word of what is missing. `taken`
+/// Takes rows out of a year file and leaves it as other programs write such files anew: sound, with what it said before of itself
+/// where `keeps` says so, and without a word of what is missing. `taken`
 /// says of each row whether it goes. Returns how many went.
-pub fn punch(file: &Path, mut taken: impl FnMut() -> bool) -> usize {
+pub fn punch(file: &Path, keeps: bool, mut taken: impl FnMut() -> bool) -> usize {
     let open = || std::fs::File::open(file).unwrap();
-    let rows = ParquetRecordBatchReaderBuilder::try_new(open()).unwrap().metadata().file_metadata().num_rows();
+    let metadata = ParquetRecordBatchReaderBuilder::try_new(open()).unwrap().metadata().file_metadata().clone();
+    let said = metadata.key_value_metadata().filter(|_| keeps).cloned();
+    let properties = WriterProperties::builder().set_key_value_metadata(said).build();
+    let rows = metadata.num_rows();
     let selectors: Vec<RowSelector> =
         (0..rows).map(|_| if taken() { RowSelector::skip(1) } else { RowSelector::select(1) }).collect();
     let gone = selectors.iter().filter(|selector| selector.skip).count();
@@ -197,7 +202,9 @@ pub fn punch(file: &Path, mut taken: impl FnMut() -> bool) -> usize {
     let punched = file.with_extension("punched");
     let mut writer: Option<ArrowWriter<_>> = None;
     for batch in reader.map(Result::unwrap) {
-        let create = || ArrowWriter::try_new(std::fs::File::create(&punched).unwrap(), batch.schema(), None).unwrap();
+        let create = || {
+            ArrowWriter::try_new(std::fs::File::create(&punched).unwrap(), batch.schema(), Some(properties.clone())).unwrap()
+        };
         writer.get_or_insert_with(create).write(&batch).unwrap();
     }
     writer.expect("some rows are left").close().unwrap();

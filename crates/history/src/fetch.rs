@@ -17,6 +17,10 @@ use crate::page::{PageCheck, PageProblem, Verdict};
 const ANSWERS_MAX: u32 = 8;
 /// After a candle's end the exchange gets this long to settle it.
 const SETTLE: Duration = Duration::from_secs(1);
+/// A candle that is missing at the end of what the exchange has is believed to be missing when it closed so long ago.
+pub(crate) const LATE_MAX: Duration = Duration::from_secs(3_600);
+/// A candle after which no other one is there yet is believed to be finished when it closed so long ago.
+const UNFINISHED_MAX: Duration = Duration::from_secs(300);
 /// The shortest pause before something is tried again.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 
@@ -248,19 +252,27 @@ impl Source {
         let history = self.history().map_err(|e| FetchError::Refused(e.into()))?;
         let grid = Grid::new(page.span);
         let mut check = PageCheck::new(grid, page.from, page.to, &page.pages);
-        let limit = u32::try_from(grid.count(page.from, page.to)).unwrap_or(u32::MAX).min(page.pages.per_page);
-        let request = history.candles_request(page.market, page.span, page.from, page.to, limit);
+        let mut asked_to = page.to;
+        if page.to + UNFINISHED_MAX > self.now(None) {
+            check = check.with_next();
+            asked_to = grid.after(page.to, 1);
+        }
+        let limit = u32::try_from(grid.count(page.from, asked_to)).unwrap_or(u32::MAX).min(page.pages.per_page);
+        let request = history.candles_request(page.market, page.span, page.from, asked_to, limit);
         let mut candles: Vec<Candle> = Vec::with_capacity(limit as usize + 1);
+        let mut settled_at = UnixNanos(0);
         for _ in 0..ANSWERS_MAX {
             let verdict = self
                 .ask(&request, priority, attempts, cancel, |response| {
                     candles.clear();
+                    settled_at = self.settled_at(response);
                     history.parse_candles(&response.body, page.span, UnixNanos(response.ts_recv), &mut candles)?;
-                    check.end_at(grid.closed_until(self.settled_at(response)));
+                    check.end_at(grid.closed_until(settled_at));
                     Ok(check.answer(&candles)?)
                 })
                 .await?;
             if verdict == Verdict::Settled {
+                check.leave_open(settled_at - LATE_MAX, settled_at - UNFINISHED_MAX);
                 return Ok(check);
             }
         }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::cancel::Cancel;
 use crate::error::{HistoryJobError, chain};
-use crate::fetch::{PageOf, Source};
+use crate::fetch::{LATE_MAX, PageOf, Source};
 use crate::pass::fill_from_trades;
 use crate::progress::{Progress, State};
 use crate::reconcile::Reconciled;
@@ -138,9 +138,21 @@ async fn run_group<'a>(
                 continue;
             }
         };
-        match fill_from_candles(ctx, &mut series, scope).await {
-            Ok(holes) if !holes.is_empty() && !ctx.turn_is_over() => by_trades.push((series, holes)),
-            outcome => conclude(ctx, &mut series, outcome.map(drop), scope),
+        let mut rounds = 1;
+        loop {
+            match fill_from_candles(ctx, &mut series, scope).await {
+                Ok(holes) if !holes.is_empty() && !ctx.turn_is_over() => {
+                    by_trades.push((series, holes));
+                    break;
+                }
+                outcome => {
+                    let ends = conclude(ctx, &mut series, outcome.map(drop), scope, rounds < ROUNDS_MAX);
+                    if ends == Concluded::Ended {
+                        break;
+                    }
+                    rounds += 1;
+                }
+            }
         }
     }
     if by_trades.is_empty() {
@@ -152,10 +164,10 @@ async fn run_group<'a>(
         match &text {
             None => {
                 let compared = reconcile(ctx, &mut series, &holes).await;
-                conclude(ctx, &mut series, compared, scope);
+                let _ = conclude(ctx, &mut series, compared, scope, false);
             }
             Some((is_cancelled, text)) => {
-                conclude(ctx, &mut series, Ok(()), scope);
+                let _ = conclude(ctx, &mut series, Ok(()), scope, false);
                 let state = if *is_cancelled { State::Cancelled } else { State::Failed };
                 end(ctx, &series.progress, state, (!is_cancelled).then(|| text.clone()));
             }
@@ -163,10 +175,35 @@ async fn run_group<'a>(
     }
 }
 
-/// Brings what a run has fetched into the files, and notes how it ended.
-fn conclude(ctx: &HistoryContext, series: &mut Series<'_>, outcome: Result<(), HistoryJobError>, scope: Scope) {
+/// How often a series is filled in one run, because files that were damaged had to be set aside.
+const ROUNDS_MAX: u32 = 3;
+
+/// What comes of a run that has fetched what was missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Concluded {
+    Ended,
+    /// A file had to be set aside: what it held is missing now.
+    Again,
+}
+
+/// Brings what a run has fetched into the files, and notes how it ended. `may_go_on`: whether what a damaged file held can still be
+/// fetched in this run.
+fn conclude(
+    ctx: &HistoryContext,
+    series: &mut Series<'_>,
+    outcome: Result<(), HistoryJobError>,
+    scope: Scope,
+    may_go_on: bool,
+) -> Concluded {
     let written = if ctx.publishes { series.publish() } else { series.sync() };
-    let left = series.holes();
+    let is_whole = scope == Scope::Everything && outcome.is_ok() && written.is_ok() && !ctx.turn_is_over();
+    let is_lost = series.take_lost() && is_whole;
+    if is_lost && may_go_on {
+        return Concluded::Again;
+    }
+    let mut left = series.holes();
+    // The newest candles may not be there yet; they come by themselves.
+    left.retain(|hole| !series.ends_at(hole.1) || hole.0 + LATE_MAX < ctx.now());
     let count = series.shape.count(&left);
     if series.has_range() {
         series.progress.update(|p| p.candles_left = Some(count));
@@ -180,8 +217,13 @@ fn conclude(ctx: &HistoryContext, series: &mut Series<'_>, outcome: Result<(), H
     let is_turn_over = ctx.turn_is_over() && is_left;
     match outcome.and(written) {
         Ok(()) if is_turn_over => series.progress.update(|p| p.state = State::Waiting),
+        Ok(()) if is_lost => {
+            let text = "a damaged file was set aside; the next run fetches what it held".to_owned();
+            end(ctx, &series.progress, State::Failed, Some(text));
+        }
         outcome => finish(ctx, &series.progress, outcome),
     }
+    Concluded::Ended
 }
 
 async fn build<'a>(

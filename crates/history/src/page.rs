@@ -83,6 +83,8 @@ pub struct PageCheck {
     /// The end of what was asked for; `to` may have been cut since.
     asked_to: UnixNanos,
     slots: Vec<Option<Candle>>,
+    /// The latest candle that any answer had, whether it was asked for or not.
+    newest: Option<UnixNanos>,
     /// Answers so far.
     answers: u32,
     /// Of these, how many said in a row exactly what is known now.
@@ -108,12 +110,20 @@ impl PageCheck {
             to,
             asked_to: to,
             slots: vec![None; count],
+            newest: None,
             answers: 0,
             agreeing: 0,
             omits_empty,
             is_exact,
             reaches_back_only,
         }
+    }
+
+    /// The candle after the page is asked for, too: that it is there says that the last one of the page is closed.
+    #[must_use]
+    pub const fn with_next(mut self) -> Self {
+        self.asked_to = self.grid.after(self.asked_to, 1);
+        self
     }
 
     /// Cuts off what turned out not to be closed yet.
@@ -131,6 +141,7 @@ impl PageCheck {
     /// When the answer is not believed; what it says is forgotten.
     pub fn answer(&mut self, candles: &[Candle]) -> Result<Verdict, PageProblem> {
         self.judge(candles)?;
+        self.newest = self.newest.max(candles.last().map(|candle| candle.ts_open));
         let (mut is_news, mut inside) = (false, 0);
         for candle in candles {
             if self.grid.is_open(candle.ts_open)
@@ -197,6 +208,19 @@ impl PageCheck {
             return None;
         }
         self.slots.get_mut(usize::try_from(self.grid.count(self.from, open)).ok()?)
+    }
+
+    /// Cuts off what an exchange that publishes late, or stands still, has not told yet: the candles at the end that are missing and
+    /// closed after `missing`, and the last that is there, if it closed after `last` and no later one shows that it is finished.
+    pub fn leave_open(&mut self, missing: UnixNanos, last: UnixNanos) {
+        while self.to > missing && self.slots.pop_if(|slot| slot.is_none()).is_some() {
+            self.to = self.grid.after(self.to, -1);
+        }
+        let newest = self.newest;
+        let is_newest = |slot: &mut Option<Candle>| slot.is_some_and(|candle| Some(candle.ts_open) == newest);
+        if self.to > last && self.slots.pop_if(is_newest).is_some() {
+            self.to = self.grid.after(self.to, -1);
+        }
     }
 
     /// The end of what was settled.
@@ -269,6 +293,30 @@ mod tests {
 
     fn candles(minutes: &[i64]) -> Vec<Candle> {
         minutes.iter().copied().map(candle).collect()
+    }
+
+    #[test]
+    fn the_newest_candles_are_not_missing_yet() {
+        let page_of = |have: &[i64], old: i64, last: i64| {
+            let grid = Grid::new(Span::from_secs(60).unwrap());
+            let mut check = PageCheck::new(grid, UnixNanos(0), UnixNanos(6 * M), &EXACT).with_next();
+            for _ in 0..AGREEING_EMPTY {
+                let _ = check.answer(&candles(have)).unwrap();
+            }
+            check.leave_open(UnixNanos(old * M), UnixNanos(last * M));
+            let missing: Vec<_> = check.missing().iter().map(|(from, to)| (from.0 / M, to.0 / M)).collect();
+            (check.to().0 / M, missing)
+        };
+        let page = |have: &[i64], old: i64| page_of(have, old, 6);
+        assert_eq!(page(&[0, 1, 3], 2), (4, vec![(2, 2)]), "a later one is there: it is missing");
+        assert_eq!(page(&[0, 1, 3], 6), (6, vec![(2, 2), (4, 5)]), "old enough");
+        assert_eq!(page(&[0, 1, 3], 5), (5, vec![(2, 2), (4, 4)]));
+        assert_eq!(page(&[], 0), (0, vec![]));
+        assert_eq!(page(&[5], 0), (6, vec![(0, 4)]));
+        // The last one may be open still at the exchange, unless a later one is there, or it closed long ago.
+        assert_eq!(page_of(&[0, 1, 2, 3, 4, 5], 0, 5), (5, vec![]));
+        assert_eq!(page_of(&[0, 1, 2, 3, 4, 5, 6], 0, 5), (6, vec![]));
+        assert_eq!(page_of(&[0, 1, 3], 2, 2), (3, vec![(2, 2)]));
     }
 
     /// Of an exchange that answers with its newest candles, whatever it is asked for.

@@ -1,5 +1,7 @@
 //! A pass over a market's trades that builds the candles of all wanted spans at once, in memory that doesn't grow.
 
+use std::time::Duration;
+
 use dccd_exchange::{HistoryError, Market, TradeCursor, TradePages};
 use dccd_model::{Trade, UnixNanos};
 use dccd_net::Priority;
@@ -13,6 +15,8 @@ use crate::series::{Series, Stretch};
 
 /// Rows that wait to be landed together.
 const ROWS_MAX: usize = 4_096;
+/// Trades may be told of so late.
+const LATE_MAX: Duration = Duration::from_secs(60);
 /// How far before a hole the last price is looked for at first, in candles; eight times as far each further time.
 const LOOK_BACK: i64 = 4;
 
@@ -193,10 +197,10 @@ async fn pass<'a>(
             {
                 return Err(AnswerError::Hole { first: hole.0, last: hole.1 });
             }
-            // Everything that happened before the exchange answered is in a page that reaches the present.
-            let now = ctx.source.settled_at(response);
-            let reached = trades.last().map(|trade| trade.ts_venue);
-            let complete_until = if page.is_last { now } else { reached.unwrap_or(begin) };
+            // Up to its last trade a page is whole; behind it, one that reaches the present, but for what is told of late.
+            let reached = trades.last().map_or(begin, |trade| trade.ts_venue);
+            let late = ctx.source.settled_at(response) - LATE_MAX;
+            let complete_until = if page.is_last { reached.max(late) } else { reached };
             Ok(Read { next: page.next, is_last: page.is_last, complete_until })
         });
         let read = match asked.await {

@@ -153,6 +153,7 @@ pub(crate) struct Series<'a> {
     writer: CandleWriter,
     rows: Vec<CandleRow>,
     published: Instant,
+    has_lost: bool,
 }
 
 impl<'a> Series<'a> {
@@ -172,7 +173,7 @@ impl<'a> Series<'a> {
             p.started.get_or_insert(ctx.now());
         });
         let (rows, published) = (Vec::new(), Instant::now());
-        Ok(Self { ctx, wanted, market, shape, progress, range: None, writer, rows, published })
+        Ok(Self { ctx, wanted, market, shape, progress, range: None, writer, rows, published, has_lost: false })
     }
 
     /// What is wanted of the series: not before the market was listed, and closed candles alone. `None`: the market has no history.
@@ -312,6 +313,11 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
+    /// Whether files were set aside since this was asked last, whose candles have to be fetched again.
+    pub(crate) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.has_lost)
+    }
+
     /// Brings what was landed into the files.
     pub(crate) fn publish(&mut self) -> Result<(), HistoryJobError> {
         let published = self.writer.publish()?;
@@ -319,9 +325,10 @@ impl<'a> Series<'a> {
         if !published.quarantined.is_empty() {
             let files: Vec<_> = published.quarantined.iter().map(|path| path.display().to_string()).collect();
             let note = format!("files that did not verify were set aside: {}", files.join(", "));
-            tracing::error!(series = %self.name(), note, "damaged candle files; what they held is fetched again by the next run");
+            tracing::error!(series = %self.name(), note, "damaged candle files; what they held is fetched again");
             self.progress.update(|p| p.notes.push(note));
         }
+        self.has_lost |= !published.lost.is_empty();
         Ok(())
     }
 

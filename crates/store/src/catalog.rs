@@ -19,6 +19,14 @@ pub(crate) type ReadDay<'a> = dyn FnMut(&Path) -> Result<FileInfo, StoreError> +
 /// How often a day is looked at again when a merge takes its parts away meanwhile.
 pub(crate) const LOOKS_MAX: usize = 5;
 
+/// What the files of a day say.
+#[derive(Debug, Default)]
+pub(crate) struct DayFooters {
+    pub(crate) files: Vec<(PathBuf, FileInfo)>,
+    /// Those that can't be read, and why.
+    pub(crate) damaged: Vec<(PathBuf, StoreError)>,
+}
+
 /// A live series that has files.
 #[derive(Clone, Debug)]
 pub(crate) struct LiveSeries {
@@ -67,12 +75,12 @@ impl LiveSeries {
     }
 
     /// The footers of a day's files that don't overlap, day file first; retried while a merge moves rows from one to another.
-    pub(crate) fn footers(&self, day: i64) -> Result<Vec<(PathBuf, FileInfo)>, StoreError> {
+    pub(crate) fn footers(&self, day: i64) -> Result<DayFooters, StoreError> {
         self.footers_with(day, &mut |path| FileInfo::read(path))
     }
 
     /// The same, with another way to learn what a day file says.
-    pub(crate) fn footers_with(&self, day: i64, read_day: &mut ReadDay<'_>) -> Result<Vec<(PathBuf, FileInfo)>, StoreError> {
+    pub(crate) fn footers_with(&self, day: i64, read_day: &mut ReadDay<'_>) -> Result<DayFooters, StoreError> {
         let mut looks = 0;
         loop {
             looks += 1;
@@ -83,23 +91,27 @@ impl LiveSeries {
         }
     }
 
-    fn try_footers(&self, day: i64, read_day: &mut ReadDay<'_>) -> Result<Vec<(PathBuf, FileInfo)>, StoreError> {
+    fn try_footers(&self, day: i64, read_day: &mut ReadDay<'_>) -> Result<DayFooters, StoreError> {
         let path = self.day_file(day);
-        let mut files = Vec::new();
+        let mut found = DayFooters::default();
         let mut merged = Position(0);
         match read_day(&path) {
             Ok(info) => {
                 merged = info.position;
-                files.push((path, info));
+                found.files.push((path, info));
             }
             Err(error) if is_missing(&error) => {}
+            Err(error) if error.is_damage() => found.damaged.push((path, error)),
             Err(error) => return Err(error),
         }
         for part in self.parts(day, merged)? {
-            let info = FileInfo::read(&part)?;
-            files.push((part, info));
+            match FileInfo::read(&part) {
+                Ok(info) => found.files.push((part, info)),
+                Err(error) if error.is_damage() => found.damaged.push((part, error)),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(files)
+        Ok(found)
     }
 }
 

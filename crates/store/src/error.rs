@@ -125,6 +125,9 @@ pub enum FileProblem {
     /// The bytes, or the rows in them, are not the ones that were written.
     #[error("it does not match its checksum")]
     Checksum,
+    /// Row groups that were taken over are not what they were in the file that they come from.
+    #[error("what was taken over from the file before is not the same")]
+    Head,
     /// The Parquet library gave up on the bytes by panicking.
     #[error("its bytes make no sense")]
     Nonsense,

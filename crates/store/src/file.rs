@@ -22,6 +22,8 @@ use crate::footer::{Checksum, Facts, FileInfo, guarded};
 use crate::head::Head;
 use crate::rows::Row;
 
+/// How every version of this program names itself in a file's footer.
+pub(crate) const CREATED_BY_US: &str = "dccd version ";
 /// Who wrote a file, in its footer.
 pub(crate) const CREATED_BY: &str = concat!("dccd version ", env!("CARGO_PKG_VERSION"));
 /// Rows handed to the encoder at once; divides [`Codec::GROUP_ROWS`], fixed so that the same rows give the same bytes.
@@ -143,7 +145,9 @@ impl<R: Row> FileWriter<R> {
         self.end_group().map_err(|e| write_error(&self.failure, &self.target, e))?;
         self.file.flush().map_err(|e| StoreError::io("write", &self.target, self.failure.take().unwrap_or(e)))?;
         let data = Checksum { crc: self.file.inner().checksum(), bytes: self.file.inner().bytes };
-        let pairs = facts.pairs(&self.written.groups, data).map_err(|e| StoreError::io("write", &self.target, e.into()))?;
+        let groups = self.file.flushed_row_groups();
+        let pairs =
+            facts.pairs(&self.written.groups, data, groups).map_err(|e| StoreError::io("write", &self.target, e.into()))?;
         pairs.into_iter().for_each(|pair| self.file.append_key_value_metadata(pair));
         let mut file = self.file.into_inner().map_err(|e| write_error(&self.failure, &self.target, e))?;
         file.flush().map_err(|e| StoreError::io("write", &self.target, self.failure.take().unwrap_or(e)))?;
@@ -179,7 +183,7 @@ pub(crate) fn check_written<R: Row>(path: &Path, written: &Written, head: Option
     match (head, there) {
         (None, None) => {}
         (Some(head), Some(there)) if head.is_same_as(&there) => {}
-        _ => return Err(StoreError::file(path, FileProblem::Checksum)),
+        _ => return Err(StoreError::file(path, FileProblem::Head)),
     }
     rows.expected = Some((written.rows, Checksum::of_all(&written.groups[groups..]).crc));
     rows.try_for_each(|row| row.map(drop))
@@ -238,7 +242,7 @@ impl<R: Row> Rows<R> {
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
             .map_err(|e| StoreError::parquet("read", path, e))?;
         let metadata = Arc::clone(builder.metadata());
-        let info = FileInfo::from_metadata(&metadata, bytes);
+        let info = FileInfo::from_metadata(&metadata, bytes).map_err(|problem| StoreError::file(path, problem))?;
         let skipped = groups(&metadata, &info).min(info.groups.len());
         let mut head_bytes = Checksum { crc: 0, bytes: Head::end(&metadata, skipped) };
         if let Some(data) = info.data {

@@ -13,6 +13,7 @@ use crate::Position;
 use crate::candles::Empties;
 use crate::disk;
 use crate::error::{FileProblem, StoreError};
+use crate::file::CREATED_BY_US;
 use crate::ranges::Ranges;
 
 pub(crate) const KEY_VERSION: &str = "dccd.version";
@@ -27,6 +28,9 @@ pub(crate) const KEY_CHECKSUM: &str = "dccd.rows_crc32";
 /// Candles: JSON list, of each row group the CRC-32 over its rows' values, `/`, how many bytes these are. It lets full row groups be
 /// taken over into the year's next file as they are.
 pub(crate) const KEY_GROUPS: &str = "dccd.group_crc32";
+/// CRC-32 over all of these pairs before it, and over how many rows each row group has, from when to when, and where its columns
+/// lie: what a file says of itself is believed while it is the file that said so.
+pub(crate) const KEY_FACTS: &str = "dccd.facts_crc32";
 /// CRC-32 of the file's bytes before the footer, `/`, how many these are: nothing damaged is ever given to the decoder.
 pub(crate) const KEY_DATA: &str = "dccd.data_crc32";
 /// `contiguous` where the exchange numbers a market's trades without holes.
@@ -69,7 +73,20 @@ pub(crate) struct CandleFacts<'a> {
 }
 
 impl Facts<'_> {
-    pub(crate) fn pairs(&self, groups: &[Checksum], data: Checksum) -> Result<Vec<KeyValue>, serde_json::Error> {
+    /// `written`: the row groups as they are in the file.
+    pub(crate) fn pairs(
+        &self,
+        groups: &[Checksum],
+        data: Checksum,
+        written: &[RowGroupMetaData],
+    ) -> Result<Vec<KeyValue>, serde_json::Error> {
+        let mut pairs = self.told(groups, data)?;
+        let facts = facts_checksum(&pairs, written);
+        pairs.push(KeyValue::new(KEY_FACTS.to_owned(), format!("{facts:08x}")));
+        Ok(pairs)
+    }
+
+    fn told(&self, groups: &[Checksum], data: Checksum) -> Result<Vec<KeyValue>, serde_json::Error> {
         let rows = Checksum::of_all(groups).crc;
         let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
         // A part is ours alone, and small: nothing that its path says too.
@@ -103,8 +120,32 @@ impl Facts<'_> {
     }
 }
 
+/// See [`KEY_FACTS`].
+fn facts_checksum(pairs: &[KeyValue], groups: &[RowGroupMetaData]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for pair in pairs.iter().filter(|pair| pair.key.starts_with("dccd.") && pair.key != KEY_FACTS) {
+        for text in [pair.key.as_str(), pair.value.as_deref().unwrap_or_default()] {
+            hasher.update(text.as_bytes());
+            hasher.update(&[0]);
+        }
+    }
+    for group in groups {
+        hasher.update(&group.num_rows().to_le_bytes());
+        if let Some((first, last)) = time_range(std::slice::from_ref(group)) {
+            hasher.update(&first.0.to_le_bytes());
+            hasher.update(&last.0.to_le_bytes());
+        }
+        for column in group.columns() {
+            let (from, length) = column.byte_range();
+            hasher.update(&from.to_le_bytes());
+            hasher.update(&length.to_le_bytes());
+        }
+    }
+    hasher.finalize()
+}
+
 /// All keys that are written here.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     KEY_VERSION,
     KEY_EXCHANGE,
     KEY_SYMBOL,
@@ -117,6 +158,7 @@ const KEYS: [&str; 13] = [
     KEY_COVERED,
     KEY_EMPTIES,
     KEY_GROUPS,
+    KEY_FACTS,
     KEY_LISTED,
 ];
 
@@ -227,11 +269,39 @@ impl FileInfo {
             let metadata = ParquetMetaDataReader::new()
                 .parse_and_finish(&file)
                 .map_err(|e| StoreError::parquet("read the footer of", path, e))?;
-            Ok(Self::from_metadata(&metadata, bytes))
+            Self::from_metadata(&metadata, bytes).map_err(|problem| StoreError::file(path, problem))
         })
     }
 
-    pub(crate) fn from_metadata(metadata: &ParquetMetaData, bytes: u64) -> Self {
+    /// What another program wrote anew keeps our keys, and says no more what is in it: of that only the gaps are believed, and
+    /// what the program has noted.
+    ///
+    /// # Errors
+    /// [`FileProblem::Checksum`] when a file of ours doesn't say what was written into it.
+    pub(crate) fn from_metadata(metadata: &ParquetMetaData, bytes: u64) -> Result<Self, FileProblem> {
+        let mut info = Self::read_metadata(metadata, bytes);
+        let pairs = metadata.file_metadata().key_value_metadata().map_or(&[][..], Vec::as_slice);
+        let facts = pairs.iter().find(|pair| pair.key == KEY_FACTS).and_then(|pair| pair.value.as_deref());
+        let is_ours = metadata.file_metadata().created_by().is_some_and(|by| by.starts_with(CREATED_BY_US));
+        match facts {
+            _ if !is_ours => {
+                (info.position, info.checksum, info.data, info.contiguous_ids) = (Position(0), None, None, false);
+                (info.covered, info.empties, info.listed, info.groups) = (None, None, None, Vec::new());
+            }
+            _ if metadata.row_groups().iter().map(RowGroupMetaData::num_rows).sum::<i64>()
+                != metadata.file_metadata().num_rows() =>
+            {
+                return Err(FileProblem::Checksum);
+            }
+            Some(facts) if u32::from_str_radix(facts, 16) != Ok(facts_checksum(pairs, metadata.row_groups())) => {
+                return Err(FileProblem::Checksum);
+            }
+            _ => {}
+        }
+        Ok(info)
+    }
+
+    fn read_metadata(metadata: &ParquetMetaData, bytes: u64) -> Self {
         let schema = metadata.file_metadata().schema_descr();
         let mut info = Self {
             rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),

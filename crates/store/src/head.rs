@@ -42,16 +42,14 @@ impl Head {
             && columns.fields().iter().map(|field| field.name()).eq(&info.columns)
             && info.groups.len() == metadata.num_row_groups()
             && info.checksum == Some(Checksum::of_all(&info.groups).crc);
-        if !same_form {
-            return 0;
-        }
+        let Some(data) = info.data.filter(|_| same_form) else { return 0 };
         let mut end = BEGIN;
         let mut is_before = |group: &RowGroupMetaData| {
             usize::try_from(group.num_rows()) == Ok(R::GROUP_ROWS)
                 && time_range(std::slice::from_ref(group)).is_some_and(|(_, last)| last < before)
                 && group.columns().iter().all(|column| {
                     let (from, length) = column.byte_range();
-                    std::mem::replace(&mut end, from + length) == from
+                    std::mem::replace(&mut end, from + length) == from && from + length <= data.bytes
                 })
         };
         metadata.row_groups().iter().take_while(|group| is_before(group)).count()
@@ -164,7 +162,11 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::candles::{CandleSeriesId, CandleWriter, Empties, Landing, Published, read_candles};
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::file::properties::WriterProperties;
+
+    use crate::candles::{CandleSeriesId, CandleWriter, Empties, Landing, Published, YearFacts, read_candles};
     use crate::file::Rows;
     use crate::rows::CandleRow;
     use crate::testing::tempdir;
@@ -270,6 +272,55 @@ mod tests {
         let published = series.publish(GROUP + 10, GROUP + 20, (0, 0), 100.0);
         assert_eq!((published.kept, published.rows, published.quarantined.len()), (0, 10, 1));
         assert_eq!(published.lost.iter().collect::<Vec<_>>(), [(at(0), at(GROUP + 10))]);
+    }
+
+    #[test]
+    fn no_changed_bit_of_a_footer_makes_more_known_than_there_is() {
+        let mut series = Series::new();
+        series.publish(0, GROUP + 300, OUTAGE, 100.0);
+        let grid = dccd_model::Grid::new(Series::id().span);
+        let facts = || YearFacts::read(&series.file(), grid);
+        let (sound, bytes) = (facts().unwrap(), fs::read(series.file()).unwrap());
+        let data = FileInfo::read(&series.file()).unwrap().data.unwrap();
+        let (mut noticed, mut harmless) = (0, 0);
+        for at in usize::try_from(data.bytes).unwrap()..bytes.len() {
+            for bit in [at % 8, (at + 5) % 8] {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                fs::write(series.file(), &changed).unwrap();
+                match facts() {
+                    Err(_) => noticed += 1,
+                    Ok(facts) => {
+                        harmless += 1;
+                        let more = facts.covered.minus(&sound.covered).union(&facts.declared.minus(&sound.declared));
+                        assert!(more.is_empty() && facts.rows == sound.rows, "bit {bit} of byte {at}: {facts:?}");
+                    }
+                }
+            }
+        }
+        assert!(noticed > harmless, "{noticed} noticed, {harmless} without effect");
+    }
+
+    #[test]
+    fn what_another_program_writes_anew_is_covered_where_candles_are_whatever_it_keeps_of_ours() {
+        let mut series = Series::new();
+        series.publish(0, 2_000, (500, 510), 100.0);
+        let file = fs::File::open(series.file()).unwrap();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let kept = builder.metadata().file_metadata().key_value_metadata().cloned();
+        assert!(kept.as_ref().is_some_and(|pairs| pairs.len() > 8));
+        let mut batches = builder.with_limit(900).build().unwrap();
+        let batch = batches.next().unwrap().unwrap();
+        let properties = WriterProperties::builder().set_key_value_metadata(kept).build();
+        let file = fs::File::create(series.file()).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let Series { dir, writer } = series;
+        drop(writer);
+        let coverage = crate::candle_coverage(dir.path(), &Series::id()).unwrap();
+        assert_eq!((coverage.rows, coverage.covered.contains(at(505)), coverage.last), (900, false, Some(at(909))));
+        assert_eq!(coverage.holes(at(0), at(2_000)), [(at(500), at(510)), (at(910), at(2_000))]);
     }
 
     #[test]

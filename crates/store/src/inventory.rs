@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use dccd_model::{Channel, ExchangeName, Grid, SeriesId, SeriesKind, UnixNanos};
 use serde::{Serialize, Serializer};
 
-use crate::candles::{Coverage, Empties, StageView, combine, year_of_file};
+use crate::candles::{CandleSeriesId, Coverage, Empties, StageView, combine, stage_path, year_of_file};
 use crate::catalog::{self, CandleSeries, LiveSeries};
 use crate::coverage_map::CoverageMap;
-use crate::error::StoreError;
+use crate::error::{FileProblem, StoreError};
 use crate::footer::FileInfo;
+use crate::layout;
 use crate::ranges::Ranges;
 use crate::recorder::gaps::upsert;
 
@@ -136,14 +137,11 @@ impl Maps<'_> {
         let mut gaps = Vec::new();
         for day in &series.days {
             let file = series.day_file(*day);
-            let footers = match series.footers_with(*day, &mut |path| map.day(path)) {
-                Err(error) if error.is_damage() => {
-                    row.note_unreadable(file, &error);
-                    continue;
-                }
-                footers => footers?,
-            };
-            for (path, info) in footers {
+            let footers = series.footers_with(*day, &mut |path| map.day(path))?;
+            for (path, error) in footers.damaged {
+                row.note_unreadable(path, &error);
+            }
+            for (path, info) in footers.files {
                 info.gaps.iter().for_each(|gap| upsert(&mut gaps, gap));
                 row.add(&info, path != file);
             }
@@ -159,18 +157,28 @@ impl Maps<'_> {
     /// `None` for a series of which nothing is stored.
     fn candle_row(&mut self, series: &CandleSeries) -> Result<Option<InventoryRow>, StoreError> {
         // The stage first: what a writer moves from there to files meanwhile is then seen twice, not never.
+        let grid = Grid::new(series.id.span);
+        let mut row = InventoryRow::new(&series.id.series());
         let stage = match StageView::open(self.data_path, &series.id) {
             Err(error) if error.is_damage() => {
-                tracing::warn!(error = %error, "the stage of a series can't be read; what it holds is asked for again");
+                row.note_unreadable(stage_path(self.data_path, &series.id), &error);
                 None
             }
             other => other?,
         };
-        let grid = Grid::new(series.id.span);
-        let mut row = InventoryRow::new(&series.id.series());
+        if let Some(stage) = stage.as_ref().filter(|stage| stage.is_damaged) {
+            let path = stage_path(self.data_path, &series.id);
+            row.note_unreadable(path.clone(), &StoreError::file(&path, FileProblem::Checksum));
+            // The part of it that is whole is counted below.
+            row.bytes = row.bytes.saturating_sub(stage.bytes());
+        }
+        // It is no year file; what it held may have been of any time.
+        row.files = 0;
+        let stage_is_lost = !row.unreadable.is_empty();
         let mut years = Vec::new();
         let mut lost = Ranges::default();
-        for path in &series.files {
+        // Listed after the stage was opened, for the same reason.
+        for path in &crate::candles::year_files(self.data_path, &series.id)? {
             match self.of(&series.id.exchange).year(path, grid) {
                 Ok(facts) => {
                     row.files += 1;
@@ -194,10 +202,37 @@ impl Maps<'_> {
             row.bytes += if staged { stage.bytes() } else { 0 };
             stage.apply_to(&mut all)?;
         }
+        for year in quarantined_years(self.data_path, &series.id)? {
+            lost = lost.union(&not_fetched_again(&all, grid.year(year)));
+        }
         row.count_candles(&all);
         row.count_lost(&all, &lost, grid);
-        Ok((staged || row.files > 0).then_some(row))
+        if stage_is_lost {
+            row.gaps += 1;
+            row.missing = None;
+        }
+        Ok((staged || row.files > 0 || stage_is_lost).then_some(row))
     }
+}
+
+/// The years of which a file went to the quarantine.
+fn quarantined_years(data_path: &Path, id: &CandleSeriesId) -> Result<Vec<i32>, StoreError> {
+    let dir = layout::candle_dir(&layout::quarantine(data_path), id);
+    let names = layout::names(&dir).map_err(|e| StoreError::io("list", &dir, e))?;
+    // `2024.parquet`, `2024.parquet.1`.
+    let year =
+        |name: &String| Some(name.find(".parquet")? + ".parquet".len()).and_then(|end| year_of_file(name.get(..end)?));
+    let mut years: Vec<i32> = names.iter().filter_map(year).collect();
+    years.dedup();
+    Ok(years)
+}
+
+/// What of a year whose file went to the quarantine was not answered for since: from the market's listing on, and up to the last
+/// candle, where that is of this year.
+fn not_fetched_again(all: &Coverage, (from, to): (UnixNanos, UnixNanos)) -> Ranges {
+    let from = all.listed.map_or(from, |listed| listed.max(from));
+    let to = all.last.filter(|last| *last >= from && *last < to).unwrap_or(to);
+    if from < to { [(from, to)].into_iter().collect::<Ranges>().minus(&all.covered) } else { Ranges::default() }
 }
 
 impl InventoryRow {
@@ -439,5 +474,59 @@ mod tests {
         std::fs::write(&damaged, "no Parquet at all").unwrap();
         let row = inventory(dir.path()).unwrap().remove(0);
         assert_eq!((row.rows, row.files, row.gaps, row.missing, row.unreadable), (50, 2, 1, None, vec![damaged]));
+        // A part hides nothing of its day.
+        writer.trade(60, 1_100);
+        writer.commit(Step);
+        let parts = dir.path().join(".dccd/parts/binance/trades/BTC-USDT");
+        let day = std::fs::read_dir(&parts).unwrap().next().unwrap().unwrap().path();
+        let part = day.join("00000000000000009000-00000000000000009001.parquet");
+        std::fs::write(&part, "no Parquet at all").unwrap();
+        let row = inventory(dir.path()).unwrap().remove(0);
+        assert_eq!((row.rows, row.unreadable.contains(&part)), (51, true), "{row:?}");
+    }
+
+    #[test]
+    fn what_went_to_the_quarantine_and_was_not_fetched_again_is_a_gap() {
+        let dir = tempdir();
+        candles(0..8, dir.path(), 0..10, true);
+        let file = dir.path().join("binance/ohlc/BTC-USDT/1h/2024.parquet");
+        let aside = dir.path().join(".dccd/quarantine/binance/ohlc/BTC-USDT/1h");
+        std::fs::create_dir_all(&aside).unwrap();
+        std::fs::copy(&file, aside.join("2024.parquet")).unwrap();
+        let before = |rows: u64| {
+            let row = inventory(dir.path()).unwrap().remove(0);
+            assert_eq!(row.rows, rows);
+            (row.gaps, row.missing)
+        };
+        assert_eq!(before(8), (1, None), "of the year before the first candle nothing is known");
+        candles(-6_000..0, dir.path(), -6_000..0, false);
+        assert_eq!(before(6_008), (0, Some(0)), "all of it was fetched again");
+        std::fs::rename(aside.join("2024.parquet"), aside.join("2022.parquet.1")).unwrap();
+        assert_eq!(before(6_008), (1, None));
+    }
+
+    #[test]
+    fn a_damaged_stage_is_named_and_kept() {
+        let dir = tempdir();
+        candles(0..8, dir.path(), 0..10, true);
+        candles(10..20, dir.path(), 10..20, false);
+        candles(20..30, dir.path(), 20..30, false);
+        let stage = dir.path().join(".dccd/parts/binance/ohlc/BTC-USDT/1h/stage.bin");
+        let mut bytes = std::fs::read(&stage).unwrap();
+        bytes[60] ^= 1;
+        std::fs::write(&stage, &bytes).unwrap();
+        let row = inventory(dir.path()).unwrap().remove(0);
+        assert_eq!((row.rows, row.gaps, row.missing, row.files), (8, 1, None, 1), "what the stage held is a gap");
+        assert_eq!(row.unreadable, std::slice::from_ref(&stage));
+        assert!(!crate::verify(dir.path(), None).unwrap().is_sound());
+        // The writer keeps it.
+        candles(30..31, dir.path(), 30..31, false);
+        let aside = dir.path().join(".dccd/quarantine/parts/binance/ohlc/BTC-USDT/1h/stage.bin");
+        assert_eq!(std::fs::read(aside).unwrap(), bytes);
+        assert_eq!(inventory(dir.path()).unwrap()[0].rows, 9);
+        // A write that was cut short is the last one, and no damage.
+        let whole = std::fs::read(&stage).unwrap();
+        std::fs::write(&stage, &whole[..whole.len() - 5]).unwrap();
+        assert_eq!(inventory(dir.path()).unwrap()[0].unreadable, [] as [PathBuf; 0]);
     }
 }

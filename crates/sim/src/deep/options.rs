@@ -37,6 +37,8 @@ pub struct DeepOptions {
     pub halts_per_year: f64,
     /// The longest outage or halt that is drawn, minutes.
     pub stretch_minutes_max: u32,
+    /// Seconds after a candle has closed until Binance's REST side has it.
+    pub late_s: u32,
     /// What is known of single markets, by unified symbol.
     pub markets: BTreeMap<String, DeepSymbol>,
 }
@@ -52,6 +54,7 @@ impl Default for DeepOptions {
             outages_per_year: 2.0,
             halts_per_year: 1.0,
             stretch_minutes_max: 360,
+            late_s: 0,
             markets: BTreeMap::new(),
         }
     }
@@ -89,6 +92,7 @@ impl DeepOptions {
             "quiet" => self.quiet = value.parse().ok().filter(|part| (0.0..=1.0).contains(part))?,
             "outages" => self.outages_per_year = value.parse().ok().filter(|n| (0.0..1e5).contains(n))?,
             "halts" => self.halts_per_year = value.parse().ok().filter(|n| (0.0..1e5).contains(n))?,
+            "late" => self.late_s = value.parse().ok()?,
             "longest" => self.stretch_minutes_max = value.parse().ok()?,
             _ => {
                 let (symbol, key) = key.split_once('.')?;

@@ -60,6 +60,8 @@ pub(crate) struct Past {
     /// Of 2^16 minutes, how many are quiet.
     quiet: u64,
     pub(crate) first_id: u64,
+    /// So late candles are published.
+    pub(crate) late_us: i64,
     /// The smallest steps of price and amount, `e8`.
     pub(crate) tick: i64,
     pub(crate) step: i64,
@@ -153,6 +155,7 @@ impl Past {
             per_block: i64::from(own.trades_per_hour.unwrap_or(options.trades_per_hour).max(1)),
             quiet,
             first_id,
+            late_us: i64::from(options.late_s) * 1_000_000,
             tick: spec.tick,
             step: spec.step,
             tick_step,

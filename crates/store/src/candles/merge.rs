@@ -19,6 +19,8 @@ const CHUNK_ROWS: u32 = 4096;
 pub(crate) enum MergeError {
     /// The year file is damaged.
     Old(StoreError),
+    /// Row groups that were taken over didn't come out the same.
+    Head(StoreError),
     /// Anything else.
     Other(StoreError),
 }
@@ -26,7 +28,7 @@ pub(crate) enum MergeError {
 impl MergeError {
     pub(crate) fn into_store(self) -> StoreError {
         match self {
-            Self::Old(error) | Self::Other(error) => error,
+            Self::Old(error) | Self::Head(error) | Self::Other(error) => error,
         }
     }
 }

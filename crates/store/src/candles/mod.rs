@@ -26,9 +26,9 @@ pub(crate) use coverage::{combine, no_data};
 pub use error::{CandleError, LandingProblem};
 pub(crate) use publish::add_rows;
 pub use read::{CandleRows, read_candles};
-pub(crate) use stage::StageView;
+pub(crate) use stage::{StageView, path as stage_path};
 pub use writer::{CandleWriter, Published};
-pub(crate) use years::{SECONDS_MAX, YearFacts, check_form, year_of_file};
+pub(crate) use years::{SECONDS_MAX, YearFacts, check_form, files as year_files, year_of_file};
 
 use crate::ranges::Ranges;
 use crate::rows::CandleRow;

@@ -1,5 +1,6 @@
 //! The stage into year files: each written anew, read back, and put in the place of the old one by a rename.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use dccd_model::{Gap, Grid, SeriesKind, UnixNanos};
@@ -17,6 +18,9 @@ use crate::head::Head;
 use crate::layout;
 use crate::ranges::Ranges;
 use crate::rows::CandleRow;
+
+/// How often a file is opened again that another program replaces meanwhile.
+const OPENINGS_MAX: usize = 5;
 
 /// What a year's file is made with.
 pub(crate) struct Context<'a> {
@@ -55,7 +59,7 @@ struct Old {
 pub(crate) fn write_year(ctx: &Context<'_>, disk: &mut Disk, year: i32) -> Result<YearWritten, StoreError> {
     let path = year_file(&layout::candle_dir(ctx.data_path, ctx.id), year);
     let mut damaged = None;
-    let mut old = open_old(ctx, &path, year);
+    let mut old = open_old(ctx, &path, year, true);
     loop {
         let there = match old {
             Ok(there) => there,
@@ -65,7 +69,7 @@ pub(crate) fn write_year(ctx: &Context<'_>, disk: &mut Disk, year: i32) -> Resul
                 damaged = Some(error);
                 None
             }
-            Err(MergeError::Other(error)) => return Err(error),
+            Err(MergeError::Head(error) | MergeError::Other(error)) => return Err(error),
         };
         match prepare(ctx, disk, &path, year, there) {
             Ok(Prepared { temporary, facts, replaced, kept }) => {
@@ -79,12 +83,41 @@ pub(crate) fn write_year(ctx: &Context<'_>, disk: &mut Disk, year: i32) -> Resul
                 let facts = YearFacts { bytes: disk.bytes - bytes, ..facts };
                 return Ok(YearWritten { facts, replaced, kept, quarantined });
             }
+            Err(MergeError::Head(error)) => {
+                tracing::warn!(file = %path.display(), error = %error, "row groups could not be taken over; all rows are encoded anew");
+                old = open_old(ctx, &path, year, false);
+            }
             Err(error) => old = Err(error),
         }
     }
 }
 
-fn open_old(ctx: &Context<'_>, path: &Path, year: i32) -> Result<Option<Old>, MergeError> {
+/// `takes_over`: whether row groups may be taken over as they are.
+fn open_old(ctx: &Context<'_>, path: &Path, year: i32, takes_over: bool) -> Result<Option<Old>, MergeError> {
+    for _ in 0..OPENINGS_MAX {
+        let before = identity(path).map_err(MergeError::Other)?;
+        let old = open_once(ctx, path, year, takes_over)?;
+        // What a file says, and its rows, have to be of the same one.
+        if identity(path).map_err(MergeError::Other)? == before {
+            return Ok(old);
+        }
+    }
+    Err(MergeError::Other(StoreError::io("read", path, std::io::Error::other("it is replaced again and again"))))
+}
+
+/// What tells whether a file was replaced: device, inode, size, time of change. `None` where there is none.
+fn identity(path: &Path) -> Result<Option<(u64, u64, u64, i64)>, StoreError> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", path, error)),
+        Ok(file) => {
+            let changed = file.mtime().saturating_mul(1_000_000_000).saturating_add(file.mtime_nsec());
+            Ok(Some((file.dev(), file.ino(), file.len(), changed)))
+        }
+    }
+}
+
+fn open_once(ctx: &Context<'_>, path: &Path, year: i32, takes_over: bool) -> Result<Option<Old>, MergeError> {
     let sort = |error: StoreError| match error.is_damage() && !error.is_foreign_form() {
         true => MergeError::Old(error),
         false => MergeError::Other(error),
@@ -96,7 +129,7 @@ fn open_old(ctx: &Context<'_>, path: &Path, year: i32) -> Result<Option<Old>, Me
     let (from, to) = ctx.grid.year(year);
     let first = ctx.windows.iter().filter(|window| window.from < to && window.to > from).map(|window| window.from).min();
     // What is taken over unread has to mean the same as before, and to lie where it should.
-    let before = match (facts.empties == Some(ctx.empties), facts.first) {
+    let before = match (takes_over && facts.empties == Some(ctx.empties), facts.first) {
         (true, Some(earliest)) if earliest >= from => first.unwrap_or(to).min(to),
         _ => UnixNanos(i64::MIN),
     };
@@ -150,7 +183,10 @@ fn prepare(ctx: &Context<'_>, disk: &mut Disk, path: &Path, year: i32, old: Opti
     };
     let named = Facts { position: Position(0), named: Some(named) };
     let (temporary, written) = writer.finish(&named).map_err(MergeError::Other)?;
-    check_written::<CandleRow>(temporary.path(), &written, head.as_ref()).map_err(MergeError::Other)?;
+    check_written::<CandleRow>(temporary.path(), &written, head.as_ref()).map_err(|error| match error {
+        StoreError::File { problem: FileProblem::Head, .. } => MergeError::Head(error),
+        error => MergeError::Other(error),
+    })?;
     let Written { rows, range, .. } = written;
     let (first, last) = range.unzip();
     let facts = YearFacts {

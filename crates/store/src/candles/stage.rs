@@ -80,6 +80,8 @@ pub(crate) struct StageView {
     pub(crate) listed: Option<UnixNanos>,
     /// Bytes that are whole.
     len: u64,
+    /// More follows than a last write that was cut short: windows are lost.
+    pub(crate) is_damaged: bool,
 }
 
 pub(crate) fn path(data_path: &Path, id: &CandleSeriesId) -> PathBuf {
@@ -113,6 +115,14 @@ impl Stage {
                     .ok_or_else(|| StoreError::io("read", &path, io::ErrorKind::NotFound.into()))?
             }
         };
+        if view.is_damaged {
+            tracing::error!(file = %path.display(), "the stage is damaged; what it held behind the damage is asked for again");
+            disk::link_to_quarantine(data_path, &path)?;
+            let mut whole = vec![0; usize::try_from(view.len).unwrap_or(usize::MAX)];
+            view.file.read_exact_at(&mut whole, 0).map_err(|e| StoreError::io("read", &path, e))?;
+            // Under a new name: the file in the quarantine stays as it is.
+            disk.write(&path, &whole)?;
+        }
         let StageView { path, span, empties, windows, listed, len, .. } = view;
         let file = AppendFile::open(&path, len)?;
         if file.cut_bytes() > 0 {
@@ -234,36 +244,47 @@ impl StageView {
             windows: Vec::new(),
             listed: None,
             len: HEADER_BYTES as u64,
+            is_damaged: false,
         };
         view.scan().map_err(|e| StoreError::io("read", &view.path, e))?;
         Ok(Some(view))
     }
 
-    /// Takes in every frame that is whole.
+    /// Takes in every frame that is whole, up to the first that is not.
     fn scan(&mut self) -> io::Result<()> {
+        let bad = self.scan_frames()?;
+        // A write that was cut short is the last there is, and no longer than a frame.
+        let left = self.file.metadata()?.len().saturating_sub(self.len);
+        self.is_damaged = left > bad.min((FRAME_BYTES + LENGTH_MAX) as u64);
+        Ok(())
+    }
+
+    /// Returns how many bytes the frame takes that ended it.
+    fn scan_frames(&mut self) -> io::Result<u64> {
         let mut input = Buffered { file: &self.file, offset: self.len, buffer: Vec::new(), start: 0 };
         while let Some(head) = input.peek(FRAME_BYTES)? {
             let (length, crc) = (u32_at(head, 0) as usize, u32_at(head, 4));
             if !(1..=LENGTH_MAX).contains(&length) {
-                break;
+                return Ok(u64::MAX);
             }
-            let Some(frame) = input.peek(FRAME_BYTES + length)? else { break };
+            let Some(frame) = input.peek(FRAME_BYTES + length)? else { return Ok(u64::MAX) };
             let body = &frame[FRAME_BYTES..];
+            let bad = Ok((FRAME_BYTES + length) as u64);
             if crc32fast::hash(body) != crc {
-                break;
+                return bad;
             }
             match body[0] {
                 KIND_WINDOW => match window_of(body, self.len + FRAME_BYTES as u64) {
                     Some(window) => self.windows.push(window),
-                    None => break,
+                    None => return bad,
                 },
                 KIND_LISTING if length == 9 => self.listed = Some(UnixNanos(i64_at(body, 1))),
-                _ => break,
+                _ => return bad,
             }
             input.start += FRAME_BYTES + length;
             self.len += (FRAME_BYTES + length) as u64;
         }
-        Ok(())
+        Ok(u64::MAX)
     }
 
     /// How large it is as far as it is whole.

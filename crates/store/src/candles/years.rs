@@ -162,6 +162,14 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<i32>, StoreError> {
     Ok(names.iter().filter_map(|name| year_of_file(name)).collect())
 }
 
+/// The year files of a series, ascending.
+pub(crate) fn files(data_path: &Path, id: &CandleSeriesId) -> Result<Vec<PathBuf>, StoreError> {
+    let dir = layout::candle_dir(data_path, id);
+    let mut years = list(&dir)?;
+    years.sort_unstable();
+    Ok(years.into_iter().map(|year| year_file(&dir, year)).collect())
+}
+
 /// What every year file says. One that is damaged says nothing: its year counts as never asked for.
 pub(crate) fn read_all(data_path: &Path, id: &CandleSeriesId) -> Result<BTreeMap<i32, YearFacts>, StoreError> {
     read_all_with(data_path, id, YearFacts::read)

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use dccd_model::{Grid, UnixNanos};
 
-use super::{Findings, Problem, SeriesReport, chain};
-use crate::candles::{Empties, StageView, add_rows, candle_coverage, check_form, no_data, year_of_file};
+use super::{Findings, Problem, SeriesReport};
+use crate::candles::{
+    Empties, StageView, add_rows, candle_coverage, check_form, no_data, stage_path, year_files, year_of_file,
+};
 use crate::catalog::CandleSeries;
 use crate::error::StoreError;
 use crate::file::Rows;
@@ -21,17 +23,22 @@ pub(super) fn verify(data_path: &Path, series: &CandleSeries, report: &mut Serie
     let grid = Grid::new(series.id.span);
     match StageView::open(data_path, &series.id) {
         Ok(stage) => {
+            let is_damaged = stage.as_ref().is_some_and(|stage| stage.is_damaged);
             let windows = stage.map(|stage| stage.windows).unwrap_or_default();
             report.files += u64::from(!windows.is_empty());
             report.rows += windows.iter().map(|window| u64::from(window.rows)).sum::<u64>();
+            if is_damaged {
+                Findings { file: &stage_path(data_path, &series.id), report }.add(Problem::Stage);
+            }
         }
+        // It goes to the quarantine when a writer opens the series.
         Err(error) if error.is_damage() => {
-            // It goes to the quarantine when a writer opens the series; there is nothing to be put in its place.
-            tracing::warn!(error = %chain(&error), "the stage of a series can't be read; what it holds is asked for again");
+            Findings { file: &stage_path(data_path, &series.id), report }.add(Problem::Stage);
         }
         Err(error) => return Err(error),
     }
-    for path in &series.files {
+    // Listed after the stage was opened: what a writer moves meanwhile is then seen twice, not never.
+    for path in &year_files(data_path, &series.id)? {
         report.files += 1;
         let mut findings = Findings { file: path, report };
         match verify_year(series, path, grid, &mut findings) {

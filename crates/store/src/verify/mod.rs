@@ -34,6 +34,9 @@ pub enum Problem {
     /// The file can't be decoded, or its rows aren't the ones that were written.
     #[error("damaged: {}", chain(.0))]
     Damaged(StoreError),
+    /// Windows of candles that wait to be brought into year files.
+    #[error("damaged: candles that waited for their year file are lost, and are asked for again")]
+    Stage,
     /// A file that is not damaged, and not of a form that is taken over: dccd 2.x's for one.
     #[error("{}", chain(.0))]
     ForeignForm(StoreError),
@@ -355,7 +358,7 @@ fn verify_series<R: Row, T: Rule<R>>(series: &LiveSeries, name: String) -> Resul
     let mut gaps = series.open_gaps()?;
     for day in &series.days {
         // Damaged footers are found again when the rows are read.
-        for (_, info) in series.footers(*day).unwrap_or_default() {
+        for (_, info) in series.footers(*day).unwrap_or_default().files {
             info.gaps.iter().for_each(|gap| upsert(&mut gaps, gap));
         }
     }

@@ -183,9 +183,7 @@ impl Manager {
             HistoryCommand::Pause { prefix, paused, reply } => {
                 let now = self.now();
                 let names = self.jobs.pause(&prefix, paused, now);
-                if !names.is_empty() {
-                    self.end_own_fills();
-                }
+                self.end_own_fills(&names, paused);
                 let _ = reply.send(names);
             }
             HistoryCommand::Jobs { reply } => {
@@ -197,10 +195,13 @@ impl Manager {
 
     /// Ends what is filled without being asked for, because jobs were paused or resumed: it begins again at once for those that are to
     /// be filled now, and asks for nothing twice. What somebody asked for goes on.
-    fn end_own_fills(&mut self) {
+    fn end_own_fills(&mut self, names: &[String], paused: bool) {
         for running in self.running.values_mut().filter(|running| running.is_own) {
-            running.begins_again = true;
-            running.cancel.cancel();
+            let is_meant = if paused { running.names().any(|name| names.contains(&name)) } else { !names.is_empty() };
+            if is_meant {
+                running.begins_again = true;
+                running.cancel.cancel();
+            }
         }
     }
 
@@ -355,7 +356,7 @@ impl Manager {
                     self.log.ended(kind, wanted, &run);
                     if let Some(job) = self.jobs.find(&run.job) {
                         job.ended(&run, running.is_own, now);
-                        if running.is_own {
+                        if running.is_own && !running.begins_again {
                             job.filled(now);
                         }
                     }

@@ -22,7 +22,7 @@ pub(super) fn klines(
 ) -> Answer {
     let mut body = Vec::with_capacity(limit * ROW_BYTES + 2);
     body.push(b'[');
-    past.bars(Wanted { interval, from_us, to_us, now_us: now_us(), limit }, |span, bar| {
+    past.bars(Wanted { interval, from_us, to_us, now_us: now_us() - past.late_us, limit }, |span, bar| {
         if body.len() > 1 {
             body.push(b',');
         }
