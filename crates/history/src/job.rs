@@ -138,6 +138,8 @@ async fn run_group<'a>(
                 continue;
             }
         };
+        // An earlier turn of the same job may have left some.
+        series.progress.update(|p| p.notes.clear());
         let mut rounds = 1;
         loop {
             match fill_from_candles(ctx, &mut series, scope).await {
@@ -283,8 +285,7 @@ async fn fill_from_candles(
         p.candles_total = p.candles_done + own + trades;
         p.windows_total = (trades == 0).then(|| p.windows_done + windows);
         p.from = Some(start);
-        p.notes.clear();
-        p.notes.extend(split.note);
+        p.notes.extend(split.note.filter(|note| !p.notes.contains(note)));
     });
     if let Some(pages) = shape.pages {
         let priority = if scope == Scope::Everything { Priority::Backfill } else { Priority::Collect };

@@ -22,6 +22,8 @@ use crate::error::chain;
 const TURN: Duration = Duration::from_secs(10);
 /// Markets that a backfill works on in one turn, where they are worked on at the same time.
 const MARKETS_A_TURN: usize = 8;
+/// Backfills that nobody asked for, at the same time.
+const OWN_FILLS_MAX: usize = 4;
 /// Jobs that are run at the same time.
 const RUNS_AT_ONCE: usize = 16;
 /// What runs have to say; the loop takes it at once.
@@ -183,7 +185,9 @@ impl Manager {
             HistoryCommand::Pause { prefix, paused, reply } => {
                 let now = self.now();
                 let names = self.jobs.pause(&prefix, paused, now);
-                self.end_own_fills(&names, paused);
+                if paused {
+                    self.end_own_fills(&names);
+                }
                 let _ = reply.send(names);
             }
             HistoryCommand::Jobs { reply } => {
@@ -193,12 +197,11 @@ impl Manager {
         }
     }
 
-    /// Ends what is filled without being asked for, because jobs were paused or resumed: it begins again at once for those that are to
-    /// be filled now, and asks for nothing twice. What somebody asked for goes on.
-    fn end_own_fills(&mut self, names: &[String], paused: bool) {
+    /// Ends what is filled of these jobs without being asked for: it begins again at once for the others that it was for, and asks
+    /// for nothing twice. What somebody asked for goes on.
+    fn end_own_fills(&mut self, names: &[String]) {
         for running in self.running.values_mut().filter(|running| running.is_own) {
-            let is_meant = if paused { running.names().any(|name| names.contains(&name)) } else { !names.is_empty() };
-            if is_meant {
+            if running.names().any(|name| names.contains(&name)) {
                 running.begins_again = true;
                 running.cancel.cancel();
             }
@@ -307,10 +310,11 @@ impl Manager {
         chosen
     }
 
-    /// Fills by itself what the jobs' series lack, one backfill at a time.
+    /// Fills by itself what the jobs' series lack. A backfill holds what is lacked when it begins; what comes to lack something
+    /// meanwhile gets one of its own.
     fn start_fill(&mut self) {
         let now = self.now();
-        if self.running.values().any(|running| running.is_own) {
+        if self.running.values().filter(|running| running.is_own).count() >= OWN_FILLS_MAX {
             return;
         }
         let in_hand: HashSet<String> = self.running.values().flat_map(Running::names).collect();
