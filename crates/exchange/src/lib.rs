@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 pub use contract::{
     Adapter, AdapterOptions, CandlePages, Capabilities, ClientMessage, Counters, EntryFault, ExchangeError, Feed, FeedIndex,
-    FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, RestQuota, RestRequest, Session, TradeCursor,
-    TradeHole, TradePage, TradePages, Want,
+    FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, Product, RestQuota, RestRequest, Session, Socket,
+    TradeCursor, TradeHole, TradePage, TradePages, Want,
 };
 pub use ladder::Ladder;
 pub use markets::{Market, MarketStatus, Markets};

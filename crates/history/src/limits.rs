@@ -22,10 +22,12 @@ pub fn governor(
     per_minute: Option<u32>,
     freeze_file: Option<PathBuf>,
 ) -> Arc<Governor> {
+    let options = GovernorOptions::of(quota(limits.rest, per_minute));
     let options = GovernorOptions {
         used_weight_header: limits.used_weight_header,
         freeze_file,
-        ..GovernorOptions::of(quota(limits.rest, per_minute))
+        forbidden_freeze: limits.forbidden_wait.unwrap_or(options.forbidden_freeze),
+        ..options
     };
     Governor::new(options.shared(exchange.as_str(), rest_url), Arc::new(SystemClock))
 }
