@@ -53,6 +53,7 @@ mod tests {
         assert_eq!(quota(rest("kraken"), None), Quota::Interval { every: Duration::from_secs(1), burst: 1 });
         assert_eq!(quota(rest("kraken"), Some(30)), Quota::Interval { every: Duration::from_secs(2), burst: 1 });
         assert_eq!(quota(rest("binance"), None), Quota::Window { weight: 6_000, window: MINUTE });
+        assert_eq!(quota(rest("bybit"), None), Quota::Window { weight: 500, window: Duration::from_secs(5) });
         assert_eq!(quota(rest("binance"), Some(500)), Quota::Window { weight: 500, window: MINUTE });
     }
 }

@@ -200,10 +200,13 @@ impl Bus {
     pub(crate) fn trade(&mut self, index: FeedIndex, trade: &Trade) {
         let Some(feed) = self.get_mut(index) else { return };
         let late = feed.last_trade.is_some_and(|last| {
-            trade.epoch == last.epoch
-                && !trade.flags.contains(Flags::WIDE_ID)
-                && trade.id <= last.id
-                && last.id != TradeId(0)
+            // Ids that are no numbers have no order; times have.
+            let is_older = if trade.flags.contains(Flags::WIDE_ID) {
+                trade.ts_venue < last.ts_venue
+            } else {
+                trade.id <= last.id && last.id != TradeId(0)
+            };
+            trade.epoch == last.epoch && is_older
         });
         if late {
             return;

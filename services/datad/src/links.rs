@@ -281,3 +281,32 @@ fn send(link: &Link, conn: u32, messages: Vec<ClientMessage>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dccd_exchange::{AdapterOptions, Product, adapter};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_feed_is_on_a_link_to_its_own_socket() {
+        let bybit = adapter("bybit", &AdapterOptions::default()).unwrap();
+        // Nobody listens there; links are made all the same.
+        let base = |socket: Socket| match socket.product {
+            Product::Spot => "ws://127.0.0.1:1".to_owned(),
+            Product::Linear => "ws://127.0.0.1:2/prefix".to_owned(),
+        };
+        let options = Links::options(bybit.as_ref(), base, &Arc::new(AtomicU32::new(1)));
+        let urls: Vec<&str> = options.iter().map(|options| options.url.as_str()).collect();
+        assert_eq!(urls, ["ws://127.0.0.1:1/v5/public/spot", "ws://127.0.0.1:2/prefix/v5/public/linear"]);
+        let mut links = Links::new(bybit, Arc::default(), options);
+        let symbols = ["BTC/USDT:USDT", "BTC/USDT", "ETH/USDT:USDT", "ETH/USDT"];
+        for (feed, symbol) in (0..).zip(symbols) {
+            links.add(feed, &symbol.parse().unwrap(), Channel::Trades).unwrap();
+        }
+        let feeds: Vec<(&str, Vec<FeedIndex>)> =
+            (0..2).map(|link| (links.socket(link), links.feeds(link).collect())).collect();
+        assert_eq!(feeds, [("linear", vec![0, 2]), ("spot", vec![1, 3])]);
+        assert_eq!(links.slots.len(), 2);
+    }
+}
