@@ -188,8 +188,10 @@ impl Rules<'_> {
             if exchange["connections"].as_u64() == Some(2) {
                 set.push(format!("{path}.connections"));
             }
-            if self.checked.places.contains_key(&format!("{path}.linear")) {
-                set.push(format!("{path}.linear"));
+            // Where derivatives have a socket of their own and share the rest, only its address is used.
+            let unused = if path == "exchanges.bybit" { ".linear.rest_url" } else { ".linear" };
+            if self.checked.places.contains_key(&format!("{path}{unused}")) {
+                set.push(format!("{path}{unused}"));
             }
         }
         for path in set {

@@ -199,7 +199,7 @@ const STREAM_JOB: &[Key] = &[
     key("channels", Kind::List(&Kind::Channel), Required, "What is recorded of each symbol.", "[trades, book, quotes]"),
     key("time_step", Kind::Int(1, DAY), Is("60"), "How old the Parquet files of the open day get at most while they are small; larger ones lag by at most a quarter of their rows.", "10")
         .unit("seconds"),
-    key("depth", Kind::Int(1, 5_000), Is("1000"), "Order book levels; Kraken offers 10, 25, 100, 500 and 1000, of which it is the next one up.", "5000").unit("levels a side"),
+    key("depth", Kind::Int(1, 5_000), Is("1000"), "Order book levels; Kraken offers 10, 25, 100, 500 and 1000, Bybit 50, 200 and 1000, of which it is the next one up.", "5000").unit("levels a side"),
 ];
 
 const ALERTS: &[Key] = &[
@@ -222,12 +222,12 @@ const EXCHANGE: &[Key] = &[
         "http://127.0.0.1:8090",
     ),
     key("ws_url", WS, Null, "Another base address for WebSockets.", "ws://127.0.0.1:8090"),
-    key("linear", Kind::Section(LINEAR), Empty, "The same for USD-margined derivatives where they live elsewhere.", ""),
+    key("linear", Kind::Section(LINEAR), Empty, "The same for USD-margined derivatives where they live elsewhere; of Bybit, `ws_url` alone.", ""),
     key(
         "rest_weight_per_minute",
         Kind::Int(1, 100_000_000),
         Null,
-        "Request weight (at Kraken: requests) that all processes of this host may use in a minute; less leaves room for others at this address, \
+        "Request weight (at Kraken and Bybit: requests) that all processes of this host may use in a minute; less leaves room for others at this address, \
          more is for mirrors and simulators; default: the exchange's own limit.",
         "3000",
     )

@@ -152,7 +152,7 @@ fn only_exchanges_with_a_job_that_this_version_runs_are_collected() {
   - {exchange: kraken, pairs: [BTC/USD], span: 60, source: trades}
   - {exchange: kraken, pairs: [ETH/USD], span: 60}
 stream_jobs:
-  - {exchange: bybit, pairs: [BTC/USDT], channels: [trades]}
+  - {exchange: gate, pairs: [BTC/USDT], channels: [trades]}
 ",
     );
     assert_eq!(config.collected_exchanges(), ["kraken".parse().unwrap()]);
@@ -162,7 +162,7 @@ stream_jobs:
         warnings,
         [
             "line 2: histo_jobs[0].exchange: this version doesn't fetch the history of bitmex yet: the job is kept and not run",
-            "line 6: stream_jobs[0].exchange: this version doesn't collect bybit yet: the job is kept and not run",
+            "line 6: stream_jobs[0].exchange: this version doesn't collect gate yet: the job is kept and not run",
         ]
     );
     let (config, _) = read("stream_jobs: [{exchange: okx, pairs: [BTC/USDT], channels: [trades]}]");
@@ -170,6 +170,25 @@ stream_jobs:
     let (config, warnings) = read("stream_jobs: [{exchange: kraken, pairs: [BTC/USD], channels: [trades, book, quotes]}]");
     assert_eq!((config.collected_exchanges(), warnings.len()), (vec!["kraken".parse().unwrap()], 0));
     assert_eq!(config.live_jobs(&"kraken".parse().unwrap()).count(), 1);
+}
+
+#[test]
+fn only_the_socket_of_derivatives_has_an_address_of_its_own() {
+    let (config, warnings) = read(
+        "exchanges: {bybit: {ws_url: 'ws://127.0.0.1:1', linear: {ws_url: 'ws://127.0.0.1:2'}}}
+stream_jobs: [{exchange: bybit, pairs: ['BTC/USDT:USDT'], channels: [trades]}]",
+    );
+    assert_eq!(warnings, [""; 0]);
+    let linear = config.exchange(&"bybit".parse().unwrap()).linear;
+    assert_eq!(linear.ws_url.as_deref(), Some("ws://127.0.0.1:2"));
+    for (exchanges, unused) in [
+        ("bybit: {linear: {rest_url: 'http://127.0.0.1:2'}}", "bybit.linear.rest_url"),
+        ("kraken: {linear: {ws_url: 'ws://127.0.0.1:2'}}", "kraken.linear"),
+    ] {
+        let (_, warnings) = read(&format!("exchanges: {{{exchanges}}}"));
+        let expected = format!("line 1: exchanges.{unused}: checked, and not used by this version");
+        assert_eq!(warnings.last(), Some(&expected));
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn cpu_time() -> Duration {
 }
 
 const EXCHANGE_INFO: &[u8] = include_bytes!("../src/binance/testdata/exchange_info.json");
+const BYBIT_SPOT: &[u8] = include_bytes!("../src/bybit/testdata/spot.json");
 const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 const FRAMES: u64 = 100_000;
 /// Of Kraken's books, whose frames are large: each needs a checksum of its own.
@@ -50,7 +51,11 @@ impl Output for Count {
 
 fn session(exchange: &str) -> Box<dyn Session> {
     let exchange = adapter(exchange, &AdapterOptions::default()).expect("there is such an adapter");
-    let (listed, symbol) = if exchange.name() == "kraken" { (ASSET_PAIRS, "BTC/USD") } else { (EXCHANGE_INFO, "BTC/USDT") };
+    let (listed, symbol) = match exchange.name() {
+        "kraken" => (ASSET_PAIRS, "BTC/USD"),
+        "bybit" => (BYBIT_SPOT, "BTC/USDT"),
+        _ => (EXCHANGE_INFO, "BTC/USDT"),
+    };
     let markets = Arc::new(exchange.parse_markets(listed).expect("its own test data are readable"));
     let mut session = exchange.session(markets);
     let mut out = Count::default();
@@ -194,6 +199,37 @@ fn kraken() {
     time("kraken", "book steps", &frames, begin);
 }
 
+fn bybit() {
+    let frames = |frame: &dyn Fn(u64) -> String| (1..=FRAMES).map(frame).collect::<Vec<_>>();
+    let trades = frames(&|n| {
+        format!(
+            r#"{{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":{ts},"data":[{{"T":{ts},"s":"BTCUSDT","S":"Sell","v":"0.004","p":"65114.20","L":"MinusTick","i":"a9188a0a-82bc-50de-be60-{n:012x}","BT":false,"RPI":false,"seq":{n}}}]}}"#,
+            ts = 1_786_310_819_680 + n / 10
+        )
+    });
+    time("bybit", "publicTrade", &trades, |_, _| {});
+    let book = |depth: u32, kind: &str, n: u64, bids: &str, asks: &str| {
+        format!(
+            r#"{{"topic":"orderbook.{depth}.BTCUSDT","type":"{kind}","ts":1786310818130,"data":{{"s":"BTCUSDT","b":[{bids}],"a":[{asks}],"u":{n},"seq":{}}},"cts":1786310818127}}"#,
+            753_843_907_770 + n
+        )
+    };
+    let quotes = frames(&|n| book(1, "snapshot", n, r#"["65114.20","6.054"]"#, &format!(r#"["65114.30","10.{n:06}"]"#)));
+    time("bybit", "orderbook.1", &quotes, |_, _| {});
+    let side = |count: u64, price: &dyn Fn(u64) -> u64, n: u64| {
+        let level = |i| format!(r#"["{}.{}","{}.{:03}"]"#, price(i) / 10, price(i) % 10, n % 7 + 1, i);
+        (0..count).map(level).collect::<Vec<_>>().join(",")
+    };
+    let (bid, ask) = (|i: u64| 651_142 - i, |i: u64| 651_143 + i);
+    let snapshot = book(1_000, "snapshot", 1, &side(1_000, &bid, 1), &side(1_000, &ask, 1));
+    for count in [1, 4, 20] {
+        let frames = frames(&|n| book(1_000, "delta", n + 1, &side(count, &bid, n), &side(count, &ask, n)));
+        time("bybit", &format!("book {} levels", count * 2), &frames, |session, out| {
+            apply(session, EntryKind::Frame, "", snapshot.as_bytes(), out);
+        });
+    }
+}
+
 fn levels(count: usize, base: usize, number: u64) -> String {
     let levels: Vec<String> = (0..count)
         .map(|i| format!(r#"["61{:03}.{:02}000000","{}.{:05}000"]"#, base + i, i, number % 7, 12_345 + i))
@@ -202,6 +238,7 @@ fn levels(count: usize, base: usize, number: u64) -> String {
 }
 
 fn main() {
+    bybit();
     kraken();
     measure("trade", |n| {
         format!(

@@ -52,8 +52,8 @@ impl Ladder {
         self.set(level.side, level.price, level.amount);
     }
 
-    /// Sets what there is at a price now; zero: nothing.
-    pub(crate) fn set(&mut self, side: BookSide, price: Decimal, amount: Decimal) {
+    /// Sets what there is at a price now; zero: nothing. Says whether there was something.
+    pub(crate) fn set(&mut self, side: BookSide, price: Decimal, amount: Decimal) -> bool {
         let (side, found) = match side {
             BookSide::Bid => {
                 let found = position(&self.bids, |known| *known < price, price);
@@ -64,6 +64,7 @@ impl Ladder {
                 (&mut self.asks, found)
             }
         };
+        let was_there = found.is_ok();
         match found {
             Ok(at) if amount.is_zero() => {
                 side.remove(at);
@@ -78,6 +79,7 @@ impl Ladder {
                 }
             }
         }
+        was_there
     }
 
     /// Drops what is past the best `depth` levels of each side; `gone` gets each of them, the one farthest from the touch first.

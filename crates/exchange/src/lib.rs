@@ -7,6 +7,7 @@
 //! A new exchange is a folder beside `binance` and a line in [`NAMES`] and [`adapter`].
 
 pub mod binance;
+pub mod bybit;
 mod candles;
 pub mod conformance;
 pub mod contract;
@@ -22,21 +23,22 @@ use std::sync::Arc;
 
 pub use contract::{
     Adapter, AdapterOptions, CandlePages, Capabilities, ClientMessage, Counters, EntryFault, ExchangeError, Feed, FeedIndex,
-    FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, RestQuota, RestRequest, Session, TradeCursor,
-    TradeHole, TradePage, TradePages, Want,
+    FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, Product, RestQuota, RestRequest, Session, Socket,
+    TradeCursor, TradeHole, TradePage, TradePages, Want,
 };
 pub use ladder::Ladder;
 pub use markets::{Market, MarketStatus, Markets};
 pub use search::{Match, search};
 
 /// The exchanges there is an adapter for.
-pub const NAMES: &[&str] = &[binance::NAME, kraken::NAME];
+pub const NAMES: &[&str] = &[binance::NAME, bybit::NAME, kraken::NAME];
 
 /// The adapter of the exchange with this name; `None` when there is none.
 #[must_use]
 pub fn adapter(name: &str, options: &AdapterOptions) -> Option<Arc<dyn Adapter>> {
     match name {
         binance::NAME => Some(Arc::new(binance::Binance::new(binance::BinanceOptions::from(options)))),
+        bybit::NAME => Some(Arc::new(bybit::Bybit::new(options))),
         kraken::NAME => Some(Arc::new(kraken::Kraken::new(options))),
         _ => None,
     }

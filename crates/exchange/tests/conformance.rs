@@ -5,6 +5,8 @@ use dccd_exchange::{AdapterOptions, NAMES, TradeCursor, adapter};
 use dccd_model::{Span, UnixNanos};
 
 const EXCHANGE_INFO: &[u8] = include_bytes!("../src/binance/testdata/exchange_info.json");
+const SPOT: &[u8] = include_bytes!("../src/bybit/testdata/spot.json");
+const LINEAR: &[u8] = include_bytes!("../src/bybit/testdata/linear.json");
 const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 
 #[test]
@@ -105,6 +107,65 @@ fn kraken_conforms() {
             },
         };
         suite(kraken.as_ref(), &protocol);
+    }
+}
+
+/// Even states set the amount of the best bid, odd ones that of the best ask, to their own number.
+fn bybit_book(kind: &str, n: u64, ms: i64) -> String {
+    let level = |price: &str, amount: u64| format!(r#"["{price}","{amount}"]"#);
+    let (bid, ask) = if n.is_multiple_of(2) { (n, n - 1) } else { (n - 1, n) };
+    let (bids, asks) = match kind {
+        "snapshot" => (format!("{},{}", level("99.9", bid.max(1)), level("99.8", 5)), level("100.1", ask.max(1))),
+        _ if n.is_multiple_of(2) => (level("99.9", bid), String::new()),
+        _ => (String::new(), level("100.1", ask)),
+    };
+    format!(
+        r#"{{"topic":"orderbook.1000.BTCUSDT","type":"{kind}","ts":{ms},"data":{{"s":"BTCUSDT","b":[{bids}],"a":[{asks}],"u":{},"seq":{}}},"cts":{ms}}}"#,
+        n + 100,
+        n * 10
+    )
+}
+
+#[test]
+fn bybit_conforms_on_both_of_its_sockets() {
+    for (symbol, markets, wide) in [("BTC/USDT", SPOT, false), ("BTC/USDT:USDT", LINEAR, true)] {
+        let bybit = adapter("bybit", &AdapterOptions::default()).unwrap();
+        let id =
+            |n: u64| if wide { format!("20f43950-d8dd-5b31-9112-{n:012x}") } else { (2_290_000_000_000 + n).to_string() };
+        let protocol = Protocol {
+            symbol: symbol.parse().unwrap(),
+            markets,
+            trade: &|n, ms| {
+                format!(
+                    r#"{{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":{ms},"data":[{{"T":{ms},"s":"BTCUSDT","S":"Buy","v":"2","p":"100.10","L":"PlusTick","i":"{}","BT":false,"RPI":false,"seq":{n}}}]}}"#,
+                    id(n)
+                )
+            },
+            trades_page: &|first, last| {
+                let row = |n: u64| {
+                    format!(
+                        r#"{{"execId":"{}","symbol":"BTCUSDT","price":"100.10","size":"2","side":"Buy","time":"{}","isBlockTrade":false,"isRPITrade":false}}"#,
+                        id(n),
+                        1_700_000_000_000 + n
+                    )
+                };
+                let rows: Vec<String> = (first..=last).rev().map(row).collect();
+                format!(
+                    r#"{{"retCode":0,"retMsg":"OK","result":{{"category":"c","list":[{}]}},"retExtInfo":{{}},"time":1}}"#,
+                    rows.join(",")
+                )
+            },
+            quote: &|n| {
+                format!(
+                    r#"{{"topic":"orderbook.1.BTCUSDT","type":"snapshot","ts":{n},"data":{{"s":"BTCUSDT","b":[["99.9","1"]],"a":[["100.1","{n}"]],"u":{n},"seq":{n}}},"cts":{n}}}"#
+                )
+            },
+            book: BookProtocol::OnConnection {
+                snapshot: &|n, ms| bybit_book("snapshot", n, ms),
+                update: &|n, ms| bybit_book("delta", n, ms),
+            },
+        };
+        suite(bybit.as_ref(), &protocol);
     }
 }
 

@@ -22,10 +22,12 @@ pub fn governor(
     per_minute: Option<u32>,
     freeze_file: Option<PathBuf>,
 ) -> Arc<Governor> {
+    let options = GovernorOptions::of(quota(limits.rest, per_minute));
     let options = GovernorOptions {
         used_weight_header: limits.used_weight_header,
         freeze_file,
-        ..GovernorOptions::of(quota(limits.rest, per_minute))
+        forbidden_freeze: limits.forbidden_wait.unwrap_or(options.forbidden_freeze),
+        ..options
     };
     Governor::new(options.shared(exchange.as_str(), rest_url), Arc::new(SystemClock))
 }
@@ -51,6 +53,7 @@ mod tests {
         assert_eq!(quota(rest("kraken"), None), Quota::Interval { every: Duration::from_secs(1), burst: 1 });
         assert_eq!(quota(rest("kraken"), Some(30)), Quota::Interval { every: Duration::from_secs(2), burst: 1 });
         assert_eq!(quota(rest("binance"), None), Quota::Window { weight: 6_000, window: MINUTE });
+        assert_eq!(quota(rest("bybit"), None), Quota::Window { weight: 500, window: Duration::from_secs(5) });
         assert_eq!(quota(rest("binance"), Some(500)), Quota::Window { weight: 500, window: MINUTE });
     }
 }

@@ -39,21 +39,31 @@ pub async fn markets(
     {
         return Ok(markets.clone());
     }
-    let request = source.adapter.markets_request();
-    let fetched =
-        source.ask(&request, Priority::Collect, &Attempts::default(), cancel, |response| Ok(response.body.clone())).await;
-    let body = match (fetched, kept) {
-        (Ok(body), _) => body,
-        (Err(FetchError::Cancelled(cancelled)), _) => return Err(cancelled.into()),
-        (Err(error), Some((markets, _))) => {
-            tracing::warn!(%exchange, error = crate::chain(&error), "the exchange's markets could not be fetched; going on with those of last time");
-            return Ok(markets);
-        }
-        (Err(error), None) => {
-            return Err(HistoryJobError::MarketsUnavailable { exchange: source.adapter.name(), source: Box::new(error) });
-        }
-    };
-    let markets = source.adapter.parse_markets(&body).map_err(|error| HistoryJobError::Markets(Box::new(error)))?;
+    let mut parts = Vec::new();
+    let mut next = Some(source.adapter.markets_request());
+    while let Some(request) = next {
+        let fetched = source
+            .ask(&request, Priority::Collect, &Attempts::default(), cancel, |response| Ok(response.body.clone()))
+            .await;
+        let body = match (fetched, &kept) {
+            (Ok(body), _) => body,
+            (Err(FetchError::Cancelled(cancelled)), _) => return Err(cancelled.into()),
+            (Err(error), Some((markets, _))) => {
+                tracing::warn!(%exchange, error = crate::chain(&error), "the exchange's markets could not be fetched; going on with those of last time");
+                return Ok(markets.clone());
+            }
+            (Err(error), None) => {
+                return Err(HistoryJobError::MarketsUnavailable {
+                    exchange: source.adapter.name(),
+                    source: Box::new(error),
+                });
+            }
+        };
+        let unreadable = |error| HistoryJobError::Markets(Box::new(error));
+        parts.push(source.adapter.parse_markets(&body).map_err(unreadable)?);
+        next = source.adapter.markets_next(&request, &body).map_err(unreadable)?;
+    }
+    let markets = Markets::joined(parts);
     match serde_json::to_vec(&markets) {
         Ok(text) => {
             if let Err(error) = dccd_store::write_atomically(&path, &text) {

@@ -7,7 +7,7 @@ use crate::UnixNanos;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum EntryKind {
-    /// A connection opened. `subject`: its address without secrets.
+    /// A connection opened. `subject`: the exchange's socket that it leads to, by the adapter's name; empty where it has but one.
     Opened = 1,
     /// A frame arrived. `payload`: its bytes, as they came.
     Frame = 2,

@@ -200,10 +200,13 @@ impl Bus {
     pub(crate) fn trade(&mut self, index: FeedIndex, trade: &Trade) {
         let Some(feed) = self.get_mut(index) else { return };
         let late = feed.last_trade.is_some_and(|last| {
-            trade.epoch == last.epoch
-                && !trade.flags.contains(Flags::WIDE_ID)
-                && trade.id <= last.id
-                && last.id != TradeId(0)
+            // Ids that are no numbers have no order; times have.
+            let is_older = if trade.flags.contains(Flags::WIDE_ID) {
+                trade.ts_venue < last.ts_venue
+            } else {
+                trade.id <= last.id && last.id != TradeId(0)
+            };
+            trade.epoch == last.epoch && is_older
         });
         if late {
             return;
@@ -395,5 +398,32 @@ fn book_state_name(state: BookState) -> &'static str {
         BookState::Syncing => "syncing",
         BookState::Valid => "valid",
         BookState::Suspect => "suspect",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dccd_model::{Decimal, Side};
+
+    use super::*;
+
+    #[test]
+    fn a_trade_that_fills_a_gap_is_in_no_ring_whether_its_id_has_an_order_or_not() {
+        let instance = format!("bus-test-{}", std::process::id());
+        let mut bus = Bus::new(&instance, "bybit", RingSizes { book: 1_024, other: 1_024 });
+        for (feed, symbol, flags) in [(0, "BTC/USDT", Flags::NONE), (1, "BTC/USDT:USDT", Flags::WIDE_ID)] {
+            bus.open(feed, symbol.parse().unwrap(), Channel::Trades, UnixNanos(1)).unwrap();
+            let mut publish = |id, ms| {
+                let (price, amount) = (Decimal::new(1, 0), Decimal::new(1, 0));
+                let (ts_venue, ts_recv, id) = (UnixNanos::from_millis(ms), UnixNanos(9), TradeId(id));
+                bus.trade(feed, &Trade { ts_venue, ts_recv, price, amount, id, side: Side::Buy, flags, epoch: 0 });
+                std::mem::take(&mut bus.records)
+            };
+            // Of one time each is as new as the others.
+            assert_eq!([publish(7, 10), publish(8, 10), publish(5, 9), publish(9, 11)], [1, 1, 0, 1], "{symbol}");
+            let has_order = flags == Flags::NONE;
+            assert_eq!(publish(6, 11), u64::from(!has_order), "{symbol}");
+            bus.close(feed);
+        }
     }
 }

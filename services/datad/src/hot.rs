@@ -235,7 +235,7 @@ impl Hot {
             LinkEvent::Frames { conn } => self.frames(conn, batch),
             LinkEvent::Opened { conn, replaces } => {
                 self.shared.connects.fetch_add(1, Ordering::Relaxed);
-                self.enter(EntryKind::Opened, conn, "", b"");
+                self.enter(EntryKind::Opened, conn, self.links.socket(link), b"");
                 let now = Instant::now();
                 self.links.opened(link, conn, replaces, now);
                 self.links.feeds(link).for_each(|feed| self.resubscribes.subscribed(feed, now));
@@ -392,7 +392,7 @@ impl Hot {
     /// Tries to record again. The live session missed nothing; it only learns, like the recorder's, that the store did.
     fn resume_recording(&mut self, now: Instant) {
         let mut world: Vec<(EntryKind, u32, String, &[u8])> = vec![(EntryKind::Closed, 0, "not recorded".to_owned(), b"")];
-        world.extend(self.links.conns().map(|conn| (EntryKind::Opened, conn, String::new(), b"".as_slice())));
+        world.extend(self.links.conns().map(|(conn, socket)| (EntryKind::Opened, conn, socket.to_owned(), b"".as_slice())));
         for (index, feed) in (0..).zip(self.session.feeds()) {
             let kind = if feed.open { EntryKind::FeedOpened } else { EntryKind::FeedClosed };
             let payload = if self.is_recorded(index) { RECORDED } else { LIVE_ONLY };

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, ClientMessage, FeedIndex, Markets};
+use dccd_exchange::{Adapter, ClientMessage, FeedIndex, Markets, Socket};
 use dccd_model::{Channel, Symbol};
 use dccd_net::{ConnectBudget, FrameBatch, Link, LinkError, LinkEvent, LinkOptions};
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ const OVERLAP: Duration = Duration::from_secs(5);
 /// One link and what is subscribed on it.
 struct Slot {
     link: Link,
+    /// The exchange's socket that it leads to; see [`Adapter::sockets`].
+    socket: usize,
     feeds: BTreeMap<FeedIndex, (Symbol, Channel)>,
     /// Connections of it that are open, newest last.
     conns: Vec<u32>,
@@ -37,7 +39,8 @@ const MESSAGES_KEPT: usize = 256;
 pub(crate) struct Links {
     adapter: Arc<dyn Adapter>,
     markets: Arc<Markets>,
-    options: LinkOptions,
+    /// For each of the exchange's sockets.
+    options: Vec<LinkOptions>,
     slots: Vec<Slot>,
     turn: usize,
     /// When pings of the exchange's own kind were last sent.
@@ -46,34 +49,43 @@ pub(crate) struct Links {
 
 impl Links {
     /// No link yet; each is made when a feed needs it.
-    pub(crate) fn new(adapter: Arc<dyn Adapter>, markets: Arc<Markets>, options: LinkOptions) -> Self {
+    pub(crate) fn new(adapter: Arc<dyn Adapter>, markets: Arc<Markets>, options: Vec<LinkOptions>) -> Self {
         Self { adapter, markets, options, slots: Vec::new(), turn: 0, pinged: None }
     }
 
-    /// Options of a link to this address, within the adapter's limits.
-    pub(crate) fn options(adapter: &dyn Adapter, ws_base: &str, conn_ids: Arc<AtomicU32>) -> LinkOptions {
+    /// Options of links to each of the adapter's sockets, within its limits. `ws_base` tells the base address of a socket.
+    pub(crate) fn options(
+        adapter: &dyn Adapter,
+        ws_base: impl Fn(Socket) -> String,
+        conn_ids: &Arc<AtomicU32>,
+    ) -> Vec<LinkOptions> {
         let limits = adapter.limits();
-        LinkOptions {
-            conn_ids,
+        // All sockets are the same exchange's, and attempts are counted by our address.
+        let budget = ConnectBudget::new(limits.connects_per_window, limits.connect_window);
+        let of = |(at, socket): (usize, &Socket)| LinkOptions {
+            conn_ids: conn_ids.clone(),
             read_timeout: limits.ping_interval * 2 + limits.ping_interval / 2,
             lifetime: Some(limits.lifetime),
             messages_per_second: limits.messages_per_second,
-            connects_per_window: ConnectBudget::new(limits.connects_per_window, limits.connect_window),
-            ..LinkOptions::new(adapter.connect_url(ws_base))
-        }
+            connects_per_window: budget.clone(),
+            ..LinkOptions::new(adapter.socket_url(at, &ws_base(*socket)))
+        };
+        adapter.sockets().iter().enumerate().map(of).collect()
     }
 
-    /// Subscribes a feed: on a link with room, else on a new one.
+    /// Subscribes a feed: on a link to its socket with room, else on a new one.
     ///
     /// # Errors
     /// When the configured address is none.
     pub(crate) fn add(&mut self, feed: FeedIndex, symbol: &Symbol, channel: Channel) -> Result<(), LinkError> {
         let room = self.adapter.limits().streams_per_connection;
-        let index = match self.slots.iter().position(|s| s.feeds.len() < room) {
+        let socket = self.adapter.socket_of(symbol, channel).min(self.options.len().saturating_sub(1));
+        let index = match self.slots.iter().position(|s| s.socket == socket && s.feeds.len() < room) {
             Some(index) => index,
             None => {
                 self.slots.push(Slot {
-                    link: Link::new(self.options.clone())?,
+                    link: Link::new(self.options[socket].clone())?,
+                    socket,
                     feeds: BTreeMap::new(),
                     conns: Vec::new(),
                     retiring: None,
@@ -151,9 +163,15 @@ impl Links {
         !self.slots[link].conns.is_empty()
     }
 
-    /// The numbers of all open connections.
-    pub(crate) fn conns(&self) -> impl Iterator<Item = u32> + '_ {
-        self.slots.iter().flat_map(|slot| slot.conns.iter().copied())
+    /// The exchange's name of the socket that a link leads to.
+    pub(crate) fn socket(&self, link: usize) -> &'static str {
+        self.adapter.sockets().get(self.slots[link].socket).map_or("", |socket| socket.name)
+    }
+
+    /// The numbers of all open connections, each with the name of its socket.
+    pub(crate) fn conns(&self) -> impl Iterator<Item = (u32, &'static str)> + '_ {
+        let slots = self.slots.iter().enumerate();
+        slots.flat_map(move |(link, slot)| slot.conns.iter().map(move |conn| (*conn, self.socket(link))))
     }
 
     /// The feeds that a message subscribed on this connection; none when it is not remembered.
@@ -261,5 +279,34 @@ fn send(link: &Link, conn: u32, messages: Vec<ClientMessage>) {
             link.replace(conn);
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dccd_exchange::{AdapterOptions, Product, adapter};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_feed_is_on_a_link_to_its_own_socket() {
+        let bybit = adapter("bybit", &AdapterOptions::default()).unwrap();
+        // Nobody listens there; links are made all the same.
+        let base = |socket: Socket| match socket.product {
+            Product::Spot => "ws://127.0.0.1:1".to_owned(),
+            Product::Linear => "ws://127.0.0.1:2/prefix".to_owned(),
+        };
+        let options = Links::options(bybit.as_ref(), base, &Arc::new(AtomicU32::new(1)));
+        let urls: Vec<&str> = options.iter().map(|options| options.url.as_str()).collect();
+        assert_eq!(urls, ["ws://127.0.0.1:1/v5/public/spot", "ws://127.0.0.1:2/prefix/v5/public/linear"]);
+        let mut links = Links::new(bybit, Arc::default(), options);
+        let symbols = ["BTC/USDT:USDT", "BTC/USDT", "ETH/USDT:USDT", "ETH/USDT"];
+        for (feed, symbol) in (0..).zip(symbols) {
+            links.add(feed, &symbol.parse().unwrap(), Channel::Trades).unwrap();
+        }
+        let feeds: Vec<(&str, Vec<FeedIndex>)> =
+            (0..2).map(|link| (links.socket(link), links.feeds(link).collect())).collect();
+        assert_eq!(feeds, [("linear", vec![0, 2]), ("spot", vec![1, 3])]);
+        assert_eq!(links.slots.len(), 2);
     }
 }

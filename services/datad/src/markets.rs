@@ -50,9 +50,14 @@ pub(crate) fn cached(path: &Path, wanted: &[Symbol]) -> Option<Cached> {
 /// # Errors
 /// In words, what went wrong: no connection, a refusal, an answer that is none.
 pub(crate) async fn fetch(adapter: &Arc<dyn Adapter>, http: &HttpClient, path: &Path) -> Result<Markets, String> {
-    let request = adapter.markets_request();
-    let response = http.get(&request.path_and_query, request.weight, Priority::Live).await.map_err(|e| chain(&e))?;
-    let markets = adapter.parse_markets(&response.body).map_err(|e| chain(&e))?;
+    let mut parts = Vec::new();
+    let mut next = Some(adapter.markets_request());
+    while let Some(request) = next {
+        let response = http.get(&request.path_and_query, request.weight, Priority::Live).await.map_err(|e| chain(&e))?;
+        parts.push(adapter.parse_markets(&response.body).map_err(|e| chain(&e))?);
+        next = adapter.markets_next(&request, &response.body).map_err(|e| chain(&e))?;
+    }
+    let markets = Markets::joined(parts);
     info!(markets = markets.len(), "fetched the exchange's markets");
     match serde_json::to_vec(&markets) {
         Ok(text) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, Markets};
+use dccd_exchange::{Adapter, Markets, Product, Socket};
 use dccd_model::{Channel, ExchangeName, Symbol};
 use dccd_net::{HttpClient, HttpOptions, SystemClock};
 use dccd_rpc::ServeLimits;
@@ -68,6 +68,8 @@ pub struct DatadOptions {
     pub rest_url: Option<String>,
     /// Another WebSocket address than the exchange's own.
     pub ws_url: Option<String>,
+    /// The same for derivatives, where they have a socket of their own.
+    pub linear_ws_url: Option<String>,
     /// Request weight a minute instead of the exchange's own limit.
     pub rest_weight_per_minute: Option<u32>,
     /// What the configuration wants recorded.
@@ -454,10 +456,15 @@ impl Parts<'_> {
         fetches: mpsc::Sender<FetchRequest>,
         progress: Progress,
     ) -> Result<oneshot::Receiver<()>, DatadError> {
-        let ws_base = self.options.ws_url.clone().unwrap_or_else(|| self.adapter.ws_url().to_owned());
+        let base = self.options.ws_url.clone().unwrap_or_else(|| self.adapter.ws_url().to_owned());
+        let linear = self.options.linear_ws_url.clone().unwrap_or_else(|| base.clone());
+        let ws_base = |socket: Socket| match socket.product {
+            Product::Spot => base.clone(),
+            Product::Linear => linear.clone(),
+        };
         // Connection numbers must differ from those of earlier processes in the same journal.
         let first_conn = u32::try_from(crate::clock::now().as_millis() % i64::from(u32::MAX)).unwrap_or(1).max(1);
-        let link_options = Links::options(self.adapter.as_ref(), &ws_base, Arc::new(AtomicU32::new(first_conn)));
+        let link_options = Links::options(self.adapter.as_ref(), ws_base, &Arc::new(AtomicU32::new(first_conn)));
         let sizes = RingSizes { book: self.options.ring_slots, other: (self.options.ring_slots / 4).max(1_024) };
         let ctx = HotContext {
             adapter: self.adapter.clone(),

@@ -64,6 +64,7 @@ fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
         data_path: ctx.data_path().to_owned(),
         rest_url: settings.rest_url,
         ws_url: settings.ws_url,
+        linear_ws_url: settings.linear.ws_url,
         rest_weight_per_minute: settings.rest_weight_per_minute,
         feeds,
         time_step: jobs.iter().map(|job| job.time_step).min().unwrap_or(std::time::Duration::from_secs(60)),

@@ -61,4 +61,5 @@ pub(super) const LIMITS: Limits = Limits {
     rest: RestQuota::Window { weight: 6_000, window: Duration::from_secs(60) },
     used_weight_header: Some("x-mbx-used-weight-1m"),
     trades_per_request: 1_000,
+    forbidden_wait: None,
 };

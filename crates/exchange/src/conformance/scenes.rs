@@ -10,6 +10,7 @@ type Scene = Vec<(EntryKind, u32, String, Vec<u8>)>;
 
 pub(super) fn check(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
     trades_come_once_and_gaps_are_declared_and_repaired(adapter, protocol, markets);
+    uncounted_trades_come_once_and_an_outage_is_a_gap(adapter, protocol, markets);
     quotes_come_once_and_an_outage_is_a_gap(adapter, protocol, markets);
     books_begin_with_a_snapshot_and_link(adapter, protocol, markets);
     books_survive_a_replaced_connection(adapter, protocol, markets);
@@ -23,6 +24,15 @@ fn frame(conn: u32, text: String) -> (EntryKind, u32, String, Vec<u8>) {
 
 fn plain(kind: EntryKind, conn: u32, subject: &str) -> (EntryKind, u32, String, Vec<u8>) {
     (kind, conn, subject.to_owned(), Vec::new())
+}
+
+/// A connection to the socket on which the symbol's messages come.
+fn opened(adapter: &dyn Adapter, protocol: &Protocol<'_>, conn: u32) -> (EntryKind, u32, String, Vec<u8>) {
+    let sockets: Vec<usize> =
+        adapter.capabilities().channels.iter().map(|channel| adapter.socket_of(&protocol.symbol, *channel)).collect();
+    let socket = sockets.first().copied().unwrap_or(0);
+    assert!(sockets.iter().all(|other| *other == socket), "the suite is for feeds of one socket: {sockets:?}");
+    plain(EntryKind::Opened, conn, adapter.sockets()[socket].name)
 }
 
 fn play(session: &mut dyn Session, scene: &[(EntryKind, u32, String, Vec<u8>)], begin: usize) -> Recorded {
@@ -49,7 +59,7 @@ fn trades_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Market
     let page = adapter.trades_request(&protocol.symbol, at, 3, markets).subject;
     vec![
         plain(EntryKind::FeedOpened, 0, &format!("{} trades", protocol.symbol)),
-        plain(EntryKind::Opened, 1, "one"),
+        opened(adapter, protocol, 1),
         frame(1, trade(10)),
         frame(1, trade(11)),
         frame(1, trade(11)),
@@ -79,22 +89,63 @@ fn trades_come_once_and_gaps_are_declared_and_repaired(adapter: &dyn Adapter, pr
     assert!(matches!(next, Ok(None)), "the hole is filled, and more is asked for: {next:?}");
 }
 
-fn quotes_scene(protocol: &Protocol<'_>) -> Scene {
+/// Where ids don't count only the connections tell; what is missing then is on a page that reaches over the outage, or isn't to be had.
+fn uncounted_trades_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+    if adapter.capabilities().trade_ids_contiguous {
+        return;
+    }
+    let trade = |conn: u32, id: u64| frame(conn, (protocol.trade)(id, BEGIN + i64::try_from(id).unwrap_or(0)));
+    let request = adapter.trades_request(&protocol.symbol, adapter.trades_begin(&HOLE), 3, markets);
+    let page =
+        |first, last| (EntryKind::Response, 0, request.subject.clone(), (protocol.trades_page)(first, last).into_bytes());
+    let mut scene = vec![
+        plain(EntryKind::FeedOpened, 0, &format!("{} trades", protocol.symbol)),
+        opened(adapter, protocol, 1),
+        trade(1, 10),
+        trade(1, 11),
+        trade(1, 11),
+        trade(1, 12),
+        opened(adapter, protocol, 2),
+        trade(2, 12),
+        plain(EntryKind::Closed, 1, "retired"),
+        trade(2, 12),
+        plain(EntryKind::Closed, 2, "gone"),
+        opened(adapter, protocol, 3),
+        trade(3, 16),
+    ];
+    let declared = run(adapter, markets, &scene);
+    let numbers: Vec<i64> = declared.trades().map(|t| t.ts_venue.as_millis() - BEGIN).collect();
+    assert_eq!(numbers, [10, 11, 12, 16], "each trade once");
+    let gaps = |out: &Recorded| -> Vec<_> {
+        out.gaps().map(|g| (g.from.as_millis() - BEGIN, g.to.as_millis() - BEGIN, g.ids, g.repaired)).collect()
+    };
+    assert_eq!(gaps(&declared), [(12, 16, None, false)], "the time without a connection is a gap, a replaced one is none");
+    assert!(declared.trades().all(|t| t.flags.contains(Flags::GAP) == (t.ts_venue.as_millis() == BEGIN + 16)), "its flag");
+    assert_eq!(declared.wants().count(), 1, "what is missing is asked for, once");
+    scene.extend([page(9, 15), page(11, 17), trade(3, 17)]);
+    let out = run(adapter, markets, &scene);
+    let numbers: Vec<i64> = out.trades().map(|t| t.ts_venue.as_millis() - BEGIN).collect();
+    // 17 came later than the gap's end: it is the live side's.
+    assert_eq!(numbers, [10, 11, 12, 16, 13, 14, 15, 17], "what was missing comes once, and what is newer in its turn");
+    assert_eq!(gaps(&out), [(12, 16, None, false), (12, 16, None, true)], "a page that reaches over the gap makes it good");
+}
+
+fn quotes_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter) -> Scene {
     vec![
         plain(EntryKind::FeedOpened, 0, &format!("{} quotes", protocol.symbol)),
-        plain(EntryKind::Opened, 1, "one"),
+        opened(adapter, protocol, 1),
         frame(1, (protocol.quote)(10)),
         frame(1, (protocol.quote)(20)),
         frame(1, (protocol.quote)(20)),
         plain(EntryKind::Closed, 1, "gone"),
-        plain(EntryKind::Opened, 2, "two"),
+        opened(adapter, protocol, 2),
         frame(2, (protocol.quote)(30)),
         frame(2, (protocol.quote)(31)),
     ]
 }
 
 fn quotes_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
-    let out = run(adapter, markets, &quotes_scene(protocol));
+    let out = run(adapter, markets, &quotes_scene(protocol, adapter));
     assert_eq!(out.quotes().count(), 4, "each quote once");
     assert_eq!(out.gaps().count(), 1, "the outage is one gap");
     let flagged: Vec<bool> = out.quotes().map(|q| q.flags.contains(Flags::GAP)).collect();
@@ -104,7 +155,7 @@ fn quotes_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Pro
 /// A book that begins, goes on, loses an event, and begins anew.
 fn book_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets) -> Scene {
     let mut scene =
-        vec![plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)), plain(EntryKind::Opened, 1, "one")];
+        vec![plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)), opened(adapter, protocol, 1)];
     let ms = |n: u64| BEGIN + i64::try_from(n).unwrap_or(0);
     match &protocol.book {
         BookProtocol::Numbered { event, snapshot } => {
@@ -179,10 +230,10 @@ fn books_survive_a_replaced_connection(adapter: &dyn Adapter, protocol: &Protoco
     let update = |conn: u32, n: u64| frame(conn, update(n, ms(n)));
     let begin = [
         plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)),
-        plain(EntryKind::Opened, 1, "one"),
+        opened(adapter, protocol, 1),
         snapshot(1, 1),
         update(1, 2),
-        plain(EntryKind::Opened, 2, "two"),
+        opened(adapter, protocol, 2),
     ];
     let replaced = [
         update(1, 3),
@@ -215,7 +266,7 @@ fn what_cant_be_read_is_noticed(adapter: &dyn Adapter, protocol: &Protocol<'_>, 
 }
 
 fn a_session_goes_on_where_it_was_saved(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
-    let mut scene = quotes_scene(protocol);
+    let mut scene = quotes_scene(protocol, adapter);
     scene.extend(book_scene(protocol, adapter, markets));
     scene.extend(trades_scene(protocol, adapter, markets));
     let mut whole = adapter.session(shared(markets));

@@ -81,7 +81,7 @@ pub enum Want {
         feed: FeedIndex,
         /// Its symbol.
         symbol: Symbol,
-        /// The first missing id.
+        /// The first missing id; see [`super::TradeHole`] for where ids don't count.
         from_id: u64,
         /// The last missing id.
         to_id: u64,

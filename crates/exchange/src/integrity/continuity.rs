@@ -13,6 +13,9 @@ pub(crate) struct Connections {
     unreadable: Vec<(u32, u64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     halted: Vec<u32>,
+    /// To which of the exchange's sockets those lead that don't lead to the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sockets: Vec<(u32, usize)>,
 }
 
 impl Connections {
@@ -43,6 +46,24 @@ impl Connections {
     /// A connection ended; 0: all of them did.
     pub(crate) fn closed(&mut self, conn: u32) {
         self.halted.retain(|c| conn != 0 && *c != conn);
+        self.sockets.retain(|(c, _)| conn != 0 && *c != conn);
+    }
+
+    /// A connection to this socket opened.
+    pub(crate) fn opened(&mut self, conn: u32, socket: usize) {
+        self.sockets.retain(|(c, _)| *c != conn);
+        if socket == 0 {
+            return;
+        }
+        if self.sockets.len() >= CONNECTIONS_MAX {
+            self.sockets.remove(0);
+        }
+        self.sockets.push((conn, socket));
+    }
+
+    /// The socket that a connection leads to.
+    pub(crate) fn socket(&self, conn: u32) -> usize {
+        self.sockets.iter().find(|(c, _)| *c == conn).map_or(0, |(_, socket)| *socket)
     }
 
     pub(crate) fn unreadable(&mut self, conn: u32, entry: u64) {
@@ -193,8 +214,10 @@ mod tests {
         for conn in 1..1_000 {
             connections.unreadable(conn, 1);
             connections.venue(conn, false);
+            connections.opened(conn, 1);
             feed.carried(conn, 1);
         }
+        assert_eq!((connections.sockets.len(), connections.socket(1), connections.socket(999)), (CONNECTIONS_MAX, 0, 1));
         assert_eq!((connections.unreadable.len(), feed.carriers.len()), (CONNECTIONS_MAX, CARRIERS_MAX));
         assert_eq!(connections.halted.len(), CONNECTIONS_MAX);
     }

@@ -5,11 +5,13 @@ mod continuity;
 mod quotes;
 mod timed;
 mod trades;
+mod uncounted;
 
 pub(crate) use continuity::{Connections, Continuity};
 pub(crate) use quotes::{QuoteStep, Quotes};
 pub(crate) use timed::TimedQuotes;
 pub(crate) use trades::{IdSpace, TradeStep, Trades};
+pub(crate) use uncounted::{Filled, Uncounted, UncountedStep};
 
 use dccd_model::UnixNanos;
 use serde::{Deserialize, Serialize};

@@ -147,7 +147,9 @@ impl Book {
         ];
         self.gone.clear();
         for (side, levels) in sides {
-            levels.iter().for_each(|level| copy.ladder.set(side, level.price, level.amount));
+            for level in levels {
+                copy.ladder.set(side, level.price, level.amount);
+            }
         }
         copy.ladder.truncate(depth_of(copy.depth), |side, price| self.gone.push((side, price)));
         let ts = if part.ts_venue == UnixNanos::UNKNOWN { ts_recv } else { part.ts_venue };

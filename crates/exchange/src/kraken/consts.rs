@@ -62,4 +62,5 @@ pub(super) const LIMITS: Limits = Limits {
     rest: RestQuota::Paced { every: Duration::from_secs(1), burst: 1 },
     used_weight_header: None,
     trades_per_request: TRADES_PER_PAGE,
+    forbidden_wait: None,
 };

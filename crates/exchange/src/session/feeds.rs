@@ -6,8 +6,11 @@ use dccd_model::{Channel, Decimal, Entry, Flags, Gap, GapReason, Quote, Side, Sy
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use super::executed::want_around;
 use super::{Answer, BookRules, Dialect, Sink};
-use crate::integrity::{Connections, Continuity, IdSpace, QuoteStep, Quotes, Tally, TimedQuotes, TradeStep, Trades};
+use crate::integrity::{
+    Connections, Continuity, IdSpace, QuoteStep, Quotes, Tally, TimedQuotes, TradeStep, Trades, Uncounted,
+};
 use crate::{Counters, EntryFault, Feed, FeedIndex, FeedStatus, FrameError, Markets, Notice, Output, Want};
 
 /// A trade, as its message or page has it.
@@ -36,27 +39,28 @@ pub(crate) struct Quoted {
 
 /// The sequences of one feed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum Sequence<B> {
+pub(super) enum Sequence<B> {
     Trades(Trades),
     Quotes(Box<Quotes>),
     Book(Box<B>),
     Timed(Box<TimedQuotes>),
+    Uncounted(Box<Uncounted>),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct FeedState<B> {
+pub(super) struct FeedState<B> {
     /// The exchange's own id of the symbol.
     id: String,
     continuity: Continuity,
-    tally: Tally,
-    sequence: Sequence<B>,
+    pub(super) tally: Tally,
+    pub(super) sequence: Sequence<B>,
 }
 
 /// All that a session is, but for what can be computed again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct State<B> {
-    feeds: Vec<Feed>,
-    states: Vec<FeedState<B>>,
+    pub(super) feeds: Vec<Feed>,
+    pub(super) states: Vec<FeedState<B>>,
     connections: Connections,
     counters: Counters,
 }
@@ -91,7 +95,7 @@ pub(crate) struct Feeds<B> {
     markets: Arc<Markets>,
     /// Those that can be opened.
     channels: &'static [Channel],
-    state: State<B>,
+    pub(super) state: State<B>,
     /// By the exchange's own id of the symbol.
     routes: FxHashMap<String, Routes>,
 }
@@ -115,7 +119,7 @@ impl<B: BookRules> Feeds<B> {
         &self.state
     }
 
-    pub(super) fn list(&self) -> &[Feed] {
+    pub(crate) fn list(&self) -> &[Feed] {
         &self.state.feeds
     }
 
@@ -125,6 +129,17 @@ impl<B: BookRules> Feeds<B> {
 
     pub(super) fn counters_mut(&mut self) -> &mut Counters {
         &mut self.state.counters
+    }
+
+    /// A connection opened.
+    pub(super) fn opened(&mut self, sockets: &[&str], entry: &Entry<'_>) {
+        let socket = sockets.iter().position(|name| *name == entry.subject).unwrap_or(0);
+        self.state.connections.opened(entry.conn, socket);
+    }
+
+    /// To which of the exchange's sockets this connection leads: the place in [`Dialect::SOCKETS`].
+    pub(crate) fn socket(&self, conn: u32) -> usize {
+        self.state.connections.socket(conn)
     }
 
     /// The exchange refused something.
@@ -171,17 +186,28 @@ impl<B: BookRules> Feeds<B> {
     /// What an unreadable frame held shows in the numbers of trades, and of books that have any. Quotes have none that tell,
     /// nor have books that go by a checksum of their best levels: there a loss must be assumed.
     pub(crate) fn unreadable<D: Dialect<Book = B>>(&mut self, entry: &Entry<'_>, reason: &FrameError, out: &mut dyn Output) {
+        self.unreadable_of(entry, reason, D::stream_of(entry.payload), out);
+    }
+
+    /// As [`Self::unreadable`], of a frame that is about this feed, or about any.
+    pub(crate) fn unreadable_of(
+        &mut self,
+        entry: &Entry<'_>,
+        reason: &FrameError,
+        stream: Option<(&str, Channel)>,
+        out: &mut dyn Output,
+    ) {
         self.unreadable_answer(entry, reason, out);
         let State { feeds, states, connections, counters } = &mut self.state;
         connections.unreadable(entry.conn, counters.entries);
-        let stream =
-            D::stream_of(entry.payload).filter(|(id, _)| states.iter().any(|state| state.id.eq_ignore_ascii_case(id)));
+        let stream = stream.filter(|(id, _)| states.iter().any(|state| state.id.eq_ignore_ascii_case(id)));
         for (feed, (of, state)) in (0..).zip(feeds.iter().zip(states)) {
             if stream.is_some_and(|(id, channel)| channel != of.channel || !state.id.eq_ignore_ascii_case(id)) {
                 continue;
             }
             match &mut state.sequence {
                 Sequence::Trades(_) => {}
+                Sequence::Uncounted(trades) => trades.unreadable(entry.conn),
                 Sequence::Quotes(_) | Sequence::Timed(_) => state.continuity.unreadable(entry.conn),
                 Sequence::Book(book) => {
                     let (tally, overflowed) = (&mut state.tally, &mut counters.overflowed);
@@ -191,7 +217,7 @@ impl<B: BookRules> Feeds<B> {
         }
     }
 
-    fn unrouted(&mut self, conn: u32, out: &mut dyn Output) {
+    pub(super) fn unrouted(&mut self, conn: u32, out: &mut dyn Output) {
         self.state.counters.unrouted += 1;
         out.notice(Notice::Unrouted { conn });
     }
@@ -287,7 +313,7 @@ impl<B: BookRules> Feeds<B> {
                 let values = [quote.bid, quote.bid_amount, quote.ask, quote.ask_amount];
                 quotes.arrive(ts, values, entry.ts_recv, broken, continuity.is_sole(entry.conn))
             }
-            Sequence::Trades(_) | Sequence::Book(_) => return,
+            Sequence::Trades(_) | Sequence::Uncounted(_) | Sequence::Book(_) => return,
         };
         continuity.carried(entry.conn, counters.entries);
         let mut flags = Flags::FIRST | Flags::LAST;
@@ -350,6 +376,11 @@ impl<B: BookRules> Feeds<B> {
         self.with_book(feed, out, |book, _, _, _, sink| f(book, sink));
     }
 
+    /// The open feed of the trades that have this name in messages.
+    pub(super) fn trades_feed(&self, name: &str) -> Option<FeedIndex> {
+        self.routes.get(name).and_then(|r| r.trades)
+    }
+
     /// The open feed of the book that has this name in messages.
     pub(crate) fn book_feed(&self, name: &str) -> Option<FeedIndex> {
         self.routes.get(name).and_then(|r| r.book)
@@ -397,6 +428,9 @@ impl<B: BookRules> Feeds<B> {
     pub(super) fn closed(&mut self, entry: &Entry<'_>, out: &mut dyn Output) {
         for state in &mut self.state.states {
             state.continuity.closed(entry.conn);
+            if let Sequence::Uncounted(trades) = &mut state.sequence {
+                trades.closed(entry.conn);
+            }
         }
         self.state.connections.closed(entry.conn);
         for index in self.indexes() {
@@ -427,6 +461,7 @@ impl<B: BookRules> Feeds<B> {
                     Channel::Quotes if D::QUOTES_NUMBERED => Sequence::Quotes(Box::default()),
                     Channel::Quotes => Sequence::Timed(Box::default()),
                     Channel::Book => Sequence::Book(Box::new(dialect.book(&symbol, &self.markets))),
+                    Channel::Trades if !D::TRADES_COUNTED => Sequence::Uncounted(Box::default()),
                     Channel::Trades | Channel::Ohlc => Sequence::Trades(Trades::default()),
                 };
                 self.state.feeds.push(Feed { symbol, channel, open: true });
@@ -457,6 +492,9 @@ impl<B: BookRules> Feeds<B> {
         feed.open = false;
         let channel = feed.channel;
         state.continuity.closed(0);
+        if let Sequence::Uncounted(trades) = &mut state.sequence {
+            trades.closed(0);
+        }
         if let Some(slot) = self.routes.get_mut(&state.id).and_then(|routes| routes.slot(channel)) {
             *slot = None;
         }
@@ -484,6 +522,9 @@ impl<B: BookRules> Feeds<B> {
             };
             if feed.open {
                 state.continuity.interrupt(GapReason::NotRecorded);
+                if let Sequence::Uncounted(trades) = &mut state.sequence {
+                    trades.lost();
+                }
                 self.of_book(index, out, |book, sink| book.rebuild(GapReason::NotRecorded, sink));
             }
         }
@@ -516,6 +557,9 @@ impl<B: BookRules> Feeds<B> {
                 missing: trades.missing().map(|(first, last)| (last - first).saturating_add(1)).fold(0, u64::saturating_add),
                 ..status
             },
+            Sequence::Uncounted(trades) => {
+                FeedStatus { last_ts: trades.last_ts(), open_gaps: trades.open().len(), ..status }
+            }
             Sequence::Quotes(quotes) => FeedStatus { last_id: quotes.last(), last_ts: quotes.last_ts(), ..status },
             Sequence::Timed(quotes) => FeedStatus { last_ts: quotes.last_ts(), ..status },
             Sequence::Book(book) => {
@@ -543,6 +587,7 @@ impl<B: BookRules> Feeds<B> {
                 Sequence::Trades(trades) => wants.extend(trades.missing_since().map(|(ts_before, (from_id, to_id))| {
                     Want::Trades { feed, symbol: of.symbol.clone(), from_id, to_id, ts_before }
                 })),
+                Sequence::Uncounted(trades) => wants.extend(trades.open().map(|gap| want_around(feed, &of.symbol, gap))),
                 Sequence::Quotes(_) | Sequence::Timed(_) => {}
             }
         }
@@ -564,7 +609,7 @@ fn record(trade: &Traded, ts_recv: UnixNanos, flags: Flags, epoch: u32) -> Trade
 }
 
 /// Gaps that are settled.
-fn announce(feed: FeedIndex, gaps: &[Gap], tally: &mut Tally, out: &mut dyn Output) {
+pub(super) fn announce(feed: FeedIndex, gaps: &[Gap], tally: &mut Tally, out: &mut dyn Output) {
     for gap in gaps {
         *(if gap.repaired { &mut tally.repaired } else { &mut tally.gaps }) += 1;
         out.gap(feed, gap);

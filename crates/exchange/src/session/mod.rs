@@ -1,6 +1,7 @@
 //! What the sessions of all exchanges have in common: feeds and their routes, connections, records of trades and quotes, saved
 //! state. An exchange brings a [`Dialect`], which reads its messages, and [`BookRules`], which say when its books are right.
 
+mod executed;
 mod feeds;
 mod levels;
 
@@ -10,6 +11,7 @@ use dccd_model::{BookState, Channel, Entry, EntryKind, GapReason, Symbol, UnixNa
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use executed::Executed;
 pub(crate) use feeds::{Feeds, Quoted, Traded};
 pub(crate) use levels::{EventHead, Level, Levels, Sink};
 
@@ -31,6 +33,10 @@ pub(crate) trait Dialect: Send {
     const SAVED_VERSION: u32;
     /// Quotes are numbered by the exchange; otherwise its times order them.
     const QUOTES_NUMBERED: bool;
+    /// Trade ids are contiguous for each symbol; otherwise only the connections tell of a loss.
+    const TRADES_COUNTED: bool = true;
+    /// The names of the exchange's sockets, where it has several: messages of one may bear the same names as those of another.
+    const SOCKETS: &'static [&'static str] = &[];
 
     /// The name under which messages are about this symbol.
     fn id(&self, symbol: &Symbol, markets: &Markets) -> String;
@@ -52,8 +58,11 @@ pub(crate) trait Dialect: Send {
     );
 
     /// The feed that a frame is about, as far as its beginning tells, whatever is wrong with the rest: the name of
-    /// [`Dialect::id`], in any case, and the channel. `None`: it may be about any.
-    fn stream_of(frame: &[u8]) -> Option<(&str, Channel)>;
+    /// [`Dialect::id`], in any case, and the channel. `None`: it may be about any. Where there are several sockets the frame
+    /// alone doesn't tell; see [`Feeds::unreadable_of`].
+    fn stream_of(_frame: &[u8]) -> Option<(&str, Channel)> {
+        None
+    }
 }
 
 /// An answer over REST that a session makes records of.
@@ -139,7 +148,7 @@ impl<D: Dialect> Session for LiveSession<D> {
         let Self { dialect, feeds } = self;
         feeds.counters_mut().entries += 1;
         match entry.kind {
-            EntryKind::Opened => {}
+            EntryKind::Opened => feeds.opened(D::SOCKETS, entry),
             EntryKind::Frame => {
                 feeds.counters_mut().frames += 1;
                 dialect.frame(entry, feeds, out);

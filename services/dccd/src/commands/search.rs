@@ -199,10 +199,15 @@ async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Resu
     let freeze_file = config.map(|config| state_dir(config.data_path(), exchange).join("freeze.json"));
     let governor = dccd_history::governor(exchange, &rest_url, adapter.limits(), per_minute, freeze_file);
     let client = HttpClient::new(HttpOptions::new(rest_url, governor))?;
-    let request = adapter.markets_request();
-    let asking = client.get(&request.path_and_query, request.weight, Priority::Live);
-    let response = tokio::time::timeout(FETCH_DEADLINE, asking)
-        .await
-        .with_context(|| format!("no answer within {} s", FETCH_DEADLINE.as_secs()))??;
-    Ok(adapter.parse_markets(&response.body)?)
+    let mut parts = Vec::new();
+    let mut next = Some(adapter.markets_request());
+    while let Some(request) = next {
+        let asking = client.get(&request.path_and_query, request.weight, Priority::Live);
+        let response = tokio::time::timeout(FETCH_DEADLINE, asking)
+            .await
+            .with_context(|| format!("no answer within {} s", FETCH_DEADLINE.as_secs()))??;
+        parts.push(adapter.parse_markets(&response.body)?);
+        next = adapter.markets_next(&request, &response.body)?;
+    }
+    Ok(Markets::joined(parts))
 }

@@ -1,0 +1,356 @@
+//! Trades whose ids don't count: UUIDs, or numbers that nobody promises to be contiguous. A loss shows in the connections alone,
+//! and is made good where an answer with the newest trades reaches from before it to after it. Bounded.
+//!
+//! A connection is *whole* when nothing that came before can have been missed by it: it brought the first trade of all, or one
+//! that was there already, or another whole connection brought the trade that it began with. While a whole one is open nothing is
+//! lost; when the last one ends, all since its own last trade may be.
+
+use std::collections::VecDeque;
+
+use dccd_model::{Gap, GapReason, TradeId, UnixNanos};
+use serde::{Deserialize, Serialize};
+
+/// Trades remembered, to know those that two connections bring. An older one is taken for a repetition.
+const RECENT_MAX: usize = 1_024;
+/// Connections that may carry one feed at once; past that the oldest is forgotten.
+const CARRIERS_MAX: usize = 8;
+/// Gaps that are asked for at once; past that the oldest is given up and stays declared.
+const OPEN_MAX: usize = 64;
+/// Trades inside of a gap, or at its ends, that are remembered; a gap with more is given up.
+const KNOWN_MAX: usize = 4_096;
+
+/// No trade has this id.
+const NONE: TradeId = TradeId(0);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Carrier {
+    conn: u32,
+    is_whole: bool,
+    /// The trade it began with; [`NONE`] where it is to begin anew.
+    first: TradeId,
+    /// Of its last trade.
+    last_ts: UnixNanos,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct OpenGap {
+    gap: Gap,
+    /// Trades of its time that are there.
+    known: Vec<TradeId>,
+}
+
+/// What a trade means that arrived live.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum UncountedStep {
+    /// It is new; something may be missing before it.
+    New { gap: Option<Gap> },
+    /// It was seen before, or is older than all that are remembered.
+    Duplicate,
+}
+
+/// What an answer says about a gap.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Filled {
+    pub(crate) gap: Gap,
+    /// Places in the answer of what was missing.
+    pub(crate) missing: Vec<usize>,
+    /// Nothing else can have been. Otherwise the answer begins too late, later ones will even more so, and the gap stays.
+    pub(crate) is_whole: bool,
+}
+
+/// One feed of such trades.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Uncounted {
+    /// By time, those of one time as they came.
+    recent: VecDeque<(UnixNanos, TradeId)>,
+    last_ts: UnixNanos,
+    carriers: Vec<Carrier>,
+    /// After which time, and why, trades may be missing; told with the next one.
+    broken: Option<(UnixNanos, GapReason)>,
+    open: VecDeque<OpenGap>,
+}
+
+impl Uncounted {
+    /// A trade arrived.
+    pub(crate) fn arrive(&mut self, conn: u32, id: TradeId, ts: UnixNanos) -> UncountedStep {
+        let is_first_of_all = self.recent.is_empty();
+        let is_known = self.is_known(id, ts);
+        self.carry(conn, id, ts, is_known, is_first_of_all);
+        if is_known {
+            return UncountedStep::Duplicate;
+        }
+        self.last_ts = self.last_ts.max(ts);
+        let broken = self.broken.take();
+        if broken.is_some()
+            && let Some(carrier) = self.carriers.iter_mut().find(|carrier| carrier.conn == conn)
+        {
+            carrier.is_whole = true;
+        }
+        let gap = broken.map(|(from, reason)| {
+            let gap = Gap { from, to: ts.max(from), reason, repaired: false, ids: None };
+            if self.open.len() >= OPEN_MAX {
+                self.open.pop_front();
+            }
+            let known = self.recent.iter().rev().take_while(|(at, _)| *at >= from).map(|(_, id)| *id).collect();
+            self.open.push_back(OpenGap { gap: gap.clone(), known });
+            gap
+        });
+        self.remember(id, ts);
+        UncountedStep::New { gap }
+    }
+
+    /// Keeps account of what this connection is good for.
+    fn carry(&mut self, conn: u32, id: TradeId, ts: UnixNanos, is_known: bool, is_first_of_all: bool) {
+        if let Some(carrier) = self.carriers.iter_mut().find(|carrier| carrier.conn == conn) {
+            carrier.last_ts = carrier.last_ts.max(ts);
+            if carrier.first == NONE {
+                carrier.first = id;
+                carrier.is_whole |= is_known && self.broken.is_none();
+            }
+            if carrier.is_whole && is_known {
+                self.carriers.iter_mut().filter(|other| other.first == id).for_each(|other| other.is_whole = true);
+            }
+            return;
+        }
+        // It begins with a trade that was there: what came after that one comes by it, too.
+        if is_known && self.broken.is_some_and(|(_, reason)| reason == GapReason::Disconnected) {
+            self.broken = None;
+        }
+        let is_whole = is_first_of_all || (is_known && self.broken.is_none());
+        if self.carriers.len() >= CARRIERS_MAX {
+            self.carriers.remove(0);
+        }
+        self.carriers.push(Carrier { conn, is_whole, first: id, last_ts: ts });
+    }
+
+    fn is_known(&self, id: TradeId, ts: UnixNanos) -> bool {
+        if self.recent.len() >= RECENT_MAX && self.recent.front().is_some_and(|(oldest, _)| ts < *oldest) {
+            return true;
+        }
+        let same_time = self.recent.iter().rev().skip_while(|(at, _)| *at > ts).take_while(|(at, _)| *at == ts);
+        same_time.into_iter().any(|(_, known)| *known == id)
+    }
+
+    fn remember(&mut self, id: TradeId, ts: UnixNanos) {
+        let at = self.recent.len() - self.recent.iter().rev().take_while(|(known, _)| *known > ts).count();
+        self.recent.insert(at, (ts, id));
+        if self.recent.len() > RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.open.retain_mut(|OpenGap { gap, known }| {
+            if gap.from <= ts && ts <= gap.to {
+                known.push(id);
+            }
+            known.len() <= KNOWN_MAX
+        });
+    }
+
+    /// A connection ended; 0: all of them did.
+    pub(crate) fn closed(&mut self, conn: u32) {
+        let is_gone = |carrier: &Carrier| conn == 0 || carrier.conn == conn;
+        let until = self.carriers.iter().filter(|c| is_gone(c) && c.is_whole).map(|c| c.last_ts).max();
+        self.carriers.retain(|carrier| !is_gone(carrier));
+        if let Some(until) = until {
+            self.break_off(until, GapReason::Disconnected);
+        }
+    }
+
+    /// A frame of this connection that may have been about this feed couldn't be read.
+    pub(crate) fn unreadable(&mut self, conn: u32) {
+        let Some(carrier) = self.carriers.iter_mut().find(|carrier| carrier.conn == conn && carrier.is_whole) else {
+            return;
+        };
+        // It begins anew with its next trade.
+        carrier.is_whole = false;
+        carrier.first = NONE;
+        let until = carrier.last_ts;
+        self.break_off(until, GapReason::Unreadable);
+    }
+
+    /// What was received was not recorded, among it maybe the end of a connection.
+    pub(crate) fn lost(&mut self) {
+        self.carriers.clear();
+        if !self.recent.is_empty() {
+            let from = self.broken.map_or(self.last_ts, |(from, _)| from);
+            self.broken = Some((from, GapReason::NotRecorded));
+        }
+    }
+
+    /// Unless another connection is whole, all after this time may be missing.
+    fn break_off(&mut self, until: UnixNanos, reason: GapReason) {
+        if !self.carriers.iter().any(|carrier| carrier.is_whole) {
+            self.broken.get_or_insert((until, reason));
+        }
+    }
+
+    /// An answer with the newest trades came: the time and id of each, in any order. `is_full`: there are older ones that it had
+    /// no room for.
+    pub(crate) fn answered(&mut self, page: &[(UnixNanos, TradeId)], is_full: bool) -> Vec<Filled> {
+        let times = || page.iter().map(|(ts, _)| *ts);
+        let (Some(oldest), Some(newest)) = (times().min(), times().max()) else { return Vec::new() };
+        let mut order: Vec<usize> = (0..page.len()).collect();
+        order.sort_by_key(|at| page.get(*at).map(|(ts, _)| *ts));
+        let mut filled = Vec::new();
+        // One gap may begin at the very time at which another ends.
+        let mut is_given = vec![false; page.len()];
+        for open in std::mem::take(&mut self.open) {
+            if newest < open.gap.to {
+                // The answer is older than the gap's end.
+                self.open.push_back(open);
+                continue;
+            }
+            let OpenGap { gap, known } = open;
+            let is_missing =
+                |at: &usize| page.get(*at).is_some_and(|(ts, id)| gap.from <= *ts && *ts <= gap.to && !known.contains(id));
+            let missing: Vec<usize> = order.iter().copied().filter(is_missing).filter(|at| !is_given[*at]).collect();
+            missing.iter().for_each(|at| is_given[*at] = true);
+            // Of the trades of its oldest time some may not have had room.
+            let begins = |(ts, id): &(UnixNanos, TradeId)| *ts == gap.from && known.contains(id);
+            let is_whole = oldest < gap.from || (!is_full && page.iter().any(begins));
+            filled.push(Filled { gap, missing, is_whole });
+        }
+        for (ts, id) in filled.iter().flat_map(|f| &f.missing).filter_map(|at| page.get(*at)) {
+            if !self.is_known(*id, *ts) {
+                self.remember(*id, *ts);
+            }
+        }
+        filled
+    }
+
+    /// Gaps that may still be made good.
+    pub(crate) fn open(&self) -> impl ExactSizeIterator<Item = &Gap> {
+        self.open.iter().map(|open| &open.gap)
+    }
+
+    pub(crate) fn last_ts(&self) -> UnixNanos {
+        self.last_ts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEW: UncountedStep = UncountedStep::New { gap: None };
+
+    fn at(trades: &mut Uncounted, conn: u32, id: u32) -> UncountedStep {
+        trades.arrive(conn, TradeId(id.into()), UnixNanos(i64::from(id)))
+    }
+
+    fn gap(from: i64, to: i64, reason: GapReason) -> UncountedStep {
+        let (from, to) = (UnixNanos(from), UnixNanos(to));
+        UncountedStep::New { gap: Some(Gap { from, to, reason, repaired: false, ids: None }) }
+    }
+
+    fn page(ids: impl DoubleEndedIterator<Item = u32>) -> Vec<(UnixNanos, TradeId)> {
+        ids.rev().map(|id| (UnixNanos(id.into()), TradeId(id.into()))).collect()
+    }
+
+    #[test]
+    fn a_connection_that_ends_is_a_gap_unless_another_is_whole() {
+        let mut trades = Uncounted::default();
+        assert_eq!(
+            [at(&mut trades, 1, 10), at(&mut trades, 1, 12), at(&mut trades, 1, 10)],
+            [NEW, NEW, UncountedStep::Duplicate]
+        );
+        // The second begins with a trade that the first brings later: from then on both are whole.
+        assert_eq!(
+            [at(&mut trades, 2, 14), at(&mut trades, 1, 13), at(&mut trades, 1, 14)],
+            [NEW, NEW, UncountedStep::Duplicate]
+        );
+        trades.closed(1);
+        assert_eq!(at(&mut trades, 2, 15), NEW);
+        trades.closed(2);
+        assert_eq!(at(&mut trades, 3, 20), gap(15, 20, GapReason::Disconnected));
+        // Here the first ends before it brought what the second began with.
+        assert_eq!(at(&mut trades, 4, 23), NEW);
+        trades.closed(3);
+        assert_eq!(at(&mut trades, 4, 24), gap(20, 24, GapReason::Disconnected));
+        trades.closed(0);
+        // One that begins with what was there proves that nothing is missing.
+        assert_eq!([at(&mut trades, 5, 24), at(&mut trades, 5, 25)], [UncountedStep::Duplicate, NEW]);
+    }
+
+    #[test]
+    fn what_cant_be_read_or_was_not_recorded_is_a_gap() {
+        let mut trades = Uncounted::default();
+        trades.unreadable(1);
+        trades.lost();
+        at(&mut trades, 1, 10);
+        trades.unreadable(2);
+        assert_eq!(at(&mut trades, 1, 11), NEW);
+        trades.unreadable(1);
+        assert_eq!(at(&mut trades, 1, 12), gap(11, 12, GapReason::Unreadable));
+        at(&mut trades, 2, 12);
+        trades.unreadable(1);
+        // The first begins anew with 14, and is whole once the second brings that one, too.
+        assert_eq!([at(&mut trades, 2, 13), at(&mut trades, 1, 14)], [NEW, NEW]);
+        assert_eq!(at(&mut trades, 2, 14), UncountedStep::Duplicate);
+        trades.closed(2);
+        assert_eq!(at(&mut trades, 1, 15), NEW);
+        trades.closed(0);
+        trades.lost();
+        assert_eq!(at(&mut trades, 3, 15), UncountedStep::Duplicate);
+        assert_eq!(at(&mut trades, 3, 16), gap(15, 16, GapReason::NotRecorded));
+    }
+
+    #[test]
+    fn an_answer_makes_a_gap_good_where_it_reaches_over_it() {
+        let broken = |trades: &mut Uncounted| {
+            trades.closed(0);
+            at(trades, 1, 20)
+        };
+        for (answer, is_full, expected) in [
+            (page(11..=19), true, None),
+            (page(14..=25), false, Some((14, false))),
+            (page(12..=22), true, Some((13, false))),
+            (page(12..=22), false, Some((13, true))),
+            (page(11..=22), true, Some((13, true))),
+        ] {
+            let mut trades = Uncounted::default();
+            at(&mut trades, 1, 10);
+            at(&mut trades, 1, 12);
+            assert_eq!(broken(&mut trades), gap(12, 20, GapReason::Disconnected));
+            let filled = trades.answered(&answer, is_full);
+            let got = filled.first().map(|f| (f.missing.iter().map(|at| answer[*at].0.0).collect::<Vec<_>>(), f.is_whole));
+            let expected = expected.map(|(first, whole)| ((first..20).collect::<Vec<i64>>(), whole));
+            assert_eq!((got, trades.open().len()), (expected, usize::from(filled.is_empty())));
+            for (ts, id) in filled.iter().flat_map(|f| &f.missing).map(|at| answer[*at]) {
+                assert_eq!(trades.arrive(7, id, ts), UncountedStep::Duplicate);
+            }
+        }
+    }
+
+    #[test]
+    fn trades_at_the_ends_of_a_gap_are_told_by_their_ids() {
+        let mut trades = Uncounted::default();
+        let (a, b) = (UnixNanos(5), UnixNanos(9));
+        trades.arrive(1, TradeId(1), UnixNanos(4));
+        trades.arrive(1, TradeId(2), a);
+        trades.closed(1);
+        trades.arrive(2, TradeId(6), b);
+        trades.arrive(2, TradeId(7), b);
+        let page = [(b, 8), (b, 7), (b, 6), (b, 5), (UnixNanos(7), 4), (a, 3), (a, 2), (UnixNanos(4), 1)];
+        let page = page.map(|(ts, id)| (ts, TradeId(id)));
+        let filled = trades.answered(&page, false);
+        // Trade 8 came after the answer's own moment of the gap, or never: it is of that time, so it belongs here.
+        assert_eq!((filled[0].missing.as_slice(), filled[0].is_whole), ([5, 4, 0, 3].as_slice(), true));
+        assert_eq!(trades.arrive(2, TradeId(8), b), UncountedStep::Duplicate);
+    }
+
+    #[test]
+    fn nothing_grows_without_end() {
+        let mut trades = Uncounted::default();
+        for id in 1..10_000 {
+            at(&mut trades, id, id);
+            trades.closed(if id % 2 == 0 { 0 } else { 100_000 });
+        }
+        assert_eq!((trades.recent.len(), trades.open.len()), (RECENT_MAX, OPEN_MAX));
+        for id in 10_000..20_000 {
+            trades.arrive(id, TradeId(id.into()), UnixNanos(9_999));
+        }
+        assert!(trades.carriers.len() <= CARRIERS_MAX && trades.open.iter().all(|open| open.known.len() <= KNOWN_MAX));
+        // Older than all that are remembered.
+        assert_eq!(at(&mut trades, 1, 5), UncountedStep::Duplicate);
+    }
+}

@@ -1,0 +1,89 @@
+//! Trades whose ids don't count, on their way from messages and answers to records: [`crate::integrity::Uncounted`] has the rules.
+
+use dccd_model::{Decimal, Entry, Flags, Gap, Side, Symbol, Trade, TradeId, UnixNanos};
+
+use super::BookRules;
+use super::feeds::{FeedState, Feeds, Sequence, State, announce};
+use crate::integrity::{Filled, UncountedStep};
+use crate::{FeedIndex, Output, Want};
+
+/// A trade whose id doesn't count, as its message or page has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Executed {
+    pub(crate) id: TradeId,
+    /// [`Flags::WIDE_ID`] or nothing.
+    pub(crate) flags: Flags,
+    pub(crate) ts_venue: UnixNanos,
+    pub(crate) price: Decimal,
+    pub(crate) amount: Decimal,
+    pub(crate) side: Side,
+}
+
+impl<B: BookRules> Feeds<B> {
+    /// A trade whose id doesn't count arrived live, under the name that messages have for its symbol.
+    pub(crate) fn executed(&mut self, entry: &Entry<'_>, name: &str, trade: &Executed, out: &mut dyn Output) {
+        let Some(feed) = self.trades_feed(name) else {
+            return self.unrouted(entry.conn, out);
+        };
+        let State { feeds, states, .. } = &mut self.state;
+        let Some(FeedState { tally, sequence: Sequence::Uncounted(trades), .. }) = states.get_mut(feed as usize) else {
+            return;
+        };
+        let mut flags = trade.flags | Flags::FIRST | Flags::LAST;
+        match trades.arrive(entry.conn, trade.id, trade.ts_venue) {
+            UncountedStep::New { gap: None } => {}
+            UncountedStep::New { gap: Some(gap) } => {
+                tally.gaps += 1;
+                flags |= Flags::GAP;
+                out.gap(feed, &gap);
+                if let Some(of) = feeds.get(feed as usize) {
+                    out.want(want_around(feed, &of.symbol, &gap));
+                }
+            }
+            UncountedStep::Duplicate => {
+                tally.duplicates += 1;
+                return;
+            }
+        }
+        tally.records += 1;
+        tally.last_recv = entry.ts_recv;
+        out.trade(feed, &executed(trade, entry.ts_recv, flags));
+    }
+
+    /// An answer brought the newest trades, whose ids don't count. `is_full`: there are older ones that it had no
+    /// room for.
+    pub(crate) fn newest(
+        &mut self,
+        feed: FeedIndex,
+        entry: &Entry<'_>,
+        page: &[Executed],
+        is_full: bool,
+        out: &mut dyn Output,
+    ) {
+        let Some(FeedState { tally, sequence: Sequence::Uncounted(trades), .. }) = self.state.states.get_mut(feed as usize)
+        else {
+            return;
+        };
+        let keys: Vec<_> = page.iter().map(|trade| (trade.ts_venue, trade.id)).collect();
+        for Filled { gap, missing, is_whole } in trades.answered(&keys, is_full) {
+            for trade in missing.iter().filter_map(|at| page.get(*at)) {
+                tally.records += 1;
+                out.trade(feed, &executed(trade, entry.ts_recv, trade.flags | Flags::FIRST | Flags::LAST));
+            }
+            if is_whole {
+                announce(feed, &[Gap { repaired: true, ..gap }], tally, out);
+            }
+        }
+    }
+}
+
+fn executed(trade: &Executed, ts_recv: UnixNanos, flags: Flags) -> Trade {
+    let Executed { id, ts_venue, price, amount, side, .. } = *trade;
+    Trade { ts_venue, ts_recv, price, amount, id, side, flags, epoch: 0 }
+}
+
+/// The trades of a gap that no ids tell; see [`crate::TradeHole`].
+pub(super) fn want_around(feed: FeedIndex, symbol: &Symbol, gap: &Gap) -> Want {
+    let begin = u64::try_from(gap.from.as_millis()).unwrap_or(0);
+    Want::Trades { feed, symbol: symbol.clone(), from_id: begin, to_id: begin, ts_before: gap.from }
+}
