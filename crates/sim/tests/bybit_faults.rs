@@ -243,9 +243,15 @@ async fn connections_fall_silent_end_and_find_nobody() {
     let mut last = Bybit::connect(&scene.sim, "spot").await;
     inject(&scene, Fault::Shutdown { ms: 50 }).await;
     assert!(matches!(last.client.end().await, End::Clean(_)));
-    inject(&scene, Fault::Down { ms: 200 }).await;
-    assert!(tokio::net::TcpStream::connect(scene.sim.address()).await.is_err());
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    inject(&scene, Fault::Down { ms: 500 }).await;
+    // Nobody listens, once it has heard of it; then somebody does again.
+    for is_there in [false, true] {
+        let began = Instant::now();
+        while tokio::net::TcpStream::connect(scene.sim.address()).await.is_ok() != is_there {
+            assert!(began.elapsed() < Duration::from_secs(10), "{is_there}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
     let mut back = Bybit::connect(&scene.sim, "linear").await;
     back.subscribe(&[TOPIC]).await;
     assert_eq!(back.next_of(TOPIC).await["type"], "snapshot");

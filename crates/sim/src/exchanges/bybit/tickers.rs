@@ -130,7 +130,7 @@ fn linear(market: &Market, figures: &Figures, direction: &'static str, now_us: i
     let mark = i64::midpoint(quote.bid, quote.ask);
     // Some ten thousand times what is usually resting at a price; a few lots more or less each five seconds.
     let lots = 20_000_000 + (market.drawn(2, now_us.div_euclid(5_000_000)) % 2_000).cast_signed();
-    let open = lots * market.step;
+    let open = lots / 2 * 2 * market.step;
     let worth = |amount: i64| i64::try_from(i128::from(amount) * i128::from(mark) / i128::from(E8)).unwrap_or(i64::MAX);
     let funding_us = 8 * HOUR_US;
     let funded = now_us.div_euclid(funding_us);
