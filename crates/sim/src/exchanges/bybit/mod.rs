@@ -27,7 +27,7 @@ use hyper::{Request, Uri};
 use super::{Kind, RestAnswer, Rules, Wire};
 use crate::clock::now_us;
 use crate::deep::minute::MINUTE_US;
-use crate::deep::past::mix;
+use crate::deep::past::{hash, mix};
 use crate::deep::tape::Tape;
 use crate::hub::Core;
 use crate::market::SymbolState;
@@ -130,7 +130,7 @@ impl Bybit {
     /// What the exchange calls a connection: `d9avt8shteepr00gfc1g-4zd1x`.
     fn conn_id(&self, conn: &Conn) -> String {
         const LETTERS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
-        let mut drawn = mix(self.seed ^ u64::from(conn.id));
+        let mut drawn = hash(self.seed, i64::from(conn.id));
         let mut letter = |at: usize| {
             drawn = mix(drawn);
             if at == 20 { '-' } else { char::from(LETTERS[usize::try_from(drawn % 32).unwrap_or(0)]) }
