@@ -19,7 +19,6 @@ use crate::faults::{Fault, FaultState, Target};
 use crate::ledger::{LedgerRecord, LedgerWriter};
 use crate::market::engine::{Engine, Event, Origin};
 use crate::market::history::History;
-use crate::market::spec::Spec;
 use crate::market::{Ladder, SymbolState};
 use crate::options::SimOptions;
 use crate::replay::ReplayState;
@@ -354,6 +353,11 @@ impl Core {
                 self.down_wake.notify_one();
                 "down".to_owned()
             }
+            Fault::SequenceReset { symbol } => {
+                let place = self.unified_index(symbol).ok_or_else(|| format!("there is no symbol {symbol} here"))?;
+                let wire = Rc::clone(&self.wire);
+                wire.reset_sequence(self, place)?
+            }
             Fault::Shutdown { ms } => {
                 let wire = Rc::clone(&self.wire);
                 wire.announce_shutdown(self, *ms);
@@ -430,8 +434,8 @@ fn invented(options: &SimOptions, kind: &Kind, now_us: i64) -> Result<(Vec<Symbo
     let mut symbols: Vec<SymbolState> = Vec::new();
     let mut pasts = Vec::new();
     for text in &options.market.symbols {
-        let spec = Spec::of(text)?;
-        if symbols.iter().any(|s| s.spec.id == spec.id) {
+        let spec = (kind.spec)(text)?;
+        if symbols.iter().any(|s| s.spec.symbol() == spec.symbol()) {
             return Err(SimError::BadSymbol { symbol: text.clone() });
         }
         let past = past_of(options, &spec)?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deep::DeepOptions;
 use crate::error::SimError;
+use crate::exchanges::bybit::BybitOptions;
 use crate::exchanges::kraken::KrakenOptions;
 use crate::faults::FaultPlan;
 
@@ -16,7 +17,7 @@ use crate::faults::FaultPlan;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimOptions {
-    /// Which exchange to play: `binance` (spot) or `kraken` (spot).
+    /// Which exchange to play: `binance` (spot), `bybit` (spot and linear) or `kraken` (spot).
     pub exchange: String,
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -25,7 +26,7 @@ pub struct SimOptions {
     /// The invented market; unused in replay.
     pub market: MarketOptions,
     /// Gives all symbols a past of years, which goes on into the present; without it they have [`MarketOptions::history`]. The
-    /// simulated Kraken always has one, which ends where its live market begins.
+    /// simulated Kraken and Bybit always have one, which ends where its live market begins.
     pub deep: Option<DeepOptions>,
     /// Serve recorded frames instead of an invented market.
     pub replay: Option<ReplayOptions>,
@@ -39,6 +40,9 @@ pub struct SimOptions {
     pub limits: Limits,
     /// Those of a simulated Kraken. Left alone, [`MarketOptions::symbols`] are then BTC/USD, ETH/USD, BTC/EUR and SOL/USD.
     pub kraken: KrakenOptions,
+    /// Those of a simulated Bybit. Left alone, [`MarketOptions::symbols`] are then BTC/USDT, ETH/USDT, BTC/USDT:USDT and
+    /// SOL/USDT:USDT.
+    pub bybit: BybitOptions,
 }
 
 impl Default for SimOptions {
@@ -55,6 +59,7 @@ impl Default for SimOptions {
             faults: FaultPlan::default(),
             limits: Limits::default(),
             kraken: KrakenOptions::default(),
+            bybit: BybitOptions::default(),
         }
     }
 }
@@ -63,7 +68,7 @@ impl Default for SimOptions {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MarketOptions {
-    /// Unified spot symbols, e.g. `BTC/USDT`.
+    /// Unified symbols, e.g. `BTC/USDT`; where an exchange has perpetuals, also `BTC/USDT:USDT`.
     pub symbols: Vec<String>,
     /// Trades a second, all symbols together; 0 for none.
     pub trades_per_second: f64,

@@ -89,3 +89,21 @@ async fn cryptofeed_speaks_to_kraken_in_its_old_way_alone() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "False", "cryptofeed may speak Kraken's WebSocket v2 now");
     skip(name, "cryptofeed speaks Kraken's WebSocket v1, which the simulated Kraken does not");
 }
+
+#[tokio::test]
+async fn ccxt_pages_through_the_simulated_bybit() {
+    let options = common::bybit::options();
+    check_exchange("ccxt_pages_through_the_simulated_bybit", "ccxt", "check_ccxt_bybit.py", options).await;
+}
+
+#[tokio::test]
+async fn ccxt_watches_the_simulated_bybit() {
+    let options = common::bybit::options();
+    check_exchange("ccxt_watches_the_simulated_bybit", "ccxt.pro", "check_ccxt_bybit_ws.py", options).await;
+}
+
+#[tokio::test]
+async fn cryptofeed_follows_the_simulated_bybit() {
+    let options = common::bybit::options();
+    check_exchange("cryptofeed_follows_the_simulated_bybit", "cryptofeed", "check_cryptofeed_bybit.py", options).await;
+}

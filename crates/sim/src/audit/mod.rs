@@ -5,6 +5,7 @@
 //! in a declared gap. What an exchange shows at the beginning of a subscription may be stored, and need not be. Ids that the exchange gave out while nobody was connected must be stored (fetched later) or declared too.
 
 mod book;
+mod bybit;
 mod kraken;
 mod quotes;
 mod sent;
@@ -152,6 +153,9 @@ impl fmt::Display for Audit {
 /// # Errors
 /// When the ledger or a file can't be read.
 pub fn audit(ledger: &Path, data_path: &Path, exchange: &str) -> Result<Audit, AuditError> {
+    if exchange == bybit::NAME {
+        return bybit::audit(ledger, data_path);
+    }
     if exchange == kraken::NAME {
         return kraken::audit(ledger, data_path);
     }
@@ -175,6 +179,18 @@ pub fn audit(ledger: &Path, data_path: &Path, exchange: &str) -> Result<Audit, A
 
 /// The day files of the market with this id in the exchange's own lower-case form (`btcusdt`), oldest first.
 fn files(data_path: &Path, exchange: &str, channel: Channel, id: &str) -> Result<Vec<PathBuf>, AuditError> {
+    let is_it = |symbol: &Symbol| format!("{}{}", symbol.base(), symbol.quote()).to_lowercase() == id;
+    let found = files_of(data_path, exchange, channel, is_it)?;
+    Ok(found.into_iter().flat_map(|(_, files)| files).collect())
+}
+
+/// The day files of each market like this, oldest first.
+fn files_of(
+    data_path: &Path,
+    exchange: &str,
+    channel: Channel,
+    is_wanted: impl Fn(&Symbol) -> bool,
+) -> Result<Vec<(Symbol, Vec<PathBuf>)>, AuditError> {
     let root = data_path.join(exchange).join(channel.directory());
     let list = |path: &Path| -> Result<Vec<PathBuf>, AuditError> {
         let entries = match std::fs::read_dir(path) {
@@ -191,8 +207,9 @@ fn files(data_path: &Path, exchange: &str, channel: Channel, id: &str) -> Result
     let mut found = Vec::new();
     for pair in list(&root)? {
         let symbol = pair.file_name().and_then(|n| n.to_str()).and_then(Symbol::from_path_name);
-        if symbol.is_some_and(|s| format!("{}{}", s.base(), s.quote()).to_lowercase() == id) {
-            found.extend(list(&pair)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet")));
+        if let Some(symbol) = symbol.filter(&is_wanted) {
+            let files = list(&pair)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet"));
+            found.push((symbol, files.collect()));
         }
     }
     Ok(found)

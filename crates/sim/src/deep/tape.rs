@@ -64,6 +64,13 @@ impl<'a> Tape<'a> {
         Some((self.past.first_id, self.newest(1, now_us).pop()?.id))
     }
 
+    /// The candle from a whole minute until now, flat without trades.
+    pub(crate) fn whole_since(self, from_us: i64, now_us: i64) -> Bar {
+        let from_us = -(-from_us).div_euclid(MINUTE_US) * MINUTE_US;
+        let next_us = (now_us.div_euclid(MINUTE_US) + 1) * MINUTE_US;
+        self.bars(from_us, now_us).whole(from_us, next_us)
+    }
+
     /// What makes candles from this instant on.
     pub(crate) fn bars(self, from_us: i64, now_us: i64) -> Bars<'a> {
         let end_us = now_us.min(self.until_us);

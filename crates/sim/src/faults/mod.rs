@@ -17,7 +17,8 @@ pub(crate) use state::{Action, FaultState};
 #[serde(default)]
 pub struct Target {
     /// A stream's name, e.g. `btcusdt@trade` on Binance. On Kraken `trade:BTC/USD`, `ticker:BTC/USD:bbo`, `book:BTC/USD:10`,
-    /// `ohlc:BTC/USD:1`, `instrument`; without what stands behind a colon it means all of them: `book:BTC/USD` at any depth, `book`
+    /// `ohlc:BTC/USD:1`, `instrument`. On Bybit
+    /// `spot:publicTrade:BTCUSDT`, `linear:orderbook:BTCUSDT:50`, `linear:tickers:BTCUSDT`, `spot:kline:BTCUSDT:1`. Without what stands behind a colon it means all of them: `book:BTC/USD` at any depth, `book`
     /// of any market.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -133,6 +134,12 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u32,
     },
+    /// The numbers of a book's updates begin anew, as after maintenance: those who follow one get a snapshot with the number 1. On
+    /// Bybit.
+    SequenceReset {
+        /// Unified symbol.
+        symbol: String,
+    },
     /// The matching streams say nothing for a while, subscriptions are acknowledged and pings answered.
     Silence {
         /// Which streams.
@@ -169,7 +176,8 @@ pub enum Fault {
         /// For how long, milliseconds.
         ms: u64,
     },
-    /// The next `count` REST requests are answered 429; when `ban_ms` is given, all after them 418 for that long.
+    /// The next `count` REST requests are answered 429; when `ban_ms` is given, all after them 418 for that long. On Bybit: with its
+    /// code 10006, and 403.
     RestLimit {
         /// How many.
         #[serde(default = "one")]
@@ -186,7 +194,7 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u32,
     },
-    /// The next `count` book snapshots (of REST, on Kraken of the WebSocket) are as old as the program itself: older than any
+    /// The next `count` book snapshots (of REST, on Kraken and Bybit of the WebSocket) are as old as the program itself: older than any
     /// diff sent.
     StaleSnapshot {
         /// Unified symbol; any when left out.
@@ -227,6 +235,7 @@ mod tests {
             r#"{"kind":"slow","bytes_per_second":1000,"ms":5}"#,
             r#"{"kind":"rest_limit","count":2,"ban_ms":1000}"#,
             r#"{"kind":"stale_snapshot"}"#,
+            r#"{"kind":"sequence_reset","symbol":"BTC/USDT"}"#,
             r#"{"kind":"down","ms":10}"#,
         ] {
             let fault: Fault = serde_json::from_str(text).unwrap();

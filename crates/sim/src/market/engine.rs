@@ -58,8 +58,10 @@ const SWEEP_MAX: usize = 4;
 impl Engine {
     /// An engine and the book it starts with; without an origin, prices begin as the market's own and ids anywhere.
     pub(crate) fn new(spec: &Spec, seed: u64, levels: usize, origin: Option<Origin>) -> (Self, Book) {
+        // A perpetual's market is another one than that of the spot market with the same name.
+        let named = spec.id.bytes().chain(spec.settle.iter().flat_map(|settle| settle.bytes()));
         let mut rng = Rng::with_seed(
-            spec.id.bytes().fold(seed ^ 0x9e37_79b9_7f4a_7c15, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)),
+            named.fold(seed ^ 0x9e37_79b9_7f4a_7c15, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)),
         );
         let anchor = (origin.map_or(spec.start, |o| o.price) / spec.tick).max(1_000);
         // Lots worth about 50 of the quote currency (0.001 where that is bitcoin).

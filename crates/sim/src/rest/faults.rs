@@ -76,8 +76,14 @@ impl RestFault {
             }
             Self::Descending if count > 1 => rows.reverse(),
             Self::Outside if count > 0 => {
-                let time = rows[0].as_array_mut()?.first_mut()?;
-                *time = Value::from(time.as_i64()? / 2);
+                let time = match &mut rows[0] {
+                    Value::Array(row) => row.first_mut()?,
+                    row => row.get_mut("time")?,
+                };
+                *time = match time.as_str() {
+                    Some(text) => Value::from((text.parse::<i64>().ok()? / 2).to_string()),
+                    None => Value::from(time.as_i64()? / 2),
+                };
             }
             _ => return None,
         }
@@ -113,6 +119,9 @@ mod tests {
         let kraken = br#"{"error":[],"result":{"XXBTZUSD":[[1,"a"]],"last":"7"}}"#;
         let empty = RestFault::Empty.damage(kraken, &mut rng).unwrap();
         assert_eq!(empty, br#"{"error":[],"result":{"XXBTZUSD":[],"last":"7"}}"#);
+        let bybit = br#"{"result":{"category":"spot","list":[{"time":"1000"}]}}"#;
+        let outside = RestFault::Outside.damage(bybit, &mut rng).unwrap();
+        assert_eq!(outside, br#"{"result":{"category":"spot","list":[{"time":"500"}]}}"#);
         assert_eq!(RestFault::Omit.damage(b"{}", &mut rng), None);
     }
 }

@@ -30,6 +30,8 @@ struct Task {
     /// When the oldest unanswered ping becomes one too many.
     pong_due: Option<Instant>,
     announced: bool,
+    /// When the client last said something.
+    heard: Instant,
     /// Text frames that the socket took, and when it took the last one.
     sent: (u64, Instant),
     window: (Instant, u32),
@@ -55,6 +57,7 @@ pub(crate) async fn run(core: Rc<RefCell<Core>>, conn: Rc<Conn>, socket: TcpStre
         opened: now,
         pong_due: None,
         announced: false,
+        heard: now,
         sent: (0, now),
         window: (now, 0),
         closing_until: None,
@@ -134,6 +137,7 @@ impl Task {
             self.next_ping,
             life.map(|life| self.opened + life),
             self.heartbeat_due(),
+            self.idle_due(),
             self.pong_due,
             self.conn.held_until(),
             self.conn.shutdown_at.get(),
@@ -158,7 +162,16 @@ impl Task {
         (is_idle && !self.conn.streams.borrow().is_empty()).then(|| self.sent.1 + quiet)
     }
 
+    /// When a connection has been silent for too long.
+    fn idle_due(&self) -> Option<Instant> {
+        let idle = self.rules.idle.filter(|_| self.conn.ending().is_none())?;
+        Some(self.heard.max(self.sent.1) + idle)
+    }
+
     fn timers(&mut self, now: Instant) {
+        if self.idle_due().is_some_and(|due| now >= due) {
+            self.conn.end(Ending::Clean("nothing was said for too long".to_owned()));
+        }
         if let Some((interval, timeout)) = self.rules.ping
             && self.next_ping.is_some_and(|at| now >= at)
         {
@@ -220,6 +233,7 @@ impl Task {
 
     fn message(&mut self, message: Incoming) {
         let now = Instant::now();
+        self.heard = now;
         if now.duration_since(self.window.0) >= Duration::from_secs(1) {
             self.window = (now, 0);
         }

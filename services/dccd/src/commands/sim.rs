@@ -9,7 +9,9 @@ use clap::Args;
 use dccd_service::Shutdown;
 use dccd_service::log::LogOptions;
 use dccd_sim::deep::DeepOptions;
-use dccd_sim::{FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, Sim, SimOptions};
+use dccd_sim::{
+    BybitOptions, FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, Sim, SimOptions,
+};
 
 use crate::cli::Global;
 use crate::commands::block_on;
@@ -19,7 +21,7 @@ use crate::output::{Out, say};
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The exchange to play: binance or kraken
+    /// The exchange to play: binance, bybit or kraken
     #[arg(long, value_name = "X", default_value = "binance")]
     exchange: String,
     /// Where to listen; port 0 takes a free one
@@ -40,6 +42,9 @@ pub struct Arguments {
     /// Rules of --exchange kraken, e.g. rate=1,burst=5,strikes=10,lockout=900; rate=0: no limit
     #[arg(long, value_name = "RULES", default_value = "")]
     kraken: KrakenOptions,
+    /// Rules of --exchange bybit, e.g. requests=600,window=5,ban=600,idle=600; requests=0: no limit
+    #[arg(long, value_name = "RULES", default_value = "")]
+    bybit: BybitOptions,
     #[command(flatten)]
     market: Market,
     #[command(flatten)]
@@ -51,7 +56,7 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Invented market")]
 struct Market {
-    /// Symbols [default: BTC/USDT,ETH/USDT,SOL/USDT,XRP/USDT]
+    /// Symbols, of bybit also perpetuals as BTC/USDT:USDT [default: BTC/USDT,ETH/USDT,SOL/USDT,XRP/USDT, or the exchange's own]
     #[arg(long, value_name = "SYMBOLS", value_delimiter = ',')]
     symbols: Vec<String>,
     /// Trades a second, all symbols together [default: 40]
@@ -70,7 +75,7 @@ struct Market {
     #[arg(long, value_name = "N")]
     levels: Option<usize>,
     /// Years of candles and trades before the present, for the REST side: e.g. listed=2017-08-17,trades=600,quiet=0.05,outages=2;
-    /// kraken always has one
+    /// kraken and bybit always have one
     #[arg(long, value_name = "PAST")]
     past: Option<DeepOptions>,
     /// Seconds that trades reach back before the start [default: 7200]
@@ -153,6 +158,7 @@ impl Arguments {
             faults: self.faults.clone(),
             limits: self.rules.limits(),
             kraken: self.kraken.clone(),
+            bybit: self.bybit.clone(),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::super::{AuditError, SeriesAudit, gaps};
 use super::Entry;
 
 /// Is a bid, price, amount.
-pub(super) type Levels = Vec<(bool, f64, f64)>;
+pub(in crate::audit) type Levels = Vec<(bool, f64, f64)>;
 
 /// How often the two books are held against each other level by level, in messages; how many they have, each time.
 const COMPARED_EACH: usize = 64;
@@ -85,7 +85,7 @@ fn read(files: &[PathBuf], result: &mut SeriesAudit) -> Result<Vec<Epoch>, Audit
 }
 
 /// What was sent at each depth, in the order of its times, against the files.
-pub(super) fn audit(
+pub(in crate::audit) fn audit(
     symbol: &str,
     depths: &BTreeMap<usize, Vec<Entry<Levels>>>,
     files: &[PathBuf],

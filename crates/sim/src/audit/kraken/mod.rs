@@ -2,7 +2,7 @@
 //!
 //! Frames of one stream are the same on every connection. Those that reached several count once, in the order of their times.
 
-mod book;
+pub(in crate::audit) mod book;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,20 +25,20 @@ pub(super) const NAME: &str = "kraken";
 
 /// Something that was sent, once or several times.
 #[derive(Clone, Debug)]
-struct Entry<T> {
+pub(in crate::audit) struct Entry<T> {
     /// The exchange's time, microseconds.
-    ts_us: i64,
-    is_snapshot: bool,
+    pub(in crate::audit) ts_us: i64,
+    pub(in crate::audit) is_snapshot: bool,
     /// Whether it arrived undamaged anywhere: then it must be stored.
-    must: bool,
+    pub(in crate::audit) must: bool,
     /// How often it came again on one connection.
-    repeats: u32,
-    what: T,
+    pub(in crate::audit) repeats: u32,
+    pub(in crate::audit) what: T,
 }
 
 /// What was sent on a stream, in the order of its times.
 #[derive(Clone, Debug)]
-struct Entries<T> {
+pub(in crate::audit) struct Entries<T> {
     list: Vec<Entry<T>>,
     /// By the hash of its text.
     known: HashMap<u64, usize>,
@@ -51,7 +51,12 @@ impl<T> Default for Entries<T> {
 }
 
 impl<T> Entries<T> {
-    fn take(&mut self, text: &str, status: FrameStatus, entry: impl FnOnce() -> Option<Entry<T>>) -> Option<()> {
+    pub(in crate::audit) fn take(
+        &mut self,
+        text: &str,
+        status: FrameStatus,
+        entry: impl FnOnce() -> Option<Entry<T>>,
+    ) -> Option<()> {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         match self.known.get(&hasher.finish()) {
@@ -69,7 +74,7 @@ impl<T> Entries<T> {
     }
 
     /// A connection that was slower than another tells late what is of before.
-    fn sorted(mut self) -> Vec<Entry<T>> {
+    pub(in crate::audit) fn sorted(mut self) -> Vec<Entry<T>> {
         self.list.sort_by_key(|entry| entry.ts_us);
         self.list
     }

@@ -46,9 +46,7 @@ fn text(e8: i64, digits: u32) -> String {
 
 /// The candle from a whole minute until now, flat without trades.
 pub(crate) fn since(tape: Tape<'_>, from_us: i64, now_us: i64) -> Bar {
-    let from_us = -(-from_us).div_euclid(MINUTE_US) * MINUTE_US;
-    let next_us = (now_us.div_euclid(MINUTE_US) + 1) * MINUTE_US;
-    tape.bars(from_us, now_us).whole(from_us, next_us)
+    tape.whole_since(from_us, now_us)
 }
 
 /// One market's entry in `Ticker`: the best prices, figures of today and of the last 24 hours.
