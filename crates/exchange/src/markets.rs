@@ -35,6 +35,10 @@ pub struct Market {
     pub amount_max: Option<Decimal>,
     /// Smallest price times amount of an order, in the quote currency; `None` when the exchange doesn't say.
     pub notional_min: Option<Decimal>,
+    /// Base units in one contract, where the exchange counts amounts in contracts; `None`: it counts base units. All amounts here
+    /// and in records are in base units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract_size: Option<Decimal>,
 }
 
 /// All markets of an exchange, in the order of their symbols.
@@ -64,8 +68,18 @@ impl Markets {
         });
         list.dedup_by(|later, first| later.symbol == first.symbol);
         let by_symbol = list.iter().enumerate().map(|(i, m)| (m.symbol.clone(), i)).collect();
-        let by_id = list.iter().enumerate().map(|(i, m)| (m.id.clone(), i)).collect();
+        let mut by_id = FxHashMap::default();
+        for (i, market) in list.iter().enumerate() {
+            by_id.entry(market.id.clone()).or_insert(i);
+        }
         Self { list, by_symbol, by_id, skipped }
+    }
+
+    /// All parts of a list that came in several.
+    #[must_use]
+    pub fn joined(parts: Vec<Self>) -> Self {
+        let skipped = parts.iter().map(|part| part.skipped).sum();
+        Self::new(parts.into_iter().flat_map(|part| part.list).collect(), skipped)
     }
 
     /// The market of this symbol.
@@ -74,7 +88,8 @@ impl Markets {
         self.by_symbol.get(symbol).map(|i| &self.list[*i])
     }
 
-    /// The market with this id at the exchange; upper and lower case differ.
+    /// The market with this id at the exchange; upper and lower case differ. Where a derivative has the same id as the spot
+    /// market of its currencies: the spot market.
     #[must_use]
     pub fn by_id(&self, id: &str) -> Option<&Market> {
         self.by_id.get(id).map(|i| &self.list[*i])
@@ -144,6 +159,7 @@ mod tests {
             amount_min: None,
             amount_max: None,
             notional_min: None,
+            contract_size: None,
         }
     }
 
@@ -161,6 +177,15 @@ mod tests {
             assert_eq!((markets.len(), markets.skipped()), (2, 3));
             assert_eq!(markets.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["BTCUSDT", "ETHUSDT"]);
         }
+    }
+
+    #[test]
+    fn parts_of_a_list_are_one_list_and_an_id_means_the_spot_market_first() {
+        let part = |symbol, skipped| Markets::new(vec![market(symbol, "BTCUSDT", MarketStatus::Trading)], skipped);
+        let markets = Markets::joined(vec![part("BTC/USDT:USDT", 2), part("BTC/USDT", 1)]);
+        assert_eq!((markets.len(), markets.skipped()), (2, 3));
+        assert_eq!(markets.by_id("BTCUSDT").unwrap().symbol.as_str(), "BTC/USDT");
+        assert_eq!(markets.by_symbol(&"BTC/USDT:USDT".parse().unwrap()).unwrap().id, "BTCUSDT");
     }
 
     #[test]

@@ -255,7 +255,8 @@ impl Source {
             let verdict = self
                 .ask(&request, priority, attempts, cancel, |response| {
                     candles.clear();
-                    history.parse_candles(&response.body, page.span, UnixNanos(response.ts_recv), &mut candles)?;
+                    let ts_recv = UnixNanos(response.ts_recv);
+                    history.parse_candles_of(page.market, &response.body, page.span, ts_recv, &mut candles)?;
                     check.end_at(grid.closed_until(self.settled_at(response)));
                     Ok(check.answer(&candles)?)
                 })

@@ -32,7 +32,7 @@ impl Source {
             let mut candles = Vec::with_capacity(limit as usize);
             self.ask(&request, Priority::Backfill, attempts, cancel, |response| {
                 candles.clear();
-                history.parse_candles(&response.body, span, UnixNanos(response.ts_recv), &mut candles)?;
+                history.parse_candles_of(market, &response.body, span, UnixNanos(response.ts_recv), &mut candles)?;
                 Ok(candles.first().map(|candle| grid.floor(candle.ts_open)))
             })
             .await

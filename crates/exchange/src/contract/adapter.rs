@@ -111,6 +111,29 @@ impl RestQuota {
     }
 }
 
+/// What a socket is about. Derivatives may live at another address, which the configuration names apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Product {
+    /// Spot, and whatever else an exchange carries on its only socket.
+    Spot,
+    /// Derivatives that are settled in the currency they are priced in.
+    Linear,
+}
+
+/// One of the sockets of an exchange: subscriptions on one say nothing about another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Socket {
+    /// Its name in the journal, as the subject of the entry of each connection that opens; empty where there is but one.
+    pub name: &'static str,
+    /// What it is about.
+    pub product: Product,
+}
+
+impl Socket {
+    /// That of an exchange with but one.
+    pub const ONLY: Self = Self { name: "", product: Product::Spot };
+}
+
 /// One REST request: GET, without a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestRequest {
@@ -161,13 +184,37 @@ pub trait Adapter: Send + Sync {
     /// Base address of its WebSocket, without a trailing slash, when the configuration names no other.
     fn ws_url(&self) -> &'static str;
 
-    /// The address to connect to, below this base address.
+    /// The address to connect to, below this base address; of the first socket where there are several.
     fn connect_url(&self, ws_base: &str) -> String;
 
-    /// The request for the list of markets.
+    /// Its sockets, one at least.
+    fn sockets(&self) -> &'static [Socket] {
+        &[Socket::ONLY]
+    }
+
+    /// The socket that carries this feed: its place in [`Adapter::sockets`].
+    fn socket_of(&self, _symbol: &Symbol, _channel: Channel) -> usize {
+        0
+    }
+
+    /// The address to connect to for this socket, below this base address.
+    fn socket_url(&self, _socket: usize, ws_base: &str) -> String {
+        self.connect_url(ws_base)
+    }
+
+    /// The request for the list of markets, or for the first part of it.
     fn markets_request(&self) -> RestRequest;
 
-    /// Reads the answer to [`Adapter::markets_request`].
+    /// The request for the part of the list after this one; `None` when it was the last. All parts together are the list: see
+    /// [`Markets::joined`].
+    ///
+    /// # Errors
+    /// As [`Adapter::parse_markets`].
+    fn markets_next(&self, _request: &RestRequest, _body: &[u8]) -> Result<Option<RestRequest>, ExchangeError> {
+        Ok(None)
+    }
+
+    /// Reads an answer to [`Adapter::markets_request`] or [`Adapter::markets_next`].
     ///
     /// # Errors
     /// [`ExchangeError::Markets`] when the body is not such an answer. Single markets that can't be read are left out and
@@ -196,7 +243,7 @@ pub trait Adapter: Send + Sync {
         None
     }
 
-    /// The request for a snapshot of this symbol's book; `None` where books begin with a snapshot on their connection.
+    /// The request for a snapshot of this symbol's book; `None` where books always begin with a snapshot on their connection.
     fn snapshot_request(&self, symbol: &Symbol, markets: &Markets) -> Option<RestRequest>;
 
     /// Where the answers that fill this hole begin.

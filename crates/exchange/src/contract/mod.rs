@@ -6,7 +6,9 @@ mod error;
 mod history;
 mod session;
 
-pub use adapter::{Adapter, AdapterOptions, Capabilities, ClientMessage, Limits, RestQuota, RestRequest, TradeHole};
+pub use adapter::{
+    Adapter, AdapterOptions, Capabilities, ClientMessage, Limits, Product, RestQuota, RestRequest, Socket, TradeHole,
+};
 pub use error::{EntryFault, ExchangeError, FrameError};
 pub use history::{CandlePages, History, HistoryError, TradeCursor, TradePage, TradePages};
 pub use session::{Counters, Feed, FeedIndex, FeedStatus, Notice, Output, Session, Want};
