@@ -14,6 +14,7 @@ mod integrity;
 pub mod kraken;
 mod ladder;
 mod markets;
+pub mod okx;
 mod search;
 mod session;
 mod wire;
@@ -22,15 +23,15 @@ use std::sync::Arc;
 
 pub use contract::{
     Adapter, AdapterOptions, CandlePages, Capabilities, ClientMessage, Counters, EntryFault, ExchangeError, Feed, FeedIndex,
-    FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, RestQuota, RestRequest, Session, TradeCursor,
-    TradeHole, TradePage, TradePages, Want,
+    FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, Product, RestQuota, RestRequest, Session, Socket,
+    TradeCursor, TradeHole, TradePage, TradePages, Want,
 };
 pub use ladder::Ladder;
 pub use markets::{Market, MarketStatus, Markets};
 pub use search::{Match, search};
 
 /// The exchanges there is an adapter for.
-pub const NAMES: &[&str] = &[binance::NAME, kraken::NAME];
+pub const NAMES: &[&str] = &[binance::NAME, kraken::NAME, okx::NAME];
 
 /// The adapter of the exchange with this name; `None` when there is none.
 #[must_use]
@@ -38,6 +39,7 @@ pub fn adapter(name: &str, options: &AdapterOptions) -> Option<Arc<dyn Adapter>>
     match name {
         binance::NAME => Some(Arc::new(binance::Binance::new(binance::BinanceOptions::from(options)))),
         kraken::NAME => Some(Arc::new(kraken::Kraken::new(options))),
+        okx::NAME => Some(Arc::new(okx::Okx)),
         _ => None,
     }
 }
