@@ -52,7 +52,7 @@ impl Dialect {
         }
     }
 
-    /// Puts the amounts of the trades and quotes at hand into base units.
+    /// Puts the amounts of the message at hand into base units.
     fn convert(&mut self, id: &str) -> Result<(), FrameError> {
         let Some(size) = self.contract_size(id)? else { return Ok(()) };
         let convert = |amount: &mut Decimal| {
@@ -61,6 +61,10 @@ impl Dialect {
             Ok::<_, FrameError>(())
         };
         self.batch.trades.iter_mut().try_for_each(|trade| convert(&mut trade.amount))?;
+        // Books keep contracts, which checksums are over, and convert what they give out; here is seen whether that will fit.
+        let Batch { levels, book: part, .. } = &self.batch;
+        let mut of_book = levels.bids.iter().chain(&levels.asks).filter(|_| part.is_some());
+        of_book.try_for_each(|level| convert(&mut { level.amount }))?;
         self.batch.quotes.iter_mut().try_for_each(|quote| {
             convert(&mut quote.bid_amount)?;
             convert(&mut quote.ask_amount)
