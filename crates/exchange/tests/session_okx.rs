@@ -111,8 +111,11 @@ fn a_connection_without_a_snapshot_takes_over_at_a_number_that_both_have() {
     scene.update(2, 11, 13).expect("").update(1, 12, 14).expect("bid 99x14 u14 t14 e1 fl");
     scene.update(2, 13, 14).expect("").restored().closed(1).expect("");
     scene.update(2, 14, 17).expect("bid 99x17 u17 t17 e1 fl");
+    // The one that was replaced has a whole book, too, and both may go on side by side.
+    scene.entry(EntryKind::Opened, 4, "public", b"").update(4, 16, 17).update(4, 17, 18).update(2, 17, 18);
+    scene.expect("bid 99x18 u18 t18 e1 fl").closed(2).expect("").update(4, 18, 17).expect("bid 99x17 u17 t17 e1 fl");
     // One that ends elsewhere costs a gap.
-    scene.entry(EntryKind::Opened, 3, "public", b"").update(3, 15, 16).closed(2).expect("syncing e1");
+    scene.entry(EntryKind::Opened, 3, "public", b"").update(3, 15, 16).closed(4).expect("syncing e1");
     scene.snapshot(3, 20).update(3, 20, 21).expect(
         "gap 17..20 disconnected
          bid 99x1 u20 t20 e2 SfG
@@ -284,4 +287,10 @@ fn updates_that_are_held_back_are_bounded() {
     // A hole among them: what stands before it is of no use.
     scene.update(1, 7_000, 7_001);
     assert_eq!(scene.session.feed_status(0).buffered, 1);
+    let many: String = (1..=400).map(|price| format!("{price}x1 ")).collect();
+    for n in 7_001..8_001 {
+        scene.frame(1, &book("BTC-USDT", "update", (&many, ""), (n, n + 1), 0));
+    }
+    let (held, level) = (scene.session.feed_status(0).buffered, 32);
+    assert!(held * 400 * level <= 8 << 20 && (held + 1) * 400 * level > 8 << 20, "{held} updates of 400 levels");
 }

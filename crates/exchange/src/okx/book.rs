@@ -25,6 +25,8 @@ use crate::{FeedIndex, Ladder, Want};
 
 /// Updates held back for one book while it has no snapshot: about seven minutes of them.
 const HELD_MAX: usize = 4_096;
+/// Levels in them: 8 MiB.
+const HELD_LEVELS_MAX: usize = 8 * 1_024 * 1_024 / size_of::<Level>();
 
 /// The book as one connection brings it. Amounts are the exchange's own, because checksums are over them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -84,6 +86,14 @@ struct Held {
     /// When the first came since which there is no snapshot.
     since: UnixNanos,
     updates: VecDeque<HeldUpdate>,
+    /// How many levels are in them.
+    levels: usize,
+}
+
+impl HeldUpdate {
+    fn len(&self) -> usize {
+        self.levels.bids.len() + self.levels.asks.len()
+    }
 }
 
 /// A snapshot over REST, which waits for the update that it links to.
@@ -246,7 +256,7 @@ impl Book {
             return;
         }
         let ts_recv = update.ts_recv;
-        let held = self.held.get_or_insert_with(|| Held { conn, since: ts_recv, updates: VecDeque::new() });
+        let held = self.held.get_or_insert_with(|| Held { conn, since: ts_recv, ..Held::default() });
         if held.conn != conn {
             return;
         }
@@ -258,11 +268,14 @@ impl Book {
             if update.part.prev != last.part.seq {
                 // Only a snapshot past this hole can help.
                 held.updates.clear();
+                held.levels = 0;
             }
         }
+        held.levels += update.len();
         held.updates.push_back(update);
-        if held.updates.len() > HELD_MAX {
-            held.updates.pop_front();
+        while held.updates.len() > HELD_MAX || held.levels > HELD_LEVELS_MAX {
+            let Some(first) = held.updates.pop_front() else { break };
+            held.levels -= first.len();
             *sink.overflowed += 1;
         }
         let is_patient = !self.by_rest && ts_recv.0.saturating_sub(held.since.0) < SNAPSHOT_PATIENCE;
@@ -351,12 +364,11 @@ impl Book {
     /// Follows the other connection once it is at the very same place.
     fn move_over(&mut self) {
         if self.is_moving
-            && let (Some(carrier), Some(other)) = (&mut self.carrier, &mut self.other)
+            && let (Some(carrier), Some(other)) = (&self.carrier, &mut self.other)
             && carrier.is_the_same(other)
         {
             if other.is_bare {
-                std::mem::swap(&mut carrier.ladder, &mut other.ladder);
-                (other.is_bare, carrier.is_bare) = (false, true);
+                (other.ladder, other.is_bare) = (carrier.ladder.clone(), false);
             }
             std::mem::swap(&mut self.carrier, &mut self.other);
             self.is_moving = false;
