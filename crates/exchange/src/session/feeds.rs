@@ -344,11 +344,6 @@ impl<B: BookRules> Feeds<B> {
         self.with_book(feed, out, |book, _, _, _, sink| f(book, sink));
     }
 
-    /// The name that messages have for the symbol of this feed.
-    pub(crate) fn feed_id(&self, feed: FeedIndex) -> Option<&str> {
-        self.state.states.get(feed as usize).map(|state| state.id.as_str())
-    }
-
     /// The open feed of the book that has this name in messages.
     pub(crate) fn book_feed(&self, name: &str) -> Option<FeedIndex> {
         self.routes.get(name).and_then(|r| r.book)
@@ -486,6 +481,11 @@ impl<B: BookRules> Feeds<B> {
                 self.of_book(index, out, |book, sink| book.rebuild(GapReason::NotRecorded, sink));
             }
         }
+    }
+
+    /// The name that messages have for the symbol of this feed.
+    pub(crate) fn feed_id(&self, feed: FeedIndex) -> Option<&str> {
+        self.state.states.get(feed as usize).map(|state| state.id.as_str())
     }
 
     fn named_feed(&self, subject: &str) -> Result<FeedIndex, EntryFault> {
