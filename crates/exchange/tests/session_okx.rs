@@ -127,6 +127,19 @@ fn a_connection_without_a_snapshot_takes_over_at_a_number_that_both_have() {
 }
 
 #[test]
+fn a_connection_that_takes_over_has_the_whole_book() {
+    let mut scene = Scene::of(BOOK);
+    scene.snapshot(1, 10).skip().update(2, 9, 10).closed(1).expect("");
+    // The checksum covers levels that came on the first connection alone.
+    let sum = i64::from(crc32fast::hash(b"99:1:101:1:98:3").cast_signed());
+    scene.frame(2, &book("BTC-USDT", "update", ("98x3", ""), (10, 11), sum)).expect("bid 98x3 u11 t11 e1 fl");
+    // One that was replaced keeps it, too.
+    scene.update(3, 10, 11).closed(3).expect("");
+    let sum = i64::from(crc32fast::hash(b"99:1:101:1:98:4").cast_signed());
+    scene.frame(2, &book("BTC-USDT", "update", ("98x4", ""), (11, 12), sum)).expect("bid 98x4 u12 t12 e1 fl");
+}
+
+#[test]
 fn a_checksum_that_is_not_zero_must_be_right() {
     let mut scene = Scene::of(BOOK);
     let sum = |text: &str| i64::from(crc32fast::hash(text.as_bytes()).cast_signed());

@@ -466,12 +466,8 @@ impl BookRules for Book {
         }
         if of(&self.carrier) {
             match (self.carrier.take(), self.other.take()) {
-                (Some(gone), Some(mut other)) if gone.is_the_same(&other) => {
-                    if other.is_bare {
-                        (other.ladder, other.is_bare) = (gone.ladder, false);
-                    }
-                    self.carrier = Some(other);
-                }
+                // A bare one at the same place would have taken over already.
+                (Some(gone), Some(other)) if !other.is_bare && gone.is_the_same(&other) => self.carrier = Some(other),
                 (_, Some(other)) if !other.is_bare => {
                     self.note(GapReason::Disconnected);
                     self.publish(other, ts_recv, sink);
