@@ -27,7 +27,7 @@ pub const EXCHANGES: &[Exchange] = &[
     Exchange { name: "hyperliquid", live: None, history: false },
     Exchange { name: "kraken", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "kucoin", live: None, history: false },
-    Exchange { name: "okx", live: None, history: false },
+    Exchange { name: "okx", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "polymarket", live: None, history: false },
 ];
 

@@ -118,7 +118,7 @@ histo_jobs:
     span: 86400.0
     start: 2020-01-01
 stream_jobs:
-  - exchange: okx
+  - exchange: gate
     pairs: [XBT/USD]
     channels: [trades, book, ohlc]
     time_step: 0x3c
@@ -137,11 +137,11 @@ stream_jobs:
         [
             "line 11: histo_jobs[0].format: the store is Parquet, not csv",
             "line 12: histo_jobs[0].by_period: by_period has no effect: the layout of the files is fixed",
-            "line 18: stream_jobs[0].exchange: this version doesn't collect okx yet: the job is kept and not run",
+            "line 18: stream_jobs[0].exchange: this version doesn't collect gate yet: the job is kept and not run",
         ]
     );
     assert_eq!(config.collected_exchanges(), ["binance".parse().unwrap(), "kraken".parse().unwrap()]);
-    assert_eq!(config.live_jobs(&"okx".parse().unwrap()).count(), 0, "a service gets no channel it can't collect");
+    assert_eq!(config.live_jobs(&"gate".parse().unwrap()).count(), 0, "a service gets no channel it can't collect");
 }
 
 #[test]
@@ -165,11 +165,16 @@ stream_jobs:
             "line 6: stream_jobs[0].exchange: this version doesn't collect gate yet: the job is kept and not run",
         ]
     );
-    let (config, _) = read("stream_jobs: [{exchange: okx, pairs: [BTC/USDT], channels: [trades]}]");
-    assert!(config.collected_exchanges().is_empty(), "nothing of okx is collected");
+    let (config, _) = read("stream_jobs: [{exchange: gate, pairs: [BTC/USDT], channels: [trades]}]");
+    assert!(config.collected_exchanges().is_empty(), "nothing of gate is collected");
     let (config, warnings) = read("stream_jobs: [{exchange: kraken, pairs: [BTC/USD], channels: [trades, book, quotes]}]");
     assert_eq!((config.collected_exchanges(), warnings.len()), (vec!["kraken".parse().unwrap()], 0));
     assert_eq!(config.live_jobs(&"kraken".parse().unwrap()).count(), 1);
+    let (config, warnings) = read(
+        "histo_jobs: [{exchange: okx, pairs: ['BTC/USDT:USDT'], span: 60}]
+stream_jobs: [{exchange: okx, pairs: ['BTC/USDT', 'BTC/USDT:USDT'], channels: [trades, book, quotes]}]",
+    );
+    assert_eq!((config.collected_exchanges(), warnings.len()), (vec!["okx".parse().unwrap()], 0));
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn cpu_time() -> Duration {
 const EXCHANGE_INFO: &[u8] = include_bytes!("../src/binance/testdata/exchange_info.json");
 const BYBIT_SPOT: &[u8] = include_bytes!("../src/bybit/testdata/spot.json");
 const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
+const INSTRUMENTS: &[u8] = include_bytes!("../src/okx/testdata/instruments_spot.json");
 const FRAMES: u64 = 100_000;
 /// Of Kraken's books, whose frames are large: each needs a checksum of its own.
 const BOOK_FRAMES: u64 = 20_000;
@@ -54,6 +55,7 @@ fn session(exchange: &str) -> Box<dyn Session> {
     let (listed, symbol) = match exchange.name() {
         "kraken" => (ASSET_PAIRS, "BTC/USD"),
         "bybit" => (BYBIT_SPOT, "BTC/USDT"),
+        "okx" => (INSTRUMENTS, "BTC/USDT"),
         _ => (EXCHANGE_INFO, "BTC/USDT"),
     };
     let markets = Arc::new(exchange.parse_markets(listed).expect("its own test data are readable"));
@@ -230,6 +232,54 @@ fn bybit() {
     }
 }
 
+/// A message about a book of OKX: levels, and the numbers of the message before it and of its own.
+fn okx_book(action: &str, bids: &str, asks: &str, (prev, seq): (i64, i64)) -> String {
+    format!(
+        r#"{{"arg":{{"channel":"books","instId":"BTC-USDT"}},"action":"{action}","data":[{{"asks":[{asks}],"bids":[{bids}],"ts":"1787612486507","checksum":0,"seqId":{seq},"prevSeqId":{prev}}}]}}"#
+    )
+}
+
+fn okx() {
+    let trades: Vec<String> = (1..=FRAMES)
+        .map(|n| {
+            format!(
+                r#"{{"arg":{{"channel":"trades-all","instId":"BTC-USDT"}},"data":[{{"instId":"BTC-USDT","tradeId":"{}","px":"61837.6","sz":"0.02000000","side":"buy","ts":"1787612486507","source":"0"}}]}}"#,
+                314_161_276 + n
+            )
+        })
+        .collect();
+    time("okx", "trades-all", &trades, |_, _| {});
+    let quotes: Vec<String> = (1..=FRAMES)
+        .map(|n| {
+            format!(
+                r#"{{"arg":{{"channel":"bbo-tbt","instId":"BTC-USDT"}},"data":[{{"asks":[["61837.7","1.54698","0","3"]],"bids":[["61837.6","3.78{:06}","0","3"]],"ts":"{}","seqId":{n}}}]}}"#,
+                n % 1_000_000,
+                1_787_612_486_507 + n
+            )
+        })
+        .collect();
+    time("okx", "bbo-tbt", &quotes, |_, _| {});
+    // Four hundred levels a side.
+    let side = |count: usize, price: &dyn Fn(usize) -> usize, number: usize| {
+        let level = |i| {
+            let price = price(i);
+            format!(r#"["{}.{}","1.{:08}","0","2"]"#, price / 10, price % 10, number % 1_000 + i)
+        };
+        (0..count).map(level).collect::<Vec<_>>().join(",")
+    };
+    let (bid, ask) = (|i: usize| 618_376 - i, |i: usize| 618_377 + i);
+    let snapshot = okx_book("snapshot", &side(400, &bid, 0), &side(400, &ask, 0), (-1, 0));
+    let begin = |session: &mut dyn Session, out: &mut Count| apply(session, EntryKind::Frame, "", snapshot.as_bytes(), out);
+    for count in [1, 4, 20] {
+        let update = |n: i64| {
+            let number = usize::try_from(n).unwrap_or_default();
+            okx_book("update", &side(count, &bid, number), &side(count, &ask, number), (n - 1, n))
+        };
+        let frames: Vec<String> = (1..=20_000).map(update).collect();
+        time("okx", &format!("books {} levels", count * 2), &frames, begin);
+    }
+}
+
 fn levels(count: usize, base: usize, number: u64) -> String {
     let levels: Vec<String> = (0..count)
         .map(|i| format!(r#"["61{:03}.{:02}000000","{}.{:05}000"]"#, base + i, i, number % 7, 12_345 + i))
@@ -240,6 +290,7 @@ fn levels(count: usize, base: usize, number: u64) -> String {
 fn main() {
     bybit();
     kraken();
+    okx();
     measure("trade", |n| {
         format!(
             r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":1723161255343123,"s":"BTCUSDT","t":{},"p":"61837.63000000","q":"0.02000000","T":1723161255342999,"m":true,"M":true}}}}"#,

@@ -238,6 +238,24 @@ fn position(side: &[(Decimal, Decimal)], before: impl Fn(&Decimal) -> bool, pric
     if side.get(at).is_some_and(|(p, _)| *p == price) { Ok(at) } else { Err(at) }
 }
 
+/// How a book within saved state is written: as its levels.
+pub(crate) mod as_levels {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Ladder;
+    use crate::session::Levels;
+
+    pub(crate) fn serialize<S: Serializer>(ladder: &Ladder, serializer: S) -> Result<S::Ok, S::Error> {
+        ladder.levels().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ladder, D::Error> {
+        let mut ladder = Ladder::new();
+        ladder.replace(&Levels::deserialize(deserializer)?);
+        Ok(ladder)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

@@ -15,6 +15,7 @@ mod integrity;
 pub mod kraken;
 mod ladder;
 mod markets;
+pub mod okx;
 mod search;
 mod session;
 mod wire;
@@ -31,7 +32,7 @@ pub use markets::{Market, MarketStatus, Markets};
 pub use search::{Match, search};
 
 /// The exchanges there is an adapter for.
-pub const NAMES: &[&str] = &[binance::NAME, bybit::NAME, kraken::NAME];
+pub const NAMES: &[&str] = &[binance::NAME, bybit::NAME, kraken::NAME, okx::NAME];
 
 /// The adapter of the exchange with this name; `None` when there is none.
 #[must_use]
@@ -40,6 +41,7 @@ pub fn adapter(name: &str, options: &AdapterOptions) -> Option<Arc<dyn Adapter>>
         binance::NAME => Some(Arc::new(binance::Binance::new(binance::BinanceOptions::from(options)))),
         bybit::NAME => Some(Arc::new(bybit::Bybit::new(options))),
         kraken::NAME => Some(Arc::new(kraken::Kraken::new(options))),
+        okx::NAME => Some(Arc::new(okx::Okx)),
         _ => None,
     }
 }

@@ -35,6 +35,10 @@ pub struct Market {
     pub amount_max: Option<Decimal>,
     /// Smallest price times amount of an order, in the quote currency; `None` when the exchange doesn't say.
     pub notional_min: Option<Decimal>,
+    /// Base units in one contract, where the exchange counts amounts in contracts; `None`: it counts base units. All amounts here
+    /// and in records are in base units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract_size: Option<Decimal>,
 }
 
 /// All markets of an exchange, in the order of their symbols.
@@ -155,6 +159,7 @@ mod tests {
             amount_min: None,
             amount_max: None,
             notional_min: None,
+            contract_size: None,
         }
     }
 

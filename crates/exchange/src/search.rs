@@ -176,6 +176,7 @@ mod tests {
                 amount_min: None,
                 amount_max: None,
                 notional_min: None,
+                contract_size: None,
             })
             .collect()
     }

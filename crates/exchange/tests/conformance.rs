@@ -231,3 +231,56 @@ fn every_name_has_an_adapter_and_others_have_none() {
     }
     assert!(adapter("Binance", &AdapterOptions::default()).is_none());
 }
+
+const OKX_SPOT: &[u8] = include_bytes!("../src/okx/testdata/instruments_spot.json");
+const OKX_SWAP: &[u8] = include_bytes!("../src/okx/testdata/instruments_swap.json");
+
+/// Even states set the amount of the best bid, odd ones that of the best ask, to their own number.
+fn okx_book(instrument: &str, action: &str, n: u64, ms: i64) -> String {
+    let (bid, ask) = if n.is_multiple_of(2) { (n, n - 1) } else { (n - 1, n) };
+    let level = |price: &str, amount: u64| format!(r#"["{price}","1{amount:04}","0","1"]"#);
+    let (best_bid, best_ask) = (level("99.9", bid), level("100.1", ask));
+    let (bids, asks, prev) = match action {
+        "snapshot" => (format!("{best_bid},{}", level("99.8", 0)), best_ask, -1),
+        _ if n.is_multiple_of(2) => (best_bid, String::new(), i64::try_from(n).unwrap() - 1),
+        _ => (String::new(), best_ask, i64::try_from(n).unwrap() - 1),
+    };
+    format!(
+        r#"{{"arg":{{"channel":"books","instId":"{instrument}"}},"action":"{action}","data":[{{"asks":[{asks}],"bids":[{bids}],"ts":"{ms}","checksum":0,"seqId":{n},"prevSeqId":{prev}}}]}}"#
+    )
+}
+
+#[test]
+fn okx_conforms_with_spot_and_with_swaps() {
+    for (symbol, instrument, markets) in [("BTC/USDT", "BTC-USDT", OKX_SPOT), ("BTC/USDT:USDT", "BTC-USDT-SWAP", OKX_SWAP)] {
+        let okx = adapter("okx", &AdapterOptions::default()).unwrap();
+        let protocol = Protocol {
+            symbol: symbol.parse().unwrap(),
+            markets,
+            trade: &|id, ms| {
+                format!(
+                    r#"{{"arg":{{"channel":"trades-all","instId":"{instrument}"}},"data":[{{"instId":"{instrument}","tradeId":"{id}","px":"100.1","sz":"2","side":"sell","ts":"{ms}","source":"0"}}]}}"#
+                )
+            },
+            trades_page: &|first, last| {
+                let row = |id| {
+                    format!(
+                        r#"{{"instId":"{instrument}","side":"sell","sz":"2","px":"100.1","tradeId":"{id}","ts":"17000000000{id:02}"}}"#
+                    )
+                };
+                let rows: Vec<String> = (first..=last).rev().map(row).collect();
+                format!(r#"{{"code":"0","msg":"","data":[{}]}}"#, rows.join(","))
+            },
+            quote: &|n| {
+                format!(
+                    r#"{{"arg":{{"channel":"bbo-tbt","instId":"{instrument}"}},"data":[{{"asks":[["100.1","2","0","1"]],"bids":[["99.9","{n}","0","1"]],"ts":"{n}000","seqId":{n}}}]}}"#
+                )
+            },
+            book: BookProtocol::OnConnection {
+                snapshot: &|n, ms| okx_book(instrument, "snapshot", n, ms),
+                update: &|n, ms| okx_book(instrument, "update", n, ms),
+            },
+        };
+        suite(okx.as_ref(), &protocol);
+    }
+}

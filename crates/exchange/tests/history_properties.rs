@@ -17,6 +17,9 @@ const ANSWERS: &[&str] = &[
     r#"{"code":-1003,"msg":"banned until 1763630628570"}"#,
     r#"{"error":["EGeneral:Too many requests"]}"#,
     r#"{"error":[],"result":{"XXBTZUSD":{"altname":"XBTUSD","wsname":"XBT/USD","base":"XXBT","quote":"ZUSD","pair_decimals":1,"lot_decimals":8}}}"#,
+    r#"{"code":"0","msg":"","data":[["1597026383085","3.721","3.743","3.677","3.708","8422410","22698348.04828491","12698348.04828491","1"]]}"#,
+    r#"{"code":"0","msg":"","data":[{"instId":"BTC-USDT","side":"sell","sz":"0.00001","px":"29963.2","tradeId":"242720720","ts":"1654161646974"}]}"#,
+    r#"{"code":"0","data":[{"instType":"SWAP","instId":"BTC-USDT-SWAP","settleCcy":"USDT","ctVal":"0.01","ctMult":"1","ctValCcy":"BTC","ctType":"linear"}]}"#,
 ];
 
 /// Reads the bytes in every way there is; what is read must hold what the contract says.

@@ -39,6 +39,7 @@ fn markets() -> Arc<Markets> {
         amount_min: None,
         amount_max: None,
         notional_min: None,
+        contract_size: None,
     };
     Arc::new([btc].into_iter().collect())
 }

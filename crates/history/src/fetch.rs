@@ -253,7 +253,8 @@ impl Source {
         let grid = Grid::new(page.span);
         let mut check = PageCheck::new(grid, page.from, page.to, &page.pages);
         let mut asked_to = page.to;
-        if page.to + UNFINISHED_MAX > self.now(None) {
+        // Where the page is full, the oldest candle would have to go: the next page asks for the last one again.
+        if page.to + UNFINISHED_MAX > self.now(None) && grid.count(page.from, page.to) < u64::from(page.pages.per_page) {
             check = check.with_next();
             asked_to = grid.after(page.to, 1);
         }
@@ -266,7 +267,8 @@ impl Source {
                 .ask(&request, priority, attempts, cancel, |response| {
                     candles.clear();
                     settled_at = self.settled_at(response);
-                    history.parse_candles(&response.body, page.span, UnixNanos(response.ts_recv), &mut candles)?;
+                    let ts_recv = UnixNanos(response.ts_recv);
+                    history.parse_candles_of(page.market, &response.body, page.span, ts_recv, &mut candles)?;
                     check.end_at(grid.closed_until(settled_at));
                     Ok(check.answer(&candles)?)
                 })

@@ -32,12 +32,46 @@ impl Source {
             let mut candles = Vec::with_capacity(limit as usize);
             self.ask(&request, Priority::Backfill, attempts, cancel, |response| {
                 candles.clear();
-                history.parse_candles(&response.body, span, UnixNanos(response.ts_recv), &mut candles)?;
+                history.parse_candles_of(market, &response.body, span, UnixNanos(response.ts_recv), &mut candles)?;
                 Ok(candles.first().map(|candle| grid.floor(candle.ts_open)))
             })
             .await
         })
         .await
+    }
+
+    /// As [`Self::first_candle`], of an exchange that answers from the newest candle back: from the present backwards by its longest
+    /// candles, until a page has none; then forwards within the first of them by shorter ones.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn first_candle_back(
+        &self,
+        market: &Market,
+        span: Span,
+        attempts: &Attempts,
+        cancel: &Cancel,
+    ) -> Result<Option<UnixNanos>, FetchError> {
+        let history = self.history().map_err(|e| FetchError::Refused(e.into()))?;
+        let longer = history.spans().iter().filter_map(|seconds| Span::from_secs(*seconds)).filter(|s| *s >= span);
+        let spans: Vec<(Span, u32)> = longer.filter_map(|s| Some((s, history.candle_pages(s)?.per_page))).collect();
+        let now = self.closed_until(Grid::new(Span::ONE_SECOND));
+        let first_in = |span: Span, from: UnixNanos, to: UnixNanos| async move {
+            let limit = u32::try_from(Grid::new(span).count(from, to)).unwrap_or(u32::MAX);
+            let request = history.candles_request(market, span, from, to, limit);
+            self.agreed(|| async {
+                let mut candles = Vec::new();
+                self.ask(&request, Priority::Backfill, attempts, cancel, |response| {
+                    candles.clear();
+                    history.parse_candles_of(market, &response.body, span, UnixNanos(response.ts_recv), &mut candles)?;
+                    let opens = candles.iter().map(|candle| candle.ts_open);
+                    Ok(opens.filter(|open| *open >= from && *open < to).min())
+                })
+                .await
+            })
+            .await
+        };
+        descend(&spans, now, first_in).await
     }
 
     /// When the market's first trade happened; `None` when there was none yet.
@@ -114,5 +148,87 @@ impl Source {
             };
         }
         Err(FetchError::GaveUp { attempts: ANSWERS_MAX, last: AnswerError::Unsettled { answers: ANSWERS_MAX } })
+    }
+}
+
+/// Finds where the candles of the first of these spans begin. `spans` ascend, each with how many candles a page holds; `first_in` tells when
+/// the first candle of a span opens within a stretch that a page holds.
+async fn descend<F, A, E>(spans: &[(Span, u32)], now: UnixNanos, mut first_in: F) -> Result<Option<UnixNanos>, E>
+where
+    F: FnMut(Span, UnixNanos, UnixNanos) -> A,
+    A: Future<Output = Result<Option<UnixNanos>, E>>,
+{
+    let (Some((wanted, _)), Some((longest, per_page))) = (spans.first().copied(), spans.last().copied()) else {
+        return Ok(None);
+    };
+    let (mut span, mut grid) = (longest, Grid::new(longest));
+    let (mut first, mut to) = (None, grid.after(grid.floor(now), 1));
+    let begin = grid.ceil(UnixNanos(0));
+    while to > begin {
+        let from = grid.after(to, -i64::from(per_page)).max(begin);
+        let Some(open) = first_in(span, from, to).await? else { break };
+        (first, to) = (Some(open), from);
+    }
+    let Some(mut first) = first else { return Ok(None) };
+    while span > wanted {
+        let end = grid.after(first, 1);
+        // The shortest of which one page holds all that the first candle covers.
+        let fits = |(shorter, per_page): &&(Span, u32)| {
+            let grid = Grid::new(*shorter);
+            grid.count(grid.floor(first), end) <= u64::from(*per_page)
+        };
+        let Some((shorter, _)) = spans.iter().find(fits).filter(|(shorter, _)| *shorter < span) else { break };
+        (span, grid) = (*shorter, Grid::new(*shorter));
+        // Without any, the shorter candles begin somewhere later: what comes before is found to be missing page by page.
+        let Some(open) = first_in(span, grid.floor(first), end).await? else { break };
+        first = open;
+    }
+    Ok(Some(Grid::new(wanted).floor(first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    /// Where the candles of a minute begin for an exchange whose market was listed then, and how many pages that took.
+    fn found(listed: i64, spans: &[u32], reach: impl Fn(Span) -> i64) -> (Option<i64>, usize) {
+        let spans: Vec<(Span, u32)> = spans.iter().map(|s| (Span::from_secs(*s).unwrap(), 100)).collect();
+        let now = UnixNanos::from_secs(1_800_000_000);
+        let mut pages = 0;
+        let answer = descend(&spans, now, |span, from, to| {
+            pages += 1;
+            let grid = Grid::new(span);
+            assert!(grid.is_open(from) && from < to && grid.count(from, to) <= 100, "{span} {from} {to}");
+            let first = grid.floor(UnixNanos::from_secs(listed)).max(grid.ceil(UnixNanos::from_secs(reach(span)))).max(from);
+            std::future::ready(Ok::<_, ()>((first < to && first <= now).then_some(first)))
+        });
+        let first = answer.now_or_never().unwrap().unwrap();
+        (first.map(|first| first.0 / 1_000_000_000), pages)
+    }
+
+    const SPANS: &[u32] = &[60, 180, 300, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400, 604_800];
+
+    #[test]
+    fn the_first_candle_is_found_from_the_present_back() {
+        for listed in [1_500_000_061, 1_500_000_000, 1_499_999_999, 1_799_999_990, 700_000_000, 345_600] {
+            let (first, pages) = found(listed, SPANS, |_| 0);
+            assert_eq!(first, Some(listed - listed % 60), "{listed}");
+            // Of a hundred weeks each, one that has none, and three or four within the first week.
+            let weeks = usize::try_from((1_800_000_000 - listed) / 604_800).unwrap();
+            assert!(pages <= weeks / 100 + 6, "{pages} pages for {listed}");
+        }
+        assert_eq!(found(1_500_000_061, &[60], |_| 1_799_000_000).0, Some(1_799_000_040));
+        assert_eq!(found(1_900_000_000, SPANS, |_| 0), (None, 1));
+        assert_eq!(found(1, &[], |_| 0), (None, 0));
+    }
+
+    #[test]
+    fn shorter_candles_that_begin_later_are_looked_for_from_where_the_longer_ones_begin() {
+        let week = 604_800;
+        let first = found(1_500_000_061, SPANS, |span| if span.as_secs() < week { 1_700_000_000 } else { 0 }).0;
+        let grid = Grid::new(Span::from_secs(604_800).unwrap());
+        assert_eq!(first, Some(grid.floor(UnixNanos::from_secs(1_500_000_061)).0 / 1_000_000_000));
     }
 }

@@ -116,6 +116,7 @@ impl Shape {
         let (source, cancel, attempts) = (&ctx.source, &ctx.cancel, &wanted.attempts);
         let first = match self.pages.filter(|pages| pages.begins_at_listing) {
             Some(pages) => source.first_candle(market, wanted.span, pages, attempts, cancel).await?,
+            None if self.trades.is_none() => source.first_candle_back(market, wanted.span, attempts, cancel).await?,
             None => source.first_trade(market, attempts, cancel).await?,
         };
         Ok(first.map(|first| self.grid.floor(first)))

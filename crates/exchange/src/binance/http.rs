@@ -239,6 +239,7 @@ fn market(listed: ListedSymbol<'_>) -> Option<Market> {
         amount_min: None,
         amount_max: None,
         notional_min: None,
+        contract_size: None,
     };
     // Zero means that the rule is off.
     let rule = |number: Option<WireNumber>| number.map(|n| n.0).filter(|n| !n.is_zero());

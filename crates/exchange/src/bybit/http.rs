@@ -146,5 +146,6 @@ fn market(listed: Instrument<'_>) -> Option<Market> {
         amount_min: rule(lot.min_order_qty),
         amount_max: rule(lot.max_order_qty),
         notional_min: rule(lot.min_order_amt).or(rule(lot.min_notional_value)),
+        contract_size: None,
     })
 }

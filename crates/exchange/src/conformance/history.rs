@@ -127,7 +127,7 @@ pub fn candle_page(
     is_well_formed(adapter, &request);
     let body = fetch(&request);
     let mut page = Vec::new();
-    history.parse_candles(&body, span, TS_RECV, &mut page)?;
+    history.parse_candles_of(market, &body, span, TS_RECV, &mut page)?;
     let path = &request.path_and_query;
     assert!(page.len() <= pages.per_page as usize, "{path}: {} candles on a page", page.len());
     assert!(page.is_sorted_by(|a, b| a.ts_open < b.ts_open), "{path}: candles don't ascend");

@@ -43,8 +43,8 @@ pub enum BookProtocol<'a> {
         /// A REST answer with a snapshot: its last change.
         snapshot: &'a dyn Fn(u64) -> String,
     },
-    /// A snapshot comes on the connection, and each update says by a number or a checksum whether it fits. The book goes
-    /// through states 1, 2, 3 and so on, all of them different near the touch.
+    /// A snapshot comes on the connection, and each update says by a number or a checksum whether it fits; should none come, it
+    /// may be asked for over REST. The book goes through states 1, 2, 3 and so on, all of them different near the touch.
     OnConnection {
         /// A frame with a snapshot of this state; the exchange's time in milliseconds.
         snapshot: &'a dyn Fn(u64, i64) -> String,

@@ -176,7 +176,6 @@ fn book_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets)
             ]);
         }
         BookProtocol::OnConnection { snapshot, update } => {
-            assert!(adapter.snapshot_request(&protocol.symbol, markets).is_none(), "snapshots come on the connection");
             let snapshot = |n: u64| frame(1, snapshot(n, ms(n)));
             let update = |n: u64| frame(1, update(n, ms(n)));
             scene.extend([update(1), snapshot(1), update(2), update(3), update(5), update(6), snapshot(7), update(8)]);

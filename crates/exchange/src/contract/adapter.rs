@@ -245,7 +245,7 @@ pub trait Adapter: Send + Sync {
         None
     }
 
-    /// The request for a snapshot of this symbol's book; `None` where books begin with a snapshot on their connection.
+    /// The request for a snapshot of this symbol's book; `None` where books always begin with a snapshot on their connection.
     fn snapshot_request(&self, symbol: &Symbol, markets: &Markets) -> Option<RestRequest>;
 
     /// Where the answers that fill this hole begin.

@@ -139,6 +139,21 @@ pub trait History: Send + Sync {
     /// When the body is no such answer, or the exchange's own error. `out` may then have some candles more.
     fn parse_candles(&self, body: &[u8], span: Span, ts_recv: UnixNanos, out: &mut Vec<Candle>) -> Result<(), HistoryError>;
 
+    /// As [`Self::parse_candles`], of an answer about this market: which column holds the amount may depend on what is traded.
+    ///
+    /// # Errors
+    /// As [`Self::parse_candles`].
+    fn parse_candles_of(
+        &self,
+        _market: &Market,
+        body: &[u8],
+        span: Span,
+        ts_recv: UnixNanos,
+        out: &mut Vec<Candle>,
+    ) -> Result<(), HistoryError> {
+        self.parse_candles(body, span, ts_recv, out)
+    }
+
     /// How its trades come; `None` where their past can't be had.
     fn trade_pages(&self) -> Option<TradePages>;
 

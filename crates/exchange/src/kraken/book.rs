@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum::{self, Precision};
 use super::messages::{Batch, BookPart};
+use crate::ladder::as_levels;
 use crate::session::{BookRules, BookStatus, EventHead, Level, Levels, Sink};
 use crate::{FeedIndex, Ladder, Want};
 
@@ -32,23 +33,6 @@ struct Copy {
     checksum: u32,
     /// Digits that were cut off had to be put back: they are put back at once the next time.
     is_padded: bool,
-}
-
-mod as_levels {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::Ladder;
-    use crate::session::Levels;
-
-    pub(super) fn serialize<S: Serializer>(ladder: &Ladder, serializer: S) -> Result<S::Ok, S::Error> {
-        ladder.levels().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ladder, D::Error> {
-        let mut ladder = Ladder::new();
-        ladder.replace(&Levels::deserialize(deserializer)?);
-        Ok(ladder)
-    }
 }
 
 impl Copy {

@@ -87,6 +87,7 @@ fn market(id: String, pair: &Pair<'_>) -> Option<Market> {
         amount_min: rule(&pair.ordermin),
         amount_max: None,
         notional_min: rule(&pair.costmin),
+        contract_size: None,
     })
 }
 

@@ -530,6 +530,11 @@ impl<B: BookRules> Feeds<B> {
         }
     }
 
+    /// The name that messages have for the symbol of this feed.
+    pub(crate) fn feed_id(&self, feed: FeedIndex) -> Option<&str> {
+        self.state.states.get(feed as usize).map(|state| state.id.as_str())
+    }
+
     fn named_feed(&self, subject: &str) -> Result<FeedIndex, EntryFault> {
         let (symbol, channel) = feed_name(subject, self.channels)?;
         let at = self.state.feeds.iter().position(|f| f.channel == channel && f.symbol == symbol);

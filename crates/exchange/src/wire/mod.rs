@@ -164,3 +164,12 @@ pub(crate) fn encoded(id: &str) -> Cow<'_, str> {
     }
     Cow::Owned(text)
 }
+
+/// What follows each `key` in a frame that may be broken, up to the next quote.
+pub(crate) fn values_after<'a>(frame: &'a [u8], key: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let places = frame.windows(key.len()).enumerate().filter(move |(_, window)| *window == key);
+    places.filter_map(move |(at, _)| {
+        let value = &frame[at + key.len()..];
+        Some(&value[..value.iter().position(|byte| *byte == b'"')?])
+    })
+}

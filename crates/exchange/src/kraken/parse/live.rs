@@ -10,7 +10,7 @@ use crate::FrameError;
 use crate::integrity::IdSpace;
 use crate::kraken::messages::{Batch, BookPart, Message};
 use crate::session::{Level, Quoted, Traded};
-use crate::wire::Cursor;
+use crate::wire::{Cursor, values_after};
 
 /// What a message's `data` is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -304,25 +304,16 @@ impl Batch {
 
 /// The feed that a frame is about, whatever is wrong with it: its channel, and the one symbol that stands in it.
 pub(in crate::kraken) fn stream_of(frame: &[u8]) -> Option<(&str, Channel)> {
-    let channel = match values(frame, b"\"channel\":\"").next()? {
+    let channel = match values_after(frame, b"\"channel\":\"").next()? {
         b"trade" => Channel::Trades,
         b"ticker" => Channel::Quotes,
         b"book" => Channel::Book,
         _ => return None,
     };
-    let mut symbols = values(frame, b"\"symbol\":\"");
+    let mut symbols = values_after(frame, b"\"symbol\":\"");
     let symbol = symbols.next()?;
     if symbols.any(|other| other != symbol) {
         return None;
     }
     Some((std::str::from_utf8(symbol).ok()?, channel))
-}
-
-/// What follows each `key`, up to the next quote.
-fn values<'a>(frame: &'a [u8], key: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let places = frame.windows(key.len()).enumerate().filter(move |(_, window)| *window == key);
-    places.filter_map(move |(at, _)| {
-        let value = &frame[at + key.len()..];
-        Some(&value[..value.iter().position(|byte| *byte == b'"')?])
-    })
 }
