@@ -18,59 +18,15 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum::checksum;
 use super::consts::SNAPSHOT_PATIENCE;
+use super::copy::Copy;
 use super::messages::BookPart;
-use crate::ladder::as_levels;
 use crate::session::{BookRules, BookStatus, EventHead, Level, Levels, Sink};
-use crate::{FeedIndex, Ladder, Want};
+use crate::{FeedIndex, Want};
 
 /// Updates held back for one book while it has no snapshot: about seven minutes of them.
 const HELD_MAX: usize = 4_096;
 /// Levels in them: 8 MiB.
 const HELD_LEVELS_MAX: usize = 8 * 1_024 * 1_024 / size_of::<Level>();
-
-/// The book as one connection brings it. Amounts are the exchange's own, because checksums are over them.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Copy {
-    conn: u32,
-    #[serde(with = "as_levels")]
-    ladder: Ladder,
-    /// Of the last message; `None` where the exchange numbered nothing.
-    seq: Option<u64>,
-    /// What the last message said of the one before it.
-    prev: Option<u64>,
-    ts: UnixNanos,
-    /// No snapshot came on this connection, so there is but the chain of its numbers.
-    is_bare: bool,
-}
-
-impl Copy {
-    /// Applies an update. `Err`: it isn't the next one, or its checksum isn't that of what the book holds now.
-    fn apply(&mut self, part: &BookPart, levels: &Levels, text: &mut Vec<u8>) -> Result<(), GapReason> {
-        if part.seq.is_some() != self.seq.is_some() || (part.seq.is_some() && part.prev != self.seq) {
-            return Err(GapReason::Sequence);
-        }
-        for (side, levels) in [(BookSide::Bid, &levels.bids), (BookSide::Ask, &levels.asks)] {
-            for level in levels {
-                self.ladder.set(side, level.price, level.amount);
-            }
-        }
-        (self.seq, self.prev, self.ts) = (part.seq, part.prev, part.ts_venue);
-        if !self.is_bare && part.checksum.is_some_and(|expected| expected != checksum(&self.ladder, text)) {
-            return Err(GapReason::Integrity);
-        }
-        Ok(())
-    }
-
-    /// The last message once more.
-    fn repeats(&self, part: &BookPart) -> bool {
-        part.seq.is_some() && (part.seq, part.prev) == (self.seq, self.prev) && part.ts_venue == self.ts
-    }
-
-    fn is_the_same(&self, other: &Self) -> bool {
-        let at_one_moment = if self.seq.is_some() { self.seq == other.seq } else { self.ts == other.ts };
-        at_one_moment && (self.is_bare || other.is_bare || self.ladder.holds_the_same(&other.ladder))
-    }
-}
 
 /// An update that waits for a snapshot.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 mod book;
 mod checksum;
 mod consts;
+mod copy;
 mod history;
 mod http;
 mod messages;
