@@ -137,7 +137,12 @@ fn a_book_moves_to_another_connection_whose_numbers_are_its_own() {
     scene.frame(3, &book_with(50, "delta", 502, 80, r#"["99","2"]"#, "")).expect("bid 99x2 u80 t80 e1 fl");
     scene.frame(2, &book_with(50, "delta", 8, 80, r#"["99","2"]"#, "")).closed(2).expect("");
     scene.restored().frame(3, &book_with(50, "delta", 503, 90, r#"["99","3"]"#, "")).expect("bid 99x3 u90 t90 e1 fl");
-    scene.closed(3).expect("syncing e1");
+    // Ahead, and by chance at the same levels: what is between comes from the one that is followed.
+    scene.opened(4, "linear").frame(4, &book_with(50, "snapshot", 9, 110, r#"["99","3"]"#, r#"["101","1"]"#));
+    scene.frame(3, &book_with(50, "delta", 504, 100, r#"["99","4"]"#, "")).expect("bid 99x4 u100 t100 e1 fl");
+    scene.frame(3, &book_with(50, "delta", 505, 110, r#"["99","3"]"#, "")).expect("bid 99x3 u110 t110 e1 fl");
+    scene.closed(3).frame(4, &book_with(50, "delta", 10, 120, r#"["99","5"]"#, "")).expect("bid 99x5 u120 t120 e1 fl");
+    scene.closed(4).expect("syncing e1");
 }
 
 #[test]
