@@ -19,7 +19,6 @@ use crate::faults::{Fault, FaultState, Target};
 use crate::ledger::{LedgerRecord, LedgerWriter};
 use crate::market::engine::{Engine, Event, Origin};
 use crate::market::history::History;
-use crate::market::spec::Spec;
 use crate::market::{Ladder, SymbolState};
 use crate::options::SimOptions;
 use crate::replay::ReplayState;
@@ -324,6 +323,11 @@ impl Core {
         };
         let detail = match &fault {
             Fault::Gap { symbol, channel, count } => self.skip(symbol, channel, u64::from(*count))?,
+            Fault::SequenceReset { symbol } => {
+                let place = self.unified_index(symbol).ok_or_else(|| format!("there is no symbol {symbol} here"))?;
+                let wire = Rc::clone(&self.wire);
+                wire.reset_sequence(self, place)?
+            }
             Fault::Silence { target, ms } => {
                 let until = now_us().saturating_add(i64::try_from(*ms).unwrap_or(i64::MAX).saturating_mul(1_000));
                 self.faults.silence(target.clone(), until);
@@ -430,7 +434,7 @@ fn invented(options: &SimOptions, kind: &Kind, now_us: i64) -> Result<(Vec<Symbo
     let mut symbols: Vec<SymbolState> = Vec::new();
     let mut pasts = Vec::new();
     for text in &options.market.symbols {
-        let spec = Spec::of(text)?;
+        let spec = (kind.spec)(text)?;
         if symbols.iter().any(|s| s.spec.id == spec.id) {
             return Err(SimError::BadSymbol { symbol: text.clone() });
         }

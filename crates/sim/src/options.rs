@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::deep::DeepOptions;
 use crate::error::SimError;
 use crate::exchanges::kraken::KrakenOptions;
+use crate::exchanges::okx::OkxOptions;
 use crate::faults::FaultPlan;
 
 /// Everything a simulated exchange needs to start. `Default` gives a small Binance on a free loopback port.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimOptions {
-    /// Which exchange to play: `binance` (spot) or `kraken` (spot).
+    /// Which exchange to play: `binance` (spot), `kraken` (spot) or `okx` (spot and swaps).
     pub exchange: String,
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -25,7 +26,7 @@ pub struct SimOptions {
     /// The invented market; unused in replay.
     pub market: MarketOptions,
     /// Gives all symbols a past of years, which goes on into the present; without it they have [`MarketOptions::history`]. The
-    /// simulated Kraken always has one, which ends where its live market begins.
+    /// simulated Kraken and OKX always have one, which ends where their live market begins.
     pub deep: Option<DeepOptions>,
     /// Serve recorded frames instead of an invented market.
     pub replay: Option<ReplayOptions>,
@@ -39,6 +40,8 @@ pub struct SimOptions {
     pub limits: Limits,
     /// Those of a simulated Kraken. Left alone, [`MarketOptions::symbols`] are then BTC/USD, ETH/USD, BTC/EUR and SOL/USD.
     pub kraken: KrakenOptions,
+    /// Those of a simulated OKX. Left alone, [`MarketOptions::symbols`] are then BTC/USDT and ETH/USDT, spot and swap.
+    pub okx: OkxOptions,
 }
 
 impl Default for SimOptions {
@@ -55,6 +58,7 @@ impl Default for SimOptions {
             faults: FaultPlan::default(),
             limits: Limits::default(),
             kraken: KrakenOptions::default(),
+            okx: OkxOptions::default(),
         }
     }
 }
@@ -63,7 +67,7 @@ impl Default for SimOptions {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MarketOptions {
-    /// Unified spot symbols, e.g. `BTC/USDT`.
+    /// Unified symbols, e.g. `BTC/USDT`; on OKX also linear perpetuals, e.g. `BTC/USDT:USDT`.
     pub symbols: Vec<String>,
     /// Trades a second, all symbols together; 0 for none.
     pub trades_per_second: f64,

@@ -9,7 +9,6 @@ use crate::SimError;
 use crate::exchanges;
 use crate::market::history::Bar;
 use crate::market::interval::Interval;
-use crate::market::spec::Spec;
 use crate::options::SimOptions;
 
 const MINUTE_NS: i64 = 60 * NANOS_PER_SECOND;
@@ -53,7 +52,7 @@ pub struct DeepTrade {
     pub buyer_is_maker: bool,
 }
 
-/// The whole past of every symbol of a simulated exchange, and its future. On Kraken the past ends where the ledger begins when
+/// The whole past of every symbol of a simulated exchange, and its future. On Kraken and OKX the past ends where the ledger begins when
 /// the market is live (a rate of [`crate::MarketOptions`] is not 0): what is traded from then on stands in the ledger alone.
 #[derive(Clone, Debug)]
 pub struct Truth {
@@ -66,10 +65,11 @@ impl Truth {
     /// # Errors
     /// When a symbol is none, or a past is told of a symbol that is not there.
     pub fn new(options: &SimOptions) -> Result<Self, SimError> {
-        let options = &(exchanges::of(&options.exchange)?.settle)(options.clone());
+        let kind = exchanges::of(&options.exchange)?;
+        let options = &(kind.settle)(options.clone());
         let mut pasts = Vec::new();
         for symbol in &options.market.symbols {
-            let spec = Spec::of(symbol)?;
+            let spec = (kind.spec)(symbol)?;
             if let Some(past) = past_of(options, &spec)? {
                 pasts.push((spec.symbol(), past));
             }

@@ -9,6 +9,7 @@
 
 pub(crate) mod binance;
 pub(crate) mod kraken;
+pub(crate) mod okx;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -26,6 +27,7 @@ use crate::faults::Fault;
 use crate::hub::Core;
 use crate::market::SymbolState;
 use crate::market::engine::Event;
+use crate::market::spec::Spec;
 use crate::options::SimOptions;
 use crate::ws::queue::Conn;
 use crate::{SimError, SimStats};
@@ -38,6 +40,8 @@ pub(crate) struct Kind {
     pub name: &'static str,
     /// Fills in what its options leave open.
     pub settle: fn(SimOptions) -> SimOptions,
+    /// What a unified symbol is on it.
+    pub spec: fn(&str) -> Result<Spec, SimError>,
     /// Makes its wire for these markets.
     pub wire: fn(&SimOptions, &[SymbolState]) -> Rc<dyn Wire>,
     /// Whether it has a deep past without being told.
@@ -51,7 +55,7 @@ pub(crate) struct Kind {
     pub replays: bool,
 }
 
-const KINDS: [Kind; 2] = [binance::KIND, kraken::KIND];
+const KINDS: [Kind; 3] = [binance::KIND, kraken::KIND, okx::KIND];
 
 /// The exchange of this name.
 pub(crate) fn of(name: &str) -> Result<&'static Kind, SimError> {
@@ -71,6 +75,8 @@ pub(crate) struct Rules {
     pub lifetime: Option<(Duration, Duration)>,
     /// What a connection with subscriptions is sent when it was sent nothing for this long.
     pub heartbeat: Option<(&'static str, Duration)>,
+    /// A connection on which nothing came or went for this long is closed.
+    pub idle: Option<Duration>,
     /// Messages (frames of any kind) a client may send per second.
     pub messages_per_second: u32,
     /// What a client is told that sends more; without it, the connection is reset.
@@ -114,6 +120,11 @@ pub(crate) trait Wire {
 
     /// Makes `count` changes of the book that no message will ever tell of. What it did, in words.
     fn lose_book(&self, core: &mut Core, place: usize, count: u64) -> Result<String, String>;
+
+    /// Makes the numbers of a book's updates begin anew. What it did, in words.
+    fn reset_sequence(&self, core: &Core, _place: usize) -> Result<String, String> {
+        Err(format!("the books of {} have no numbers that could begin anew", core.options.exchange))
+    }
 
     /// First and last id of the trades that REST can give.
     fn trade_ids(&self, core: &Core, place: usize) -> Option<(u64, u64)> {

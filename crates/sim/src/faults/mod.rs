@@ -17,7 +17,8 @@ pub(crate) use state::{Action, FaultState};
 #[serde(default)]
 pub struct Target {
     /// A stream's name, e.g. `btcusdt@trade` on Binance. On Kraken `trade:BTC/USD`, `ticker:BTC/USD:bbo`, `book:BTC/USD:10`,
-    /// `ohlc:BTC/USD:1`, `instrument`; without what stands behind a colon it means all of them: `book:BTC/USD` at any depth, `book`
+    /// `ohlc:BTC/USD:1`, `instrument`. On OKX `trades:BTC-USDT`, `trades-all:BTC-USDT-SWAP`, `bbo-tbt:BTC-USDT`, `books:BTC-USDT`,
+    /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
     /// of any market.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -133,6 +134,12 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u32,
     },
+    /// The numbers of a book's updates begin anew, as after maintenance: the next update names its predecessor and has a smaller
+    /// number than that. On OKX.
+    SequenceReset {
+        /// Unified symbol.
+        symbol: String,
+    },
     /// The matching streams say nothing for a while, subscriptions are acknowledged and pings answered.
     Silence {
         /// Which streams.
@@ -201,7 +208,7 @@ pub enum Fault {
         /// For how long, milliseconds.
         ms: u64,
     },
-    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken), which
+    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008` on OKX), which
     /// are closed after a while.
     Shutdown {
         /// Between announcement and close, milliseconds.
@@ -220,6 +227,7 @@ mod tests {
             r#"{"kind":"delay","ms":50}"#,
             r#"{"kind":"corrupt","how":"flip"}"#,
             r#"{"kind":"gap","symbol":"BTC/USDT","channel":"book","count":2}"#,
+            r#"{"kind":"sequence_reset","symbol":"BTC/USDT"}"#,
             r#"{"kind":"silence","conn":1,"ms":5}"#,
             r#"{"kind":"corrupt","stream":"book:BTC/USD","how":"checksum"}"#,
             r#"{"kind":"mute","stream":"trade:BTC/USD"}"#,

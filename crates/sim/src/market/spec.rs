@@ -4,11 +4,13 @@ use dccd_model::Symbol;
 
 use crate::error::SimError;
 
-/// One spot market.
+/// One market.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
     pub base: String,
     pub quote: String,
+    /// What a perpetual is settled in; none of a spot market.
+    pub settle: Option<String>,
     /// The exchange's name of it: `BTCUSDT`.
     pub id: String,
     /// The same in stream names: `btcusdt`.
@@ -89,6 +91,7 @@ impl Spec {
             quote: quote.to_owned(),
             id,
             lower,
+            settle: None,
             tick,
             step,
             start,
@@ -97,9 +100,12 @@ impl Spec {
         }
     }
 
-    /// `BTC/USDT`.
+    /// `BTC/USDT`, of a perpetual `BTC/USDT:USDT`.
     pub(crate) fn symbol(&self) -> String {
-        format!("{}/{}", self.base, self.quote)
+        match &self.settle {
+            Some(settle) => format!("{}/{}:{settle}", self.base, self.quote),
+            None => format!("{}/{}", self.base, self.quote),
+        }
     }
 }
 

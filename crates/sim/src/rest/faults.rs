@@ -76,8 +76,14 @@ impl RestFault {
             }
             Self::Descending if count > 1 => rows.reverse(),
             Self::Outside if count > 0 => {
-                let time = rows[0].as_array_mut()?.first_mut()?;
-                *time = Value::from(time.as_i64()? / 2);
+                let time = match &mut rows[0] {
+                    Value::Array(row) => row.first_mut()?,
+                    row => row.get_mut("ts")?,
+                };
+                *time = match time.as_str() {
+                    Some(text) => Value::from((text.parse::<i64>().ok()? / 2).to_string()),
+                    None => Value::from(time.as_i64()? / 2),
+                };
             }
             _ => return None,
         }
@@ -85,11 +91,16 @@ impl RestFault {
     }
 }
 
-/// The rows of a page: the answer itself, or the first list within its `result`.
+/// The rows of a page: the answer itself, its `data`, or the first list within its `result`.
 fn rows(value: &mut Value) -> Option<&mut Vec<Value>> {
     match value {
         Value::Array(rows) => Some(rows),
-        Value::Object(object) => object.get_mut("result")?.as_object_mut()?.values_mut().find_map(Value::as_array_mut),
+        Value::Object(object) => {
+            if object.contains_key("data") {
+                return object.get_mut("data")?.as_array_mut();
+            }
+            object.get_mut("result")?.as_object_mut()?.values_mut().find_map(Value::as_array_mut)
+        }
         _ => None,
     }
 }
@@ -113,6 +124,9 @@ mod tests {
         let kraken = br#"{"error":[],"result":{"XXBTZUSD":[[1,"a"]],"last":"7"}}"#;
         let empty = RestFault::Empty.damage(kraken, &mut rng).unwrap();
         assert_eq!(empty, br#"{"error":[],"result":{"XXBTZUSD":[],"last":"7"}}"#);
+        let okx = br#"{"code":"0","data":[{"px":"1","ts":"1000"}],"msg":""}"#;
+        let outside = RestFault::Outside.damage(okx, &mut rng).unwrap();
+        assert_eq!(outside, br#"{"code":"0","data":[{"px":"1","ts":"500"}],"msg":""}"#);
         assert_eq!(RestFault::Omit.damage(b"{}", &mut rng), None);
     }
 }

@@ -17,6 +17,8 @@ use crate::ledger::LedgerRecord;
 
 /// How long the client may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The code with which an idle connection is closed: OKX's own.
+const IDLE: u16 = 4_004;
 
 struct Task {
     core: Rc<RefCell<Core>>,
@@ -32,6 +34,8 @@ struct Task {
     announced: bool,
     /// Text frames that the socket took, and when it took the last one.
     sent: (u64, Instant),
+    /// When the client was last heard of.
+    heard: Instant,
     window: (Instant, u32),
     /// Set once everything including the close frame is written.
     closing_until: Option<Instant>,
@@ -56,6 +60,7 @@ pub(crate) async fn run(core: Rc<RefCell<Core>>, conn: Rc<Conn>, socket: TcpStre
         pong_due: None,
         announced: false,
         sent: (0, now),
+        heard: now,
         window: (now, 0),
         closing_until: None,
     };
@@ -134,6 +139,7 @@ impl Task {
             self.next_ping,
             life.map(|life| self.opened + life),
             self.heartbeat_due(),
+            self.idle_due(),
             self.pong_due,
             self.conn.held_until(),
             self.conn.shutdown_at.get(),
@@ -157,6 +163,12 @@ impl Task {
         subscribed.then(|| self.sent.1 + quiet)
     }
 
+    /// When the connection is closed because nothing came or went.
+    fn idle_due(&self) -> Option<Instant> {
+        let quiet = self.rules.idle.filter(|_| self.conn.ending().is_none())?;
+        Some(self.sent.1.max(self.heard) + quiet)
+    }
+
     fn timers(&mut self, now: Instant) {
         if let Some((interval, timeout)) = self.rules.ping
             && self.next_ping.is_some_and(|at| now >= at)
@@ -175,6 +187,12 @@ impl Task {
             && self.heartbeat_due().is_some_and(|due| now >= due)
         {
             self.conn.reply(text.as_bytes());
+        }
+        if let Some(quiet) = self.rules.idle
+            && self.idle_due().is_some_and(|due| now >= due)
+        {
+            let reason = format!("No data received in {}s", quiet.as_secs());
+            self.conn.end_with(IDLE, Ending::Clean(reason));
         }
         if let Some((life, notice)) = self.rules.lifetime {
             let age = now.duration_since(self.opened);
@@ -219,6 +237,7 @@ impl Task {
 
     fn message(&mut self, message: Incoming) {
         let now = Instant::now();
+        self.heard = now;
         if now.duration_since(self.window.0) >= Duration::from_secs(1) {
             self.window = (now, 0);
         }

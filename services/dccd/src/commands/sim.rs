@@ -9,7 +9,9 @@ use clap::Args;
 use dccd_service::Shutdown;
 use dccd_service::log::LogOptions;
 use dccd_sim::deep::DeepOptions;
-use dccd_sim::{FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, Sim, SimOptions};
+use dccd_sim::{
+    FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, OkxOptions, ReplayOptions, ReplayStart, Sim, SimOptions,
+};
 
 use crate::cli::Global;
 use crate::commands::block_on;
@@ -19,7 +21,7 @@ use crate::output::{Out, say};
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The exchange to play: binance or kraken
+    /// The exchange to play: binance, kraken or okx
     #[arg(long, value_name = "X", default_value = "binance")]
     exchange: String,
     /// Where to listen; port 0 takes a free one
@@ -40,6 +42,9 @@ pub struct Arguments {
     /// Rules of --exchange kraken, e.g. rate=1,burst=5,strikes=10,lockout=900; rate=0: no limit
     #[arg(long, value_name = "RULES", default_value = "")]
     kraken: KrakenOptions,
+    /// Rules of --exchange okx, e.g. limits=false,checksum=true,snapshot=false,keepalive=60,idle=30
+    #[arg(long, value_name = "RULES", default_value = "")]
+    okx: OkxOptions,
     #[command(flatten)]
     market: Market,
     #[command(flatten)]
@@ -70,7 +75,7 @@ struct Market {
     #[arg(long, value_name = "N")]
     levels: Option<usize>,
     /// Years of candles and trades before the present, for the REST side: e.g. listed=2017-08-17,trades=600,quiet=0.05,outages=2;
-    /// kraken always has one
+    /// kraken and okx always have one
     #[arg(long, value_name = "PAST")]
     past: Option<DeepOptions>,
     /// Seconds that trades reach back before the start [default: 7200]
@@ -153,6 +158,7 @@ impl Arguments {
             faults: self.faults.clone(),
             limits: self.rules.limits(),
             kraken: self.kraken.clone(),
+            okx: self.okx.clone(),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::hub::Core;
 use crate::market::SymbolState;
 use crate::market::book::Pace;
 use crate::market::engine::Event;
+use crate::market::spec::Spec;
 use crate::options::SimOptions;
 use crate::ws::queue::{Conn, Ending};
 use render::TimeUnit;
@@ -28,6 +29,7 @@ use streams::KINDS;
 pub(crate) const KIND: Kind = Kind {
     name: "binance",
     settle: |options| options,
+    spec: Spec::of,
     wire: |options, symbols| Rc::new(Binance::new(options, symbols)),
     always_deep: false,
     first_trade_id: 0,
@@ -94,6 +96,7 @@ impl Wire for Binance {
             ping: Some((limits.ping_interval, limits.pong_timeout)),
             lifetime: Some((limits.lifetime, limits.shutdown_notice)),
             heartbeat: None,
+            idle: None,
             messages_per_second: limits.client_messages_per_second,
             excess: None,
             connects: (limits.connects_per_window, limits.connect_window),

@@ -28,6 +28,7 @@ use crate::deep::tape::Tape;
 use crate::hub::Core;
 use crate::market::SymbolState;
 use crate::market::engine::Event;
+use crate::market::spec::Spec;
 use crate::options::{MarketOptions, SimOptions};
 use crate::ws::queue::Conn;
 use channels::Live;
@@ -44,6 +45,7 @@ const SYMBOLS: [&str; 4] = ["BTC/USD", "ETH/USD", "BTC/EUR", "SOL/USD"];
 pub(crate) const KIND: Kind = Kind {
     name: "kraken",
     settle,
+    spec: Spec::of,
     wire: |options, symbols| Rc::new(Kraken::new(options, symbols)),
     always_deep: true,
     first_trade_id: 1,
@@ -119,6 +121,7 @@ impl Wire for Kraken {
             ping: None,
             lifetime: None,
             heartbeat: Some((render::HEARTBEAT, Duration::from_secs(1))),
+            idle: None,
             messages_per_second: self.options.messages_per_second,
             excess: Some(render::EXCEEDED),
             connects: (self.options.connects_per_window, self.options.connect_window),
