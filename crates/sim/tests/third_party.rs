@@ -89,3 +89,21 @@ async fn cryptofeed_speaks_to_kraken_in_its_old_way_alone() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "False", "cryptofeed may speak Kraken's WebSocket v2 now");
     skip(name, "cryptofeed speaks Kraken's WebSocket v1, which the simulated Kraken does not");
 }
+
+#[tokio::test]
+async fn ccxt_pages_through_the_simulated_okx() {
+    let options = SimOptions { exchange: "okx".to_owned(), ..SimOptions::default() };
+    check_exchange("ccxt_pages_through_the_simulated_okx", "ccxt", "check_ccxt_okx.py", options).await;
+}
+
+#[tokio::test]
+async fn ccxt_watches_the_simulated_okx() {
+    let options = common::okx::options();
+    check_exchange("ccxt_watches_the_simulated_okx", "ccxt.pro", "check_ccxt_okx_ws.py", options).await;
+}
+
+#[tokio::test]
+async fn cryptofeed_follows_the_simulated_okx_and_verifies_its_checksums() {
+    let name = "cryptofeed_follows_the_simulated_okx_and_verifies_its_checksums";
+    check_exchange(name, "cryptofeed", "check_cryptofeed_okx.py", common::okx::rules("checksum=true")).await;
+}
