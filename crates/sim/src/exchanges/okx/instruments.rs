@@ -20,7 +20,8 @@ const CONTRACTS: [(&str, i64); 4] = [("BTC", 1_000_000), ("ETH", 10_000_000), ("
 /// Contracts are traded in hundredths.
 const LOT: i64 = 1_000_000;
 
-fn contract(base: &str) -> i64 {
+/// What one contract of a perpetual holds of this currency, `e8`.
+pub(crate) fn contract(base: &str) -> i64 {
     CONTRACTS.iter().find(|known| known.0 == base).map_or(ONE, |known| known.1)
 }
 

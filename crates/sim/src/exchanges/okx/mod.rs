@@ -2,7 +2,8 @@
 //! live goes on where the deep past ends, with its ids and prices, and REST gives it again.
 //!
 //! What stands in the exchange's documents and recordings is played so. Where they are silent: candles have no holes,
-//! `history-candles` has closed ones only, a subscription made twice is acknowledged and begins nothing anew.
+//! `history-candles` has closed ones only, `trades-all` begins with the last trade as `trades` does, a subscription made twice is
+//! acknowledged and begins nothing anew.
 //!
 //! What it does not play: accounts and what needs a login (`books-l2-tbt`), futures and options, funding, open interest and mark
 //! prices, candles of seconds and of several days.
@@ -11,7 +12,7 @@ mod bars;
 mod book;
 mod channels;
 mod commands;
-mod instruments;
+pub(crate) mod instruments;
 mod options;
 mod render;
 mod rest;
