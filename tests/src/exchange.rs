@@ -14,6 +14,8 @@ pub struct Exchange {
     sim: Option<SimHandle>,
     directory: tempfile::TempDir,
     address: SocketAddr,
+    name: String,
+    symbols: Vec<String>,
 }
 
 impl Exchange {
@@ -45,13 +47,26 @@ impl Exchange {
     pub fn start(mut options: SimOptions) -> Self {
         let directory = tempfile::Builder::new().prefix("dccd-exchange-").tempdir().unwrap();
         options.ledger = Some(directory.path().join("ledger.jsonl"));
+        let (name, symbols) = (options.exchange.clone(), options.market.symbols.clone());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sim = runtime.block_on(Sim::start(options)).unwrap();
-        Self { runtime, address: sim.address(), sim: Some(sim), directory }
+        Self { runtime, address: sim.address(), sim: Some(sim), directory, name, symbols }
     }
 
     fn sim(&self) -> &SimHandle {
         self.sim.as_ref().expect("it has not been stopped")
+    }
+
+    /// The exchange that it plays.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its markets.
+    #[must_use]
+    pub fn symbols(&self) -> &[String] {
+        &self.symbols
     }
 
     /// Base address of the REST side.

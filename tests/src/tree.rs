@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::{Exchange, PATIENCE};
 
-/// The service that collects.
+/// The service that collects from Binance.
 pub const COLLECTOR: &str = "datad.binance";
 /// Patience with one question.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
@@ -50,6 +50,8 @@ pub struct Ran {
 /// What a configuration says. Everything but the addresses has a default.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// The exchange.
+    pub name: String,
     /// Base address of the REST side.
     pub rest_url: String,
     /// Base address of the WebSocket side.
@@ -78,6 +80,8 @@ pub struct Tree {
     runtime: Runtime,
     runtime_dir: RuntimeDir,
     data_path: PathBuf,
+    /// The exchange that it collects from.
+    exchange: String,
 }
 
 impl Place {
@@ -182,16 +186,18 @@ impl Ran {
 }
 
 impl Setup {
-    /// Both symbols of [`Exchange::busy`], all channels, parts every second, restarts without a wait.
+    /// All symbols of the exchange, all channels, parts every second, restarts without a wait.
     #[must_use]
     pub fn new(exchange: &Exchange) -> Self {
-        Self::at(exchange.rest_url(), exchange.ws_url())
+        let (name, pairs) = (exchange.name().to_owned(), exchange.symbols().to_vec());
+        Self { name, pairs, ..Self::at(exchange.rest_url(), exchange.ws_url()) }
     }
 
-    /// The same at these addresses.
+    /// A simulated Binance with both symbols of [`Exchange::busy`] at these addresses.
     #[must_use]
     pub fn at(rest_url: String, ws_url: String) -> Self {
         Self {
+            name: "binance".to_owned(),
             rest_url,
             ws_url,
             pairs: vec!["BTC/USDT".to_owned(), "ETH/USDT".to_owned()],
@@ -207,11 +213,11 @@ impl Setup {
     /// As YAML.
     #[must_use]
     pub fn text(&self, data_path: &Path) -> String {
-        let Self { rest_url, ws_url, time_step, depth, exchange, more, .. } = self;
+        let Self { name, rest_url, ws_url, time_step, depth, exchange, more, .. } = self;
         let exchange = if exchange.is_empty() { String::new() } else { format!(", {exchange}") };
         format!(
-            "settings: {{data_path: '{}', timezone: UTC}}\nstream_jobs:\n  - {{exchange: binance, pairs: [{}], channels: [{}], \
-             time_step: {time_step}, depth: {depth}}}\nexchanges:\n  binance: {{rest_url: '{rest_url}', ws_url: '{ws_url}'{exchange}}}\n{more}",
+            "settings: {{data_path: '{}', timezone: UTC}}\nstream_jobs:\n  - {{exchange: {name}, pairs: [{}], channels: [{}], \
+             time_step: {time_step}, depth: {depth}}}\nexchanges:\n  {name}: {{rest_url: '{rest_url}', ws_url: '{ws_url}'{exchange}}}\n{more}",
             data_path.display(),
             self.pairs.join(", "),
             self.channels.join(", "),
@@ -235,7 +241,7 @@ impl Tree {
         place.put("config.yml", &setup.text(&data_path));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let runtime_dir = RuntimeDir::at(place.path().join("run/dccd").join(place.instance()));
-        let mut tree = Self { place, root: None, runtime, runtime_dir, data_path };
+        let mut tree = Self { place, root: None, runtime, runtime_dir, data_path, exchange: setup.name.clone() };
         tree.start_root();
         tree
     }
@@ -255,6 +261,7 @@ impl Tree {
     /// Waits until the collector is registered, by another process than `old`; its pid.
     #[track_caller]
     pub fn wait_ready(&mut self, old: Option<u32>) -> u32 {
+        let service = self.service();
         let found = wait_for(
             PATIENCE,
             || {
@@ -264,11 +271,15 @@ impl Tree {
                 self.services()
             },
             |services| {
-                let found = services.iter().flatten().find(|s| s.name == COLLECTOR);
+                let found = services.iter().flatten().find(|s| s.name == service);
                 found.is_some_and(|s| s.state.is_ready() && s.pid.is_some() && s.pid != old)
             },
         );
-        found.into_iter().flatten().find(|s| s.name == COLLECTOR).and_then(|s| s.pid).unwrap()
+        found.into_iter().flatten().find(|s| s.name == service).and_then(|s| s.pid).unwrap()
+    }
+
+    fn service(&self) -> String {
+        format!("datad.{}", self.exchange)
     }
 
     /// Directory and instance.
@@ -290,7 +301,7 @@ impl Tree {
     /// The collector's log so far.
     #[must_use]
     pub fn log(&self) -> String {
-        let path = self.data_path.join(".dccd/logs").join(format!("{COLLECTOR}.log"));
+        let path = self.data_path.join(".dccd/logs").join(format!("{}.log", self.service()));
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
@@ -312,7 +323,7 @@ impl Tree {
     /// The collector in the root's list.
     #[must_use]
     pub fn collector(&self) -> Option<ServiceInfo> {
-        self.services()?.into_iter().find(|s| s.name == COLLECTOR)
+        self.services()?.into_iter().find(|s| s.name == self.service())
     }
 
     /// The root's process.
@@ -330,9 +341,10 @@ impl Tree {
         F: Future<Output = Result<Result<T, dccd_rpc::RpcError>, tarpc::client::RpcError>>,
     {
         self.runtime.block_on(async {
-            let socket = self.runtime_dir.service_socket(COLLECTOR);
-            let client = connect_datad(COLLECTOR, &socket, CALL_DEADLINE).await.map_err(|e| e.to_string())?;
-            call(COLLECTOR, what, question(client)).await.map_err(|e: CallError| e.to_string())
+            let service = self.service();
+            let socket = self.runtime_dir.service_socket(&service);
+            let client = connect_datad(&service, &socket, CALL_DEADLINE).await.map_err(|e| e.to_string())?;
+            call(&service, what, question(client)).await.map_err(|e: CallError| e.to_string())
         })
     }
 
@@ -432,7 +444,7 @@ impl Tree {
     #[must_use]
     pub fn trades_not_stored(&self) -> Option<u64> {
         let mut ids: BTreeMap<String, BTreeSet<u128>> = BTreeMap::new();
-        for root in ["binance/trades", ".dccd/parts/binance/trades"] {
+        for root in [format!("{}/trades", self.exchange), format!(".dccd/parts/{}/trades", self.exchange)] {
             for pair in list(&self.data_path.join(root)) {
                 let ids = ids.entry(pair.file_name()?.to_string_lossy().into_owned()).or_default();
                 // Parts lie in a directory for each day.
@@ -458,7 +470,7 @@ impl Tree {
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {
         let stopped = self.run(&["stop"]).code(0);
-        assert!(stopped.err.contains(&format!("{COLLECTOR} is gone (exit 0)")), "{}", stopped.err);
+        assert!(stopped.err.contains(&format!("{} is gone (exit 0)", self.service())), "{}", stopped.err);
         let mut root = self.root.take().expect("the root runs");
         let status = wait_for(PATIENCE, || root.try_wait().unwrap(), Option::is_some).unwrap();
         assert!(status.success(), "{status}:\n{}", std::fs::read_to_string(self.root_log()).unwrap_or_default());
@@ -477,7 +489,7 @@ impl Tree {
     #[track_caller]
     pub fn audit(&self, exchange: &mut Exchange) -> Audit {
         exchange.stop();
-        let audit = dccd_sim::audit::audit(&exchange.ledger(), &self.data_path, "binance").unwrap();
+        let audit = dccd_sim::audit::audit(&exchange.ledger(), &self.data_path, &self.exchange).unwrap();
         let total = audit.total();
         println_total(&audit);
         assert!(audit.is_clean(), "{audit}\n{:#?}\n{}", total.problems, self.log());

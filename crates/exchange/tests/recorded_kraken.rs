@@ -72,27 +72,29 @@ fn is_book(frame: &str) -> bool {
 type Side = BTreeMap<i64, f64>;
 
 fn plainly(frames: &[String], depth: usize) -> (Side, Side) {
-    let (mut bids, mut asks) = (Side::new(), Side::new());
-    for frame in frames.iter().filter(|frame| is_book(frame)) {
-        let message: Value = serde_json::from_str(frame).unwrap();
-        for (side, key) in [(&mut bids, "bids"), (&mut asks, "asks")] {
-            for level in message["data"][0][key].as_array().unwrap() {
-                #[allow(clippy::cast_possible_truncation)] // a price in tenths
-                let price = (level["price"].as_f64().unwrap() * 10.0).round() as i64;
-                match level["qty"].as_f64().unwrap() {
-                    0.0 => side.remove(&price),
-                    amount => side.insert(price, amount),
-                };
-            }
-        }
-        while bids.len() > depth {
-            bids.pop_first();
-        }
-        while asks.len() > depth {
-            asks.pop_last();
+    let mut book = (Side::new(), Side::new());
+    frames.iter().filter(|frame| is_book(frame)).for_each(|frame| apply_plainly(&mut book, frame, depth));
+    book
+}
+
+fn apply_plainly((bids, asks): &mut (Side, Side), frame: &str, depth: usize) {
+    let message: Value = serde_json::from_str(frame).unwrap();
+    for (side, key) in [(&mut *bids, "bids"), (&mut *asks, "asks")] {
+        for level in message["data"][0][key].as_array().unwrap() {
+            #[allow(clippy::cast_possible_truncation)] // a price in tenths
+            let price = (level["price"].as_f64().unwrap() * 10.0).round() as i64;
+            match level["qty"].as_f64().unwrap() {
+                0.0 => side.remove(&price),
+                amount => side.insert(price, amount),
+            };
         }
     }
-    (bids, asks)
+    while bids.len() > depth {
+        bids.pop_first();
+    }
+    while asks.len() > depth {
+        asks.pop_last();
+    }
 }
 
 #[test]
@@ -127,9 +129,16 @@ fn every_recorded_checksum_is_right_and_the_book_is_the_exchanges_at_each_step()
     }
 }
 
-/// Whether the session saw that something was wrong.
-fn sees(depth: u32, frames: &[String]) -> bool {
-    let (session, _) = play(depth, frames.iter().map(String::as_str));
+fn apply(session: &mut dyn Session, frame: &str) {
+    let entry = Entry { kind: EntryKind::Frame, conn: 1, ts_recv: UnixNanos(2), subject: "", payload: frame.as_bytes() };
+    session.apply(&entry, &mut Recorded::default());
+}
+
+/// Whether a session that was saved sees that something is wrong with this frame.
+fn sees(depth: u32, saved: &[u8], frame: &str) -> bool {
+    let kraken = adapter("kraken", &AdapterOptions { aggregated_trades: false, depth: Some(depth) }).unwrap();
+    let mut session = kraken.restore(markets(), saved).unwrap();
+    apply(session.as_mut(), frame);
     !session.outstanding().is_empty() && session.feed_status(2).book != Some(BookState::Valid)
 }
 
@@ -140,14 +149,20 @@ fn any_recorded_message_that_is_left_out_is_seen() {
     let (mut tried, mut seen) = (0, 0);
     for (name, depth, _) in FILES {
         let frames: Vec<String> = frames(&directory, name).into_iter().filter(|frame| is_book(frame)).collect();
-        for at in 1..frames.len() - 1 {
-            let whole = &frames[..at + 2];
-            let without = [&frames[..at], &frames[at + 1..at + 2]].concat();
-            let depth_of_side = usize::try_from(depth).unwrap();
-            let differs = plainly(whole, depth_of_side) != plainly(&without, depth_of_side);
-            assert_eq!(sees(depth, &without), differs, "{name}, frame {at}");
-            tried += 1;
-            seen += usize::from(differs);
+        let levels = usize::try_from(depth).unwrap();
+        let mut session = session(depth, &markets(), &"BTC/USD".parse().unwrap());
+        let mut book = (Side::new(), Side::new());
+        for (at, pair) in frames.windows(2).enumerate() {
+            if at > 0 {
+                let (mut whole, mut without) = (book.clone(), book.clone());
+                pair.iter().for_each(|frame| apply_plainly(&mut whole, frame, levels));
+                apply_plainly(&mut without, &pair[1], levels);
+                assert_eq!(sees(depth, &session.save(), &pair[1]), whole != without, "{name}, frame {at}");
+                tried += 1;
+                seen += usize::from(whole != without);
+            }
+            apply(session.as_mut(), &pair[0]);
+            apply_plainly(&mut book, &pair[0], levels);
         }
     }
     assert!(tried >= 510 && seen >= 380, "{seen} of {tried} messages that were left out make a difference");
@@ -158,23 +173,29 @@ fn any_recorded_message_with_another_digit_is_seen() {
     let Some(directory) = directory("any_recorded_message_with_another_digit_is_seen") else { return };
     let mut tried = 0;
     for (name, depth, _) in FILES {
-        let frames = frames(&directory, name);
-        for at in (0..frames.len()).filter(|at| is_book(&frames[*at])) {
+        let levels = usize::try_from(depth).unwrap();
+        let mut session = session(depth, &markets(), &"BTC/USD".parse().unwrap());
+        let mut book = (Side::new(), Side::new());
+        for frame in frames(&directory, name).iter().filter(|frame| is_book(frame)) {
+            let saved = session.save();
+            let mut right = book.clone();
+            apply_plainly(&mut right, frame, levels);
             // The first digit of the checksum and of each amount.
-            let frame = &frames[at];
             let checksum = frame.find(r#""checksum":"#).unwrap() + r#""checksum":"#.len();
             let amounts = frame.match_indices(r#""qty":"#).map(|(at, key)| at + key.len());
             for place in amounts.chain([checksum]) {
-                let mut changed = frames[..=at].to_vec();
+                let mut changed = frame.clone();
                 let other = if &frame[place..=place] == "7" { "8" } else { "7" };
-                changed[at].replace_range(place..=place, other);
-                let depth_of_side = usize::try_from(depth).unwrap();
+                changed.replace_range(place..=place, other);
+                let mut wrong = book.clone();
+                apply_plainly(&mut wrong, &changed, levels);
                 // A level that falls out of the depth with the message that brings it is in no book.
-                let differs =
-                    place == checksum || plainly(&changed, depth_of_side) != plainly(&frames[..=at], depth_of_side);
-                assert_eq!(sees(depth, &changed), differs, "{name}, frame {at}, byte {place}");
+                let differs = place == checksum || wrong != right;
+                assert_eq!(sees(depth, &saved, &changed), differs, "{name}, byte {place} of {frame}");
                 tried += usize::from(differs);
             }
+            apply(session.as_mut(), frame);
+            book = right;
         }
     }
     assert!(tried >= 1_000, "{tried} digits changed that make a difference");

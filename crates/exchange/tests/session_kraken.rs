@@ -2,8 +2,8 @@
 
 mod support;
 
-use dccd_exchange::{TradeCursor, TradeHole, Want};
-use dccd_model::{BookState, EntryKind, UnixNanos};
+use dccd_exchange::{AdapterOptions, ClientMessage, TradeCursor, TradeHole, Want, adapter};
+use dccd_model::{BookState, Channel, EntryKind, Symbol, UnixNanos};
 use support::kraken::{Scene, Venue, message};
 
 /// The exchange's book: ten bids below 100.0, ten asks above.
@@ -18,6 +18,38 @@ fn valid() -> (Scene, Venue) {
     scene.frame(1, &venue.snapshot(1_000)).skip();
     assert_eq!(scene.session.feed_status(0).book, Some(BookState::Valid));
     (scene, venue)
+}
+
+#[test]
+fn subscriptions_are_the_exchanges_own_words_a_message_for_each_channel() {
+    let markets = dccd_exchange::Markets::default();
+    let feeds: Vec<(Symbol, Channel)> = ["BTC/USD", "ETH/EUR"]
+        .into_iter()
+        .flat_map(|symbol| Channel::ALL.map(|channel| (symbol.parse().unwrap(), channel)))
+        .collect();
+    for (wanted, depth) in
+        [(None, 1_000), (Some(1), 10), (Some(10), 10), (Some(11), 25), (Some(101), 500), (Some(5_000), 1_000)]
+    {
+        let kraken = adapter("kraken", &AdapterOptions { aggregated_trades: false, depth: wanted }).unwrap();
+        let texts = |messages: Vec<ClientMessage>| messages.into_iter().map(|message| message.text).collect::<Vec<_>>();
+        assert_eq!(
+            texts(kraken.subscribe(&feeds, &markets, 5)),
+            [
+                r#"{"method":"subscribe","params":{"channel":"trade","snapshot":false,"symbol":["BTC/USD","ETH/EUR"]},"req_id":5}"#.to_owned(),
+                format!(r#"{{"method":"subscribe","params":{{"channel":"book","depth":{depth},"snapshot":true,"symbol":["BTC/USD","ETH/EUR"]}},"req_id":6}}"#),
+                r#"{"method":"subscribe","params":{"channel":"ticker","event_trigger":"bbo","snapshot":true,"symbol":["BTC/USD","ETH/EUR"]},"req_id":7}"#.to_owned(),
+            ]
+        );
+        let book = [("XBT/USD".parse().unwrap(), Channel::Book)];
+        assert_eq!(
+            texts(kraken.unsubscribe(&book, &markets, 9)),
+            [format!(
+                r#"{{"method":"unsubscribe","params":{{"channel":"book","depth":{depth},"symbol":["BTC/USD"]}},"req_id":9}}"#
+            )]
+        );
+        assert_eq!(kraken.ping(3).as_deref(), Some(r#"{"method":"ping","req_id":3}"#));
+        assert_eq!(kraken.connect_url("ws://127.0.0.1:1/x/"), "ws://127.0.0.1:1/x/v2");
+    }
 }
 
 #[test]
@@ -103,6 +135,25 @@ fn a_message_that_is_missing_or_wrong_is_never_given_out_as_valid() {
         "suspect e1
          want resubscribe BTC/USD on 1",
     );
+}
+
+#[test]
+fn messages_that_changed_places_are_noticed_below_the_checksum_and_the_gap_holds_the_earlier_one() {
+    let deep = |price: fn(u64) -> u64| (0..12).map(|i| (price(i), 100_000_000 + i)).collect::<Vec<_>>();
+    let mut venue = Venue::new(25, &deep(|i| 999 - i), &deep(|i| 1_001 + i));
+    let mut scene = Scene::of(25, &["book"]);
+    scene.frame(1, &venue.snapshot(1_000)).skip();
+    // The twelfth bid: both messages have the checksum of the same best ten.
+    let first = venue.update(&[(988, 5)], &[], 2_000);
+    let second = venue.update(&[(988, 6)], &[], 3_000);
+    scene.frame(1, &second).expect("bid 98.8x0.00000006 u0 t3000 e1 fl");
+    scene.frame(1, &first).expect(
+        "suspect e1
+         want resubscribe BTC/USD on 1",
+    );
+    let came = scene.frame(1, &venue.snapshot(4_000)).take();
+    let gaps: Vec<_> = came.gaps().map(|gap| (gap.from, gap.to)).collect();
+    assert_eq!(gaps, [(UnixNanos(UnixNanos::from_millis(2_000).0 - 1), UnixNanos::from_millis(4_000))]);
 }
 
 #[test]

@@ -173,8 +173,17 @@ fn check_records(out: &Recorded) -> Result<(), TestCaseError> {
                     epoch = trade.epoch;
                     seen.clear();
                 }
+                // One that changed places with the first: the series begins with it, and what lies between is missing.
+                let oldest = seen.iter().min().copied();
                 prop_assert!(seen.insert(id), "{} twice", id);
-                if !missing.remove(&id) {
+                if let Some(oldest) = oldest.filter(|oldest| id < *oldest && !missing.contains(&id)) {
+                    prop_assert!(
+                        ((id + 1)..oldest).all(|id| missing.contains(&id)),
+                        "{} before {} without a gap",
+                        id,
+                        oldest
+                    );
+                } else if !missing.remove(&id) {
                     if let Some(newest) = newest {
                         prop_assert!(
                             ((newest + 1)..id).all(|id| missing.contains(&id)) && id > newest,

@@ -17,9 +17,15 @@ fn the_first_trade_is_no_gap_and_contiguous_ones_follow() {
 #[test]
 fn a_trade_seen_before_is_dropped_and_counted() {
     let mut scene = Scene::of(&["trades"]);
-    scene.trade(1, 100).trade(1, 101).skip().trade(1, 101).trade(1, 100).trade(1, 42).trade(2, 101).expect("");
+    scene.trade(1, 5_100).trade(1, 5_101).skip().trade(1, 5_101).trade(1, 5_100).trade(1, 4_042).trade(2, 5_101).expect("");
     assert_eq!(scene.session.feed_status(0).duplicates, 4);
-    scene.trade(1, 102).expect("trade 102 100.10x2 Sell fl e0");
+    scene.trade(1, 5_102).expect("trade 5102 100.10x2 Sell fl e0");
+    // One that changed places with the first is of the series.
+    scene.trade(1, 5_098).expect(
+        "gap 5098..5100 sequence 5099-5099
+         want trades BTC/USDT 5099-5099
+         trade 5098 100.10x2 Sell fl e0",
+    );
 }
 
 #[test]

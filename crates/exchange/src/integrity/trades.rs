@@ -16,6 +16,8 @@ const PIECES_MAX: usize = 1_024;
 /// An id so far back, with a time so much newer, is the exchange beginning its ids anew, and no trade seen before.
 const RESET_IDS: u64 = 10_000;
 const RESET_NANOS: i64 = 10_000_000_000;
+/// A trade so far before the first is of the series yet: it changed places with the first on its way.
+const EARLY_IDS: u64 = 1_000;
 
 /// Exchanges that aggregate number aggregates and single trades apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +102,8 @@ fn insert(ranges: &mut Vec<(u64, u64)>, (first, last): (u64, u64)) -> bool {
 pub(crate) enum TradeStep {
     /// It is the newest; a gap was found before it.
     New { gap: Option<Gap> },
+    /// It comes before the first: the series begins with it from now on. A gap was found between the two.
+    Early { gap: Option<Gap> },
     /// It was missing. Where its gap is settled with it: that gap, made good, and those of absent ids that take its place.
     Late { settled: Vec<Gap> },
     /// It was seen before.
@@ -112,6 +116,9 @@ pub(crate) enum TradeStep {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Trades {
     space: Option<IdSpace>,
+    /// Id and time of the first since the ids began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first: Option<(u64, UnixNanos)>,
     last: Option<u64>,
     last_ts: UnixNanos,
     epoch: u32,
@@ -124,7 +131,7 @@ impl Trades {
     /// interrupted, so that a change of the id space can be believed.
     pub(crate) fn arrive(&mut self, space: IdSpace, id: u64, ts: UnixNanos, reason: GapReason, broken: bool) -> TradeStep {
         let Some(last) = self.last else {
-            self.space = Some(space);
+            (self.space, self.first) = (Some(space), Some((id, ts)));
             self.advance(id, ts);
             return TradeStep::New { gap: None };
         };
@@ -154,8 +161,33 @@ impl Trades {
             TradeStep::Duplicate if last - id > RESET_IDS && ts.0.saturating_sub(self.last_ts.0) > RESET_NANOS => {
                 self.restart(id, ts, reason)
             }
+            TradeStep::Duplicate => match self.first {
+                Some((first, first_ts)) if id < first && first - id <= EARLY_IDS => {
+                    self.begin_at(id, ts, (first, first_ts), reason)
+                }
+                _ => TradeStep::Duplicate,
+            },
             step => step,
         }
+    }
+
+    /// The series begins with this one instead.
+    fn begin_at(&mut self, id: u64, ts: UnixNanos, first: (u64, UnixNanos), reason: GapReason) -> TradeStep {
+        let gap = (id + 1 < first.0).then(|| Gap {
+            from: ts,
+            to: first.1,
+            reason,
+            repaired: false,
+            ids: Some((id + 1, first.0 - 1)),
+        });
+        if let Some(gap) = &gap {
+            if self.open.len() >= GAPS_MAX {
+                return TradeStep::Duplicate;
+            }
+            self.open.push_front(OpenGap { gap: gap.clone(), missing: gap.ids.into_iter().collect(), absent: Vec::new() });
+        }
+        self.first = Some((id, ts));
+        TradeStep::Early { gap }
     }
 
     /// A trade that was asked for, or that came late: it counts only where it is missing.
@@ -219,6 +251,7 @@ impl Trades {
         let gap = Gap { from: self.last_ts, to: ts, reason, repaired: false, ids: None };
         self.open.clear();
         self.epoch += 1;
+        self.first = Some((id, ts));
         self.advance(id, ts);
         TradeStep::New { gap: Some(gap) }
     }
@@ -283,6 +316,22 @@ mod tests {
         assert_eq!(trades.repair(Single, 108), TradeStep::Duplicate);
         assert_eq!(trades.repair(Single, 105), TradeStep::Late { settled: vec![Gap { repaired: true, ..gap }] });
         assert_eq!((trades.open_gaps(), trades.last()), (0, Some(107)));
+    }
+
+    #[test]
+    fn trades_that_changed_places_with_the_first_are_of_the_series() {
+        let mut trades = Trades::default();
+        assert_eq!(feed(&mut trades, 100), NEW);
+        assert_eq!(feed(&mut trades, 99), TradeStep::Early { gap: None });
+        let gap = Gap { from: UnixNanos(96), to: UnixNanos(99), reason: Sequence, repaired: false, ids: Some((97, 98)) };
+        assert_eq!(feed(&mut trades, 96), TradeStep::Early { gap: Some(gap.clone()) });
+        assert_eq!(feed(&mut trades, 96), TradeStep::Duplicate);
+        assert_eq!((missing(&trades), trades.last()), (vec![(97, 98)], Some(100)));
+        assert_eq!(feed(&mut trades, 97), LATE);
+        assert_eq!(feed(&mut trades, 98), TradeStep::Late { settled: vec![Gap { repaired: true, ..gap }] });
+        let mut trades = Trades::default();
+        assert_eq!(feed(&mut trades, 5_000), NEW);
+        assert_eq!(feed(&mut trades, 3_999), TradeStep::Duplicate, "too far back to have changed places");
     }
 
     fn missing(trades: &Trades) -> Vec<(u64, u64)> {

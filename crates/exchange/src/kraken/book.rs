@@ -150,14 +150,18 @@ impl Book {
             levels.iter().for_each(|level| copy.ladder.set(side, level.price, level.amount));
         }
         copy.ladder.truncate(depth_of(copy.depth), |side, price| self.gone.push((side, price)));
-        if !copy.is_right(part.checksum, precision) {
+        let ts = if part.ts_venue == UnixNanos::UNKNOWN { ts_recv } else { part.ts_venue };
+        // A message from before the last one changed places with it: of levels below the best ten no checksum would tell.
+        if ts < copy.ts || !copy.is_right(part.checksum, precision) {
             return if is_carrier {
+                // What is missing may be this message itself: the book is right up to the moment before it.
+                self.note(self.last_ts.min(UnixNanos(ts.0.saturating_sub(1))), GapReason::Integrity);
                 self.break_off(GapReason::Integrity, conn, sink);
             } else {
                 self.leave_beside(conn, sink);
             };
         }
-        copy.ts = if part.ts_venue == UnixNanos::UNKNOWN { ts_recv } else { part.ts_venue };
+        copy.ts = ts;
         copy.checksum = part.checksum;
         if !is_carrier {
             sink.tally.duplicates += 1;
@@ -226,9 +230,10 @@ impl Book {
         sink.out.book_state(sink.feed, self.state, self.epoch);
     }
 
-    fn note(&mut self, reason: GapReason) {
+    /// From this moment on the book is broken, if it wasn't before.
+    fn note(&mut self, from: UnixNanos, reason: GapReason) {
         if self.epoch > 0 {
-            let (_, noted) = self.broken.get_or_insert((self.last_ts, reason));
+            let (_, noted) = self.broken.get_or_insert((from, reason));
             if reason == GapReason::NotRecorded {
                 *noted = reason;
             }
@@ -237,7 +242,7 @@ impl Book {
 
     /// The book can't be believed any more, and what this connection sends neither until it begins anew.
     fn break_off(&mut self, reason: GapReason, conn: u32, sink: &mut Sink<'_>) {
-        self.note(reason);
+        self.note(self.last_ts, reason);
         self.carrier = None;
         self.other = None;
         self.is_moving = false;
@@ -258,7 +263,7 @@ impl Book {
         self.other = None;
         self.is_moving = false;
         self.wanted = None;
-        self.note(GapReason::Disconnected);
+        self.note(self.last_ts, GapReason::Disconnected);
         if self.state != BookState::Syncing {
             self.set_state(BookState::Syncing, sink);
         }
@@ -276,7 +281,7 @@ impl BookRules for Book {
             let conn = self.carrier.as_ref().map_or(self.wanted.unwrap_or(0), |carrier| carrier.conn);
             self.break_off(reason, conn, sink);
         } else {
-            self.note(reason);
+            self.note(self.last_ts, reason);
         }
     }
 
@@ -294,7 +299,7 @@ impl BookRules for Book {
             match (self.carrier.take(), self.other.take()) {
                 (Some(gone), Some(other)) if gone.is_the_same(&other) => self.carrier = Some(other),
                 (_, Some(other)) => {
-                    self.note(GapReason::Disconnected);
+                    self.note(self.last_ts, GapReason::Disconnected);
                     self.publish(other, ts_recv, sink);
                 }
                 (_, None) => self.wait(sink),

@@ -215,12 +215,18 @@ impl<B: BookRules> Feeds<B> {
         let broken = continuity.broken().is_some();
         let mut flags = Flags::FIRST | Flags::LAST;
         let mut settled = Vec::new();
-        match trades.arrive(trade.space, trade.id, trade.ts_venue, reason, broken) {
-            TradeStep::New { gap } => {
-                continuity.mend();
+        let step = trades.arrive(trade.space, trade.id, trade.ts_venue, reason, broken);
+        let is_new = matches!(step, TradeStep::New { .. });
+        match step {
+            TradeStep::New { gap } | TradeStep::Early { gap } => {
+                if is_new {
+                    continuity.mend();
+                }
                 if let Some(gap) = gap {
                     tally.gaps += 1;
-                    flags |= Flags::GAP;
+                    if is_new {
+                        flags |= Flags::GAP;
+                    }
                     out.gap(feed, &gap);
                     if let (Some((from_id, to_id)), Some(of)) = (gap.ids, feeds.get(feed as usize)) {
                         let (symbol, ts_before) = (of.symbol.clone(), gap.from);

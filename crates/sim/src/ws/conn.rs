@@ -159,8 +159,9 @@ impl Task {
     /// When the client is to be told that there is nothing to tell.
     fn heartbeat_due(&self) -> Option<Instant> {
         let (_, quiet) = self.rules.heartbeat?;
-        let subscribed = self.conn.ending().is_none() && !self.conn.streams.borrow().is_empty();
-        subscribed.then(|| self.sent.1 + quiet)
+        // What is about to be written makes it needless.
+        let is_idle = self.conn.ending().is_none() && self.conn.is_flushed();
+        (is_idle && !self.conn.streams.borrow().is_empty()).then(|| self.sent.1 + quiet)
     }
 
     /// When the connection is closed because nothing came or went.

@@ -132,6 +132,11 @@ impl Conn {
         self.queue.borrow().sent
     }
 
+    /// Whether the socket took all that it may be given now.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.queue.borrow().batches.is_empty()
+    }
+
     /// Frames that the socket took, and those that wait.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let queue = self.queue.borrow();

@@ -246,6 +246,7 @@ fn covered(epochs: &[Epoch], gaps: &[Gap], entry: &Entry<Levels>) -> Covered {
     let ts = UnixNanos::from_micros(entry.ts_us);
     let Some(index) = epochs.iter().position(|epoch| ts <= epoch.first_ts) else { return Covered::Not };
     let Some(before) = index.checked_sub(1).map(|i| &epochs[i]) else { return Covered::BeforeAll };
-    let declared = gaps.iter().any(|g| !g.repaired && g.from <= before.last_ts && g.to >= epochs[index].first_ts);
-    if ts >= before.last_ts && declared { Covered::ByGap } else { Covered::Not }
+    // A gap may reach back into the epoch that it ends: messages that changed places are noticed at the later one.
+    let holds = |g: &Gap| !g.repaired && g.from <= before.last_ts.min(ts) && g.to >= epochs[index].first_ts;
+    if gaps.iter().any(holds) { Covered::ByGap } else { Covered::Not }
 }

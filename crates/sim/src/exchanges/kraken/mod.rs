@@ -23,7 +23,7 @@ use hyper::{Request, Uri};
 use super::{Kind, RestAnswer, Rules, Wire};
 use crate::SimStats;
 use crate::clock::now_us;
-use crate::deep::past::mix;
+use crate::deep::past::hash;
 use crate::deep::tape::Tape;
 use crate::hub::Core;
 use crate::market::SymbolState;
@@ -106,7 +106,7 @@ impl Kraken {
     /// Tells a connection the state of the exchange.
     fn tell_status(&self, conn: &Conn, system: &str) {
         // As long as the real ones, and another on each connection.
-        let id = mix(self.seed ^ u64::from(conn.id)) | 1 << 62;
+        let id = hash(self.seed, i64::from(conn.id)) | 1 << 62;
         conn.reply(render::status(system, id).as_bytes());
     }
 }
