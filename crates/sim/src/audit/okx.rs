@@ -57,6 +57,9 @@ fn amount(size: &str, contract: i64) -> Option<f64> {
         return size.parse().ok();
     }
     let (whole, fraction) = size.split_once('.').unwrap_or((size, ""));
+    if whole.is_empty() || fraction.len() > 8 {
+        return None;
+    }
     let digits: i128 = format!("{whole}{fraction:0<8}").parse().ok()?;
     let e16 = digits.checked_mul(contract.into())?;
     format!("{}.{:016}", e16 / 10_i128.pow(16), e16 % 10_i128.pow(16)).parse().ok()
