@@ -123,7 +123,7 @@ pub(crate) trait Wire {
 
     /// Makes the numbers of a book's updates begin anew. What it did, in words.
     fn reset_sequence(&self, core: &Core, _place: usize) -> Result<String, String> {
-        Err(format!("the books of {} have no numbers that could begin anew", core.options.exchange))
+        Err(format!("the numbers of books never begin anew on {}", core.options.exchange))
     }
 
     /// First and last id of the trades that REST can give.
