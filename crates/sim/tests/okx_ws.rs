@@ -242,6 +242,7 @@ async fn an_open_candle_grows_and_is_the_one_over_rest() {
     let mut okx = Okx::connect(&scene.sim, "business").await;
     okx.subscribe("candle1m", "BTC-USDT").await;
     okx.subscribe("candle1Dutc", "BTC-USDT").await;
+    let day = okx.next_of("candle1Dutc").await.0["data"][0].clone();
     let (mut volume, mut open) = (0.0, Value::Null);
     for _ in 0..4 {
         let row = okx.next_of("candle1m").await.0["data"][0].clone();
@@ -251,6 +252,8 @@ async fn an_open_candle_grows_and_is_the_one_over_rest() {
         assert!(number(&row[5]) >= volume, "{row}");
         volume = number(&row[5]);
     }
+    let later = okx.next_of("candle1Dutc").await.0["data"][0].clone();
+    assert!(later[0] != day[0] || number(&later[5]) > number(&day[5]), "{day} {later}");
     scene.sim.pause().await.unwrap();
     let rest = data(&scene, "market/candles?instId=BTC-USDT&bar=1m&limit=2").await;
     let same = rest.as_array().unwrap().iter().find(|row| row[0] == open).unwrap();

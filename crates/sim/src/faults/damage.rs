@@ -60,5 +60,7 @@ mod tests {
                 assert!(std::str::from_utf8(&damaged).is_ok());
             }
         }
+        // OKX writes checksums as signed numbers.
+        assert_eq!(corrupt(br#"{"checksum":-1431,"seqId":9}"#, Corruption::Checksum, 1), br#"{"checksum":-1430,"seqId":9}"#);
     }
 }
