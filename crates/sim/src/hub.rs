@@ -323,6 +323,11 @@ impl Core {
         };
         let detail = match &fault {
             Fault::Gap { symbol, channel, count } => self.skip(symbol, channel, u64::from(*count))?,
+            Fault::SequenceReset { symbol } => {
+                let place = self.unified_index(symbol).ok_or_else(|| format!("there is no symbol {symbol} here"))?;
+                let wire = Rc::clone(&self.wire);
+                wire.reset_sequence(self, place)?
+            }
             Fault::Silence { target, ms } => {
                 let until = now_us().saturating_add(i64::try_from(*ms).unwrap_or(i64::MAX).saturating_mul(1_000));
                 self.faults.silence(target.clone(), until);
@@ -352,11 +357,6 @@ impl Core {
                 self.cut.notify_waiters();
                 self.down_wake.notify_one();
                 "down".to_owned()
-            }
-            Fault::SequenceReset { symbol } => {
-                let place = self.unified_index(symbol).ok_or_else(|| format!("there is no symbol {symbol} here"))?;
-                let wire = Rc::clone(&self.wire);
-                wire.reset_sequence(self, place)?
             }
             Fault::Shutdown { ms } => {
                 let wire = Rc::clone(&self.wire);

@@ -11,13 +11,14 @@ use crate::deep::DeepOptions;
 use crate::error::SimError;
 use crate::exchanges::bybit::BybitOptions;
 use crate::exchanges::kraken::KrakenOptions;
+use crate::exchanges::okx::OkxOptions;
 use crate::faults::FaultPlan;
 
 /// Everything a simulated exchange needs to start. `Default` gives a small Binance on a free loopback port.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimOptions {
-    /// Which exchange to play: `binance` (spot), `bybit` (spot and linear) or `kraken` (spot).
+    /// Which exchange to play: `binance` (spot), `bybit` (spot and linear), `kraken` (spot) or `okx` (spot and swaps).
     pub exchange: String,
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -26,7 +27,7 @@ pub struct SimOptions {
     /// The invented market; unused in replay.
     pub market: MarketOptions,
     /// Gives all symbols a past of years, which goes on into the present; without it they have [`MarketOptions::history`]. The
-    /// simulated Kraken and Bybit always have one, which ends where its live market begins.
+    /// simulated Kraken, Bybit and OKX always have one, which ends where their live market begins.
     pub deep: Option<DeepOptions>,
     /// Serve recorded frames instead of an invented market.
     pub replay: Option<ReplayOptions>,
@@ -43,6 +44,8 @@ pub struct SimOptions {
     /// Those of a simulated Bybit. Left alone, [`MarketOptions::symbols`] are then BTC/USDT, ETH/USDT, BTC/USDT:USDT and
     /// SOL/USDT:USDT.
     pub bybit: BybitOptions,
+    /// Those of a simulated OKX. Left alone, [`MarketOptions::symbols`] are then BTC/USDT and ETH/USDT, spot and swap.
+    pub okx: OkxOptions,
 }
 
 impl Default for SimOptions {
@@ -60,6 +63,7 @@ impl Default for SimOptions {
             limits: Limits::default(),
             kraken: KrakenOptions::default(),
             bybit: BybitOptions::default(),
+            okx: OkxOptions::default(),
         }
     }
 }

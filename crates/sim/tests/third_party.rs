@@ -107,3 +107,21 @@ async fn cryptofeed_follows_the_simulated_bybit() {
     let options = common::bybit::options();
     check_exchange("cryptofeed_follows_the_simulated_bybit", "cryptofeed", "check_cryptofeed_bybit.py", options).await;
 }
+
+#[tokio::test]
+async fn ccxt_pages_through_the_simulated_okx() {
+    let options = SimOptions { exchange: "okx".to_owned(), ..SimOptions::default() };
+    check_exchange("ccxt_pages_through_the_simulated_okx", "ccxt", "check_ccxt_okx.py", options).await;
+}
+
+#[tokio::test]
+async fn ccxt_watches_the_simulated_okx() {
+    let options = common::okx::options();
+    check_exchange("ccxt_watches_the_simulated_okx", "ccxt.pro", "check_ccxt_okx_ws.py", options).await;
+}
+
+#[tokio::test]
+async fn cryptofeed_follows_the_simulated_okx_and_verifies_its_checksums() {
+    let name = "cryptofeed_follows_the_simulated_okx_and_verifies_its_checksums";
+    check_exchange(name, "cryptofeed", "check_cryptofeed_okx.py", common::okx::rules("checksum=true")).await;
+}

@@ -31,7 +31,9 @@ impl Copy {
             return Err(GapReason::Sequence);
         }
         for (side, levels) in [(BookSide::Bid, &levels.bids), (BookSide::Ask, &levels.asks)] {
-            levels.iter().for_each(|level| self.ladder.set(side, level.price, level.amount));
+            for level in levels {
+                self.ladder.set(side, level.price, level.amount);
+            }
         }
         (self.seq, self.prev, self.ts) = (part.seq, part.prev, part.ts_venue);
         if !self.is_bare && part.checksum.is_some_and(|expected| expected != checksum(&self.ladder, text)) {

@@ -20,7 +20,14 @@ struct Epoch {
     last_id: u64,
 }
 
-pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentEvent>, files: &[PathBuf]) -> Result<SeriesAudit, AuditError> {
+/// Events by their last update id. `number` makes of a row's time and update id the id that its event has in `sent`, where an exchange
+/// may let its own begin anew.
+pub(super) fn audit(
+    id: &str,
+    sent: &BTreeMap<u64, SentEvent>,
+    number: impl Fn(UnixNanos, u64) -> u64,
+    files: &[PathBuf],
+) -> Result<SeriesAudit, AuditError> {
     let mut result = SeriesAudit { series: format!("{id}/book"), sent: sent.len() as u64, ..SeriesAudit::default() };
     let gaps = gaps(files)?;
     result.count_gaps(&gaps);
@@ -29,7 +36,9 @@ pub(super) fn audit(id: &str, sent: &BTreeMap<u64, SentEvent>, files: &[PathBuf]
     let mut stored: BTreeMap<(u32, u64), Levels> = BTreeMap::new();
     for file in files {
         for row in dccd_store::read_book(file)? {
-            take(row?, &mut epochs, &mut stored, &mut result);
+            let row = row?;
+            let update_id = number(row.ts, row.update_id);
+            take(BookRow { update_id, ..row }, &mut epochs, &mut stored, &mut result);
         }
     }
     result.stored = stored.len() as u64;

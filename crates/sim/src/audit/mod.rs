@@ -7,6 +7,7 @@
 mod book;
 mod bybit;
 mod kraken;
+mod okx;
 mod quotes;
 mod sent;
 mod trades;
@@ -159,6 +160,9 @@ pub fn audit(ledger: &Path, data_path: &Path, exchange: &str) -> Result<Audit, A
     if exchange == kraken::NAME {
         return kraken::audit(ledger, data_path);
     }
+    if exchange == okx::NAME {
+        return okx::audit(ledger, data_path);
+    }
     let sent = Sent::read(ledger)?;
     let mut series = Vec::new();
     for (symbol, sent) in &sent.symbols {
@@ -171,7 +175,7 @@ pub fn audit(ledger: &Path, data_path: &Path, exchange: &str) -> Result<Audit, A
             series.push(quotes::audit(symbol, &told.collect::<Vec<_>>(), &files(Channel::Quotes)?)?);
         }
         if !sent.depth.is_empty() {
-            series.push(book::audit(symbol, &sent.depth, &files(Channel::Book)?)?);
+            series.push(book::audit(symbol, &sent.depth, |_, id| id, &files(Channel::Book)?)?);
         }
     }
     Ok(Audit { series })
@@ -192,27 +196,33 @@ fn files_of(
     is_wanted: impl Fn(&Symbol) -> bool,
 ) -> Result<Vec<(Symbol, Vec<PathBuf>)>, AuditError> {
     let root = data_path.join(exchange).join(channel.directory());
-    let list = |path: &Path| -> Result<Vec<PathBuf>, AuditError> {
-        let entries = match std::fs::read_dir(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.map_err(|source| AuditError::List { path: path.to_owned(), source })?,
-        };
-        let mut paths = Vec::new();
-        for entry in entries {
-            paths.push(entry.map_err(|source| AuditError::List { path: path.to_owned(), source })?.path());
-        }
-        paths.sort();
-        Ok(paths)
-    };
     let mut found = Vec::new();
     for pair in list(&root)? {
         let symbol = pair.file_name().and_then(|n| n.to_str()).and_then(Symbol::from_path_name);
         if let Some(symbol) = symbol.filter(&is_wanted) {
-            let files = list(&pair)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet"));
-            found.push((symbol, files.collect()));
+            found.push((symbol, tables(&pair)?));
         }
     }
     Ok(found)
+}
+
+/// The day files in a directory, oldest first.
+fn tables(path: &Path) -> Result<Vec<PathBuf>, AuditError> {
+    Ok(list(path)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet")).collect())
+}
+
+/// What is in a directory, in the order of names; nothing in one that isn't there.
+fn list(path: &Path) -> Result<Vec<PathBuf>, AuditError> {
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|source| AuditError::List { path: path.to_owned(), source })?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(|source| AuditError::List { path: path.to_owned(), source })?.path());
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 /// The gaps of these files. One that touches two days stands in both files and counts once.

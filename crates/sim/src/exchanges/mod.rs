@@ -10,6 +10,7 @@
 pub(crate) mod binance;
 pub(crate) mod bybit;
 pub(crate) mod kraken;
+pub(crate) mod okx;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -55,7 +56,7 @@ pub(crate) struct Kind {
     pub replays: bool,
 }
 
-const KINDS: [Kind; 3] = [binance::KIND, bybit::KIND, kraken::KIND];
+const KINDS: [Kind; 4] = [binance::KIND, bybit::KIND, kraken::KIND, okx::KIND];
 
 /// The exchange of this name.
 pub(crate) fn of(name: &str) -> Result<&'static Kind, SimError> {
@@ -75,8 +76,8 @@ pub(crate) struct Rules {
     pub lifetime: Option<(Duration, Duration)>,
     /// What a connection with subscriptions is sent when it was sent nothing for this long.
     pub heartbeat: Option<(&'static str, Duration)>,
-    /// A connection on which nothing came or went for this long is closed.
-    pub idle: Option<Duration>,
+    /// A connection on which nothing came or went for this long is closed, with a code of the exchange's own where it has one.
+    pub idle: Option<(Duration, Option<u16>)>,
     /// Messages (frames of any kind) a client may send per second.
     pub messages_per_second: u32,
     /// What a client is told that sends more; without it, the connection is reset.

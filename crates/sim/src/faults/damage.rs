@@ -41,6 +41,7 @@ pub(crate) fn corrupt(text: &[u8], how: Corruption, salt: u64) -> Vec<u8> {
 pub(super) fn checksum_at(text: &[u8]) -> Option<usize> {
     const KEY: &[u8] = b"\"checksum\":";
     let begin = text.windows(KEY.len()).rposition(|part| part == KEY)? + KEY.len();
+    let begin = begin + usize::from(text.get(begin) == Some(&b'-'));
     let digits = text[begin..].iter().take_while(|b| b.is_ascii_digit()).count();
     (begin + digits).checked_sub(1).filter(|_| digits > 0)
 }
@@ -59,5 +60,7 @@ mod tests {
                 assert!(std::str::from_utf8(&damaged).is_ok());
             }
         }
+        // OKX writes checksums as signed numbers.
+        assert_eq!(corrupt(br#"{"checksum":-1431,"seqId":9}"#, Corruption::Checksum, 1), br#"{"checksum":-1430,"seqId":9}"#);
     }
 }

@@ -17,8 +17,9 @@ pub(crate) use state::{Action, FaultState};
 #[serde(default)]
 pub struct Target {
     /// A stream's name, e.g. `btcusdt@trade` on Binance. On Kraken `trade:BTC/USD`, `ticker:BTC/USD:bbo`, `book:BTC/USD:10`,
-    /// `ohlc:BTC/USD:1`, `instrument`. On Bybit
-    /// `spot:publicTrade:BTCUSDT`, `linear:orderbook:BTCUSDT:50`, `linear:tickers:BTCUSDT`, `spot:kline:BTCUSDT:1`. Without what stands behind a colon it means all of them: `book:BTC/USD` at any depth, `book`
+    /// `ohlc:BTC/USD:1`, `instrument`. On Bybit `spot:publicTrade:BTCUSDT`, `linear:orderbook:BTCUSDT:50`, `linear:tickers:BTCUSDT`,
+    /// `spot:kline:BTCUSDT:1`. On OKX `trades:BTC-USDT`, `trades-all:BTC-USDT-SWAP`, `bbo-tbt:BTC-USDT`, `books:BTC-USDT`,
+    /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
     /// of any market.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -134,8 +135,8 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u32,
     },
-    /// The numbers of a book's updates begin anew, as after maintenance: those who follow one get a snapshot with the number 1. On
-    /// Bybit.
+    /// The numbers of a book's updates begin anew, as after maintenance. On Bybit those who follow one get a snapshot with the number 1;
+    /// on OKX the next update names its predecessor and has a smaller number than that.
     SequenceReset {
         /// Unified symbol.
         symbol: String,
@@ -209,7 +210,7 @@ pub enum Fault {
         /// For how long, milliseconds.
         ms: u64,
     },
-    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken), which
+    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008` on OKX), which
     /// are closed after a while.
     Shutdown {
         /// Between announcement and close, milliseconds.
@@ -228,6 +229,7 @@ mod tests {
             r#"{"kind":"delay","ms":50}"#,
             r#"{"kind":"corrupt","how":"flip"}"#,
             r#"{"kind":"gap","symbol":"BTC/USDT","channel":"book","count":2}"#,
+            r#"{"kind":"sequence_reset","symbol":"BTC/USDT"}"#,
             r#"{"kind":"silence","conn":1,"ms":5}"#,
             r#"{"kind":"corrupt","stream":"book:BTC/USD","how":"checksum"}"#,
             r#"{"kind":"mute","stream":"trade:BTC/USD"}"#,

@@ -78,7 +78,10 @@ impl RestFault {
             Self::Outside if count > 0 => {
                 let time = match &mut rows[0] {
                     Value::Array(row) => row.first_mut()?,
-                    row => row.get_mut("time")?,
+                    row => {
+                        let key = if row.get("time").is_some() { "time" } else { "ts" };
+                        row.get_mut(key)?
+                    }
                 };
                 *time = match time.as_str() {
                     Some(text) => Value::from((text.parse::<i64>().ok()? / 2).to_string()),
@@ -91,11 +94,16 @@ impl RestFault {
     }
 }
 
-/// The rows of a page: the answer itself, or the first list within its `result`.
+/// The rows of a page: the answer itself, its `data`, or the first list within its `result`.
 fn rows(value: &mut Value) -> Option<&mut Vec<Value>> {
     match value {
         Value::Array(rows) => Some(rows),
-        Value::Object(object) => object.get_mut("result")?.as_object_mut()?.values_mut().find_map(Value::as_array_mut),
+        Value::Object(object) => {
+            if object.contains_key("data") {
+                return object.get_mut("data")?.as_array_mut();
+            }
+            object.get_mut("result")?.as_object_mut()?.values_mut().find_map(Value::as_array_mut)
+        }
         _ => None,
     }
 }
@@ -122,6 +130,9 @@ mod tests {
         let bybit = br#"{"result":{"category":"spot","list":[{"time":"1000"}]}}"#;
         let outside = RestFault::Outside.damage(bybit, &mut rng).unwrap();
         assert_eq!(outside, br#"{"result":{"category":"spot","list":[{"time":"500"}]}}"#);
+        let okx = br#"{"code":"0","data":[{"px":"1","ts":"1000"}],"msg":""}"#;
+        let outside = RestFault::Outside.damage(okx, &mut rng).unwrap();
+        assert_eq!(outside, br#"{"code":"0","data":[{"px":"1","ts":"500"}],"msg":""}"#);
         assert_eq!(RestFault::Omit.damage(b"{}", &mut rng), None);
     }
 }

@@ -164,14 +164,11 @@ impl Task {
 
     /// When a connection has been silent for too long.
     fn idle_due(&self) -> Option<Instant> {
-        let idle = self.rules.idle.filter(|_| self.conn.ending().is_none())?;
+        let (idle, _) = self.rules.idle.filter(|_| self.conn.ending().is_none())?;
         Some(self.heard.max(self.sent.1) + idle)
     }
 
     fn timers(&mut self, now: Instant) {
-        if self.idle_due().is_some_and(|due| now >= due) {
-            self.conn.end(Ending::Clean("nothing was said for too long".to_owned()));
-        }
         if let Some((interval, timeout)) = self.rules.ping
             && self.next_ping.is_some_and(|at| now >= at)
         {
@@ -189,6 +186,15 @@ impl Task {
             && self.heartbeat_due().is_some_and(|due| now >= due)
         {
             self.conn.reply(text.as_bytes());
+        }
+        if let Some((quiet, code)) = self.rules.idle
+            && self.idle_due().is_some_and(|due| now >= due)
+        {
+            let ending = Ending::Clean(format!("No data received in {}s", quiet.as_secs()));
+            match code {
+                Some(code) => self.conn.end_with(code, ending),
+                None => self.conn.end(ending),
+            }
         }
         if let Some((life, notice)) = self.rules.lifetime {
             let age = now.duration_since(self.opened);

@@ -152,10 +152,15 @@ impl Conn {
 
     /// Ends the connection; the first reason stands.
     pub(crate) fn end(&self, ending: Ending) {
+        self.end_with(1_000, ending);
+    }
+
+    /// Ends it, a clean end with this code.
+    pub(crate) fn end_with(&self, code: u16, ending: Ending) {
         let mut queue = self.queue.borrow_mut();
         if queue.ending.is_none() {
             if let Ending::Clean(reason) = &ending {
-                let mut payload = 1_000_u16.to_be_bytes().to_vec();
+                let mut payload = code.to_be_bytes().to_vec();
                 payload.extend(reason.bytes().take(100));
                 control(&mut queue, opcode::CLOSE, &payload);
             }

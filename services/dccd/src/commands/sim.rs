@@ -10,7 +10,8 @@ use dccd_service::Shutdown;
 use dccd_service::log::LogOptions;
 use dccd_sim::deep::DeepOptions;
 use dccd_sim::{
-    BybitOptions, FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, ReplayOptions, ReplayStart, Sim, SimOptions,
+    BybitOptions, FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, OkxOptions, ReplayOptions, ReplayStart, Sim,
+    SimOptions,
 };
 
 use crate::cli::Global;
@@ -21,7 +22,7 @@ use crate::output::{Out, say};
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The exchange to play: binance, bybit or kraken
+    /// The exchange to play: binance, bybit, kraken or okx
     #[arg(long, value_name = "X", default_value = "binance")]
     exchange: String,
     /// Where to listen; port 0 takes a free one
@@ -45,6 +46,9 @@ pub struct Arguments {
     /// Rules of --exchange bybit, e.g. requests=600,window=5,ban=600,idle=600; requests=0: no limit
     #[arg(long, value_name = "RULES", default_value = "")]
     bybit: BybitOptions,
+    /// Rules of --exchange okx, e.g. limits=false,checksum=true,snapshot=false,keepalive=60,idle=30
+    #[arg(long, value_name = "RULES", default_value = "")]
+    okx: OkxOptions,
     #[command(flatten)]
     market: Market,
     #[command(flatten)]
@@ -75,7 +79,7 @@ struct Market {
     #[arg(long, value_name = "N")]
     levels: Option<usize>,
     /// Years of candles and trades before the present, for the REST side: e.g. listed=2017-08-17,trades=600,quiet=0.05,outages=2;
-    /// kraken and bybit always have one
+    /// kraken, bybit and okx always have one
     #[arg(long, value_name = "PAST")]
     past: Option<DeepOptions>,
     /// Seconds that trades reach back before the start [default: 7200]
@@ -159,6 +163,7 @@ impl Arguments {
             limits: self.rules.limits(),
             kraken: self.kraken.clone(),
             bybit: self.bybit.clone(),
+            okx: self.okx.clone(),
         }
     }
 }

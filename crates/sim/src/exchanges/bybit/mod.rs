@@ -153,7 +153,7 @@ impl Wire for Bybit {
             ping: None,
             lifetime: None,
             heartbeat: None,
-            idle: Some(self.options.idle),
+            idle: Some((self.options.idle, None)),
             // It names no limit; a burst of hundreds was seen to be answered.
             messages_per_second: 1_000,
             excess: None,
