@@ -405,7 +405,7 @@ impl Tree {
     }
 
     /// Stops the market and waits until the collector has taken in what was sent, and has fetched what trades it missed but
-    /// for at most `lost` of them, which the exchange doesn't have.
+    /// for at most `lost` of them, which the exchange doesn't have; [`u64::MAX`] where its ids don't count.
     #[track_caller]
     pub fn drain(&self, exchange: &Exchange, lost: u64) {
         exchange.pause();
@@ -430,6 +430,9 @@ impl Tree {
                 }
             },
         );
+        if lost == u64::MAX {
+            return self.flush();
+        }
         wait_for(
             PATIENCE,
             || {

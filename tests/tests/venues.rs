@@ -1,0 +1,165 @@
+//! Exchanges other than Binance live, end to end: whole trees against the simulated ones, with their faults, killed and cut, held
+//! against what was sent.
+#![allow(clippy::print_stdout, reason = "tests print their numbers")]
+
+use std::time::{Duration, Instant};
+
+use dccd_sim::audit::Audit;
+use dccd_sim::{Corruption, Disconnection, Fault, FaultPlan, MarketOptions, SimOptions, Target};
+use dccd_testkit::{POLL_INTERVAL, wait_for};
+use dccd_tests::{Exchange, PATIENCE, Setup, Tree};
+
+const SEED: u64 = 20_261_127;
+const KILLS: usize = 15;
+const FEEDS: usize = 6;
+
+/// What is different from exchange to exchange.
+struct Venue {
+    name: &'static str,
+    symbols: [&'static str; 2],
+    /// The streams of the first symbol: trades, quotes, book.
+    streams: [&'static str; 3],
+    /// Trades have numbers that count, so that missing ones are known, and all of them can be fetched.
+    repairs: bool,
+}
+
+const KRAKEN: Venue = Venue {
+    name: "kraken",
+    symbols: ["BTC/USD", "ETH/USD"],
+    streams: ["trade:BTC/USD", "ticker:BTC/USD", "book:BTC/USD"],
+    repairs: true,
+};
+const BYBIT: Venue = Venue {
+    name: "bybit",
+    symbols: ["BTC/USDT", "BTC/USDT:USDT"],
+    streams: ["spot:publicTrade:BTCUSDT", "spot:orderbook:BTCUSDT:1", "spot:orderbook:BTCUSDT:50"],
+    repairs: false,
+};
+const OKX: Venue = Venue {
+    name: "okx",
+    symbols: ["BTC/USDT", "BTC/USDT:USDT"],
+    streams: ["trades-all:BTC-USDT", "bbo-tbt:BTC-USDT", "books:BTC-USDT"],
+    repairs: true,
+};
+
+impl Venue {
+    fn options(&self) -> SimOptions {
+        let busy = Exchange::options(300.0, 500.0);
+        let symbols = self.symbols.map(str::to_owned).to_vec();
+        SimOptions { exchange: self.name.to_owned(), market: MarketOptions { symbols, ..busy.market }, ..busy }
+    }
+
+    /// How many trades may be missing in the end, where that can be counted.
+    fn lost(&self, lost: u64) -> u64 {
+        if self.repairs { lost } else { u64::MAX }
+    }
+}
+
+/// Small books, so that levels fall out of them all the time.
+fn setup(exchange: &Exchange) -> Setup {
+    Setup { depth: 25, ..Setup::new(exchange) }
+}
+
+fn end(mut tree: Tree, exchange: &mut Exchange, lost: u64) -> Audit {
+    tree.wait_fresh(FEEDS);
+    tree.drain(exchange, lost);
+    tree.stop();
+    tree.verify();
+    let audit = tree.audit(exchange);
+    for series in &audit.series {
+        println!("{series:?}");
+    }
+    audit
+}
+
+fn a_quiet_run_stores_what_was_sent(venue: &Venue) {
+    let mut exchange = Exchange::start(venue.options());
+    let tree = Tree::start(&setup(&exchange));
+    tree.wait_live(FEEDS);
+    wait_for(PATIENCE, || exchange.stats().trades_made, |made| *made > 1_000);
+    let audit = end(tree, &mut exchange, venue.lost(0));
+    assert!(audit.series.iter().all(|series| series.gaps + series.repaired == 0), "{:#?}", audit.series);
+}
+
+fn faults_are_recovered_from(venue: &Venue) {
+    let mut faults = Vec::new();
+    for (number, target) in venue.streams.map(Target::stream).into_iter().enumerate() {
+        let of = || target.clone();
+        // Where trades have no numbers that count, nothing tells of one that is left out on a living connection.
+        if venue.repairs || number > 0 {
+            faults.push(Fault::Drop { target: of(), count: 3 });
+            faults.push(Fault::Silence { target: of(), ms: 1_000 });
+        }
+        faults.extend([
+            Fault::Delay { target: of(), count: 2, ms: 150 },
+            Fault::Duplicate { target: of(), count: 3 },
+            Fault::Reorder { target: of(), count: 2 },
+            Fault::Corrupt { target: of(), count: 2, how: Corruption::Truncate },
+            Fault::Corrupt { target: of(), count: 2, how: Corruption::Flip },
+        ]);
+    }
+    faults.extend([
+        Fault::Disconnect { target: Target::default(), how: Disconnection::Clean },
+        Fault::Disconnect { target: Target::default(), how: Disconnection::Abrupt },
+        Fault::Slow { target: Target::default(), bytes_per_second: 20_000, ms: 1_000 },
+        Fault::Down { ms: 2_000 },
+    ]);
+    let mut exchange = Exchange::start(venue.options());
+    let tree = Tree::start(&setup(&exchange));
+    tree.wait_live(FEEDS);
+    for fault in faults {
+        let began = Instant::now();
+        exchange.inject(fault.clone());
+        tree.wait_fresh(FEEDS);
+        tree.wait_fresh(FEEDS);
+        println!("{fault:?}: all live after {:?}", began.elapsed());
+    }
+    let lost = exchange.trades_skipped();
+    let audit = end(tree, &mut exchange, venue.lost(lost));
+    let trades = audit.series.iter().filter(|series| series.series.ends_with("trades"));
+    assert!(!venue.repairs || trades.clone().all(|series| series.gaps == 0 && series.fetched > 0), "{:#?}", audit.series);
+}
+
+fn kills_lose_nothing_undeclared(venue: &Venue) {
+    let drop = if venue.repairs { 0.001 } else { 0.0 };
+    let plan = FaultPlan { seed: SEED, drop, duplicate: 0.002, reorder: 0.004, ..FaultPlan::default() };
+    let mut exchange = Exchange::start(SimOptions { faults: plan, ..venue.options() });
+    let mut tree = Tree::start(&setup(&exchange));
+    tree.wait_live(FEEDS);
+    let mut rng = fastrand::Rng::with_seed(SEED);
+    let mut pid = tree.collector().and_then(|c| c.pid).unwrap();
+    for _ in 0..KILLS {
+        let (life, born) = (Duration::from_millis(rng.u64(0..900)), Instant::now());
+        while born.elapsed() < life {
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        tree.kill(pid);
+        pid = tree.wait_ready(Some(pid));
+    }
+    let audit = end(tree, &mut exchange, venue.lost(0));
+    let trades = audit.series.iter().filter(|series| series.series.ends_with("trades"));
+    assert!(!venue.repairs || trades.clone().all(|series| series.gaps == 0 && series.repaired > 0), "{:#?}", audit.series);
+}
+
+macro_rules! venues {
+    ($($name:ident: $venue:ident),*) => {$(
+        mod $name {
+            #[test]
+            fn a_quiet_run_stores_what_was_sent() {
+                super::a_quiet_run_stores_what_was_sent(&super::$venue);
+            }
+
+            #[test]
+            fn faults_of_frames_and_connections_are_recovered_from() {
+                super::faults_are_recovered_from(&super::$venue);
+            }
+
+            #[test]
+            fn kills_under_load_lose_nothing_undeclared() {
+                super::kills_lose_nothing_undeclared(&super::$venue);
+            }
+        }
+    )*};
+}
+
+venues!(kraken: KRAKEN, bybit: BYBIT, okx: OKX);
