@@ -100,7 +100,10 @@ impl Recorder {
         };
         let (id, path) = series(Channel::Trades);
         let mut file = ExportWriter::create(&path, &id, Vec::new()).unwrap();
-        self.trades.iter().for_each(|row| file.push(*row).unwrap());
+        // In the order of files, as a recorder brings them into it.
+        let mut trades = self.trades.clone();
+        trades.sort_by_key(|row| (row.ts, row.id.0));
+        trades.iter().for_each(|row| file.push(*row).unwrap());
         file.finish().unwrap();
         let (id, path) = series(Channel::Quotes);
         let mut file = ExportWriter::create(&path, &id, Vec::new()).unwrap();

@@ -1,6 +1,6 @@
 //! Scenes: entries as a live side writes them, and what must come of them.
 
-use dccd_model::{BookState, Entry, EntryKind, Flags, UnixNanos};
+use dccd_model::{BookState, Channel, Entry, EntryKind, Flags, UnixNanos};
 
 use super::{BookProtocol, Event, Protocol, Recorded, shared};
 use crate::{Adapter, Ladder, Markets, Session, TradeHole, Want};
@@ -26,12 +26,9 @@ fn plain(kind: EntryKind, conn: u32, subject: &str) -> (EntryKind, u32, String, 
     (kind, conn, subject.to_owned(), Vec::new())
 }
 
-/// A connection to the socket on which the symbol's messages come.
-fn opened(adapter: &dyn Adapter, protocol: &Protocol<'_>, conn: u32) -> (EntryKind, u32, String, Vec<u8>) {
-    let sockets: Vec<usize> =
-        adapter.capabilities().channels.iter().map(|channel| adapter.socket_of(&protocol.symbol, *channel)).collect();
-    let socket = sockets.first().copied().unwrap_or(0);
-    assert!(sockets.iter().all(|other| *other == socket), "the suite is for feeds of one socket: {sockets:?}");
+/// A connection to the socket on which the symbol's messages of this channel come.
+fn opened(adapter: &dyn Adapter, protocol: &Protocol<'_>, channel: Channel, conn: u32) -> (EntryKind, u32, String, Vec<u8>) {
+    let socket = adapter.socket_of(&protocol.symbol, channel);
     plain(EntryKind::Opened, conn, adapter.sockets()[socket].name)
 }
 
@@ -59,7 +56,7 @@ fn trades_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Market
     let page = adapter.trades_request(&protocol.symbol, at, 3, markets).subject;
     vec![
         plain(EntryKind::FeedOpened, 0, &format!("{} trades", protocol.symbol)),
-        opened(adapter, protocol, 1),
+        opened(adapter, protocol, Channel::Trades, 1),
         frame(1, trade(10)),
         frame(1, trade(11)),
         frame(1, trade(11)),
@@ -100,17 +97,17 @@ fn uncounted_trades_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, prot
         |first, last| (EntryKind::Response, 0, request.subject.clone(), (protocol.trades_page)(first, last).into_bytes());
     let mut scene = vec![
         plain(EntryKind::FeedOpened, 0, &format!("{} trades", protocol.symbol)),
-        opened(adapter, protocol, 1),
+        opened(adapter, protocol, Channel::Trades, 1),
         trade(1, 10),
         trade(1, 11),
         trade(1, 11),
         trade(1, 12),
-        opened(adapter, protocol, 2),
+        opened(adapter, protocol, Channel::Trades, 2),
         trade(2, 12),
         plain(EntryKind::Closed, 1, "retired"),
         trade(2, 12),
         plain(EntryKind::Closed, 2, "gone"),
-        opened(adapter, protocol, 3),
+        opened(adapter, protocol, Channel::Trades, 3),
         trade(3, 16),
     ];
     let declared = run(adapter, markets, &scene);
@@ -133,12 +130,12 @@ fn uncounted_trades_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, prot
 fn quotes_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter) -> Scene {
     vec![
         plain(EntryKind::FeedOpened, 0, &format!("{} quotes", protocol.symbol)),
-        opened(adapter, protocol, 1),
+        opened(adapter, protocol, Channel::Quotes, 1),
         frame(1, (protocol.quote)(10)),
         frame(1, (protocol.quote)(20)),
         frame(1, (protocol.quote)(20)),
         plain(EntryKind::Closed, 1, "gone"),
-        opened(adapter, protocol, 2),
+        opened(adapter, protocol, Channel::Quotes, 2),
         frame(2, (protocol.quote)(30)),
         frame(2, (protocol.quote)(31)),
     ]
@@ -154,8 +151,10 @@ fn quotes_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Pro
 
 /// A book that begins, goes on, loses an event, and begins anew.
 fn book_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets) -> Scene {
-    let mut scene =
-        vec![plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)), opened(adapter, protocol, 1)];
+    let mut scene = vec![
+        plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)),
+        opened(adapter, protocol, Channel::Book, 1),
+    ];
     let ms = |n: u64| BEGIN + i64::try_from(n).unwrap_or(0);
     match &protocol.book {
         BookProtocol::Numbered { event, snapshot } => {
@@ -229,10 +228,10 @@ fn books_survive_a_replaced_connection(adapter: &dyn Adapter, protocol: &Protoco
     let update = |conn: u32, n: u64| frame(conn, update(n, ms(n)));
     let begin = [
         plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)),
-        opened(adapter, protocol, 1),
+        opened(adapter, protocol, Channel::Book, 1),
         snapshot(1, 1),
         update(1, 2),
-        opened(adapter, protocol, 2),
+        opened(adapter, protocol, Channel::Book, 2),
     ];
     let replaced = [
         update(1, 3),
