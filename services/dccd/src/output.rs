@@ -107,9 +107,10 @@ impl Listing {
     }
 
     /// Adds a row.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        debug_assert_eq!(N, self.columns.len(), "a row has as many cells as there are headings");
-        self.rows.push(cells.into());
+    pub fn row(&mut self, cells: impl Into<Vec<String>>) {
+        let cells = cells.into();
+        debug_assert_eq!(cells.len(), self.columns.len(), "a row has as many cells as there are headings");
+        self.rows.push(cells);
     }
 
     /// Prints it, within the columns of the terminal if there is one.

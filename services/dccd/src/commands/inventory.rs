@@ -47,7 +47,7 @@ pub fn table(rows: &[InventoryRow]) -> Listing {
 
 /// The table of series, times in this zone.
 fn table_in(rows: &[InventoryRow], zone: &jiff::tz::TimeZone) -> Listing {
-    let mut listing = Listing::new(&[
+    let mut columns = vec![
         "exchange",
         "pair",
         "type",
@@ -60,11 +60,16 @@ fn table_in(rows: &[InventoryRow], zone: &jiff::tz::TimeZone) -> Listing {
         "?>declared",
         "?>size",
         "?>files",
-        "?>unreadable",
-    ]);
+    ];
+    // Rare enough to take no room otherwise.
+    let tells_unreadable = rows.iter().any(|row| !row.unreadable.is_empty());
+    if tells_unreadable {
+        columns.push(">unreadable");
+    }
+    let mut listing = Listing::new(&columns);
     let time = |time: Option<dccd_model::UnixNanos>| or_dash(time.map(|time| instant(time.0, zone)));
     for row in rows {
-        listing.row([
+        let mut cells = vec![
             row.exchange.clone(),
             row.pair.clone(),
             row.kind.clone(),
@@ -77,11 +82,11 @@ fn table_in(rows: &[InventoryRow], zone: &jiff::tz::TimeZone) -> Listing {
             row.declared.to_string(),
             bytes(row.bytes),
             row.files.to_string(),
-            match row.unreadable.len() {
-                0 => "-".to_owned(),
-                count => count.to_string(),
-            },
-        ]);
+        ];
+        if tells_unreadable {
+            cells.push(row.unreadable.len().to_string());
+        }
+        listing.row(cells);
     }
     listing
 }
