@@ -15,6 +15,7 @@ mod integrity;
 pub mod kraken;
 mod ladder;
 mod markets;
+mod markets_list;
 pub mod okx;
 mod search;
 mod session;
@@ -29,6 +30,7 @@ pub use contract::{
 };
 pub use ladder::Ladder;
 pub use markets::{Market, MarketStatus, Markets};
+pub use markets_list::MarketsList;
 pub use search::{Match, search};
 
 /// The exchanges there is an adapter for.

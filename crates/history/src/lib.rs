@@ -35,7 +35,7 @@ pub use error::{HistoryJobError, chain};
 pub use fetch::{AnswerError, Attempts, FetchError, PageOf, Source};
 pub use job::{HistoryContext, Scope, run};
 pub use limits::governor;
-pub use markets::{markets, markets_path};
+pub use markets::{KeptMarkets, keep_markets, kept_markets, markets, markets_path};
 pub use page::{PageCheck, PageProblem, Verdict};
 pub use plan::{Plan, plan};
 pub use progress::{Progress, SeriesProgress, State};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use dccd_exchange::Markets;
+use dccd_exchange::{Markets, MarketsList};
 use dccd_model::{ExchangeName, Symbol};
 use dccd_net::Priority;
 
@@ -33,22 +33,21 @@ pub async fn markets(
     cancel: &Cancel,
 ) -> Result<Arc<Markets>, HistoryJobError> {
     let path = markets_path(data_path, exchange);
-    let kept = kept(&path);
-    if let Some((markets, true)) = &kept
+    let kept = kept_markets(&path);
+    if let Some(KeptMarkets { markets, is_fresh: true }) = &kept
         && wanted.iter().all(|symbol| markets.by_symbol(symbol).is_some())
     {
         return Ok(markets.clone());
     }
-    let mut parts = Vec::new();
-    let mut next = Some(source.adapter.markets_request());
-    while let Some(request) = next {
-        let fetched = source
-            .ask(&request, Priority::Collect, &Attempts::default(), cancel, |response| Ok(response.body.clone()))
-            .await;
-        let body = match (fetched, &kept) {
-            (Ok(body), _) => body,
+    let unreadable = |error| HistoryJobError::Markets(Box::new(error));
+    let mut list = MarketsList::new(source.adapter.as_ref());
+    while let Some(request) = list.request() {
+        let fetched =
+            source.ask(request, Priority::Collect, &Attempts::default(), cancel, |response| Ok(response.body.clone())).await;
+        match (fetched, &kept) {
+            (Ok(body), _) => list.answer(&body).map_err(unreadable)?,
             (Err(FetchError::Cancelled(cancelled)), _) => return Err(cancelled.into()),
-            (Err(error), Some((markets, _))) => {
+            (Err(error), Some(KeptMarkets { markets, .. })) => {
                 tracing::warn!(%exchange, error = crate::chain(&error), "the exchange's markets could not be fetched; going on with those of last time");
                 return Ok(markets.clone());
             }
@@ -58,26 +57,41 @@ pub async fn markets(
                     source: Box::new(error),
                 });
             }
-        };
-        let unreadable = |error| HistoryJobError::Markets(Box::new(error));
-        parts.push(source.adapter.parse_markets(&body).map_err(unreadable)?);
-        next = source.adapter.markets_next(&request, &body).map_err(unreadable)?;
-    }
-    let markets = Markets::joined(parts);
-    match serde_json::to_vec(&markets) {
-        Ok(text) => {
-            if let Err(error) = dccd_store::write_atomically(&path, &text) {
-                tracing::warn!(path = %path.display(), error = crate::chain(&error), "the markets could not be kept");
-            }
         }
-        Err(error) => tracing::warn!(%error, "the markets could not be kept"),
     }
+    let markets = list.joined();
+    keep_markets(&path, &markets);
     Ok(Arc::new(markets))
 }
 
-/// The list of last time, and whether it is fresh. One that can't be read counts as none.
-fn kept(path: &Path) -> Option<(Arc<Markets>, bool)> {
+/// The list of last time.
+#[derive(Debug)]
+pub struct KeptMarkets {
+    /// What is in it.
+    pub markets: Arc<Markets>,
+    /// Whether it is of today.
+    pub is_fresh: bool,
+}
+
+/// The list of last time; one that can't be read counts as none.
+#[must_use]
+pub fn kept_markets(path: &Path) -> Option<KeptMarkets> {
     let age = path.metadata().ok()?.modified().ok().and_then(|m| SystemTime::now().duration_since(m).ok());
-    let markets = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    Some((Arc::new(markets), age.is_some_and(|age| age < FRESH_FOR)))
+    let text = std::fs::read(path).ok()?;
+    match serde_json::from_slice(&text) {
+        Ok(markets) => Some(KeptMarkets { markets: Arc::new(markets), is_fresh: age.is_some_and(|age| age < FRESH_FOR) }),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the kept markets can't be read; they are fetched anew");
+            None
+        }
+    }
+}
+
+/// Keeps a list for the next time; that it can't be is no failure.
+pub fn keep_markets(path: &Path, markets: &Markets) {
+    let kept = serde_json::to_vec(markets).map_err(|error| error.to_string());
+    let kept = kept.and_then(|text| dccd_store::write_atomically(path, &text).map_err(|error| crate::chain(&error)));
+    if let Err(error) = kept {
+        tracing::warn!(path = %path.display(), error, "the markets could not be kept");
+    }
 }

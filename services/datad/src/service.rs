@@ -361,16 +361,15 @@ impl Parts<'_> {
     /// The exchange's markets: those of last time where they have all that is wanted, whatever their age, because recording
     /// must not wait for REST. Else the exchange is asked, and until it answers the service is registered and degraded.
     async fn markets(&self, ctx: &ServiceContext, registered: &mut bool) -> Option<Markets> {
-        let path = markets::cache_path(&self.options.data_path, self.options.exchange.as_str());
-        let wanted: Vec<Symbol> = self.options.feeds.iter().map(|(symbol, _)| symbol.clone()).collect();
-        let cached = markets::cached(&path, &wanted);
-        if let Some(cached) = &cached
-            && cached.complete
+        let path = dccd_history::markets_path(&self.options.data_path, &self.options.exchange);
+        let kept = dccd_history::kept_markets(&path);
+        if let Some(kept) = &kept
+            && self.options.feeds.iter().all(|(symbol, _)| kept.markets.by_symbol(symbol).is_some())
         {
-            if !cached.fresh {
+            if !kept.is_fresh {
                 self.refresh_markets(path);
             }
-            return Some(cached.markets.clone());
+            return Some((*kept.markets).clone());
         }
         let mut patience = MARKETS_PATIENCE;
         loop {
@@ -383,10 +382,10 @@ impl Parts<'_> {
                 Ok(Err(reason)) => reason,
                 Err(_) => format!("no answer within {patience:?}"),
             };
-            if let Some(cached) = cached {
+            if let Some(kept) = kept {
                 warn!(reason, "the exchange's markets cannot be fetched; going on with those of last time");
                 self.refresh_markets(path);
-                return Some(cached.markets);
+                return Some((*kept.markets).clone());
             }
             let reason = format!("waiting for the exchange's markets: {reason}");
             if self.shared.set_trouble(Part::Markets, Some(reason.clone())) {

@@ -5,6 +5,14 @@ use dccd_model::{Channel, Span};
 /// Why an adapter can't do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
+    /// The list of markets goes on and on.
+    #[error("the list of markets of {exchange} has no end: {parts} parts and more")]
+    MarketsEndless {
+        /// Whose.
+        exchange: &'static str,
+        /// How many came.
+        parts: usize,
+    },
     /// The channel isn't offered.
     #[error("{exchange} does not offer the channel \"{channel}\" live; {}", list(.offered))]
     ChannelNotOffered {

@@ -8,19 +8,19 @@
 //! The snapshot comes on the connection. Where updates come and no snapshot does, it is asked for over REST, and joined to the
 //! updates that were held back meanwhile: the first that counts has `prevSeqId <= snapshot < seqId`.
 //!
-//! The book follows one connection, because the numbers of another one may be of other moments. That other one is kept beside
-//! the book, and takes over at a number that both have; so a replaced connection costs neither a gap nor an epoch.
+//! The numbers of another connection may be of other moments. It takes over at a number that both have, whether a snapshot came on
+//! it or not; so a replaced connection costs neither a gap nor an epoch.
 
 use std::collections::VecDeque;
 
-use dccd_model::{BookSide, BookState, Decimal, Flags, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookSide, Decimal, GapReason, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::checksum::checksum;
 use super::consts::SNAPSHOT_PATIENCE;
-use super::copy::Copy;
+use super::copy::{Copy, in_base_units};
 use super::messages::BookPart;
-use crate::session::{BookRules, BookStatus, EventHead, Level, Levels, Sink};
+use crate::session::{BookCopy as _, BookRules, BookStatus, Carried, Level, Levels, Sink};
 use crate::{FeedIndex, Want};
 
 /// Updates held back for one book while it has no snapshot: about seven minutes of them.
@@ -66,22 +66,9 @@ struct Fetched {
 /// One book.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Book {
-    state: BookState,
-    epoch: u32,
-    /// Of the last record, by which the series is ordered.
-    last_ts: UnixNanos,
-    /// Since when, and why, the book is broken; declared when the next epoch begins.
-    broken: Option<(UnixNanos, GapReason)>,
+    carried: Carried<Copy>,
     /// Base units in one contract; `None` where amounts are in base units.
     contract_size: Option<Decimal>,
-    /// What is given out; there is one just while the book is valid.
-    carrier: Option<Copy>,
-    /// The same on another connection.
-    other: Option<Copy>,
-    /// The other takes over as soon as it is the same.
-    is_moving: bool,
-    /// The subscription on this connection is to begin anew; 0: on all of them.
-    wanted: Option<u32>,
     held: Option<Held>,
     fetched: Option<Fetched>,
     /// A snapshot over REST was asked for and hasn't come.
@@ -91,12 +78,6 @@ pub(super) struct Book {
     /// Room for what checksums are over.
     #[serde(skip)]
     text: Vec<u8>,
-}
-
-/// An amount in base units; `None`: it doesn't fit.
-pub(super) fn in_base_units(amount: Decimal, contract_size: Option<Decimal>) -> Option<Decimal> {
-    let Some(size) = contract_size else { return Some(amount) };
-    Some(Decimal::new(amount.mantissa.checked_mul(size.mantissa)?, amount.exponent.checked_add(size.exponent)?))
 }
 
 impl Book {
@@ -112,25 +93,29 @@ impl Book {
 
     /// A snapshot arrived on a connection.
     pub(super) fn snapshot(&mut self, part: &BookPart, levels: &Levels, conn: u32, ts_recv: UnixNanos, sink: &mut Sink<'_>) {
-        let mut copy = Copy { conn, seq: part.seq, prev: part.prev, ts: part.ts_venue, ..Copy::default() };
+        let (seq, prev, ts) = (part.seq, part.prev, part.ts_venue);
+        let mut copy = Copy { conn, seq, prev, ts, ..self.copy() };
         copy.ladder.replace(levels);
-        let right =
-            self.fits(levels) && part.checksum.is_none_or(|expected| expected == checksum(&copy.ladder, &mut self.text));
-        let is_beside = self.carrier.as_ref().is_some_and(|carrier| carrier.conn != conn);
-        match (right, is_beside) {
-            (true, false) => {
-                self.by_rest = false;
-                self.publish(copy, ts_recv, sink);
-            }
-            (true, true) => {
-                self.other = Some(copy);
-                self.is_moving = true;
-                self.settle(conn);
-                self.move_over();
-            }
-            (false, true) => self.leave_beside(conn, sink),
-            (false, false) => self.break_off(GapReason::Integrity, conn, sink),
+        let is_right = part.checksum.is_none_or(|expected| expected == checksum(&copy.ladder, &mut self.text));
+        if !is_right || !self.fits(levels) {
+            return self.reject(GapReason::Integrity, conn, sink);
         }
+        self.accept(copy, ts_recv, sink);
+        if self.carried.is_carrier(conn) {
+            self.by_rest = false;
+        }
+    }
+
+    fn copy(&self) -> Copy {
+        Copy { contract_size: self.contract_size, ..Copy::default() }
+    }
+
+    /// A whole book came; what was held back for it has served.
+    fn accept(&mut self, copy: Copy, ts_recv: UnixNanos, sink: &mut Sink<'_>) {
+        if self.carried.carrier().is_none() {
+            self.forget();
+        }
+        self.carried.accept(copy, ts_recv, sink);
     }
 
     /// An update arrived. `reason`: why there would be a hole before it.
@@ -144,35 +129,28 @@ impl Book {
         if !self.fits(levels) {
             return self.unreadable(conn, sink);
         }
-        let is_carrier = self.carrier.as_ref().is_some_and(|carrier| carrier.conn == conn);
-        if self.carrier.is_none() {
+        let is_carrier = self.carried.is_carrier(conn);
+        if self.carried.carrier().is_none() {
             return self.hold(HeldUpdate { part: *part, ts_recv, levels: levels.clone() }, conn, sink);
         }
-        if !is_carrier && self.other.as_ref().is_none_or(|other| other.conn != conn) {
+        let bare = self.copy();
+        let Some(copy) = self.carried.copy_mut(conn) else {
             // Whether a snapshot comes before it or not, its numbers tell where this connection is.
             if part.seq.is_some() {
                 let (seq, prev, ts) = (part.seq, part.prev, part.ts_venue);
-                self.other = Some(Copy { conn, seq, prev, ts, is_bare: true, ..Copy::default() });
-                self.is_moving = true;
-                self.move_over();
+                self.carried.keep_beside(Copy { conn, seq, prev, ts, is_bare: true, ..bare });
             }
             return;
-        }
-        let Self { carrier, other, text, .. } = self;
-        let Some(copy) = (if is_carrier { carrier } else { other }) else { return };
+        };
         if copy.repeats(part) {
             sink.tally.duplicates += 1;
             return;
         }
         let nothing = Levels::default();
-        if let Err(why) = copy.apply(part, if copy.is_bare { &nothing } else { levels }, text) {
-            if !is_carrier {
-                return self.leave_beside(conn, sink);
-            }
-            let reason = if why == GapReason::Sequence { reason } else { why };
-            self.break_off(reason, conn, sink);
+        if let Err(why) = copy.apply(part, if copy.is_bare { &nothing } else { levels }, &mut self.text) {
+            self.reject(if why == GapReason::Sequence { reason } else { why }, conn, sink);
             // What comes after a hole is of use for a snapshot over REST that is newer than the hole.
-            if why == GapReason::Sequence && self.carrier.is_none() {
+            if is_carrier && why == GapReason::Sequence {
                 self.hold(HeldUpdate { part: *part, ts_recv, levels: levels.clone() }, conn, sink);
             }
             return;
@@ -180,16 +158,15 @@ impl Book {
         if is_carrier {
             self.give_out(part, levels, ts_recv, sink);
         } else {
-            sink.tally.duplicates += 1;
+            self.carried.came_beside(sink);
         }
-        self.move_over();
     }
 
     /// A snapshot arrived over REST.
     pub(super) fn fetched(&mut self, part: &BookPart, levels: &Levels, ts_recv: UnixNanos, sink: &mut Sink<'_>) {
         self.is_asked = false;
         let (Some(seq), true) = (part.seq, self.fits(levels)) else { return };
-        if self.carrier.is_none() {
+        if self.carried.carrier().is_none() {
             self.fetched = Some(Fetched { seq, ts: part.ts_venue, ts_recv, levels: levels.clone() });
             self.link(sink);
         }
@@ -267,208 +244,93 @@ impl Book {
             }
         };
         let (Some(fetched), Some(held)) = (self.fetched.take(), self.held.take()) else { return };
-        let mut copy = Copy { conn: held.conn, seq: Some(fetched.seq), ts: fetched.ts, ..Copy::default() };
+        let mut copy = Copy { conn: held.conn, seq: Some(fetched.seq), ts: fetched.ts, ..self.copy() };
         copy.ladder.replace(&fetched.levels);
         self.by_rest = true;
-        self.publish(copy, fetched.ts_recv, sink);
+        self.accept(copy, fetched.ts_recv, sink);
         for mut update in held.updates.into_iter().skip(from) {
-            let Some(copy) = self.carrier.as_mut() else { return };
+            let Some(copy) = self.carried.copy_mut(held.conn) else { return };
             // The first one may begin before the snapshot; it says all the same what its levels are after it.
             update.part.prev = copy.seq;
             if copy.apply(&update.part, &update.levels, &mut self.text).is_err() {
-                return self.break_off(GapReason::Integrity, held.conn, sink);
+                return self.reject(GapReason::Integrity, held.conn, sink);
             }
             self.give_out(&update.part, &update.levels, update.ts_recv, sink);
         }
     }
 
     fn give_out(&mut self, part: &BookPart, levels: &Levels, ts_recv: UnixNanos, sink: &mut Sink<'_>) {
-        self.last_ts = part.ts_venue;
-        let head = EventHead {
-            ts_venue: part.ts_venue,
-            ts_recv,
-            update_id: part.seq.unwrap_or_default(),
-            epoch: self.epoch,
-            count: levels.bids.len() + levels.asks.len(),
-        };
-        let size = self.contract_size;
-        let of = |side| move |level: &Level| (side, in_units(*level, size));
-        let all = levels.bids.iter().map(of(BookSide::Bid)).chain(levels.asks.iter().map(of(BookSide::Ask)));
-        sink.event(head, &mut Flags::default(), all);
+        let count = levels.bids.len() + levels.asks.len();
+        let of = |side| move |level: &Level| (side, *level);
+        let levels = levels.bids.iter().map(of(BookSide::Bid)).chain(levels.asks.iter().map(of(BookSide::Ask)));
+        self.carried.give_out((part.ts_venue, ts_recv), count, levels, sink);
     }
 
-    /// What this connection brings begins an epoch.
-    fn publish(&mut self, copy: Copy, ts_recv: UnixNanos, sink: &mut Sink<'_>) {
-        self.settle(copy.conn);
-        (self.held, self.fetched, self.is_asked) = (None, None, false);
-        let mut facts = Flags::SNAPSHOT;
-        if let Some((from, reason)) = self.broken.take() {
-            sink.gap(from, copy.ts, reason);
-            facts |= Flags::GAP;
+    /// What this connection brings is wrong. The book begins anew in the way in which it began the last time; a copy beside it, with
+    /// its connection's next message.
+    fn reject(&mut self, reason: GapReason, conn: u32, sink: &mut Sink<'_>) {
+        if self.carried.carrier().is_none() || self.carried.is_carrier(conn) {
+            return self.begin_anew(reason, conn, sink);
         }
-        self.epoch += 1;
-        let (bids, asks) = copy.ladder.len();
-        let update_id = copy.seq.unwrap_or_default();
-        let head = EventHead { ts_venue: copy.ts, ts_recv, update_id, epoch: self.epoch, count: bids + asks };
-        let size = self.contract_size;
-        let of = |side| move |(price, amount)| (side, in_units(Level { price, amount }, size));
-        let levels = copy.ladder.bids().map(of(BookSide::Bid)).chain(copy.ladder.asks().map(of(BookSide::Ask)));
-        sink.event(head, &mut facts, levels);
-        self.last_ts = copy.ts;
-        self.carrier = Some(copy);
-        self.set_state(BookState::Valid, sink);
-    }
-
-    /// Follows the other connection once it is at the very same place.
-    fn move_over(&mut self) {
-        if self.is_moving
-            && let (Some(carrier), Some(other)) = (&self.carrier, &mut self.other)
-            && carrier.is_the_same(other)
-        {
-            if other.is_bare {
-                (other.ladder, other.is_bare) = (carrier.ladder.clone(), false);
-            }
-            std::mem::swap(&mut self.carrier, &mut self.other);
-            self.is_moving = false;
-        }
-    }
-
-    /// The copy beside the book is no good. Its connection's next message about the book begins another one.
-    fn leave_beside(&mut self, conn: u32, sink: &mut Sink<'_>) {
-        let was_whole = self.other.take().is_some_and(|other| !other.is_bare);
-        self.is_moving = false;
+        let was_whole = self.carried.drop_beside().is_some_and(|other| other.is_whole());
         if was_whole && !self.by_rest {
-            self.resubscribe(conn, sink);
+            self.carried.resubscribe(conn, sink);
         }
     }
 
-    /// What was wanted of this connection came.
-    fn settle(&mut self, conn: u32) {
-        self.wanted = self.wanted.filter(|wanted| *wanted != conn && *wanted != 0);
-    }
-
-    fn set_state(&mut self, state: BookState, sink: &mut Sink<'_>) {
-        self.state = state;
-        sink.out.book_state(sink.feed, self.state, self.epoch);
-    }
-
-    fn note(&mut self, reason: GapReason) {
-        if self.epoch > 0 {
-            let (_, noted) = self.broken.get_or_insert((self.last_ts, reason));
-            if reason == GapReason::NotRecorded {
-                *noted = reason;
-            }
-        }
-    }
-
-    fn drop_all(&mut self) {
-        (self.carrier, self.other, self.held, self.fetched) = (None, None, None, None);
-        self.is_moving = false;
-    }
-
-    /// The book can't be believed any more: it begins anew, in the way in which it began the last time.
-    fn break_off(&mut self, reason: GapReason, conn: u32, sink: &mut Sink<'_>) {
-        self.note(reason);
-        self.drop_all();
-        if self.state == BookState::Valid {
-            self.set_state(BookState::Suspect, sink);
-        }
+    fn begin_anew(&mut self, reason: GapReason, conn: u32, sink: &mut Sink<'_>) {
+        self.carried.distrust(reason, sink);
+        (self.held, self.fetched) = (None, None);
         if self.by_rest {
             self.ask(sink);
         } else {
-            self.resubscribe(conn, sink);
+            self.carried.resubscribe(conn, sink);
         }
     }
 
-    fn resubscribe(&mut self, conn: u32, sink: &mut Sink<'_>) {
-        self.wanted = Some(conn);
-        sink.want(Want::Resubscribe { feed: sink.feed, symbol: sink.symbol.clone(), conn });
+    fn forget(&mut self) {
+        (self.held, self.fetched, self.is_asked) = (None, None, false);
     }
-
-    /// Without a connection there is nothing to be suspect of: the next one begins with a snapshot.
-    fn wait(&mut self, sink: &mut Sink<'_>) {
-        self.drop_all();
-        (self.wanted, self.is_asked) = (None, false);
-        self.note(GapReason::Disconnected);
-        if self.state != BookState::Syncing {
-            self.set_state(BookState::Syncing, sink);
-        }
-    }
-}
-
-/// A level in base units. That it fits was seen before it was let into the book.
-fn in_units(level: Level, contract_size: Option<Decimal>) -> Level {
-    Level { amount: in_base_units(level.amount, contract_size).unwrap_or(level.amount), ..level }
 }
 
 impl BookRules for Book {
     fn rebuild(&mut self, reason: GapReason, sink: &mut Sink<'_>) {
-        // A book that waits for its first snapshot on a connection gets it without being asked for.
-        if self.state != BookState::Syncing {
-            let conn = self.carrier.as_ref().map_or(self.wanted.unwrap_or(0), |carrier| carrier.conn);
-            self.break_off(reason, conn, sink);
-        } else {
-            self.note(reason);
+        match self.carried.to_rebuild() {
+            Some(conn) => self.begin_anew(reason, conn, sink),
+            None => self.carried.note(reason),
         }
     }
 
     fn close(&mut self, sink: &mut Sink<'_>) {
-        self.wait(sink);
+        self.carried.wait(sink);
+        self.forget();
     }
 
     fn disconnected(&mut self, conn: u32, ts_recv: UnixNanos, sink: &mut Sink<'_>) {
-        let of = |copy: &Option<Copy>| copy.as_ref().is_some_and(|copy| conn == 0 || copy.conn == conn);
-        if of(&self.other) {
-            self.other = None;
-            self.is_moving = false;
-        }
-        if of(&self.carrier) {
-            match (self.carrier.take(), self.other.take()) {
-                // A bare one at the same place would have taken over already.
-                (Some(gone), Some(other)) if !other.is_bare && gone.is_the_same(&other) => self.carrier = Some(other),
-                (_, Some(other)) if !other.is_bare => {
-                    self.note(GapReason::Disconnected);
-                    self.publish(other, ts_recv, sink);
-                }
-                _ => self.wait(sink),
-            }
-            self.is_moving = false;
-        } else if self.carrier.is_none() && (conn == 0 || self.wanted == Some(conn)) {
-            self.wait(sink);
+        if self.carried.disconnected(conn, ts_recv, sink) {
+            self.forget();
         }
         if self.held.as_ref().is_some_and(|held| conn == 0 || held.conn == conn) {
             (self.held, self.fetched) = (None, None);
         }
-        self.wanted = self.wanted.filter(|wanted| conn != 0 && *wanted != conn);
     }
 
     fn unreadable(&mut self, conn: u32, sink: &mut Sink<'_>) {
-        let of = |copy: &Option<Copy>| copy.as_ref().is_some_and(|copy| copy.conn == conn);
         // Numbers tell of what was lost with the next message; where there are none, a loss must be assumed.
-        if of(&self.carrier) {
-            if self.carrier.as_ref().is_some_and(|carrier| carrier.seq.is_none()) {
-                self.break_off(GapReason::Unreadable, conn, sink);
-            }
-        } else if of(&self.other) && self.other.as_ref().is_some_and(|other| other.seq.is_none()) {
-            self.leave_beside(conn, sink);
+        if self.carried.copy_mut(conn).is_some_and(|copy| copy.seq.is_none()) {
+            self.reject(GapReason::Unreadable, conn, sink);
         }
     }
 
     fn wanted(&self, feed: FeedIndex, symbol: &Symbol) -> Option<Want> {
-        let symbol = symbol.clone();
-        if self.is_asked && self.carrier.is_none() {
-            return Some(Want::BookSnapshot { feed, symbol });
+        if self.is_asked && self.carried.carrier().is_none() {
+            return Some(Want::BookSnapshot { feed, symbol: symbol.clone() });
         }
-        let conn = match self.state {
-            BookState::Valid => self.wanted?,
-            BookState::Syncing | BookState::Suspect => self.wanted.unwrap_or(0),
-        };
-        Some(Want::Resubscribe { feed, symbol, conn })
+        self.carried.wanted(feed, symbol)
     }
 
     fn status(&self) -> BookStatus {
-        let last = self.carrier.as_ref().and_then(|carrier| carrier.seq);
         let held = self.held.as_ref().map_or(0, |held| held.updates.len());
-        BookStatus { state: self.state, epoch: self.epoch, last, last_ts: self.last_ts, held }
+        BookStatus { held, ..self.carried.status() }
     }
 }

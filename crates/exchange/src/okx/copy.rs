@@ -1,13 +1,13 @@
 //! A book as one connection brings it: the chain of its numbers, its checksums, and whether another one is at the same place.
 
-use dccd_model::{BookSide, GapReason, UnixNanos};
+use dccd_model::{BookSide, Decimal, GapReason, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::checksum::checksum;
 use super::messages::BookPart;
 use crate::Ladder;
 use crate::ladder::as_levels;
-use crate::session::Levels;
+use crate::session::{BookCopy, Level, Levels};
 
 /// The book as one connection brings it. Amounts are the exchange's own, because checksums are over them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -22,6 +22,14 @@ pub(super) struct Copy {
     pub(super) ts: UnixNanos,
     /// No snapshot came on this connection, so there is but the chain of its numbers.
     pub(super) is_bare: bool,
+    /// Base units in one contract; `None` where amounts are in base units.
+    pub(super) contract_size: Option<Decimal>,
+}
+
+/// An amount in base units; `None`: it doesn't fit.
+pub(super) fn in_base_units(amount: Decimal, contract_size: Option<Decimal>) -> Option<Decimal> {
+    let Some(size) = contract_size else { return Some(amount) };
+    Some(Decimal::new(amount.mantissa.checked_mul(size.mantissa)?, amount.exponent.checked_add(size.exponent)?))
 }
 
 impl Copy {
@@ -46,9 +54,42 @@ impl Copy {
     pub(super) fn repeats(&self, part: &BookPart) -> bool {
         part.seq.is_some() && (part.seq, part.prev) == (self.seq, self.prev) && part.ts_venue == self.ts
     }
+}
 
-    pub(super) fn is_the_same(&self, other: &Self) -> bool {
+impl BookCopy for Copy {
+    fn conn(&self) -> u32 {
+        self.conn
+    }
+
+    fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    fn ts(&self) -> UnixNanos {
+        self.ts
+    }
+
+    fn update_id(&self) -> Option<u64> {
+        self.seq
+    }
+
+    fn is_the_same(&self, other: &Self) -> bool {
         let at_one_moment = if self.seq.is_some() { self.seq == other.seq } else { self.ts == other.ts };
         at_one_moment && (self.is_bare || other.is_bare || self.ladder.holds_the_same(&other.ladder))
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.is_bare
+    }
+
+    fn complete(&mut self, same: &Self) {
+        if self.is_bare {
+            (self.ladder, self.is_bare) = (same.ladder.clone(), false);
+        }
+    }
+
+    /// That the amount fits was seen before it was let into the book.
+    fn recorded(&self, price: Decimal, amount: Decimal) -> Level {
+        Level { price, amount: in_base_units(amount, self.contract_size).unwrap_or(amount) }
     }
 }

@@ -2,8 +2,8 @@
 
 use dccd_model::{Decimal, Symbol};
 
-use super::book::in_base_units;
 use super::consts::{BOOK_LEVELS, BOOK_WEIGHT, IDS_PER_PAGE, NAME, TRADES_PER_PAGE, WEIGHT};
+use super::copy::in_base_units;
 use super::messages::{Instrument, Reply};
 use super::subscribe::SWAP;
 use crate::wire::encoded;

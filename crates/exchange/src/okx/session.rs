@@ -3,8 +3,9 @@
 use dccd_model::{Channel, Decimal, Entry, Symbol};
 use rustc_hash::FxHashMap;
 
-use super::book::{Book, in_base_units};
+use super::book::Book;
 use super::consts::{CHANNELS, NAME};
+use super::copy::in_base_units;
 use super::messages::{Batch, Message};
 use super::{http, parse, subscribe};
 use crate::session::{self, Answer, Feeds};

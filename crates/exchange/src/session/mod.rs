@@ -1,6 +1,7 @@
 //! What the sessions of all exchanges have in common: feeds and their routes, connections, records of trades and quotes, saved
 //! state. An exchange brings a [`Dialect`], which reads its messages, and [`BookRules`], which say when its books are right.
 
+mod carried;
 mod executed;
 mod feeds;
 mod levels;
@@ -11,6 +12,7 @@ use dccd_model::{BookState, Channel, Entry, EntryKind, GapReason, Symbol, UnixNa
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use carried::{BookCopy, Carried};
 pub(crate) use executed::Executed;
 pub(crate) use feeds::{Feeds, Quoted, Traded};
 pub(crate) use levels::{EventHead, Level, Levels, Sink};

@@ -1,12 +1,13 @@
 //! `dccd search`: symbols by pattern, from the running service, its cache, or the exchange itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use dccd_config::{Config, ConfigErrors, Lookup};
-use dccd_exchange::{AdapterOptions, Market, MarketStatus, Markets};
+use dccd_exchange::{AdapterOptions, Market, MarketStatus, Markets, MarketsList};
 use dccd_model::ExchangeName;
 use dccd_net::{HttpClient, HttpOptions, Priority};
 use dccd_registry::{Registry, connect_datad};
@@ -125,10 +126,10 @@ async fn of_exchange(
     {
         return Ok(hits);
     }
-    let path = config.map(|config| state_dir(config.data_path(), exchange).join("markets.json"));
-    let markets = match path.as_deref().and_then(cached) {
-        Some(markets) => markets,
-        None => fetch(exchange, config).await?,
+    let path = config.map(|config| dccd_history::markets_path(config.data_path(), exchange));
+    let markets = match path.as_deref().and_then(dccd_history::kept_markets) {
+        Some(kept) => kept.markets,
+        None => Arc::new(fetch(exchange, config).await?),
     };
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
     let found = dccd_exchange::search(markets.iter(), &arguments.pattern, limit);
@@ -175,14 +176,9 @@ fn status_name(status: MarketStatus) -> &'static str {
     }
 }
 
-/// Where the exchange's service keeps its markets, and every process what the exchange forbade.
+/// Where every process keeps what the exchange forbade.
 fn state_dir(data_path: &Path, exchange: &ExchangeName) -> PathBuf {
     data_path.join(".dccd").join("state").join(exchange.as_str())
-}
-
-/// The markets that the service kept; what can't be read is fetched anew.
-fn cached(path: &Path) -> Option<Markets> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
 /// From the exchange. Nothing is kept: the cache is its service's.
@@ -199,15 +195,13 @@ async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Resu
     let freeze_file = config.map(|config| state_dir(config.data_path(), exchange).join("freeze.json"));
     let governor = dccd_history::governor(exchange, &rest_url, adapter.limits(), per_minute, freeze_file);
     let client = HttpClient::new(HttpOptions::new(rest_url, governor))?;
-    let mut parts = Vec::new();
-    let mut next = Some(adapter.markets_request());
-    while let Some(request) = next {
+    let mut list = MarketsList::new(adapter.as_ref());
+    while let Some(request) = list.request() {
         let asking = client.get(&request.path_and_query, request.weight, Priority::Live);
         let response = tokio::time::timeout(FETCH_DEADLINE, asking)
             .await
             .with_context(|| format!("no answer within {} s", FETCH_DEADLINE.as_secs()))??;
-        parts.push(adapter.parse_markets(&response.body)?);
-        next = adapter.markets_next(&request, &response.body)?;
+        list.answer(&response.body)?;
     }
-    Ok(Markets::joined(parts))
+    Ok(list.joined())
 }
