@@ -225,3 +225,18 @@ impl Default for Limits {
         }
     }
 }
+
+/// Reads `key=value,key=value` into options; `set` says `None` of what it doesn't know. `name` and `expected` are for the error.
+pub(crate) fn read_rules<T: Default>(
+    text: &str,
+    set: impl Fn(&mut T, &str, &str) -> Option<()>,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<T, SimError> {
+    let mut options = T::default();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let told = part.split_once('=').and_then(|(key, value)| set(&mut options, key, value));
+        told.ok_or_else(|| SimError::Option { name, text: part.to_owned(), expected })?;
+    }
+    Ok(options)
+}

@@ -344,7 +344,7 @@ type Prepared = (Rc<RefCell<Core>>, tokio::net::TcpListener, SocketAddr);
 
 fn prepare(options: SimOptions) -> Result<Prepared, SimError> {
     let kind = exchanges::of(&options.exchange)?;
-    let options = (kind.settle)(options);
+    let options = kind.settle(options);
     if options.replay.is_some() && !kind.replays {
         let expected = "binance: there are no recordings to serve for another";
         return Err(SimError::Option { name: "exchange of a replay", text: options.exchange, expected });

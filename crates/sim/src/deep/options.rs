@@ -7,6 +7,7 @@ use dccd_model::time::{NANOS_PER_SECOND, day_from_label, day_start};
 use serde::{Deserialize, Serialize};
 
 use crate::SimError;
+use crate::options::read_rules;
 
 /// From one instant up to, not including, another: nanoseconds since the Unix epoch. Rounded out to whole minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,18 +136,10 @@ impl FromStr for DeepOptions {
     type Err = SimError;
 
     fn from_str(text: &str) -> Result<Self, SimError> {
-        let mut options = Self::default();
-        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            let set = part.split_once('=').and_then(|(key, value)| options.set(key, value));
-            set.ok_or_else(|| SimError::Option {
-                name: "past",
-                text: part.to_owned(),
-                expected: "listed=2017-08-17T04:00, spread=DAYS, trades=PER_HOUR, quiet=0..1, outages=PER_YEAR, halts=PER_YEAR, \
-                           longest=MINUTES, or of one market BTC/USDT.listed=WHEN, .trades=PER_HOUR, .outage=FROM..TO, \
-                           .halt=FROM..TO, .quiet=FROM..TO",
-            })?;
-        }
-        Ok(options)
+        let expected = "listed=2017-08-17T04:00, spread=DAYS, trades=PER_HOUR, quiet=0..1, outages=PER_YEAR, halts=PER_YEAR, \
+                           longest=MINUTES, late=SECONDS, or of one market BTC/USDT.listed=WHEN, .trades=PER_HOUR, .outage=FROM..TO, \
+                           .halt=FROM..TO, .quiet=FROM..TO";
+        read_rules(text, Self::set, "past", expected)
     }
 }
 

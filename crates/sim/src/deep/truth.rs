@@ -66,7 +66,7 @@ impl Truth {
     /// When a symbol is none, or a past is told of a symbol that is not there.
     pub fn new(options: &SimOptions) -> Result<Self, SimError> {
         let kind = exchanges::of(&options.exchange)?;
-        let options = &(kind.settle)(options.clone());
+        let options = &kind.settle(options.clone());
         let mut pasts = Vec::new();
         for symbol in &options.market.symbols {
             let spec = (kind.spec)(symbol)?;

@@ -29,7 +29,7 @@ use crate::hub::Core;
 use crate::market::SymbolState;
 use crate::market::engine::Event;
 use crate::market::spec::Spec;
-use crate::options::SimOptions;
+use crate::options::{MarketOptions, SimOptions};
 use crate::ws::queue::Conn;
 use crate::{SimError, SimStats};
 
@@ -39,8 +39,8 @@ pub(crate) type RestAnswer<'a> = Pin<Box<dyn Future<Output = Option<Response<Ful
 /// An exchange that can be played, before it is.
 pub(crate) struct Kind {
     pub name: &'static str,
-    /// Fills in what its options leave open.
-    pub settle: fn(SimOptions) -> SimOptions,
+    /// Its markets when none are told; none: those that [`MarketOptions`] has.
+    pub symbols: &'static [&'static str],
     /// What a unified symbol is on it.
     pub spec: fn(&str) -> Result<Spec, SimError>,
     /// Makes its wire for these markets.
@@ -57,6 +57,20 @@ pub(crate) struct Kind {
 }
 
 const KINDS: [Kind; 4] = [binance::KIND, bybit::KIND, kraken::KIND, okx::KIND];
+
+impl Kind {
+    /// Fills in what options leave open. What happened before the start is the deep past's, where there is always one.
+    pub(crate) fn settle(&self, mut options: SimOptions) -> SimOptions {
+        let market = &mut options.market;
+        if !self.symbols.is_empty() && market.symbols == MarketOptions::default().symbols {
+            market.symbols = self.symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
+        }
+        if self.always_deep {
+            market.history = Duration::ZERO;
+        }
+        options
+    }
+}
 
 /// The exchange of this name.
 pub(crate) fn of(name: &str) -> Result<&'static Kind, SimError> {

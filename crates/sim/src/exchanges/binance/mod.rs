@@ -28,7 +28,7 @@ use streams::KINDS;
 /// Binance among the exchanges.
 pub(crate) const KIND: Kind = Kind {
     name: "binance",
-    settle: |options| options,
+    symbols: &[],
     spec: Spec::of,
     wire: |options, symbols| Rc::new(Binance::new(options, symbols)),
     always_deep: false,

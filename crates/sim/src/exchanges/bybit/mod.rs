@@ -19,7 +19,6 @@ mod tickers;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Uri};
@@ -32,7 +31,7 @@ use crate::deep::tape::Tape;
 use crate::hub::Core;
 use crate::market::SymbolState;
 use crate::market::engine::Event;
-use crate::options::{MarketOptions, SimOptions};
+use crate::options::SimOptions;
 use crate::ws::queue::Conn;
 use channels::Live;
 use markets::{Category, Market};
@@ -50,7 +49,7 @@ const SOCKETS: &str = "/v5/public/";
 /// Bybit among the exchanges.
 pub(crate) const KIND: Kind = Kind {
     name: "bybit",
-    settle,
+    symbols: &SYMBOLS,
     spec: markets::spec,
     wire: |options, symbols| Rc::new(Bybit::new(options, symbols)),
     always_deep: true,
@@ -58,16 +57,6 @@ pub(crate) const KIND: Kind = Kind {
     joins_past: true,
     replays: false,
 };
-
-/// Gives it its own markets when none were told. What happened before the start is the deep past's.
-fn settle(mut options: SimOptions) -> SimOptions {
-    let market = &mut options.market;
-    if market.symbols == MarketOptions::default().symbols {
-        market.symbols = SYMBOLS.map(str::to_owned).to_vec();
-    }
-    market.history = Duration::ZERO;
-    options
-}
 
 /// What Bybit adds.
 struct Bybit {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::SimError;
+use crate::options::read_rules;
 
 /// The rules of a simulated Bybit. As text: `requests=600,window=5,ban=600,idle=600,connects=500,connect_window=300,args=21000`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,16 +63,9 @@ impl FromStr for BybitOptions {
     type Err = SimError;
 
     fn from_str(text: &str) -> Result<Self, SimError> {
-        let mut options = Self::default();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            part.split_once('=').and_then(|(key, value)| options.set(key, value)).ok_or_else(|| SimError::Option {
-                name: "bybit rule",
-                text: part.to_owned(),
-                expected: "requests=PER_WINDOW (0: no limit), window=SECONDS, ban=SECONDS, idle=SECONDS, connects=N, \
-                           connect_window=SECONDS, args=CHARACTERS",
-            })?;
-        }
-        Ok(options)
+        let expected = "requests=PER_WINDOW (0: no limit), window=SECONDS, ban=SECONDS, idle=SECONDS, connects=N, \
+                           connect_window=SECONDS, args=CHARACTERS";
+        read_rules(text, Self::set, "bybit rule", expected)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::hub::Core;
 use crate::market::SymbolState;
 use crate::market::engine::Event;
 use crate::market::spec::Spec;
-use crate::options::{MarketOptions, SimOptions};
+use crate::options::SimOptions;
 use crate::ws::queue::Conn;
 use channels::Live;
 use pairs::Pair;
@@ -44,7 +44,7 @@ const SYMBOLS: [&str; 4] = ["BTC/USD", "ETH/USD", "BTC/EUR", "SOL/USD"];
 /// Kraken among the exchanges.
 pub(crate) const KIND: Kind = Kind {
     name: "kraken",
-    settle,
+    symbols: &SYMBOLS,
     spec: Spec::of,
     wire: |options, symbols| Rc::new(Kraken::new(options, symbols)),
     always_deep: true,
@@ -52,16 +52,6 @@ pub(crate) const KIND: Kind = Kind {
     joins_past: true,
     replays: false,
 };
-
-/// Gives it its own markets when none were told. What happened before the start is the deep past's.
-fn settle(mut options: SimOptions) -> SimOptions {
-    let market = &mut options.market;
-    if market.symbols == MarketOptions::default().symbols {
-        market.symbols = SYMBOLS.map(str::to_owned).to_vec();
-    }
-    market.history = Duration::ZERO;
-    options
-}
 
 /// What Kraken adds.
 struct Kraken {

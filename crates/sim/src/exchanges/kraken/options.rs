@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::SimError;
+use crate::options::read_rules;
 
 /// The rules and habits of a simulated Kraken. As text: `rate=1,burst=5,strikes=10,lockout=900,shared=true,asked=false,
 /// messages=50,connects=150,window=600`.
@@ -73,16 +74,9 @@ impl FromStr for KrakenOptions {
     type Err = SimError;
 
     fn from_str(text: &str) -> Result<Self, SimError> {
-        let mut options = Self::default();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            part.split_once('=').and_then(|(key, value)| options.set(key, value)).ok_or_else(|| SimError::Option {
-                name: "kraken rule",
-                text: part.to_owned(),
-                expected: "rate=PER_SECOND (0: no limit), burst=N, strikes=N, lockout=SECONDS, shared=true|false, \
-                           asked=true|false, messages=PER_SECOND, connects=N, window=SECONDS",
-            })?;
-        }
-        Ok(options)
+        let expected = "rate=PER_SECOND (0: no limit), burst=N, strikes=N, lockout=SECONDS, shared=true|false, \
+                           asked=true|false, messages=PER_SECOND, connects=N, window=SECONDS";
+        read_rules(text, Self::set, "kraken rule", expected)
     }
 }
 

@@ -22,7 +22,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Uri};
@@ -34,7 +33,7 @@ use crate::deep::tape::Tape;
 use crate::hub::Core;
 use crate::market::SymbolState;
 use crate::market::engine::Event;
-use crate::options::{MarketOptions, SimOptions};
+use crate::options::SimOptions;
 use crate::ws::queue::Conn;
 use channels::Live;
 use instruments::Instrument;
@@ -51,7 +50,7 @@ const IDLE_CLOSE: u16 = 4_004;
 /// OKX among the exchanges.
 pub(crate) const KIND: Kind = Kind {
     name: "okx",
-    settle,
+    symbols: &SYMBOLS,
     spec: instruments::spec,
     wire: |options, symbols| Rc::new(Okx::new(options, symbols)),
     always_deep: true,
@@ -59,16 +58,6 @@ pub(crate) const KIND: Kind = Kind {
     joins_past: true,
     replays: false,
 };
-
-/// Gives it its own markets when none were told. What happened before the start is the deep past's.
-fn settle(mut options: SimOptions) -> SimOptions {
-    let market = &mut options.market;
-    if market.symbols == MarketOptions::default().symbols {
-        market.symbols = SYMBOLS.map(str::to_owned).to_vec();
-    }
-    market.history = Duration::ZERO;
-    options
-}
 
 /// The form of connections to `/ws/v5/public` and `/ws/v5/business`: both get the same frames, of other channels.
 const PUBLIC: u8 = 0;

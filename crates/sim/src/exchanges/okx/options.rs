@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::SimError;
+use crate::options::read_rules;
 
 /// The rules and habits of a simulated OKX. As text: `limits=true,checksum=false,snapshot=true,keepalive=60,idle=30,connects=3,
 /// window=1,commands=480`.
@@ -69,16 +70,9 @@ impl FromStr for OkxOptions {
     type Err = SimError;
 
     fn from_str(text: &str) -> Result<Self, SimError> {
-        let mut options = Self::default();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            part.split_once('=').and_then(|(key, value)| options.set(key, value)).ok_or_else(|| SimError::Option {
-                name: "okx rule",
-                text: part.to_owned(),
-                expected: "limits=true|false, checksum=true|false, snapshot=true|false, keepalive=SECONDS, idle=SECONDS, \
-                           connects=N, window=SECONDS, commands=PER_HOUR",
-            })?;
-        }
-        Ok(options)
+        let expected = "limits=true|false, checksum=true|false, snapshot=true|false, keepalive=SECONDS, idle=SECONDS, \
+                           connects=N, window=SECONDS, commands=PER_HOUR";
+        read_rules(text, Self::set, "okx rule", expected)
     }
 }
 
