@@ -71,11 +71,10 @@ impl Walk<'_> {
 
     fn section(&mut self, node: Option<&Node>, keys: &'static [Key], path: &str, above: Place) -> Yaml {
         let node = node.filter(|node| !node.is_null());
-        let entries = match node.map(|node| &node.value) {
+        let entries = match node.map(|node| (node, &node.value)) {
             None => &[][..],
-            Some(Value::Map(entries)) => entries,
-            Some(_) => {
-                let node = node.expect("it has a value");
+            Some((_, Value::Map(entries))) => entries,
+            Some((node, _)) => {
                 let at = At { node, path, secret: false, may_be_empty: false, expanded: false };
                 return self.unexpected(&at, &Kind::Section(keys), None);
             }
