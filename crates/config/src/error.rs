@@ -129,7 +129,11 @@ pub struct Warning {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigErrors {
     /// No file was named and none was found.
-    #[error("no configuration found: looked for {}", paths(looked))]
+    #[error(
+        "no configuration found: looked for {}; write one (docs/guide/quickstart.md begins with a small one) or name it with \
+         --config; `dccd demo` needs none",
+        paths(looked)
+    )]
     NotFound {
         /// Where it was looked for.
         looked: Vec<PathBuf>,

@@ -42,5 +42,5 @@ pub use progress::{Progress, SeriesProgress, State};
 pub use reconcile::{Difference, Reconciled};
 pub use runs::{JobMetrics, Metrics, RunLog, RunRecord, metrics_path, read_metrics};
 pub use schedule::{delay, next_run};
-pub use series::{CandleSource, Stretch, Wanted, is_meant};
+pub use series::{CandleSource, Stretch, Wanted, check_offered, is_meant};
 pub use waiting::waits_for;

@@ -51,7 +51,7 @@ pub async fn plan(ctx: &HistoryContext, markets: &Markets, wanted: &Wanted) -> P
 
 async fn try_plan(ctx: &HistoryContext, markets: &Markets, wanted: &Wanted) -> Result<Plan, HistoryJobError> {
     let market = ctx.market(markets, &wanted.symbol)?;
-    let shape = Shape::of(ctx, wanted)?;
+    let shape = Shape::of(ctx.source.adapter.as_ref(), wanted)?;
     let id = CandleSeriesId { exchange: ctx.exchange.clone(), symbol: wanted.symbol.clone(), span: wanted.span };
     let coverage = candle_coverage(&ctx.data_path, &id)?;
     let failed = |what, source| HistoryJobError::Fetch { what, symbol: wanted.symbol.clone(), source: Box::new(source) };

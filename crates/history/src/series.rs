@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dccd_exchange::{CandlePages, Market, TradePages};
+use dccd_exchange::{Adapter, CandlePages, Market, TradePages};
 use dccd_model::{ExchangeName, Gap, GapReason, Grid, Span, Symbol, UnixNanos};
 use dccd_net::Priority;
 use dccd_store::{CandleRow, CandleSeriesId, CandleWriter, Empties, Landing};
@@ -85,9 +85,9 @@ pub(crate) struct Shape {
 
 impl Shape {
     /// That of a series; an error where it can't be had at all.
-    pub(crate) fn of(ctx: &HistoryContext, wanted: &Wanted) -> Result<Self, HistoryJobError> {
-        let exchange = ctx.source.adapter.name();
-        let history = ctx.source.adapter.history().ok_or(HistoryJobError::NoHistory { exchange })?;
+    pub(crate) fn of(adapter: &dyn Adapter, wanted: &Wanted) -> Result<Self, HistoryJobError> {
+        let exchange = adapter.name();
+        let history = adapter.history().ok_or(HistoryJobError::NoHistory { exchange })?;
         let (pages, trades) = (history.candle_pages(wanted.span), history.trade_pages());
         let is_possible = match wanted.source {
             CandleSource::Auto => pages.is_some() || trades.is_some(),
@@ -165,7 +165,7 @@ impl<'a> Series<'a> {
         market: &'a Market,
         progress: Progress,
     ) -> Result<Self, HistoryJobError> {
-        let shape = Shape::of(ctx, wanted)?;
+        let shape = Shape::of(ctx.source.adapter.as_ref(), wanted)?;
         let id = CandleSeriesId { exchange: ctx.exchange.clone(), symbol: wanted.symbol.clone(), span: wanted.span };
         let empties = if shape.pages.is_none_or(|pages| pages.sends_empty) { Empties::Sent } else { Empties::Omitted };
         let writer = CandleWriter::open(&ctx.data_path, &id, empties)?;
@@ -345,6 +345,14 @@ impl<'a> Series<'a> {
     pub(crate) fn name(&self) -> String {
         self.wanted.name(&self.ctx.exchange)
     }
+}
+
+/// Whether an exchange gives such a series at all, as far as that can be told without asking it.
+///
+/// # Errors
+/// [`HistoryJobError::SpanNotOffered`], [`HistoryJobError::NoHistory`].
+pub fn check_offered(adapter: &dyn Adapter, wanted: &Wanted) -> Result<(), HistoryJobError> {
+    Shape::of(adapter, wanted).map(drop)
 }
 
 /// Stretches without what lies in another one.

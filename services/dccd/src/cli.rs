@@ -51,6 +51,9 @@ impl Global {
         for warning in &loaded.warnings {
             say(format_args!("warning: {}: {warning}", loaded.path.display()));
         }
+        for warning in crate::histo::warnings(&loaded.config) {
+            say(format_args!("warning: {}: {warning}", loaded.path.display()));
+        }
         Ok(loaded)
     }
 }

@@ -30,6 +30,17 @@ pub fn jobs(config: &Config) -> ByExchange {
     series
 }
 
+/// What of the history jobs can't be had, in words, as far as that shows without asking an exchange.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (exchange, wanted) in jobs(config) {
+        let Some(adapter) = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default()) else { continue };
+        let refused = wanted.iter().filter_map(|wanted| dccd_history::check_offered(adapter.as_ref(), wanted).err());
+        warnings.extend(refused.map(|error| format!("histo_jobs: {error}")));
+    }
+    warnings
+}
+
 /// Whether this version fetches the history of an exchange.
 pub fn has_history(exchange: &ExchangeName) -> bool {
     dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default()).is_some_and(|a| a.history().is_some())

@@ -24,6 +24,23 @@ fn a_valid_configuration_is_summed_up() {
 }
 
 #[test]
+fn spans_that_an_exchange_does_not_have_are_told_before_it_is_asked() {
+    let host = Host::new();
+    host.put(
+        "config.yml",
+        "settings: {data_path: ./data}\nhisto_jobs:\n  - {exchange: okx, pairs: [BTC/USDT], span: 3600}\n",
+    );
+    assert!(!host.run(&["validate"]).code(0).err.contains("warning"));
+    let added = host.run(&["add", "--exchange", "okx", "--pair", "BTC/USDT", "--span", "8h"]).code(0);
+    assert!(added.err.contains("okx has no candles of 8h for BTC/USDT; it has those of 1m, 3m"), "{}", added.err);
+    // What was known before is not told again.
+    let added = host.run(&["add", "--exchange", "okx", "--pair", "ETH/USDT", "--span", "1h"]).code(0);
+    assert!(!added.err.contains("8h"), "{}", added.err);
+    let validated = host.run(&["validate"]).code(0);
+    assert!(validated.err.contains("warning: ") && validated.err.contains("okx has no candles of 8h"), "{}", validated.err);
+}
+
+#[test]
 fn every_error_of_a_configuration_is_shown_at_once() {
     let host = Host::new();
     host.put(
@@ -79,7 +96,8 @@ fn a_missing_configuration_names_the_places() {
         let ran = host.run(&[command]).code(1);
         assert_eq!(ran.out, "");
         let home = host.path().join(".config/dccd/config.yml");
-        assert_eq!(ran.err, format!("error: no configuration found: looked for config.yml, {}\n", home.display()));
+        let looked = format!("error: no configuration found: looked for config.yml, {}; write one ", home.display());
+        assert!(ran.err.starts_with(&looked) && ran.err.contains("`dccd demo` needs none"), "{}", ran.err);
     }
     let ran = host.run(&["validate", "-c", "nowhere.yml"]).code(1);
     assert_eq!(

@@ -7,6 +7,7 @@ use dccd_model::{ExchangeName, Span, Symbol};
 use crate::cli::Global;
 use crate::commands::{DEADLINE, block_on, registry_if_running};
 use crate::exit::Failure;
+use crate::histo;
 use crate::output::{Out, say};
 
 /// What is to be typed.
@@ -73,8 +74,12 @@ fn change(
 
 /// What the edit gives to know beyond what was to be known before.
 fn new_warnings(before: &Loaded, after: &Loaded) -> Vec<String> {
-    let known = |message: &str| before.warnings.iter().any(|warning| warning.message == message);
-    after.warnings.iter().map(|warning| &warning.message).filter(|message| !known(message)).cloned().collect()
+    let all = |loaded: &Loaded| -> Vec<String> {
+        let of_file = loaded.warnings.iter().map(|warning| warning.message.clone());
+        of_file.chain(histo::warnings(&loaded.config)).collect()
+    };
+    let known = all(before);
+    all(after).into_iter().filter(|message| !known.contains(message)).collect()
 }
 
 fn tell_of_daemon(global: &Global) -> Result<(), Failure> {
