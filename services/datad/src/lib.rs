@@ -12,7 +12,6 @@ mod history;
 mod hot;
 mod journaling;
 mod links;
-mod markets;
 mod output;
 mod recorder;
 mod resubscribe;

@@ -1,13 +1,15 @@
 //! The feeds of a session: which message belongs to which, and what its trades, quotes and books are told of.
 
+mod entries;
+
 use std::sync::Arc;
 
-use dccd_model::{Channel, Decimal, Entry, Flags, Gap, GapReason, Quote, Side, Symbol, Trade, TradeId, UnixNanos};
+use dccd_model::{Channel, Decimal, Entry, Flags, Gap, GapReason, Quote, Side, Trade, TradeId, UnixNanos};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::executed::want_around;
-use super::{Answer, BookRules, Dialect, Sink};
+use super::{BookRules, Dialect, Sink};
 use crate::integrity::{
     Connections, Continuity, IdSpace, QuoteStep, Quotes, Tally, TimedQuotes, TradeStep, Trades, Uncounted,
 };
@@ -400,145 +402,9 @@ impl<B: BookRules> Feeds<B> {
         f(book, continuity, connections, counters.entries, &mut sink);
     }
 
-    /// Which feed an answer is about, and of which kind it is. Answers that no feed needs are none of ours.
-    pub(super) fn answered(
-        &mut self,
-        markets_subject: &str,
-        entry: &Entry<'_>,
-        out: &mut dyn Output,
-    ) -> Option<(Answer, FeedIndex)> {
-        let mut words = entry.subject.split_ascii_whitespace();
-        let (kind, channel, symbol) = match (words.next(), words.next()) {
-            (Some("depth"), Some(symbol)) => (Answer::Snapshot, Channel::Book, symbol),
-            (Some("trades"), Some(symbol)) => (Answer::Trades, Channel::Trades, symbol),
-            (Some(subject), _) if subject == markets_subject => return None,
-            _ => {
-                self.entry_fault(entry, EntryFault::Subject, out);
-                return None;
-            }
-        };
-        let open = |f: &Feed| f.open && f.channel == channel && f.symbol.as_str() == symbol;
-        let feed = self.state.feeds.iter().position(open).and_then(|at| u32::try_from(at).ok());
-        if feed.is_none() {
-            self.entry_fault(entry, EntryFault::UnknownFeed, out);
-        }
-        feed.map(|feed| (kind, feed))
-    }
-
-    pub(super) fn closed(&mut self, entry: &Entry<'_>, out: &mut dyn Output) {
-        for state in &mut self.state.states {
-            state.continuity.closed(entry.conn);
-            if let Sequence::Uncounted(trades) = &mut state.sequence {
-                trades.closed(entry.conn);
-            }
-        }
-        self.state.connections.closed(entry.conn);
-        for index in self.indexes() {
-            self.with_book(index, out, |book, _, _, _, sink| book.disconnected(entry.conn, entry.ts_recv, sink));
-        }
-    }
-
-    fn indexes(&self) -> std::ops::Range<FeedIndex> {
-        0..u32::try_from(self.state.feeds.len()).unwrap_or(u32::MAX)
-    }
-
-    pub(super) fn open<D: Dialect<Book = B>>(&mut self, dialect: &D, entry: &Entry<'_>, out: &mut dyn Output) {
-        let (symbol, channel) = match feed_name(entry.subject, self.channels) {
-            Ok(name) => name,
-            Err(fault) => return self.entry_fault(entry, fault, out),
-        };
-        let known = self.state.feeds.iter_mut().zip(&self.state.states).zip(0..);
-        let found = known.into_iter().find(|((feed, _), _)| feed.channel == channel && feed.symbol == symbol);
-        let (id, index) = match found {
-            Some(((feed, state), index)) => {
-                feed.open = true;
-                (state.id.clone(), index)
-            }
-            None => {
-                let id = dialect.id(&symbol, &self.markets);
-                let Ok(index) = u32::try_from(self.state.feeds.len()) else { return };
-                let sequence = match channel {
-                    Channel::Quotes if D::QUOTES_NUMBERED => Sequence::Quotes(Box::default()),
-                    Channel::Quotes => Sequence::Timed(Box::default()),
-                    Channel::Book => Sequence::Book(Box::new(dialect.book(&symbol, &self.markets))),
-                    Channel::Trades if !D::TRADES_COUNTED => Sequence::Uncounted(Box::default()),
-                    Channel::Trades | Channel::Ohlc => Sequence::Trades(Trades::default()),
-                };
-                self.state.feeds.push(Feed { symbol, channel, open: true });
-                self.state.states.push(FeedState {
-                    id: id.clone(),
-                    continuity: Continuity::default(),
-                    tally: Tally::default(),
-                    sequence,
-                });
-                (id, index)
-            }
-        };
-        if let Some(slot) = self.routes.entry(id).or_default().slot(channel) {
-            *slot = Some(index);
-        }
-    }
-
-    pub(super) fn close(&mut self, entry: &Entry<'_>, out: &mut dyn Output) {
-        let index = match self.named_feed(entry.subject) {
-            Ok(index) => index,
-            Err(fault) => return self.entry_fault(entry, fault, out),
-        };
-        let (Some(feed), Some(state)) =
-            (self.state.feeds.get_mut(index as usize), self.state.states.get_mut(index as usize))
-        else {
-            return;
-        };
-        feed.open = false;
-        let channel = feed.channel;
-        state.continuity.closed(0);
-        if let Sequence::Uncounted(trades) = &mut state.sequence {
-            trades.closed(0);
-        }
-        if let Some(slot) = self.routes.get_mut(&state.id).and_then(|routes| routes.slot(channel)) {
-            *slot = None;
-        }
-        self.of_book(index, out, B::close);
-    }
-
-    /// A live check found a feed broken.
-    pub(super) fn resync(&mut self, entry: &Entry<'_>, out: &mut dyn Output) {
-        match self.named_feed(entry.subject) {
-            Ok(index) if self.state.feeds.get(index as usize).is_some_and(|feed| feed.open) => {
-                self.of_book(index, out, |book, sink| book.rebuild(GapReason::Integrity, sink));
-            }
-            Ok(_) => self.entry_fault(entry, EntryFault::UnknownFeed, out),
-            Err(fault) => self.entry_fault(entry, fault, out),
-        }
-    }
-
-    /// Entries are missing: what they held was never recorded.
-    pub(super) fn lost(&mut self, out: &mut dyn Output) {
-        for index in self.indexes() {
-            let (Some(feed), Some(state)) =
-                (self.state.feeds.get(index as usize), self.state.states.get_mut(index as usize))
-            else {
-                continue;
-            };
-            if feed.open {
-                state.continuity.interrupt(GapReason::NotRecorded);
-                if let Sequence::Uncounted(trades) = &mut state.sequence {
-                    trades.lost();
-                }
-                self.of_book(index, out, |book, sink| book.rebuild(GapReason::NotRecorded, sink));
-            }
-        }
-    }
-
     /// The name that messages have for the symbol of this feed.
     pub(crate) fn feed_id(&self, feed: FeedIndex) -> Option<&str> {
         self.state.states.get(feed as usize).map(|state| state.id.as_str())
-    }
-
-    fn named_feed(&self, subject: &str) -> Result<FeedIndex, EntryFault> {
-        let (symbol, channel) = feed_name(subject, self.channels)?;
-        let at = self.state.feeds.iter().position(|f| f.channel == channel && f.symbol == symbol);
-        at.and_then(|at| u32::try_from(at).ok()).ok_or(EntryFault::UnknownFeed)
     }
 
     pub(super) fn status(&self, feed: FeedIndex) -> FeedStatus {
@@ -619,12 +485,4 @@ pub(super) fn announce(feed: FeedIndex, gaps: &[Gap], tally: &mut Tally, out: &m
         *(if gap.repaired { &mut tally.repaired } else { &mut tally.gaps }) += 1;
         out.gap(feed, gap);
     }
-}
-
-/// `BTC/USDT trades`; a channel among those that are offered.
-fn feed_name(subject: &str, offered: &[Channel]) -> Result<(Symbol, Channel), EntryFault> {
-    let (symbol, channel) = subject.split_once(' ').ok_or(EntryFault::Subject)?;
-    let symbol = symbol.parse().map_err(|_| EntryFault::Subject)?;
-    let channel = channel.parse().map_err(|_| EntryFault::Channel)?;
-    if offered.contains(&channel) { Ok((symbol, channel)) } else { Err(EntryFault::Channel) }
 }

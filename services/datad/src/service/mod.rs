@@ -1,5 +1,7 @@
 //! From options to a running datad and back: recovery, threads, RPC, ordered shutdown.
 
+mod markets;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +25,6 @@ use crate::fetch::{FetchRequest, Fetcher};
 use crate::history::{HistoryCommand, HistoryOptions, HistoryThread};
 use crate::hot::{Command, Hot, HotContext};
 use crate::links::Links;
-use crate::markets;
 use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread};
 use crate::rpc::{ConfiguredFeed, Running, Server, Session};
 use crate::shared::{Part, Shared};
@@ -32,11 +33,6 @@ use crate::shared::{Part, Shared};
 const FETCH_QUEUE: usize = 1_024;
 /// Commands that wait for the hot thread; one more makes its sender wait.
 const HOT_QUEUE: usize = 256;
-/// Between two attempts to get the exchange's markets.
-const MARKETS_RETRY: Duration = Duration::from_secs(2);
-/// Patience with the exchange's list of markets before the service registers without it, and after.
-const MARKETS_PATIENCE: Duration = Duration::from_secs(2);
-const MARKETS_PATIENCE_REGISTERED: Duration = Duration::from_secs(60);
 /// A recovery that takes longer goes on while the service is registered.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at the threads. Their limits below are counted in looks, so that time in which the whole process
@@ -356,58 +352,6 @@ impl Parts<'_> {
             warn!("the history thread didn't stop in time; what it has fetched is safe");
         }
         stopped.ok().flatten()
-    }
-
-    /// The exchange's markets: those of last time where they have all that is wanted, whatever their age, because recording
-    /// must not wait for REST. Else the exchange is asked, and until it answers the service is registered and degraded.
-    async fn markets(&self, ctx: &ServiceContext, registered: &mut bool) -> Option<Markets> {
-        let path = dccd_history::markets_path(&self.options.data_path, &self.options.exchange);
-        let kept = dccd_history::kept_markets(&path);
-        if let Some(kept) = &kept
-            && self.options.feeds.iter().all(|(symbol, _)| kept.markets.by_symbol(symbol).is_some())
-        {
-            if !kept.is_fresh {
-                self.refresh_markets(path);
-            }
-            return Some((*kept.markets).clone());
-        }
-        let mut patience = MARKETS_PATIENCE;
-        loop {
-            let attempt = tokio::select! {
-                attempt = tokio::time::timeout(patience, markets::fetch(&self.adapter, &self.http, &path)) => attempt,
-                _ = ctx.shutdown().wait() => return None,
-            };
-            let reason = match attempt {
-                Ok(Ok(markets)) => return Some(markets),
-                Ok(Err(reason)) => reason,
-                Err(_) => format!("no answer within {patience:?}"),
-            };
-            if let Some(kept) = kept {
-                warn!(reason, "the exchange's markets cannot be fetched; going on with those of last time");
-                self.refresh_markets(path);
-                return Some((*kept.markets).clone());
-            }
-            let reason = format!("waiting for the exchange's markets: {reason}");
-            if self.shared.set_trouble(Part::Markets, Some(reason.clone())) {
-                warn!(reason, "cannot start collecting yet");
-            }
-            self.register_degraded(ctx, registered, reason).await;
-            patience = MARKETS_PATIENCE_REGISTERED;
-            tokio::select! {
-                () = tokio::time::sleep(MARKETS_RETRY) => {}
-                _ = ctx.shutdown().wait() => return None,
-            }
-        }
-    }
-
-    /// Fetches the markets for the next start, while this one goes on with what it has.
-    fn refresh_markets(&self, path: PathBuf) {
-        let (adapter, http) = (self.adapter.clone(), self.http.clone());
-        tokio::spawn(async move {
-            if let Err(reason) = markets::fetch(&adapter, &http, &path).await {
-                warn!(reason, "the exchange's markets could not be refreshed; those of last time are used again");
-            }
-        });
     }
 
     /// Lets the root and clients know that this service lives, and why it does not collect yet.
