@@ -238,6 +238,7 @@ impl CandleWriter {
                 windows: &self.stage.windows,
             };
             let written = write_year(&ctx, &mut self.disk, year)?;
+            tracing::debug!(series = %self.id, year, rows = written.facts.rows, kept = written.kept, "a year of candles was written");
             published.rows += written.facts.rows;
             published.kept += written.kept;
             published.files += 1;
