@@ -47,7 +47,7 @@ pub use disk::write_atomically;
 pub use error::StoreError;
 pub use export::ExportWriter;
 pub use file::Rows;
-pub use inventory::{InventoryRow, RepairReport, inventory, inventory_from_files, repair_coverage};
+pub use inventory::{GapRow, InventoryRow, RepairReport, gaps, inventory, inventory_from_files, repair_coverage};
 pub use journal::{JournalError, JournalOptions, JournalReader, JournalSync, JournalWriter, Position, Recovered, retain};
 pub use lock::{LockError, StoreLock};
 pub use ranges::Ranges;

@@ -88,6 +88,8 @@ enum Command {
     Collect(commands::collect::Arguments),
     /// List what is stored
     Inventory(commands::inventory::Arguments),
+    /// List when what is missing was, and why
+    Gaps(commands::gaps::Arguments),
     /// Write the rows of a series as CSV, JSON lines or Parquet
     Export(commands::export::Arguments),
     /// Bring candle files of dccd 2.x into the form of today; the originals are kept
@@ -112,7 +114,7 @@ enum Command {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["validate", "add", "remove", "completion"]),
     ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs"]),
-    ("Data", &["backfill", "collect", "inventory", "verify", "export", "convert", "search", "tail"]),
+    ("Data", &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "search", "tail"]),
     ("Try", &["demo", "sim"]),
 ];
 
@@ -176,6 +178,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Backfill(arguments) => commands::backfill::run(global, &arguments),
         Command::Collect(arguments) => commands::collect::run(global, &arguments),
         Command::Inventory(arguments) => commands::inventory::run(global, &arguments),
+        Command::Gaps(arguments) => commands::gaps::run(global, &arguments),
         Command::Export(arguments) => commands::export::run(global, &arguments),
         Command::Convert(arguments) => commands::convert::run(global, &arguments),
         Command::Verify(arguments) => commands::verify::run(global, &arguments),

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod demo;
 pub mod edit;
 pub mod export;
+pub mod gaps;
 pub mod history;
 pub mod inventory;
 pub mod jobs;
