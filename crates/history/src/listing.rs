@@ -1,4 +1,5 @@
-//! When a market's candles begin: asked once, believed when two answers agree, remembered by the store.
+//! When a market's candles begin: asked once, believed when two answers agree, three where they say that there are none, remembered by
+//! the store.
 
 use dccd_exchange::{CandlePages, HistoryError, Market, TradeCursor};
 use dccd_model::{Grid, Span, Trade, UnixNanos};
@@ -9,6 +10,11 @@ use crate::fetch::{AnswerError, Attempts, FetchError, Source};
 
 /// How many answers may differ before none is believed.
 const ANSWERS_MAX: u32 = 6;
+/// How many have to agree on a beginning.
+const AGREED: u32 = 2;
+/// How many have to agree that there is nothing: an answer that lacks everything is the commonest fault of all, and nothing that comes
+/// later would contradict it.
+const AGREED_ON_NOTHING: u32 = 3;
 
 impl Source {
     /// When the market's first candle of this span opens, from the exchange's own candles; `None` when it has none at all.
@@ -130,25 +136,37 @@ impl Source {
         }
     }
 
-    /// Asks until two answers agree.
-    async fn agreed<F>(&self, mut ask: impl FnMut() -> F) -> Result<Option<UnixNanos>, FetchError>
+    /// Asks until answers agree.
+    async fn agreed<F>(&self, ask: impl FnMut() -> F) -> Result<Option<UnixNanos>, FetchError>
     where
         F: Future<Output = Result<Option<UnixNanos>, FetchError>>,
     {
-        // The earliest that was said: an answer may lack the first candle, none has one too many.
-        let mut earliest = ask().await?;
-        for _ in 1..ANSWERS_MAX {
-            let again = ask().await?;
-            if again == earliest {
-                return Ok(again);
-            }
-            earliest = match (earliest, again) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-        }
-        Err(FetchError::GaveUp { attempts: ANSWERS_MAX, last: AnswerError::Unsettled { answers: ANSWERS_MAX } })
+        let unsettled =
+            || FetchError::GaveUp { attempts: ANSWERS_MAX, last: AnswerError::Unsettled { answers: ANSWERS_MAX } };
+        agreement(ask).await?.ok_or_else(unsettled)
     }
+}
+
+/// The answer that was given often enough; `None` where they differ too long.
+async fn agreement<F, E>(mut ask: impl FnMut() -> F) -> Result<Option<Option<UnixNanos>>, E>
+where
+    F: Future<Output = Result<Option<UnixNanos>, E>>,
+{
+    // The earliest that was said: an answer may lack the first candle, none has one too many.
+    let mut earliest = None;
+    let mut said = 0;
+    for _ in 0..ANSWERS_MAX {
+        let answer = ask().await?;
+        if answer == earliest {
+            said += 1;
+        } else if answer.is_some_and(|answer| earliest.is_none_or(|earliest| answer < earliest)) {
+            (earliest, said) = (answer, 1);
+        }
+        if said == if earliest.is_some() { AGREED } else { AGREED_ON_NOTHING } {
+            return Ok(Some(earliest));
+        }
+    }
+    Ok(None)
 }
 
 /// Finds where the candles of the first of these spans begin. `spans` ascend, each with how many candles a page holds; `first_in` tells when
@@ -206,6 +224,24 @@ mod tests {
         });
         let first = answer.now_or_never().unwrap().unwrap();
         (first.map(|first| first.0 / 1_000_000_000), pages)
+    }
+
+    #[test]
+    fn a_beginning_is_believed_when_it_was_said_twice_and_nothing_when_it_was_said_three_times() {
+        let agreed = |answers: &[Option<i64>]| {
+            let mut asked = 0;
+            let answer = agreement(|| {
+                asked += 1;
+                std::future::ready(Ok::<_, ()>(answers[asked - 1].map(UnixNanos)))
+            });
+            let answer = answer.now_or_never().unwrap().unwrap();
+            (answer.map(|answer| answer.map(|ts| ts.0)), asked)
+        };
+        assert_eq!(agreed(&[Some(5), Some(5)]), (Some(Some(5)), 2));
+        assert_eq!(agreed(&[None, None, None]), (Some(None), 3));
+        assert_eq!(agreed(&[None, None, Some(5), None, Some(5)]), (Some(Some(5)), 5));
+        assert_eq!(agreed(&[Some(7), Some(5), Some(7), Some(5)]), (Some(Some(5)), 4));
+        assert_eq!(agreed(&[Some(6), Some(5), Some(4), Some(3), Some(2), Some(1)]), (None, 6));
     }
 
     const SPANS: &[u32] = &[60, 180, 300, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400, 604_800];

@@ -86,6 +86,9 @@ pub struct SeriesProgress {
     pub started: Option<UnixNanos>,
     /// When it ended.
     pub ended: Option<UnixNanos>,
+    /// What it does before there are candles to count.
+    #[serde(skip)]
+    pub preparing: Option<&'static str>,
     /// What was wrong last.
     pub error: Option<String>,
     /// What is worth knowing besides.

@@ -182,10 +182,17 @@ impl<'a> Series<'a> {
         let listed = match self.writer.coverage().listed {
             Some(listed) => Some(listed),
             None => {
+                self.progress.update(|p| p.preparing = Some("looking for the market's first candle"));
                 let found = self.shape.listing(self.ctx, self.market, self.wanted).await;
+                self.progress.update(|p| p.preparing = None);
                 let found = found.map_err(|source| self.failure("the beginning", source))?;
-                if let Some(listed) = found {
-                    self.writer.note_listing(listed)?;
+                match found {
+                    Some(listed) => self.writer.note_listing(listed)?,
+                    None => {
+                        let note = "the exchange says that it has nothing of this market yet; the next run asks again";
+                        tracing::warn!(series = %self.name(), note);
+                        self.progress.update(|p| p.notes.push(note.to_owned()));
+                    }
                 }
                 found
             }

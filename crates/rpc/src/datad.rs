@@ -227,7 +227,7 @@ pub struct BackfillSeries {
     pub eta_s: Option<f64>,
     /// Everything before this moment is settled; 0: nothing yet.
     pub at: i64,
-    /// Why its requests don't go out now, in words; `None` while they do.
+    /// Why nothing comes now, in words: its requests don't go out, or it looks for the market's first candle; `None` otherwise.
     pub waits_for: Option<String>,
     /// What was wrong last.
     pub error: Option<String>,

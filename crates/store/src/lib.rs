@@ -49,7 +49,7 @@ pub use export::ExportWriter;
 pub use file::Rows;
 pub use inventory::{GapRow, InventoryRow, RepairReport, gaps, inventory, inventory_from_files, repair_coverage};
 pub use journal::{JournalError, JournalOptions, JournalReader, JournalSync, JournalWriter, Position, Recovered, retain};
-pub use lock::{LockError, StoreLock};
+pub use lock::{Holder, LockError, StoreLock};
 pub use ranges::Ranges;
 pub use read::{SeriesRows, read_series_book, read_series_quotes, read_series_trades};
 pub use recorder::{Checkpoint, CommitMode, CommitReport, Recorder, RecorderOptions, SeriesHandle};

@@ -2,6 +2,7 @@
 //!
 //! The kernel lets go of the lock when the holder dies, however it dies; a file that stays behind locks nothing.
 
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -10,12 +11,15 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Somebody else writes here.
-    #[error("{} is in use by process {pid}: stop it first, or use another directory", path.display())]
+    #[error(
+        "{} is in use by {holder}: wait until it has ended or stop it, or use another directory",
+        path.display()
+    )]
     Held {
         /// What is locked.
         path: PathBuf,
-        /// Who holds it; 0 when it could not be read.
-        pid: u32,
+        /// Who holds it.
+        holder: Holder,
     },
     /// The lock file could not be made or locked.
     #[error("cannot lock {}", path.display())]
@@ -25,6 +29,42 @@ pub enum LockError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process; `None` when that could not be read.
+    pub pid: Option<u32>,
+    /// What was typed to start it: `dccd backfill`; empty when that can't be told.
+    pub command: String,
+}
+
+impl Holder {
+    /// Whoever wrote this into the lock file.
+    fn of(text: &str) -> Self {
+        let pid = text.trim().parse().ok();
+        Self { pid, command: pid.map(command_of).unwrap_or_default() }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.pid, self.command.as_str()) {
+            (None, _) => write!(f, "another process"),
+            (Some(pid), "") => write!(f, "process {pid}"),
+            (Some(pid), command) => write!(f, "process {pid} (`{command}`)"),
+        }
+    }
+}
+
+/// The program's name and its arguments; empty when the process is gone or another user's.
+fn command_of(pid: u32) -> String {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy);
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit('/').next().unwrap_or_default().to_owned();
+    words.fold(program, |line, word| line + " " + &word)
 }
 
 /// A held lock; dropping it lets go.
@@ -42,8 +82,9 @@ impl FileLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok()).unwrap_or(0);
-                return Err(LockError::Held { path: what.to_owned(), pid });
+                // Without the pid the message is less of a help, nothing more.
+                let _ = file.read_to_string(&mut text);
+                return Err(LockError::Held { path: what.to_owned(), holder: Holder::of(&text) });
             }
             Err(TryLockError::Error(source)) => return Err(error(source)),
         }
@@ -87,8 +128,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let held = StoreLock::acquire(dir.path()).unwrap();
         match StoreLock::acquire(dir.path()) {
-            Err(LockError::Held { path, pid }) => {
-                assert_eq!(pid, std::process::id());
+            Err(LockError::Held { path, holder }) => {
+                assert_eq!(holder.pid, Some(std::process::id()));
+                let program = std::env::args().next().unwrap();
+                let program = program.rsplit('/').next().unwrap();
+                assert!(holder.command.starts_with(program), "{holder}");
                 assert_eq!(path, dir.path());
             }
             other => panic!("{other:?}"),

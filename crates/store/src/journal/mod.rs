@@ -103,12 +103,12 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Another process writes this journal.
-    #[error("the journal {} is being written by process {pid}: stop it first", path.display())]
+    #[error("the journal {} is being written by {holder}: stop it first", path.display())]
     Locked {
         /// The journal's directory.
         path: PathBuf,
-        /// Who writes it; 0 when it could not be read.
-        pid: u32,
+        /// Who writes it.
+        holder: crate::Holder,
     },
     /// The disk failed to keep what was written. What is not durable can't be told any more: close the journal, open it again.
     #[error("syncing the journal {} failed: entries of the last seconds may not survive a power cut", path.display())]

@@ -259,7 +259,7 @@ fn a_second_writer_is_refused_with_the_pid_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let _writer = JournalWriter::open(dir.path(), JournalOptions::default()).unwrap();
     match JournalWriter::open(dir.path(), JournalOptions::default()) {
-        Err(JournalError::Locked { pid, .. }) => assert_eq!(pid, std::process::id()),
+        Err(JournalError::Locked { holder, .. }) => assert_eq!(holder.pid, Some(std::process::id())),
         other => panic!("{other:?}"),
     }
 }

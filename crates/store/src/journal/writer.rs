@@ -92,7 +92,7 @@ impl JournalWriter {
     pub fn open(dir: &Path, options: JournalOptions) -> Result<Self, JournalError> {
         std::fs::create_dir_all(dir).map_err(|e| JournalError::io("create", dir, e))?;
         let lock = FileLock::acquire(&dir.join("lock"), dir).map_err(|error| match error {
-            LockError::Held { path, pid } => JournalError::Locked { path, pid },
+            LockError::Held { path, holder } => JournalError::Locked { path, holder },
             LockError::Io { path, source } => JournalError::io("lock", path, source),
         })?;
         let mut writer = Self {

@@ -45,6 +45,7 @@ pub fn backfill_info(backfill: &Backfill, now: UnixNanos, waits_for: Option<&str
 /// One of its series as clients see it. `waits_for`: why no requests go out now.
 #[must_use]
 pub fn series_info(series: &SeriesProgress, now: UnixNanos, waits_for: Option<&str>) -> BackfillSeries {
+    let waits_for = waits_for.or(series.preparing);
     BackfillSeries {
         job: series.job.clone(),
         state: series.state.as_str().to_owned(),

@@ -212,10 +212,10 @@ async fn open_journal(dir: &std::path::Path, ctx: &ServiceContext) -> Result<Jou
                 }
                 return Ok(journal);
             }
-            Err(dccd_store::journal::JournalError::Locked { pid, .. })
+            Err(dccd_store::journal::JournalError::Locked { holder, .. })
                 if tokio::time::Instant::now() < deadline && !ctx.shutdown().is_triggered() =>
             {
-                info!(pid, "the journal is still held by another process; waiting for it");
+                info!(%holder, "the journal is still held by another process; waiting for it");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(source) => return Err(DatadError::Journal { dir: dir.to_owned(), source }),

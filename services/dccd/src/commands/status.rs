@@ -98,7 +98,14 @@ impl From<JobInfo> for Job {
 }
 
 impl Job {
-    /// Takes over what was noted after the daemon saved the job last, or by commands while none was running.
+    /// With what was noted of its runs after the daemon told or saved it last, or by commands while none was running.
+    fn with(mut self, metrics: &dccd_history::Metrics) -> Self {
+        if let Some(metrics) = metrics.get(&self.job) {
+            self.add_metrics(metrics);
+        }
+        self
+    }
+
     fn add_metrics(&mut self, metrics: &dccd_history::JobMetrics) {
         #[expect(clippy::cast_possible_truncation, reason = "seconds since the epoch, as nanoseconds far below the limit")]
         let nanos = |seconds: Option<f64>| seconds.map_or(0, |seconds| (seconds * 1e9) as i64);
@@ -133,13 +140,14 @@ type Shown = (Status, jiff::tz::TimeZone);
 async fn running(global: &Global, registry: &Registry, detailed: bool) -> Result<Shown, Failure> {
     let root = registry.status(DEADLINE).await?;
     let list = registry.list(DEADLINE).await?;
+    let metrics = metrics(Path::new(&root.data_path));
     let mut jobs = Vec::new();
     let mut exchanges = BTreeMap::new();
     for service in &list {
         let Some(exchange) = service.name.strip_prefix("datad.") else { continue };
         match ask(service, detailed).await {
             Ok((of_exchange, about)) => {
-                jobs.extend(of_exchange.into_iter().map(Job::from));
+                jobs.extend(of_exchange.into_iter().map(|job| Job::from(job).with(&metrics)));
                 exchanges.insert(exchange.to_owned(), about);
             }
             Err(error) => {
@@ -218,11 +226,7 @@ fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
     };
     let mut jobs = Vec::new();
     let histo = crate::histo::jobs(config);
-    let metrics = dccd_history::read_metrics(data_path).unwrap_or_else(|error| {
-        let path = dccd_history::metrics_path(data_path);
-        say(format_args!("warning: {} cannot be read: {error}", path.display()));
-        dccd_history::Metrics::new()
-    });
+    let metrics = metrics(data_path);
     for exchange in config.collected_exchanges() {
         let mut known = saved_jobs(data_path, exchange.as_str(), "stopped");
         let mut take = |name: String, kind: &str| {
@@ -237,15 +241,20 @@ fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
             }
         }
         for wanted in histo.get(&exchange).into_iter().flatten() {
-            let mut job = take(wanted.name(&exchange), "histo");
-            if let Some(metrics) = metrics.get(&job.job) {
-                job.add_metrics(metrics);
-            }
-            jobs.push(job);
+            jobs.push(take(wanted.name(&exchange), "histo").with(&metrics));
         }
     }
     let services = detailed.then(|| state.map(|state| state.services).unwrap_or_default());
     Ok((Status { daemon, jobs, services, exchanges: detailed.then(BTreeMap::new) }, config.settings.timezone.rules()))
+}
+
+/// What is noted of all runs of history jobs, of commands as of daemons.
+fn metrics(data_path: &Path) -> dccd_history::Metrics {
+    dccd_history::read_metrics(data_path).unwrap_or_else(|error| {
+        let path = dccd_history::metrics_path(data_path);
+        say(format_args!("warning: {} cannot be read: {error}", path.display()));
+        dccd_history::Metrics::new()
+    })
 }
 
 fn never_run(job: String, kind: &str) -> Job {
