@@ -149,7 +149,7 @@ fn a_second_writer_of_a_series_learns_who_has_it() {
     let dir = tempdir();
     let held = open(&dir, Empties::Sent);
     match CandleWriter::open(dir.path(), &id(), Empties::Sent) {
-        Err(CandleError::Lock(crate::LockError::Held { pid, .. })) => assert_eq!(pid, std::process::id()),
+        Err(CandleError::Lock(crate::LockError::Held { holder, .. })) => assert_eq!(holder.pid, Some(std::process::id())),
         other => panic!("{other:?}"),
     }
     drop(held);
