@@ -19,7 +19,6 @@ pub struct Exchange {
 pub const EXCHANGES: &[Exchange] = &[
     Exchange { name: "binance", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "bitfinex", live: None, history: false },
-    Exchange { name: "bitmex", live: None, history: false },
     Exchange { name: "bybit", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "coinbase", live: None, history: false },
     Exchange { name: "deribit", live: None, history: false },
@@ -30,6 +29,16 @@ pub const EXCHANGES: &[Exchange] = &[
     Exchange { name: "okx", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "polymarket", live: None, history: false },
 ];
+
+/// Exchanges that are no more, and what there is to say to those who name them.
+const CLOSED: &[(&str, &str)] =
+    &[("bitmex", "BitMEX closed in September 2026: remove what names it; what is stored of it stays readable")];
+
+/// What there is to say of an exchange of this name that is no more.
+#[must_use]
+pub fn closed(name: &str) -> Option<&'static str> {
+    CLOSED.iter().find(|(closed, _)| name.eq_ignore_ascii_case(closed)).map(|(_, why)| *why)
+}
 
 /// The exchange of this name.
 #[must_use]

@@ -180,7 +180,8 @@ impl Walk<'_> {
             let path = join(at.path, &entry.key);
             let names = catalog::EXCHANGES.iter().map(|exchange| exchange.name);
             if catalog::find(&entry.key).is_none() {
-                let help = nearest(&entry.key, names.clone()).map(|name| format!("did you mean {name}?"));
+                let closed = catalog::closed(&entry.key).map(str::to_owned);
+                let help = closed.or_else(|| nearest(&entry.key, names.clone()).map(|name| format!("did you mean {name}?")));
                 let known = names.collect::<Vec<_>>().join(", ");
                 self.error(entry.place, &path, Problem::UnknownKey { known }, help);
             }
@@ -262,7 +263,10 @@ impl Walk<'_> {
             Kind::Timezone => self.timezone(text, at).map(Yaml::String),
             Kind::Exchange => match catalog::find(text) {
                 Some(exchange) => Ok(word(exchange.name)),
-                None => Err(did_you_mean(text, catalog::EXCHANGES.iter().map(|exchange| exchange.name))),
+                None => match catalog::closed(text) {
+                    Some(why) => Err(Some(why.to_owned())),
+                    None => Err(did_you_mean(text, catalog::EXCHANGES.iter().map(|exchange| exchange.name))),
+                },
             },
             Kind::Symbol => match text.parse::<Symbol>() {
                 Ok(symbol) => Ok(word(symbol.as_str())),

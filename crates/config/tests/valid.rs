@@ -148,7 +148,7 @@ stream_jobs:
 fn only_exchanges_with_a_job_that_this_version_runs_are_collected() {
     let (config, warnings) = read(
         "histo_jobs:
-  - {exchange: bitmex, pairs: [BTC/USD], span: 60}
+  - {exchange: gate, pairs: [BTC/USD], span: 60}
   - {exchange: kraken, pairs: [BTC/USD], span: 60, source: trades}
   - {exchange: kraken, pairs: [ETH/USD], span: 60}
 stream_jobs:
@@ -161,7 +161,7 @@ stream_jobs:
     assert_eq!(
         warnings,
         [
-            "line 2: histo_jobs[0].exchange: this version doesn't fetch the history of bitmex yet: the job is kept and not run",
+            "line 2: histo_jobs[0].exchange: this version doesn't fetch the history of gate yet: the job is kept and not run",
             "line 6: stream_jobs[0].exchange: this version doesn't collect gate yet: the job is kept and not run",
         ]
     );

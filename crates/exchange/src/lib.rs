@@ -24,9 +24,9 @@ mod wire;
 use std::sync::Arc;
 
 pub use contract::{
-    Adapter, AdapterOptions, CandlePages, Capabilities, ClientMessage, Counters, EntryFault, ExchangeError, Feed, FeedIndex,
-    FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, Product, RestQuota, RestRequest, Session, Socket,
-    TradeCursor, TradeHole, TradePage, TradePages, Want,
+    Adapter, AdapterOptions, CandlePages, Capabilities, ChannelFacts, ClientMessage, Counters, Depths, EntryFault,
+    ExchangeError, Facts, Feed, FeedIndex, FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, Product,
+    RestQuota, RestRequest, Session, Socket, TradeCursor, TradeHole, TradePage, TradePages, Want,
 };
 pub use ladder::Ladder;
 pub use markets::{Market, MarketStatus, Markets};

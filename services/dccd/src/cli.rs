@@ -96,6 +96,8 @@ enum Command {
     Convert(commands::convert::Arguments),
     /// Read the stored files back and prove order, uniqueness, continuity and declared gaps
     Verify(commands::verify::Arguments),
+    /// List the exchanges and what can be collected of each
+    Exchanges(commands::exchanges::Arguments),
     /// Find symbols, best match first
     Search(commands::search::Arguments),
     /// Print live records from the ring
@@ -114,7 +116,7 @@ enum Command {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["validate", "add", "remove", "completion"]),
     ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs"]),
-    ("Data", &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "search", "tail"]),
+    ("Data", &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "exchanges", "search", "tail"]),
     ("Try", &["demo", "sim"]),
 ];
 
@@ -182,6 +184,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Export(arguments) => commands::export::run(global, &arguments),
         Command::Convert(arguments) => commands::convert::run(global, &arguments),
         Command::Verify(arguments) => commands::verify::run(global, &arguments),
+        Command::Exchanges(arguments) => commands::exchanges::run(&arguments),
         Command::Search(arguments) => commands::search::run(global, &arguments),
         Command::Tail(arguments) => commands::tail::run(global, &arguments),
         Command::Logs(arguments) => commands::logs::run(global, &arguments),

@@ -62,7 +62,7 @@ stream_jobs[0].channels: missing, expected a list, each of it one of trades, boo
 3 |   - exchange: binanse
   |     ^
 
-stream_jobs[0].exchange: expected one of binance, bitfinex, bitmex, bybit, coinbase, deribit, gate, hyperliquid, kraken, \
+stream_jobs[0].exchange: expected one of binance, bitfinex, bybit, coinbase, deribit, gate, hyperliquid, kraken, \
 kucoin, okx, polymarket, found \"binanse\"
  --> bad.yml:3:15
   |
@@ -327,12 +327,12 @@ fn markets_are_added_to_the_configuration_and_removed_in_place() {
     let ran = run("add", "binance", "ETH/USDT", "1h").code(1);
     let edit = format!("error: cannot edit {}: ", path.display());
     assert_eq!(ran.err, format!("{edit}binance/ETH/USDT/1h is already asked for on line 6\n"));
-    let ran = run("add", "bitmex", "BTC/USD", "1m").code(0);
-    assert_eq!(ran.out, format!("added a job for bitmex BTC/USD 1m in line 8 of {}\n", path.display()));
-    assert_eq!(ran.err, "warning: this version doesn't fetch the history of bitmex yet: the job is kept and not run\n");
-    let ran = run("remove", "bitmex", "BTC/USD", "60").code(0);
+    let ran = run("add", "gate", "BTC/USD", "1m").code(0);
+    assert_eq!(ran.out, format!("added a job for gate BTC/USD 1m in line 8 of {}\n", path.display()));
+    assert_eq!(ran.err, "warning: this version doesn't fetch the history of gate yet: the job is kept and not run\n");
+    let ran = run("remove", "gate", "BTC/USD", "60").code(0);
     assert!(ran.out.starts_with("removed BTC/USD and with it the job that was in line 8 of "), "{}", ran.out);
-    assert_eq!(ran.err, "what is stored of bitmex/BTC/USD/1m stays\n");
+    assert_eq!(ran.err, "what is stored of gate/BTC/USD/1m stays\n");
     let ran = run("remove", "binance", "ETH/USDT", "1h").code(0);
     assert_eq!(ran.out, format!("removed ETH/USDT from the job in line 5 of {}\n", path.display()));
     assert_eq!(file(), text);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dccd_model::Channel;
 
-use crate::{Limits, RestQuota};
+use crate::{ChannelFacts, Depths, Facts, Limits, RestQuota};
 
 /// The exchange's name in configuration, paths and series.
 pub const NAME: &str = "binance";
@@ -62,4 +62,31 @@ pub(super) const LIMITS: Limits = Limits {
     used_weight_header: Some("x-mbx-used-weight-1m"),
     trades_per_request: 1_000,
     forbidden_wait: None,
+};
+
+pub(super) const FACTS: Facts = Facts {
+    title: "Binance",
+    markets: "spot",
+    depths: Depths::UpTo(DEPTH_MAX),
+    channels: &[
+        ChannelFacts {
+            channel: Channel::Trades,
+            stream: "`trade`, or `aggTrade` as configured",
+            integrity: "ids are contiguous: each hole is counted exactly and fetched by id",
+        },
+        ChannelFacts {
+            channel: Channel::Book,
+            stream: "`depth@100ms`, begun with a snapshot over REST",
+            integrity: "update ids are contiguous; after a hole the book begins anew with a snapshot, and the gap is declared",
+        },
+        ChannelFacts {
+            channel: Channel::Quotes,
+            stream: "`bookTicker`",
+            integrity: "update ids ascend: repetitions and changes of order are noticed, not what the exchange leaves out",
+        },
+    ],
+    quirks: &[
+        "A book knows the levels of its snapshot and those that changed since; deeper ones are unknown until they change.",
+        "Quotes carry no time of the exchange; theirs is the time of receipt.",
+    ],
 };

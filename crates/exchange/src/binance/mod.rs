@@ -17,12 +17,12 @@ use std::sync::Arc;
 use dccd_model::{Channel, Symbol};
 
 pub use consts::NAME;
-use consts::{CHANNELS, DEPTH_MAX, LIMITS, REST_URL, WS_URL};
+use consts::{CHANNELS, DEPTH_MAX, FACTS, LIMITS, REST_URL, WS_URL};
 
 use crate::integrity::IdSpace;
 use crate::session::LiveSession;
 use crate::{
-    Adapter, AdapterOptions, Capabilities, ClientMessage, ExchangeError, History, HistoryError, Limits, Markets,
+    Adapter, AdapterOptions, Capabilities, ClientMessage, ExchangeError, Facts, History, HistoryError, Limits, Markets,
     RestRequest, Session, TradeCursor, TradeHole,
 };
 
@@ -87,6 +87,10 @@ impl Adapter for Binance {
             trades_repairable: true,
             quotes_have_time: false,
         }
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &FACTS
     }
 
     fn limits(&self) -> &'static Limits {

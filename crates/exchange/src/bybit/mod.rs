@@ -24,11 +24,11 @@ use std::sync::Arc;
 use dccd_model::{Channel, Symbol, UnixNanos};
 
 pub use consts::NAME;
-use consts::{CHANNELS, LIMITS, REST_URL, SOCKETS, WS_URL};
+use consts::{CHANNELS, FACTS, LIMITS, REST_URL, SOCKETS, WS_URL};
 
 use crate::session::LiveSession;
 use crate::{
-    Adapter, AdapterOptions, Capabilities, ClientMessage, ExchangeError, History, HistoryError, Limits, Markets,
+    Adapter, AdapterOptions, Capabilities, ClientMessage, ExchangeError, Facts, History, HistoryError, Limits, Markets,
     RestRequest, Session, Socket, TradeCursor, TradeHole,
 };
 
@@ -60,6 +60,10 @@ impl Adapter for Bybit {
             trades_repairable: true,
             quotes_have_time: true,
         }
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &FACTS
     }
 
     fn limits(&self) -> &'static Limits {

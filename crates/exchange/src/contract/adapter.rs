@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dccd_model::{Channel, Span, Symbol, UnixNanos};
 
-use super::{CandlePages, ExchangeError, History, HistoryError, Session, TradeCursor};
+use super::{CandlePages, ExchangeError, Facts, History, HistoryError, Session, TradeCursor};
 use crate::Markets;
 
 /// What a user may choose about an adapter.
@@ -176,6 +176,9 @@ pub trait Adapter: Send + Sync {
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// What a user should know besides.
+    fn facts(&self) -> &'static Facts;
 
     /// Its limits.
     fn limits(&self) -> &'static Limits;

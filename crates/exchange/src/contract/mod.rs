@@ -3,6 +3,7 @@
 
 mod adapter;
 mod error;
+mod facts;
 mod history;
 mod session;
 
@@ -10,5 +11,6 @@ pub use adapter::{
     Adapter, AdapterOptions, Capabilities, ClientMessage, Limits, Product, RestQuota, RestRequest, Socket, TradeHole,
 };
 pub use error::{EntryFault, ExchangeError, FrameError};
+pub use facts::{ChannelFacts, Depths, Facts};
 pub use history::{CandlePages, History, HistoryError, TradeCursor, TradePage, TradePages};
 pub use session::{Counters, Feed, FeedIndex, FeedStatus, Notice, Output, Session, Want};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dccd_model::Channel;
 
-use crate::{Limits, RestQuota};
+use crate::{ChannelFacts, Depths, Facts, Limits, RestQuota};
 
 /// The exchange's name in configuration, paths and series.
 pub const NAME: &str = "kraken";
@@ -63,4 +63,32 @@ pub(super) const LIMITS: Limits = Limits {
     used_weight_header: None,
     trades_per_request: TRADES_PER_PAGE,
     forbidden_wait: None,
+};
+
+pub(super) const FACTS: Facts = Facts {
+    title: "Kraken",
+    markets: "spot",
+    depths: Depths::OneOf(DEPTHS),
+    channels: &[
+        ChannelFacts {
+            channel: Channel::Trades,
+            stream: "`trade`",
+            integrity: "ids are contiguous: each hole is counted exactly and fetched by time",
+        },
+        ChannelFacts {
+            channel: Channel::Book,
+            stream: "`book`",
+            integrity: "each message has a CRC32 of the best ten levels a side, verified over the digits as they were sent; a book that isn't right is subscribed anew",
+        },
+        ChannelFacts {
+            channel: Channel::Quotes,
+            stream: "`ticker`, triggered by changes of the best prices",
+            integrity: "ordered by time; nothing numbers them",
+        },
+    ],
+    quirks: &[
+        "Its own candles reach back 720 of each span; older ones are built from its trades, which reach back to the listing.",
+        "Its weeks begin on Thursdays and are not offered.",
+        "What is left out of a book below the ten levels of the checksum shows when those levels come near the touch.",
+    ],
 };

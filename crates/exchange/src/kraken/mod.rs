@@ -21,11 +21,11 @@ use dccd_model::{Channel, Symbol, UnixNanos};
 use serde::Deserialize;
 
 pub use consts::NAME;
-use consts::{CHANNELS, LIMITS, REST_URL, TRADE_TIME_SLACK, WS_URL};
+use consts::{CHANNELS, FACTS, LIMITS, REST_URL, TRADE_TIME_SLACK, WS_URL};
 
 use crate::session::LiveSession;
 use crate::{
-    Adapter, AdapterOptions, Capabilities, ClientMessage, ExchangeError, History, HistoryError, Limits, Markets,
+    Adapter, AdapterOptions, Capabilities, ClientMessage, ExchangeError, Facts, History, HistoryError, Limits, Markets,
     RestRequest, Session, TradeCursor, TradeHole,
 };
 
@@ -68,6 +68,10 @@ impl Adapter for Kraken {
             trades_repairable: true,
             quotes_have_time: true,
         }
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &FACTS
     }
 
     fn limits(&self) -> &'static Limits {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dccd_model::Channel;
 
-use crate::{Limits, Product, RestQuota, Socket};
+use crate::{ChannelFacts, Depths, Facts, Limits, Product, RestQuota, Socket};
 
 /// The exchange's name in configuration, paths and series.
 pub const NAME: &str = "okx";
@@ -89,4 +89,31 @@ pub(super) const LIMITS: Limits = Limits {
     used_weight_header: None,
     trades_per_request: TRADES_PER_PAGE,
     forbidden_wait: None,
+};
+
+pub(super) const FACTS: Facts = Facts {
+    title: "OKX",
+    markets: "spot; linear perpetual swaps (`BTC/USDT:USDT`)",
+    depths: Depths::Always(BOOK_LEVELS),
+    channels: &[
+        ChannelFacts {
+            channel: Channel::Trades,
+            stream: "`trades-all`",
+            integrity: "ids are contiguous: each hole is counted exactly and fetched by id, three months back",
+        },
+        ChannelFacts {
+            channel: Channel::Book,
+            stream: "`books`",
+            integrity: "each message names the one before it; its checksum is verified where it isn't 0; a book that isn't right begins anew",
+        },
+        ChannelFacts {
+            channel: Channel::Quotes,
+            stream: "`bbo-tbt`",
+            integrity: "ordered by time; nothing tells what the exchange leaves out",
+        },
+    ],
+    quirks: &[
+        "Amounts of swaps are in base units, contracts times their size; inverse swaps are not offered.",
+        "A book whose snapshot doesn't come on the socket begins with one over REST.",
+    ],
 };

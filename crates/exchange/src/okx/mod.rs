@@ -20,12 +20,12 @@ use std::sync::Arc;
 use dccd_model::{Channel, Symbol};
 
 pub use consts::NAME;
-use consts::{BUSINESS, CHANNELS, LIMITS, PUBLIC, REST_URL, SOCKETS, WS_URL};
+use consts::{BUSINESS, CHANNELS, FACTS, LIMITS, PUBLIC, REST_URL, SOCKETS, WS_URL};
 
 use crate::session::LiveSession;
 use crate::{
-    Adapter, Capabilities, ClientMessage, ExchangeError, History, HistoryError, Limits, Markets, RestRequest, Session,
-    Socket, TradeCursor, TradeHole,
+    Adapter, Capabilities, ClientMessage, ExchangeError, Facts, History, HistoryError, Limits, Markets, RestRequest,
+    Session, Socket, TradeCursor, TradeHole,
 };
 
 /// The adapter. There is nothing to choose: one kind of trades is lossless, and books have one depth.
@@ -45,6 +45,10 @@ impl Adapter for Okx {
             trades_repairable: true,
             quotes_have_time: true,
         }
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &FACTS
     }
 
     fn limits(&self) -> &'static Limits {

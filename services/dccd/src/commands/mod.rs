@@ -6,6 +6,7 @@ pub mod completion;
 pub mod convert;
 pub mod demo;
 pub mod edit;
+pub mod exchanges;
 pub mod export;
 pub mod gaps;
 pub mod history;
