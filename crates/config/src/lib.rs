@@ -29,6 +29,6 @@ pub use load::{Loaded, Lookup, Text};
 pub use moment::Moment;
 pub use secret::Secret;
 pub use types::{
-    Alerts, Config, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, HistorySource, Http, Limits, LogLevel, Remote,
-    Restart, Rpc, RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
+    Alerts, Config, DEPTH_DEFAULT, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, HistorySource, Http, Limits,
+    LogLevel, Remote, Restart, Rpc, RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
 };

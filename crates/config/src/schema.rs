@@ -199,7 +199,7 @@ const STREAM_JOB: &[Key] = &[
     key("channels", Kind::List(&Kind::Channel), Required, "What is recorded of each symbol.", "[trades, book, quotes]"),
     key("time_step", Kind::Int(1, DAY), Is("60"), "How old the Parquet files of the open day get at most while they are small; larger ones lag by at most a quarter of their rows.", "10")
         .unit("seconds"),
-    key("depth", Kind::Int(1, 5_000), Is("1000"), "Order book levels; Kraken offers 10, 25, 100, 500 and 1000, Bybit 50, 200 and 1000, of which it is the next one up; OKX always has 400.", "5000").unit("levels a side"),
+    key("depth", Kind::Int(1, 5_000), Is("1000"), "Order book levels; where an exchange offers a few depths only ([exchanges.md](exchanges.md)), it is the next one up.", "5000").unit("levels a side"),
 ];
 
 const ALERTS: &[Key] = &[

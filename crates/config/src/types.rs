@@ -205,6 +205,9 @@ pub enum HistorySource {
     Trades,
 }
 
+/// [`StreamJob::depth`] where the file says nothing.
+pub const DEPTH_DEFAULT: u32 = 1_000;
+
 /// One of `stream_jobs`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct StreamJob {

@@ -141,6 +141,7 @@ stream_jobs:
         ]
     );
     assert_eq!(config.collected_exchanges(), ["binance".parse().unwrap(), "kraken".parse().unwrap()]);
+    assert_eq!(config.stream_jobs[0].depth, dccd_config::DEPTH_DEFAULT);
     assert_eq!(config.live_jobs(&"gate".parse().unwrap()).count(), 0, "a service gets no channel it can't collect");
 }
 

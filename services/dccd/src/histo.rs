@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use dccd_config::{Config, HistoJob, HistorySource};
 use dccd_exchange::AdapterOptions;
 use dccd_history::{Attempts, Cancel, CandleSource, HistoryContext, Source, Wanted};
-use dccd_model::{ExchangeName, Span, Symbol, UnixNanos};
+use dccd_model::{Channel, ExchangeName, Span, Symbol, UnixNanos};
 use dccd_net::{HttpClient, HttpOptions, SystemClock};
 
 use crate::exit::{self, Failure};
@@ -37,6 +37,16 @@ pub fn warnings(config: &Config) -> Vec<String> {
         let Some(adapter) = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default()) else { continue };
         let refused = wanted.iter().filter_map(|wanted| dccd_history::check_offered(adapter.as_ref(), wanted).err());
         warnings.extend(refused.map(|error| format!("histo_jobs: {error}")));
+    }
+    for exchange in config.collected_exchanges() {
+        let Some(adapter) = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default()) else { continue };
+        let books = config.live_jobs(&exchange).filter(|job| job.channels.contains(&Channel::Book));
+        let Some(wanted) = books.map(|job| job.depth).max() else { continue };
+        let depth = adapter.facts().depths.of(wanted);
+        // The default is as deep as most exchanges go; who has not asked for it needn't hear that one goes less deep.
+        if depth != wanted && wanted != dccd_config::DEPTH_DEFAULT {
+            warnings.push(format!("stream_jobs: {exchange} has no books of {wanted} levels a side: they are {depth} deep"));
+        }
     }
     warnings
 }

@@ -41,6 +41,23 @@ fn spans_that_an_exchange_does_not_have_are_told_before_it_is_asked() {
 }
 
 #[test]
+fn depths_that_an_exchange_does_not_have_are_told() {
+    let host = Host::new();
+    let config = |depth: &str| {
+        format!(
+            "settings: {{data_path: ./data}}\nstream_jobs:\n  - {{exchange: kraken, pairs: [BTC/USD], channels: [book]{depth}}}\n"
+        )
+    };
+    for depth in ["", ", depth: 25", ", depth: 1000"] {
+        host.put("config.yml", &config(depth));
+        assert!(!host.run(&["validate"]).code(0).err.contains("warning"), "{depth}");
+    }
+    host.put("config.yml", &config(", depth: 30"));
+    let told = host.run(&["validate"]).code(0).err;
+    assert!(told.contains("kraken has no books of 30 levels a side: they are 100 deep"), "{told}");
+}
+
+#[test]
 fn every_error_of_a_configuration_is_shown_at_once() {
     let host = Host::new();
     host.put(
