@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub use contract::{
     Adapter, AdapterOptions, CandlePages, Capabilities, ChannelFacts, ClientMessage, Counters, Depths, EntryFault,
     ExchangeError, Facts, Feed, FeedIndex, FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, Product,
-    RestQuota, RestRequest, Session, Socket, TradeCursor, TradeHole, TradePage, TradePages, Want,
+    RESYNC_SILENT, RestQuota, RestRequest, Session, Socket, TradeCursor, TradeHole, TradePage, TradePages, Want,
 };
 pub use ladder::Ladder;
 pub use markets::{Market, MarketStatus, Markets};

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dccd_exchange::{Adapter, HistoryError, Markets, RestRequest, TradeCursor, TradeHole, Want};
-use dccd_model::{Symbol, UnixNanos};
+use dccd_model::{Candle, Grid, Span, Symbol, UnixNanos};
 use dccd_net::{HttpClient, Priority, Retry};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::clock;
 use crate::error::chain;
 use crate::hot::Command;
 
@@ -27,6 +28,8 @@ const ANSWERS_BESIDE: u64 = 16;
 const ATTEMPTS: u32 = 8;
 /// Before an exchange that can't answer now is asked again.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(1);
+/// A candle counts against a silent feed when it opened so long after the feed spoke last: the clocks may differ.
+const SILENCE_SLACK: i64 = 2_000_000_000;
 /// First and longest pause between snapshots of one book that keeps asking.
 const SNAPSHOT_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// A book that didn't ask for this long after its pause is forgiven and starts with the shortest one again.
@@ -37,6 +40,13 @@ const SNAPSHOT_CALM: Duration = Duration::from_secs(3);
 pub(crate) enum FetchRequest {
     /// A session's want.
     Want(Want),
+    /// Whether this market has traded since; the answer goes to the hot thread.
+    Traded {
+        /// The market.
+        symbol: Symbol,
+        /// Since when.
+        since: UnixNanos,
+    },
 }
 
 /// The fetcher and what it owns.
@@ -57,6 +67,7 @@ pub(crate) struct Fetcher {
 enum Job {
     Snapshot(Symbol),
     Trades(Symbol, u64, u64, UnixNanos),
+    Traded(Symbol, UnixNanos),
 }
 
 struct Pace {
@@ -74,13 +85,15 @@ impl Fetcher {
         loop {
             tokio::select! {
                 request = self.requests.recv() => {
-                    let Some(FetchRequest::Want(want)) = request else { return };
-                    let job = match want {
-                        Want::BookSnapshot { symbol, .. } => Job::Snapshot(symbol),
-                        Want::Trades { symbol, from_id, to_id, ts_before, .. } => {
+                    let Some(request) = request else { return };
+                    let job = match request {
+                        FetchRequest::Traded { symbol, since } => Job::Traded(symbol, since),
+                        FetchRequest::Want(Want::BookSnapshot { symbol, .. }) => Job::Snapshot(symbol),
+                        FetchRequest::Want(Want::Trades { symbol, from_id, to_id, ts_before, .. }) => {
                             Job::Trades(symbol, from_id, to_id, ts_before)
                         }
-                        Want::Replace { .. } | Want::Resubscribe { .. } => continue, // the hot thread's own business
+                        // The hot thread's own business.
+                        FetchRequest::Want(Want::Replace { .. } | Want::Resubscribe { .. }) => continue,
                     };
                     if let Some(again) = in_flight.get_mut(&job) {
                         *again = true;
@@ -107,7 +120,7 @@ impl Fetcher {
     fn start(&self, running: &mut JoinSet<Job>, job: Job, paces: &mut HashMap<Symbol, Pace>, slots: &Arc<Semaphore>) {
         let pause = match &job {
             Job::Snapshot(symbol) => next_pause(paces, symbol, Instant::now()),
-            Job::Trades(..) => Duration::ZERO,
+            Job::Trades(..) | Job::Traded(..) => Duration::ZERO,
         };
         let worker = Worker {
             adapter: self.adapter.clone(),
@@ -125,6 +138,11 @@ impl Fetcher {
                 Job::Trades(symbol, from_id, to_id, ts_before) => {
                     let hole = TradeHole { from_id: *from_id, to_id: *to_id, ts_before: *ts_before };
                     worker.trades(symbol, &hole).await;
+                }
+                Job::Traded(symbol, since) => {
+                    let traded = worker.traded(symbol, *since).await;
+                    // Without a hot thread nobody asks.
+                    let _ = worker.hot.send(Command::Traded { traded }).await;
                 }
             }
             job
@@ -199,6 +217,30 @@ impl Worker {
             }
         }
         info!(%symbol, missing, "the exchange's answers did not reach the end of a gap; it stays declared");
+    }
+
+    /// Whether the market has traded since, by the exchange's own candles: those that opened since then. `None`: nobody can say.
+    async fn traded(&self, symbol: &Symbol, since: UnixNanos) -> Option<bool> {
+        let (history, market) = (self.adapter.history()?, self.markets.by_symbol(symbol)?);
+        let span = history.spans().first().and_then(|seconds| Span::from_secs(*seconds))?;
+        let grid = Grid::new(span);
+        let (from, to) = (grid.ceil(UnixNanos(since.0 + SILENCE_SLACK)), grid.after(grid.floor(clock::now()), 1));
+        if from >= to {
+            return Some(false);
+        }
+        // Of a long silence the newest are as good as all.
+        let per_page = history.candle_pages(span)?.per_page;
+        let from = from.max(grid.after(to, -i64::from(per_page)));
+        let limit = u32::try_from(grid.count(from, to)).unwrap_or(per_page);
+        let request = history.candles_request(market, span, from, to, limit);
+        let mut candles = Vec::new();
+        let read = |body: &[u8]| {
+            candles.clear();
+            history.parse_candles_of(market, body, span, UnixNanos::UNKNOWN, &mut candles)
+        };
+        self.get(&request, read).await?;
+        let has_traded = |candle: &Candle| candle.ts_open >= from && candle.ts_open < to && !candle.volume.is_zero();
+        Some(candles.iter().any(has_traded))
     }
 
     /// Gives the hot thread an answer; says whether it took it.

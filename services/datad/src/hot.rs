@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, FeedIndex, Markets, Session, Want};
+use dccd_exchange::{Adapter, FeedIndex, Markets, RESYNC_SILENT, Session, Want};
 use dccd_model::{BookState, Channel, Entry, EntryKind, Symbol, UnixNanos};
 use dccd_net::{FrameBatch, LinkEvent};
 use dccd_rpc::datad::{BookSnapshot, FeedInfo};
@@ -31,9 +31,12 @@ use crate::output::{LiveOutput, Refusal};
 use crate::recorder::{LIVE_ONLY, RECORDED};
 use crate::resubscribe::Resubscribes;
 use crate::shared::Shared;
+use crate::silence::{Remedy, Silence};
 
 /// Heartbeats, retries and planned replacements are looked at this often.
 const TICK: Duration = Duration::from_millis(250);
+/// Whether feeds say nothing is looked at this often.
+const SILENCE_LOOK: Duration = Duration::from_secs(1);
 /// A snapshot that was asked for and never came (its requests failed) is asked for again after this time.
 const BOOK_RETRY: Duration = Duration::from_secs(5);
 /// After so many turns that began with frames, one begins with commands and ticks.
@@ -56,6 +59,8 @@ pub(crate) enum Command {
     Book { symbol: Symbol, depth: usize, reply: oneshot::Sender<Result<BookSnapshot, String>> },
     /// A REST answer that a session wanted.
     Fetched { subject: String, body: bytes::Bytes },
+    /// Whether a market traded while one of its feeds said nothing; `None`: nobody could say.
+    Traded { traded: Option<bool> },
     /// Where the journal ends now.
     JournalEnd { reply: oneshot::Sender<Position> },
     /// Disconnect, commit, and end; answers with the journal, which locks out every other writer of this store until the
@@ -112,6 +117,10 @@ pub(crate) struct Hot {
     books_asked: HashMap<FeedIndex, Instant>,
     /// Books that begin with a snapshot on their connection, and are to begin anew.
     resubscribes: Resubscribes,
+    /// Which feeds say nothing although they should.
+    silence: Silence,
+    /// When they were last looked at.
+    silence_looked: Instant,
 }
 
 enum Wake {
@@ -147,6 +156,8 @@ impl Hot {
             latency_since: now,
             books_asked: HashMap::new(),
             resubscribes,
+            silence: Silence::new(now),
+            silence_looked: now,
         }
     }
 
@@ -387,6 +398,37 @@ impl Hot {
             self.ask_for_books(now);
         }
         self.resubscribe_due(now);
+        if now.duration_since(self.silence_looked) >= SILENCE_LOOK {
+            self.silence_looked = now;
+            self.look_for_silence(now);
+        }
+    }
+
+    /// Feeds whose subscription fell asleep are found here, channel by channel and symbol by symbol.
+    fn look_for_silence(&mut self, now: Instant) {
+        for (index, feed) in self.bus.iter() {
+            let is_connected = !self.links.carriers(index, 0).is_empty() && feed.error.is_none();
+            self.silence.look(index, self.session.feed_status(index).records, is_connected, now);
+        }
+        let Some(question) = self.silence.question(now) else { return };
+        let since = UnixNanos(clock::now().0 - i64::try_from(question.silence.as_nanos()).unwrap_or(i64::MAX));
+        let symbol = self.bus.get(question.feed).map(|feed| feed.symbol.clone());
+        let asked = symbol.map(|symbol| self.fetches.try_send(FetchRequest::Traded { symbol, since }));
+        if !matches!(asked, Some(Ok(()))) {
+            self.silence.answered(None, now);
+        }
+    }
+
+    /// The market traded, the feed said nothing: it is subscribed anew, and what it may have missed is declared.
+    fn break_silence(&mut self, index: FeedIndex, remedy: Remedy) {
+        let Some(feed) = self.bus.get(index) else { return };
+        let subject = format!("{} {}", feed.symbol, feed.channel);
+        warn!(feed = subject, ?remedy, "the market trades and the feed says nothing; subscribing it anew");
+        self.enter(EntryKind::Resync, 0, &subject, RESYNC_SILENT);
+        self.resubscribes.ask(index, 0, Instant::now());
+        if remedy == Remedy::Replace {
+            self.links.carriers(index, 0).into_iter().for_each(|conn| self.links.replace(conn));
+        }
     }
 
     /// Tries to record again. The live session missed nothing; it only learns, like the recorder's, that the store did.
@@ -435,6 +477,11 @@ impl Hot {
             Command::Book { symbol, depth, reply } => {
                 let book = self.bus.find(&symbol, Channel::Book).and_then(|index| self.bus.book(index, depth));
                 let _ = reply.send(book.ok_or_else(|| format!("there is no open book of {symbol}; open its feed first")));
+            }
+            Command::Traded { traded } => {
+                if let Some((feed, remedy)) = self.silence.answered(traded, Instant::now()) {
+                    self.break_silence(feed, remedy);
+                }
             }
             Command::Fetched { subject, body } => self.enter(EntryKind::Response, 0, &subject, &body),
             Command::JournalEnd { reply } => {
@@ -557,6 +604,7 @@ impl Hot {
         if feed.holders == 0 && !feed.configured {
             self.links.remove(index);
             self.resubscribes.forget(index);
+            self.silence.forget(index);
             self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
             self.bus.close(index);
             "closed".clone_into(&mut info.state);

@@ -13,4 +13,4 @@ pub use adapter::{
 pub use error::{EntryFault, ExchangeError, FrameError};
 pub use facts::{ChannelFacts, Depths, Facts};
 pub use history::{CandlePages, History, HistoryError, TradeCursor, TradePage, TradePages};
-pub use session::{Counters, Feed, FeedIndex, FeedStatus, Notice, Output, Session, Want};
+pub use session::{Counters, Feed, FeedIndex, FeedStatus, Notice, Output, RESYNC_SILENT, Session, Want};

@@ -8,6 +8,9 @@ use super::{EntryFault, FrameError};
 /// Index of a feed in [`Session::feeds`]: assigned in the order of the FeedOpened entries, never changed.
 pub type FeedIndex = u32;
 
+/// Payload of a Resync entry about a feed that said nothing while its market traded: what it may have missed is a gap.
+pub const RESYNC_SILENT: &[u8] = b"silent";
+
 /// One feed of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feed {

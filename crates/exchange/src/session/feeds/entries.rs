@@ -5,7 +5,7 @@ use dccd_model::{Channel, Entry, GapReason, Symbol};
 use super::{FeedState, Feeds, Sequence};
 use crate::integrity::{Continuity, Tally, Trades};
 use crate::session::{Answer, BookRules, Dialect};
-use crate::{EntryFault, Feed, FeedIndex, Output};
+use crate::{EntryFault, Feed, FeedIndex, Output, RESYNC_SILENT};
 
 impl<B: BookRules> Feeds<B> {
     /// Which feed an answer is about, and of which kind it is. Answers that no feed needs are none of ours.
@@ -109,11 +109,19 @@ impl<B: BookRules> Feeds<B> {
         self.of_book(index, out, B::close);
     }
 
-    /// A live check found a feed broken.
+    /// A live check found a feed broken: a book that can't be, or any feed that said nothing while its market traded.
     pub(in crate::session) fn resync(&mut self, entry: &Entry<'_>, out: &mut dyn Output) {
+        let is_silent = entry.payload == RESYNC_SILENT;
+        let reason = if is_silent { GapReason::Silent } else { GapReason::Integrity };
         match self.named_feed(entry.subject) {
             Ok(index) if self.state.feeds.get(index as usize).is_some_and(|feed| feed.open) => {
-                self.of_book(index, out, |book, sink| book.rebuild(GapReason::Integrity, sink));
+                if is_silent && let Some(state) = self.state.states.get_mut(index as usize) {
+                    state.continuity.interrupt(reason);
+                    if let Sequence::Uncounted(trades) = &mut state.sequence {
+                        trades.lost();
+                    }
+                }
+                self.of_book(index, out, |book, sink| book.rebuild(reason, sink));
             }
             Ok(_) => self.entry_fault(entry, EntryFault::UnknownFeed, out),
             Err(fault) => self.entry_fault(entry, fault, out),
