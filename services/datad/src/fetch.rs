@@ -80,7 +80,7 @@ impl Fetcher {
                         Want::Trades { symbol, from_id, to_id, ts_before, .. } => {
                             Job::Trades(symbol, from_id, to_id, ts_before)
                         }
-                        Want::Replace { .. } | Want::Resubscribe { .. } => continue, // the hot thread's own business
+                        Want::Replace { .. } | Want::Resubscribe { .. } | Want::Pong { .. } => continue, // the hot thread's own business
                     };
                     if let Some(again) = in_flight.get_mut(&job) {
                         *again = true;
