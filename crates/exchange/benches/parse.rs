@@ -18,6 +18,7 @@ fn cpu_time() -> Duration {
 
 const EXCHANGE_INFO: &[u8] = include_bytes!("../src/binance/testdata/exchange_info.json");
 const BYBIT_SPOT: &[u8] = include_bytes!("../src/bybit/testdata/spot.json");
+const DERIBIT_FUTURE: &[u8] = include_bytes!("../src/deribit/testdata/instruments_future.json");
 const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 const INSTRUMENTS: &[u8] = include_bytes!("../src/okx/testdata/instruments_spot.json");
 const FRAMES: u64 = 100_000;
@@ -55,6 +56,7 @@ fn session(exchange: &str) -> Box<dyn Session> {
     let (listed, symbol) = match exchange.name() {
         "kraken" => (ASSET_PAIRS, "BTC/USD"),
         "bybit" => (BYBIT_SPOT, "BTC/USDT"),
+        "deribit" => (DERIBIT_FUTURE, "BTC/USD:BTC"),
         "okx" => (INSTRUMENTS, "BTC/USDT"),
         _ => (EXCHANGE_INFO, "BTC/USDT"),
     };
@@ -280,6 +282,52 @@ fn okx() {
     }
 }
 
+fn deribit() {
+    let message = |channel: &str, data: &str| {
+        format!(r#"{{"jsonrpc":"2.0","method":"subscription","params":{{"channel":"{channel}","data":{data}}}}}"#)
+    };
+    let frames = |frame: &dyn Fn(u64) -> String| (1..=FRAMES).map(frame).collect::<Vec<_>>();
+    let trades = frames(&|n| {
+        let trade = format!(
+            r#"[{{"timestamp":1765531356452,"price":92294.5,"amount":10.0,"direction":"sell","index_price":92276.75,"instrument_name":"BTC-PERPETUAL","trade_seq":{},"mark_price":92287.11,"tick_direction":2,"contracts":1.0,"trade_id":"{}"}}]"#,
+            271_252_854 + n,
+            403_691_824 + n
+        );
+        message("trades.BTC-PERPETUAL.100ms", &trade)
+    });
+    time("deribit", "trades", &trades, |_, _| {});
+    let quotes = frames(&|n| {
+        let quote = format!(
+            r#"{{"timestamp":{},"instrument_name":"BTC-PERPETUAL","best_ask_price":92288.5,"best_bid_price":92288.0,"best_ask_amount":99470.0,"best_bid_amount":{n}0.0}}"#,
+            1_765_541_767_174 + n
+        );
+        message("quote.BTC-PERPETUAL", &quote)
+    });
+    time("deribit", "quote", &quotes, |_, _| {});
+    // A thousand levels a side.
+    let side = |action: &str, count: u64, price: &dyn Fn(u64) -> u64, n: u64| {
+        let level = |i| format!(r#"["{action}",{}.{},{}0.0]"#, price(i) / 10, price(i) % 10, n % 1_000 + i + 1);
+        (0..count).map(level).collect::<Vec<_>>().join(",")
+    };
+    let (bid, ask) = (|i: u64| 922_880 - 5 * i, |i: u64| 922_885 + 5 * i);
+    let book = |kind: &str, n: u64, bids: &str, asks: &str| {
+        let prev = if kind == "change" { format!(r#""prev_change_id":{},"#, n - 1) } else { String::new() };
+        let data = format!(
+            r#"{{"type":"{kind}","timestamp":1765541767174,{prev}"instrument_name":"BTC-PERPETUAL","change_id":{n},"bids":[{bids}],"asks":[{asks}]}}"#
+        );
+        message("book.BTC-PERPETUAL.100ms", &data)
+    };
+    const FIRST: u64 = 136_725_664_747;
+    let snapshot = book("snapshot", FIRST, &side("new", 1_000, &bid, 0), &side("new", 1_000, &ask, 0));
+    for count in [1, 4, 20] {
+        let sides = |n| (side("change", count, &bid, n), side("change", count, &ask, n));
+        let frames = frames(&|n| book("change", FIRST + n, &sides(n).0, &sides(n).1));
+        time("deribit", &format!("book {} levels", count * 2), &frames, |session, out| {
+            apply(session, EntryKind::Frame, "", snapshot.as_bytes(), out);
+        });
+    }
+}
+
 fn levels(count: usize, base: usize, number: u64) -> String {
     let levels: Vec<String> = (0..count)
         .map(|i| format!(r#"["61{:03}.{:02}000000","{}.{:05}000"]"#, base + i, i, number % 7, 12_345 + i))
@@ -289,6 +337,7 @@ fn levels(count: usize, base: usize, number: u64) -> String {
 
 fn main() {
     bybit();
+    deribit();
     kraken();
     okx();
     measure("trade", |n| {

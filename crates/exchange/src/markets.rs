@@ -35,8 +35,8 @@ pub struct Market {
     pub amount_max: Option<Decimal>,
     /// Smallest price times amount of an order, in the quote currency; `None` when the exchange doesn't say.
     pub notional_min: Option<Decimal>,
-    /// Base units in one contract, where the exchange counts amounts in contracts; `None`: it counts base units. All amounts here
-    /// and in records are in base units.
+    /// Base units in one contract, where the exchange counts amounts in contracts; `None`: it counts units. All amounts here and
+    /// in records are in units of the symbol's [`Symbol::amount_currency`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract_size: Option<Decimal>,
 }

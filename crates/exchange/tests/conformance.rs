@@ -284,3 +284,67 @@ fn okx_conforms_with_spot_and_with_swaps() {
         suite(okx.as_ref(), &protocol);
     }
 }
+
+const DERIBIT_SPOT: &[u8] = include_bytes!("../src/deribit/testdata/instruments_spot.json");
+const DERIBIT_FUTURE: &[u8] = include_bytes!("../src/deribit/testdata/instruments_future.json");
+
+/// Even states set the amount of the best bid, odd ones that of the best ask, to their own number.
+fn deribit_book(instrument: &str, kind: &str, n: u64, ms: i64) -> String {
+    let (bid, ask) = if n.is_multiple_of(2) { (n, n - 1) } else { (n - 1, n) };
+    let level = |action: &str, price: &str, amount: u64| format!(r#"["{action}",{price},1{amount:04}.0]"#);
+    let (bids, asks, prev) = match kind {
+        "snapshot" => {
+            (format!("{},{}", level("new", "99.9", bid), level("new", "99.8", 0)), level("new", "100.1", ask), String::new())
+        }
+        _ if n.is_multiple_of(2) => {
+            (level("change", "99.9", bid), String::new(), format!(r#""prev_change_id":{},"#, n + 99))
+        }
+        _ => (String::new(), level("change", "100.1", ask), format!(r#""prev_change_id":{},"#, n + 99)),
+    };
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"subscription","params":{{"channel":"book.{instrument}.100ms","data":{{"type":"{kind}","timestamp":{ms},{prev}"instrument_name":"{instrument}","change_id":{},"bids":[{bids}],"asks":[{asks}]}}}}}}"#,
+        n + 100
+    )
+}
+
+#[test]
+fn deribit_conforms_with_spot_and_with_futures() {
+    for (symbol, instrument, markets) in [
+        ("BTC/USDC", "BTC_USDC", DERIBIT_SPOT),
+        ("BTC/USD:BTC", "BTC-PERPETUAL", DERIBIT_FUTURE),
+        ("BTC/USD:BTC-261225", "BTC-25DEC26", DERIBIT_FUTURE),
+    ] {
+        let deribit = adapter("deribit", &AdapterOptions::default()).unwrap();
+        let row = |n: u64, ms: i64| {
+            format!(
+                r#"{{"trade_seq":{n},"trade_id":"{}","timestamp":{ms},"price":100.1,"instrument_name":"{instrument}","direction":"sell","amount":2.0}}"#,
+                n + 7
+            )
+        };
+        let message = |channel: &str, data: &str| {
+            format!(r#"{{"jsonrpc":"2.0","method":"subscription","params":{{"channel":"{channel}","data":{data}}}}}"#)
+        };
+        let protocol = Protocol {
+            symbol: symbol.parse().unwrap(),
+            markets,
+            trade: &|n, ms| message(&format!("trades.{instrument}.100ms"), &format!("[{}]", row(n, ms))),
+            trades_page: &|first, last| {
+                let rows: Vec<String> = (first..=last).map(|n| row(n, 1_700_000_000_000)).collect();
+                format!(r#"{{"jsonrpc":"2.0","result":{{"trades":[{}],"has_more":true}},"testnet":false}}"#, rows.join(","))
+            },
+            quote: &|n| {
+                message(
+                    &format!("quote.{instrument}"),
+                    &format!(
+                        r#"{{"timestamp":{n}000,"instrument_name":"{instrument}","best_bid_price":99.9,"best_bid_amount":{n}.0,"best_ask_price":100.1,"best_ask_amount":2.0}}"#
+                    ),
+                )
+            },
+            book: BookProtocol::OnConnection {
+                snapshot: &|n, ms| deribit_book(instrument, "snapshot", n, ms),
+                update: &|n, ms| deribit_book(instrument, "change", n, ms),
+            },
+        };
+        suite(deribit.as_ref(), &protocol);
+    }
+}

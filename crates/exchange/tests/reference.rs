@@ -19,6 +19,7 @@ fn depths(depths: Depths) -> String {
         Depths::UpTo(most) => format!("1 to {most}"),
         Depths::OneOf(list) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         Depths::Always(depth) => format!("always {depth}"),
+        Depths::All => "all".to_owned(),
     }
 }
 
@@ -154,5 +155,5 @@ fn a_wish_for_a_depth_leads_to_one_that_is_offered() {
     assert_eq!([Depths::UpTo(50).of(7), Depths::UpTo(50).of(70)], [7, 50]);
     let some = Depths::OneOf(&[10, 25, 100]);
     assert_eq!([some.of(1), some.of(10), some.of(11), some.of(5_000)], [10, 10, 25, 100]);
-    assert_eq!(Depths::Always(400).of(5), 400);
+    assert_eq!((Depths::Always(400).of(5), Depths::All.of(5)), (400, 5));
 }

@@ -138,7 +138,7 @@ pub struct Trade {
     pub ts_recv: UnixNanos,
     /// Price of one unit of the base currency, in the quote currency.
     pub price: Decimal,
-    /// Units of the base currency.
+    /// Units of the symbol's [`Symbol::amount_currency`](crate::Symbol::amount_currency), as all amounts of a market.
     pub amount: Decimal,
     /// The exchange's id; zero when it sends none.
     pub id: TradeId,

@@ -56,6 +56,14 @@ impl Symbol {
         self.colon.map(|colon| &self.text[colon + 1..])
     }
 
+    /// What amounts are counted in: the base currency; of a derivative that is settled in its base currency (`BTC/USD:BTC`), whose
+    /// contracts are worth a fixed sum, the quote currency.
+    #[must_use]
+    pub fn amount_currency(&self) -> &str {
+        let is_inverse = self.settle().is_some_and(|settle| settle.split('-').next() == Some(self.base()));
+        if is_inverse { self.quote() } else { self.base() }
+    }
+
     /// The form in paths and ring names: `BTC-USDT`, `BTC-USDT_USDT`.
     #[must_use]
     pub fn path_name(&self) -> String {
@@ -159,6 +167,9 @@ mod tests {
         let symbol: Symbol = "xbt/usd:xbt-261225".parse().unwrap();
         assert_eq!((symbol.as_str(), symbol.base(), symbol.quote()), ("BTC/USD:BTC-261225", "BTC", "USD"));
         assert_eq!(symbol.settle(), Some("BTC-261225"));
+        let counted = ["BTC/USD:BTC-261225", "BTC/USD:BTC", "BTC/USDT", "BTC/USDC:USDC", "BTC/USDC:USDC-261225"]
+            .map(|text| text.parse::<Symbol>().unwrap().amount_currency().to_owned());
+        assert_eq!(counted, ["USD", "USD", "BTC", "BTC", "BTC"]);
     }
 
     #[test]

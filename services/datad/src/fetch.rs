@@ -93,7 +93,7 @@ impl Fetcher {
                             Job::Trades(symbol, from_id, to_id, ts_before)
                         }
                         // The hot thread's own business.
-                        FetchRequest::Want(Want::Replace { .. } | Want::Resubscribe { .. }) => continue,
+                        FetchRequest::Want(Want::Replace { .. } | Want::Resubscribe { .. } | Want::Pong { .. }) => continue,
                     };
                     if let Some(again) = in_flight.get_mut(&job) {
                         *again = true;

@@ -21,13 +21,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{error, info, warn};
 
-use crate::bus::{Bus, BusFeed};
+use crate::bus::Bus;
 use crate::clock;
 use crate::error::chain;
 use crate::fetch::FetchRequest;
 use crate::journaling::Journaling;
 use crate::links::Links;
-use crate::output::{LiveOutput, Refusal};
+use crate::output::{About, LiveOutput, Refusal};
 use crate::recorder::{LIVE_ONLY, RECORDED};
 use crate::resubscribe::Resubscribes;
 use crate::shared::Shared;
@@ -332,18 +332,13 @@ impl Hot {
                 self.enter(EntryKind::Resync, 0, &subject, b"best bid reached best ask");
             }
         }
-        for Refusal { conn, id, symbol, reason } in std::mem::take(&mut self.refusals) {
-            for index in self.links.feeds_of_message(conn, id) {
-                let is_about = |feed: &&mut BusFeed| symbol.as_ref().is_none_or(|symbol| feed.symbol == *symbol);
-                if let Some(feed) = self.bus.get_mut(index).filter(is_about) {
-                    feed.error = Some(reason.clone());
-                    self.bus.set_connected(index, false);
-                }
-            }
+        for refusal in std::mem::take(&mut self.refusals) {
+            self.refused(&refusal);
         }
         for want in std::mem::take(&mut self.wants) {
             match want {
                 Want::Replace { conn } => self.links.replace(conn),
+                Want::Pong { conn } => self.links.pong(conn),
                 Want::BookSnapshot { feed, .. } => {
                     self.books_asked.insert(feed, Instant::now());
                     self.fetch(want);
@@ -353,6 +348,23 @@ impl Hot {
                 Want::Trades { .. } => {}
             }
             self.resubscribe_due(Instant::now());
+        }
+    }
+
+    /// Feeds that the exchange won't bring show why.
+    fn refused(&mut self, Refusal { conn, id, about, reason }: &Refusal) {
+        for index in self.links.feeds_of_message(*conn, *id) {
+            let Some(feed) = self.bus.get_mut(index) else { continue };
+            match about {
+                About::All => {}
+                About::Symbol(symbol) if feed.symbol == *symbol => {}
+                About::AllBut(named) if !named.contains(&index) => {
+                    warn!(conn, feed = format!("{} {}", feed.symbol, feed.channel), reason, "a subscription is refused");
+                }
+                About::Symbol(_) | About::AllBut(_) => continue,
+            }
+            feed.error = Some(reason.clone());
+            self.bus.set_connected(index, false);
         }
     }
 
@@ -456,7 +468,7 @@ impl Hot {
                     self.fetch(want);
                 }
                 Want::Resubscribe { feed, conn, .. } => self.resubscribes.remind(feed, conn, now),
-                Want::BookSnapshot { .. } | Want::Trades { .. } | Want::Replace { .. } => {}
+                Want::BookSnapshot { .. } | Want::Trades { .. } | Want::Replace { .. } | Want::Pong { .. } => {}
             }
         }
     }

@@ -145,12 +145,15 @@ impl Links {
         self.pinged = Some(now);
         for slot in &mut self.slots {
             for conn in slot.conns.clone() {
-                let id = slot.next_message_id;
-                let Some(text) = self.adapter.ping(id) else { return };
-                slot.next_message_id += 1;
-                send(&slot.link, conn, vec![ClientMessage { text, id, feeds: Vec::new() }]);
+                slot.say(conn, |id| self.adapter.ping(id));
             }
         }
+    }
+
+    /// Answers the exchange, which asked for a sign of life on this connection.
+    pub(crate) fn pong(&mut self, conn: u32) {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.conns.contains(&conn)) else { return };
+        slot.say(conn, |id| self.adapter.pong(id));
     }
 
     /// The feeds of a link.
@@ -211,6 +214,7 @@ impl Links {
         slot.retiring = replaces.map(|old| (old, now + OVERLAP));
         let feeds: Vec<_> = slot.feeds.iter().map(|(index, (symbol, channel))| (*index, symbol.clone(), *channel)).collect();
         info!(conn, ?replaces, feeds = feeds.len(), "connected to the exchange");
+        slot.say(conn, |id| self.adapter.greeting(id));
         self.subscribe(link, conn, &feeds);
     }
 
@@ -271,6 +275,16 @@ impl Links {
     }
 }
 
+impl Slot {
+    /// Sends a message that is about no feed, where there is one to send.
+    fn say(&mut self, conn: u32, text: impl FnOnce(u64) -> Option<String>) {
+        let id = self.next_message_id;
+        let Some(text) = text(id) else { return };
+        self.next_message_id += 1;
+        send(&self.link, conn, vec![ClientMessage { text, id, feeds: Vec::new() }]);
+    }
+}
+
 fn send(link: &Link, conn: u32, messages: Vec<ClientMessage>) {
     for message in messages {
         if let Err(error) = link.send(conn, message.text) {
@@ -285,6 +299,7 @@ fn send(link: &Link, conn: u32, messages: Vec<ClientMessage>) {
 #[cfg(test)]
 mod tests {
     use dccd_exchange::{AdapterOptions, Product, adapter};
+    use futures_util::StreamExt as _;
 
     use super::*;
 
@@ -308,5 +323,35 @@ mod tests {
             (0..2).map(|link| (links.socket(link), links.feeds(link).collect())).collect();
         assert_eq!(feeds, [("linear", vec![0, 2]), ("spot", vec![1, 3])]);
         assert_eq!(links.slots.len(), 2);
+    }
+
+    /// Deribit wants a message before all others, and an answer whenever it asks.
+    #[tokio::test]
+    async fn a_connection_is_greeted_before_it_is_subscribed_and_an_exchange_that_asks_is_answered() {
+        let deribit = adapter("deribit", &AdapterOptions::default()).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("ws://{}", listener.local_addr().unwrap());
+        let options = Links::options(deribit.as_ref(), |_| base.clone(), &Arc::new(AtomicU32::new(1)));
+        let mut links = Links::new(deribit, Arc::default(), options);
+        links.add(0, &"BTC/USD:BTC".parse().unwrap(), Channel::Book).unwrap();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio_tungstenite::accept_async(stream).await.unwrap()
+        });
+        let mut batch = FrameBatch::new();
+        let event = std::future::poll_fn(|cx| links.poll_next(&mut batch, cx));
+        let (link, event) = tokio::time::timeout(Duration::from_secs(30), event).await.unwrap();
+        let LinkEvent::Opened { conn, replaces } = event else { panic!("expected an opening, got {event:?}") };
+        links.opened(link, conn, replaces, Instant::now());
+        links.pong(conn);
+        links.pong(conn + 1);
+        let mut socket = tokio::time::timeout(Duration::from_secs(30), server).await.unwrap().unwrap();
+        for (id, method) in [(1, "set_heartbeat"), (2, "subscribe"), (3, "test")] {
+            let message = tokio::time::timeout(Duration::from_secs(30), socket.next()).await.unwrap().unwrap().unwrap();
+            let text = message.into_text().unwrap().to_string();
+            assert!(text.contains(&format!("\"id\":{id},")) && text.contains(&format!("public/{method}\"")), "{text}");
+        }
+        // The subscription is known by the number that it had.
+        assert_eq!((links.feeds_of_message(conn, 1), links.feeds_of_message(conn, 2)), (vec![], vec![0]));
     }
 }

@@ -15,10 +15,20 @@ pub(crate) struct Refusal {
     pub(crate) conn: u32,
     /// The message's id.
     pub(crate) id: u64,
-    /// The one symbol of the message that it is about; `None`: all of them.
-    pub(crate) symbol: Option<Symbol>,
+    /// Which feeds of the message it is about.
+    pub(crate) about: About,
     /// Why, in words.
     pub(crate) reason: String,
+}
+
+/// Which feeds of a message are refused.
+pub(crate) enum About {
+    /// All of them.
+    All,
+    /// Those of this symbol.
+    Symbol(Symbol),
+    /// All but these, which the exchange has named; of the others it said nothing.
+    AllBut(Vec<FeedIndex>),
 }
 
 /// Hands a session's records to the bus.
@@ -71,14 +81,19 @@ impl Output for LiveOutput<'_> {
                 if let Some(id) = id {
                     let code = if code == 0 { String::new() } else { format!(" (code {code})") };
                     let reason = format!("the exchange refuses the subscription: {message}{code}");
-                    self.refusals.push(Refusal { conn, id, symbol: None, reason });
+                    self.refusals.push(Refusal { conn, id, about: About::All, reason });
                 }
                 warn!(conn, ?id, code, message, "the exchange refuses a request")
             }
             Notice::Refused { conn, id, symbol, message } => {
                 let reason = format!("the exchange refuses the subscription: {message}");
-                self.refusals.push(Refusal { conn, id, symbol: Some(symbol.clone()), reason });
+                self.refusals.push(Refusal { conn, id, about: About::Symbol(symbol.clone()), reason });
                 warn!(conn, id, %symbol, message, "the exchange refuses a subscription")
+            }
+            Notice::Subscribed { conn, id, feeds } => {
+                // What the message asked for besides is known to the links; mostly there is nothing.
+                let reason = "the exchange left it out of what it subscribed: it doesn't know it".to_owned();
+                self.refusals.push(Refusal { conn, id, about: About::AllBut(feeds.to_vec()), reason });
             }
             Notice::Venue { conn, is_open, words } => {
                 let trouble = (!is_open).then(|| format!("the exchange says that it is in {words}"));

@@ -101,6 +101,12 @@ fn pings_are_paced(adapter: &dyn Adapter) {
         "pings without a pace, or the other way round"
     );
     assert!(limits.client_ping_interval.is_none_or(|every| every.as_millis() >= 1_000), "pings without a pause");
+    let own = [adapter.greeting(4_711), adapter.pong(4_711), adapter.ping(4_711)];
+    let texts: HashSet<&String> = own.iter().flatten().collect();
+    assert!(
+        texts.len() == own.iter().flatten().count() && !texts.contains(&String::new()),
+        "messages that are the same: {own:?}"
+    );
     assert!(limits.resubscribes_per_window >= 1 && !limits.resubscribe_window.is_zero(), "a broken book would stay so");
 }
 

@@ -248,6 +248,17 @@ pub trait Adapter: Send + Sync {
         None
     }
 
+    /// A message that is to be sent on each connection that opens, before all others; `None` where the exchange wants none.
+    fn greeting(&self, _id: u64) -> Option<String> {
+        None
+    }
+
+    /// The answer to an exchange that asks for a sign of life by a message of its own; see [`super::Want::Pong`]. `None` where
+    /// none does.
+    fn pong(&self, _id: u64) -> Option<String> {
+        None
+    }
+
     /// The request for a snapshot of this symbol's book; `None` where books always begin with a snapshot on their connection.
     fn snapshot_request(&self, symbol: &Symbol, markets: &Markets) -> Option<RestRequest>;
 

@@ -12,6 +12,8 @@ pub enum Depths {
     OneOf(&'static [u32]),
     /// Always so many.
     Always(u32),
+    /// All that there are.
+    All,
 }
 
 impl Depths {
@@ -25,6 +27,7 @@ impl Depths {
                 depths.iter().copied().find(|depth| *depth >= wanted).unwrap_or(deepest)
             }
             Self::Always(depth) => depth,
+            Self::All => wanted,
         }
     }
 }

@@ -101,6 +101,11 @@ pub enum Want {
         /// The connection whose subscription is no good any more; 0: whichever carry the feed.
         conn: u32,
     },
+    /// The exchange asks on this connection for a sign of life, and ends it if none comes: [`super::Adapter::pong`], at once.
+    Pong {
+        /// Which.
+        conn: u32,
+    },
     /// The exchange will end this connection, or what it carries can't be relied on: open another first, then drop it.
     Replace {
         /// Which.
@@ -165,6 +170,16 @@ pub enum Notice<'a> {
         conn: u32,
         /// The message's id.
         id: u64,
+    },
+    /// The exchange accepted a message, and names all that it subscribed: what else the message asked for it refused without
+    /// a word.
+    Subscribed {
+        /// Which connection.
+        conn: u32,
+        /// The message's id.
+        id: u64,
+        /// The open feeds that it names.
+        feeds: &'a [FeedIndex],
     },
     /// The exchange announced that it will end this connection.
     Shutdown {

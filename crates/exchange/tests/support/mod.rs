@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test uses its part
 
 pub(crate) mod bybit;
+pub(crate) mod deribit;
 pub(crate) mod kraken;
 pub(crate) mod okx;
 
@@ -178,6 +179,7 @@ pub(crate) fn line(event: &Event) -> String {
         Event::Want(Want::BookSnapshot { symbol, .. }) => format!("want snapshot {symbol}"),
         Event::Want(Want::Trades { symbol, from_id, to_id, .. }) => format!("want trades {symbol} {from_id}-{to_id}"),
         Event::Want(Want::Resubscribe { symbol, conn, .. }) => format!("want resubscribe {symbol} on {conn}"),
+        Event::Want(Want::Pong { conn }) => format!("want pong on {conn}"),
         Event::Want(Want::Replace { conn }) => format!("want replace {conn}"),
         Event::Notice(words) => format!("notice {words}"),
     }

@@ -22,7 +22,7 @@ struct Row {
     exchange: &'static str,
     markets: &'static str,
     channels: Vec<Channel>,
-    /// Levels a side of a book; `up to N`, `N`, `N, M`.
+    /// Levels a side of a book: `up to N`, `N`, `N, M`, `all`.
     depth: String,
     /// Labels of the spans that the exchange has candles of its own.
     spans: Vec<String>,
@@ -76,6 +76,7 @@ fn row(name: &str) -> Option<Row> {
             Depths::UpTo(most) => format!("up to {most}"),
             Depths::OneOf(depths) => depths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
             Depths::Always(depth) => depth.to_string(),
+            Depths::All => "all".to_owned(),
         },
         spans: spans.iter().filter_map(|seconds| Span::from_secs(*seconds)).map(|span| span.to_string()).collect(),
         candles_from_trades: history.is_some_and(|history| history.trade_pages().is_some()),

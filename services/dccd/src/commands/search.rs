@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use dccd_config::{Config, ConfigErrors, Lookup};
 use dccd_exchange::{AdapterOptions, Market, MarketStatus, Markets, MarketsList};
-use dccd_model::ExchangeName;
+use dccd_model::{ExchangeName, Symbol};
 use dccd_net::{HttpClient, HttpOptions, Priority};
 use dccd_registry::{Registry, connect_datad};
 use dccd_rpc::datad::SearchHit;
@@ -48,6 +48,8 @@ struct Hit {
     status: String,
     price_tick: Option<String>,
     amount_step: Option<String>,
+    /// What amounts are counted in; see [`Symbol::amount_currency`].
+    amount_currency: Option<String>,
     score: u32,
 }
 
@@ -88,7 +90,11 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     }
     let mut listing = Listing::new(&["symbol", "exchange", "its id", "status", "?>price step", "?>amount step"]);
     for hit in hits {
-        let (tick, step) = (or_dash(hit.price_tick), or_dash(hit.amount_step));
+        let (tick, mut step) = (or_dash(hit.price_tick), or_dash(hit.amount_step));
+        // Of inverse contracts another one than the base currency, which is said.
+        if let Some(currency) = hit.amount_currency.filter(|currency| !hit.symbol.starts_with(&format!("{currency}/"))) {
+            step = format!("{step} {currency}");
+        }
         listing.row([hit.symbol, hit.exchange, hit.id, hit.status, tick, step]);
     }
     listing.print(&mut out)
@@ -145,6 +151,7 @@ async fn from_service(exchange: &ExchangeName, registry: &Registry, arguments: &
     let hits = call(&service, "search", searching).await.ok()?;
     let hit = |SearchHit { exchange, market, score }| Hit {
         exchange,
+        amount_currency: market.symbol.parse::<Symbol>().ok().map(|symbol| symbol.amount_currency().to_owned()),
         symbol: market.symbol,
         id: market.id,
         status: market.status,
@@ -163,6 +170,7 @@ fn hit(exchange: &ExchangeName, market: &Market, score: u32) -> Hit {
         status: status_name(market.status).to_owned(),
         price_tick: market.price_tick.map(|decimal| decimal.to_string()),
         amount_step: market.amount_step.map(|decimal| decimal.to_string()),
+        amount_currency: Some(market.symbol.amount_currency().to_owned()),
         score,
     }
 }

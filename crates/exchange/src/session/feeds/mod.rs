@@ -388,6 +388,11 @@ impl<B: BookRules> Feeds<B> {
         self.routes.get(name).and_then(|r| r.book)
     }
 
+    /// The open feed of this channel that has this name in messages.
+    pub(crate) fn feed_of(&self, name: &str, channel: Channel) -> Option<FeedIndex> {
+        self.routes.get(name).and_then(|routes| *{ *routes }.slot(channel)?)
+    }
+
     /// Calls `f` with the book of this feed, if it has one, and all that it needs.
     fn with_book(
         &mut self,
