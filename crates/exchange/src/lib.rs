@@ -13,6 +13,7 @@ pub mod conformance;
 pub mod contract;
 mod integrity;
 pub mod kraken;
+pub mod kucoin;
 mod ladder;
 mod markets;
 mod markets_list;
@@ -34,7 +35,7 @@ pub use markets_list::MarketsList;
 pub use search::{Match, search};
 
 /// The exchanges there is an adapter for.
-pub const NAMES: &[&str] = &[binance::NAME, bybit::NAME, kraken::NAME, okx::NAME];
+pub const NAMES: &[&str] = &[binance::NAME, bybit::NAME, kraken::NAME, kucoin::NAME, okx::NAME];
 
 /// The adapter of the exchange with this name; `None` when there is none.
 #[must_use]
@@ -43,6 +44,7 @@ pub fn adapter(name: &str, options: &AdapterOptions) -> Option<Arc<dyn Adapter>>
         binance::NAME => Some(Arc::new(binance::Binance::new(binance::BinanceOptions::from(options)))),
         bybit::NAME => Some(Arc::new(bybit::Bybit::new(options))),
         kraken::NAME => Some(Arc::new(kraken::Kraken::new(options))),
+        kucoin::NAME => Some(Arc::new(kucoin::Kucoin)),
         okx::NAME => Some(Arc::new(okx::Okx)),
         _ => None,
     }

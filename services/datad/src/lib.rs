@@ -18,6 +18,7 @@ mod resubscribe;
 mod rpc;
 mod service;
 mod shared;
+mod tickets;
 
 pub use derive::{DeriveOptions, derive};
 pub use error::{DatadError, chain};
