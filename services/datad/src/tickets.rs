@@ -92,12 +92,9 @@ mod tests {
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
-            }
+            let head = head(&mut stream).await;
             stream.write_all(answer.as_bytes()).await.unwrap();
-            String::from_utf8(head).unwrap()
+            head
         });
         let kucoin = adapter("kucoin", &AdapterOptions::default()).unwrap();
         let tickets = Tickets::of(&kucoin, 0, ws_base.map(str::to_owned), &http).unwrap();
@@ -131,6 +128,51 @@ mod tests {
             let error = answer.unwrap_err();
             assert!(error.retry_after.is_some() && error.reason.contains("Too Many Requests"), "{error}");
             assert!(http.governor().snapshot().frozen_until.is_some(), "{status}");
+        }
+    }
+
+    async fn head(stream: &mut tokio::net::TcpStream) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_attempt_to_connect_has_a_ticket_of_its_own() {
+        let (rest, ws) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let http = client(&format!("http://{}", rest.local_addr().unwrap()));
+        let base = format!("ws://{}", ws.local_addr().unwrap());
+        tokio::spawn(async move {
+            for number in 1.. {
+                let (mut stream, _) = rest.accept().await.unwrap();
+                head(&mut stream).await;
+                let body = TICKET.replace("a+b==.c/", &format!("ticket{number}")).replace("com/", "com/endpoint");
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let kucoin = adapter("kucoin", &AdapterOptions::default()).unwrap();
+        let conn_ids = Arc::new(std::sync::atomic::AtomicU32::new(1));
+        let options = crate::links::Links::options(&kucoin, |_| Some(base.clone()), &conn_ids, &http);
+        let mut links = crate::links::Links::new(kucoin, Arc::default(), options);
+        links.add(0, &"BTC/USDT".parse().unwrap(), dccd_model::Channel::Trades).unwrap();
+        for number in 1..=2 {
+            let (mut stream, _) = ws.accept().await.unwrap();
+            let head = head(&mut stream).await;
+            assert!(head.starts_with(&format!("GET /endpoint?token=ticket{number} ")), "{head}");
+        }
+        // Books come on the other socket, without one.
+        links.add(1, &"BTC/USDT".parse().unwrap(), dccd_model::Channel::Book).unwrap();
+        loop {
+            let (mut stream, _) = ws.accept().await.unwrap();
+            let head = head(&mut stream).await;
+            if head.starts_with("GET / ") {
+                break;
+            }
+            assert!(head.starts_with("GET /endpoint?token=ticket"), "{head}");
         }
     }
 
