@@ -49,8 +49,9 @@ pub(super) const RATE_WAIT: Duration = Duration::from_secs(30);
 const PING_EVERY: Duration = Duration::from_secs(9);
 
 pub(super) const LIMITS: Limits = Limits {
-    // 400 topics of the classic socket, 600 of the other; fewer, so that one connection doesn't carry all.
-    streams_per_connection: 200,
+    // 400 topics of the classic socket, 600 of the other. Fewer, because a book takes a message of its own, a snapshot up to six seconds
+    // after it, and one that doesn't come within ten is asked for again.
+    streams_per_connection: 30,
     // Of the classic socket; the other takes one book a message.
     streams_per_message: 100,
     // 100 in ten seconds on the classic socket, three times as many on the other.
