@@ -165,7 +165,7 @@ impl AddressSource for Addresses {
 async fn an_address_is_learnt_before_each_attempt_and_what_goes_wrong_there_is_told() {
     let (listener, address) = listen().await;
     let wait = Duration::from_millis(40);
-    let refused = AddressError { reason: "status 400".to_owned(), retry_after: Some(wait), source: None };
+    let refused = AddressError { reason: "status 400".to_owned(), retry_after: Some(wait) };
     let mut addresses =
         vec![Err(refused), Ok("http://nowhere".to_owned()), Ok(format!("ws://{address}/first?token=secret"))];
     addresses.push(Ok(format!("ws://{address}/second?token=secret")));

@@ -36,7 +36,7 @@ impl Tickets {
 
     async fn ask(&self) -> Result<String, AddressError> {
         let Some(request) = self.adapter.ticket_request(self.socket) else {
-            return Err(AddressError { reason: "the socket wants no ticket".to_owned(), retry_after: None, source: None });
+            return Err(AddressError { reason: "the socket wants no ticket".to_owned(), retry_after: None });
         };
         let answer = self.http.post(&request.path_and_query, request.weight, Priority::Live).await;
         let answer = answer.map_err(|error| {
@@ -44,20 +44,20 @@ impl Tickets {
                 Retry::After(wait) => Some(wait),
                 Retry::No | Retry::Now => None,
             };
-            refused(error, retry_after)
+            refused(&error, retry_after)
         })?;
         self.adapter.ticket_url(self.socket, self.ws_base.as_deref(), &answer.body).map_err(|error| {
-            let HistoryError::RateLimited { wait, .. } = &error else { return refused(error, None) };
+            let HistoryError::RateLimited { wait, .. } = &error else { return refused(&error, None) };
             let wait = *wait;
             // For all processes of this host: the next request waits until the exchange listens again.
             self.http.governor().freeze(answer.status, wait);
-            refused(error, Some(wait))
+            refused(&error, Some(wait))
         })
     }
 }
 
-fn refused(error: impl Error + Send + Sync + 'static, retry_after: Option<Duration>) -> AddressError {
-    AddressError { reason: chain(&error), retry_after, source: Some(Box::new(error)) }
+fn refused(error: &dyn Error, retry_after: Option<Duration>) -> AddressError {
+    AddressError { reason: chain(error), retry_after }
 }
 
 impl AddressSource for Tickets {

@@ -1,6 +1,5 @@
 //! Addresses that are good for one connection: some servers want to be asked for a ticket first.
 
-use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -21,7 +20,4 @@ pub struct AddressError {
     pub reason: String,
     /// How long to wait at least before it is asked for again.
     pub retry_after: Option<Duration>,
-    /// What led to it.
-    #[source]
-    pub source: Option<Box<dyn Error + Send + Sync>>,
 }
