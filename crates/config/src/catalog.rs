@@ -25,7 +25,7 @@ pub const EXCHANGES: &[Exchange] = &[
     Exchange { name: "gate", live: None, history: false },
     Exchange { name: "hyperliquid", live: None, history: false },
     Exchange { name: "kraken", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
-    Exchange { name: "kucoin", live: None, history: false },
+    Exchange { name: "kucoin", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "okx", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "polymarket", live: None, history: false },
 ];

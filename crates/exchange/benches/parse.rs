@@ -19,6 +19,7 @@ fn cpu_time() -> Duration {
 const EXCHANGE_INFO: &[u8] = include_bytes!("../src/binance/testdata/exchange_info.json");
 const BYBIT_SPOT: &[u8] = include_bytes!("../src/bybit/testdata/spot.json");
 const DERIBIT_FUTURE: &[u8] = include_bytes!("../src/deribit/testdata/instruments_future.json");
+const KUCOIN_SYMBOLS: &[u8] = include_bytes!("../src/kucoin/testdata/symbols.json");
 const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 const INSTRUMENTS: &[u8] = include_bytes!("../src/okx/testdata/instruments_spot.json");
 const FRAMES: u64 = 100_000;
@@ -57,6 +58,7 @@ fn session(exchange: &str) -> Box<dyn Session> {
         "kraken" => (ASSET_PAIRS, "BTC/USD"),
         "bybit" => (BYBIT_SPOT, "BTC/USDT"),
         "deribit" => (DERIBIT_FUTURE, "BTC/USD:BTC"),
+        "kucoin" => (KUCOIN_SYMBOLS, "BTC/USDT"),
         "okx" => (INSTRUMENTS, "BTC/USDT"),
         _ => (EXCHANGE_INFO, "BTC/USDT"),
     };
@@ -234,6 +236,43 @@ fn bybit() {
     }
 }
 
+fn kucoin() {
+    let frames = |frame: &dyn Fn(u64) -> String| (1..=FRAMES).map(frame).collect::<Vec<_>>();
+    let trades = frames(&|n| {
+        format!(
+            r#"{{"topic":"/market/match:BTC-USDT","type":"message","subject":"trade.l3match","data":{{"makerOrderId":"671b5007389355000701b1d3","price":"67523","sequence":"{id}","side":"buy","size":"0.003","symbol":"BTC-USDT","takerOrderId":"671b50161777ff00074c168d","time":"{ts}000000","tradeId":"{id}","type":"match"}}}}"#,
+            id = 11_067_996_711_960_577 + n,
+            ts = 1_729_843_222_921 + n / 10
+        )
+    });
+    time("kucoin", "match", &trades, |_, _| {});
+    let quotes = frames(&|n| {
+        format!(
+            r#"{{"topic":"/spotMarket/level1:BTC-USDT","type":"message","subject":"level1","data":{{"asks":["68145.8","0.{n:08}"],"bids":["68145.7","1.29267802"],"timestamp":{}}}}}"#,
+            1_729_816_058_766 + n * 10
+        )
+    });
+    time("kucoin", "level1", &quotes, |_, _| {});
+    let book = |kind: &str, n: u64, bids: &str, asks: &str| {
+        format!(
+            r#"{{"T":"obu.SPOT","dp":"increment@10ms","t":"{kind}","P":1781672136338555550,"d":{{"C":{number},"M":1781672136333000000,"O":{number},"a":[{asks}],"b":[{bids}],"s":"BTC-USDT"}}}}"#,
+            number = 33_629_695_388 + n
+        )
+    };
+    let side = |count: u64, price: &dyn Fn(u64) -> u64, n: u64| {
+        let level = |i| format!(r#"["{}.{}","{}.{:08}"]"#, price(i) / 10, price(i) % 10, n % 7 + 1, i);
+        (0..count).map(level).collect::<Vec<_>>().join(",")
+    };
+    let (bid, ask) = (|i: u64| 659_289 - i, |i: u64| 659_290 + i);
+    let snapshot = book("snapshot", 0, &side(500, &bid, 1), &side(500, &ask, 1));
+    for count in [1, 4, 20] {
+        let frames = frames(&|n| book("delta", n, &side(count, &bid, n), &side(count, &ask, n)));
+        time("kucoin", &format!("book {} levels", count * 2), &frames, |session, out| {
+            apply(session, EntryKind::Frame, "", snapshot.as_bytes(), out);
+        });
+    }
+}
+
 /// A message about a book of OKX: levels, and the numbers of the message before it and of its own.
 fn okx_book(action: &str, bids: &str, asks: &str, (prev, seq): (i64, i64)) -> String {
     format!(
@@ -339,6 +378,7 @@ fn main() {
     bybit();
     deribit();
     kraken();
+    kucoin();
     okx();
     measure("trade", |n| {
         format!(

@@ -14,6 +14,7 @@ pub mod contract;
 pub mod deribit;
 mod integrity;
 pub mod kraken;
+pub mod kucoin;
 mod ladder;
 mod markets;
 mod markets_list;
@@ -35,7 +36,7 @@ pub use markets_list::MarketsList;
 pub use search::{Match, search};
 
 /// The exchanges there is an adapter for.
-pub const NAMES: &[&str] = &[binance::NAME, bybit::NAME, deribit::NAME, kraken::NAME, okx::NAME];
+pub const NAMES: &[&str] = &[binance::NAME, bybit::NAME, deribit::NAME, kraken::NAME, kucoin::NAME, okx::NAME];
 
 /// The adapter of the exchange with this name; `None` when there is none.
 #[must_use]
@@ -45,6 +46,7 @@ pub fn adapter(name: &str, options: &AdapterOptions) -> Option<Arc<dyn Adapter>>
         bybit::NAME => Some(Arc::new(bybit::Bybit::new(options))),
         deribit::NAME => Some(Arc::new(deribit::Deribit)),
         kraken::NAME => Some(Arc::new(kraken::Kraken::new(options))),
+        kucoin::NAME => Some(Arc::new(kucoin::Kucoin)),
         okx::NAME => Some(Arc::new(okx::Okx)),
         _ => None,
     }

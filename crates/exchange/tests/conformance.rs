@@ -348,3 +348,54 @@ fn deribit_conforms_with_spot_and_with_futures() {
         suite(deribit.as_ref(), &protocol);
     }
 }
+
+const KUCOIN_SYMBOLS: &[u8] = include_bytes!("../src/kucoin/testdata/symbols.json");
+
+/// Even states set the amount of the best bid, odd ones that of the best ask, to their own number.
+fn kucoin_book(kind: &str, n: u64, ms: i64) -> String {
+    let level = |price: &str, amount: u64| format!(r#"["{price}","{amount}"]"#);
+    let (bid, ask) = if n.is_multiple_of(2) { (n, n - 1) } else { (n - 1, n) };
+    let (bids, asks, first) = match kind {
+        "snapshot" => (format!("{},{}", level("99.9", bid.max(1)), level("99.8", 5)), level("100.1", ask.max(1)), n * 10),
+        _ if n.is_multiple_of(2) => (level("99.9", bid), String::new(), n * 10 - 9),
+        _ => (String::new(), level("100.1", ask), n * 10 - 9),
+    };
+    format!(
+        r#"{{"T":"obu.SPOT","dp":"increment@10ms","t":"{kind}","P":{ms}000007,"d":{{"C":{},"M":{ms}000000,"O":{first},"a":[{asks}],"b":[{bids}],"s":"BTC-USDT"}}}}"#,
+        n * 10
+    )
+}
+
+#[test]
+fn kucoin_conforms() {
+    let kucoin = adapter("kucoin", &AdapterOptions::default()).unwrap();
+    let protocol = Protocol {
+        symbol: "BTC/USDT".parse().unwrap(),
+        markets: KUCOIN_SYMBOLS,
+        trade: &|n, ms| {
+            format!(
+                r#"{{"topic":"/market/match:BTC-USDT","type":"message","subject":"trade.l3match","data":{{"makerOrderId":"671b5007389355000701b1d3","price":"67523","sequence":"1106799671196{n:04}","side":"buy","size":"0.003","symbol":"BTC-USDT","takerOrderId":"671b50161777ff00074c168d","time":"{ms}000000","tradeId":"1106799671196{n:04}","type":"match"}}}}"#
+            )
+        },
+        trades_page: &|first, last| {
+            let row = |n: u64| {
+                format!(
+                    r#"{{"sequence":"1106799671196{n:04}","price":"67523","size":"0.003","side":"buy","time":{}000000}}"#,
+                    1_700_000_000_000 + n
+                )
+            };
+            let rows: Vec<String> = (first..=last).map(row).collect();
+            format!(r#"{{"code":"200000","data":[{}]}}"#, rows.join(","))
+        },
+        quote: &|n| {
+            format!(
+                r#"{{"topic":"/spotMarket/level1:BTC-USDT","type":"message","subject":"level1","data":{{"asks":["100.1","{n}"],"bids":["99.9","1"],"timestamp":{n}}}}}"#
+            )
+        },
+        book: BookProtocol::OnConnection {
+            snapshot: &|n, ms| kucoin_book("snapshot", n, ms),
+            update: &|n, ms| kucoin_book("delta", n, ms),
+        },
+    };
+    suite(kucoin.as_ref(), &protocol);
+}

@@ -1,4 +1,4 @@
-//! GET requests to one address, under a governor, with bounded time and size, and errors that know how to be retried.
+//! GET requests to one address, and POST requests without a body, under a governor, with bounded time and size, and errors that know how to be retried.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,8 +73,10 @@ pub enum HttpError {
         source: reqwest::Error,
     },
     /// The governor doesn't let it go out.
-    #[error("GET {host}{path} was not sent")]
+    #[error("{method} {host}{path} was not sent")]
     Turn {
+        /// `GET` or `POST`.
+        method: &'static str,
         /// Host and port.
         host: String,
         /// Path without query.
@@ -84,8 +86,10 @@ pub enum HttpError {
         source: GovernorError,
     },
     /// No connection: name not found, refused, TLS failed, or not in time.
-    #[error("GET {host}{path}: cannot connect")]
+    #[error("{method} {host}{path}: cannot connect")]
     Connect {
+        /// `GET` or `POST`.
+        method: &'static str,
         /// Host and port.
         host: String,
         /// Path without query.
@@ -95,8 +99,10 @@ pub enum HttpError {
         source: reqwest::Error,
     },
     /// No whole answer in time.
-    #[error("GET {host}{path}: no complete answer within {timeout:?}")]
+    #[error("{method} {host}{path}: no complete answer within {timeout:?}")]
     Timeout {
+        /// `GET` or `POST`.
+        method: &'static str,
         /// Host and port.
         host: String,
         /// Path without query.
@@ -105,8 +111,10 @@ pub enum HttpError {
         timeout: Duration,
     },
     /// The connection broke, or what came was no HTTP.
-    #[error("GET {host}{path}: the answer broke off or can't be read")]
+    #[error("{method} {host}{path}: the answer broke off or can't be read")]
     Transport {
+        /// `GET` or `POST`.
+        method: &'static str,
         /// Host and port.
         host: String,
         /// Path without query.
@@ -116,8 +124,10 @@ pub enum HttpError {
         source: reqwest::Error,
     },
     /// The server answered with another status than success.
-    #[error("GET {host}{path}: status {status}: {}", body.escape_debug())]
+    #[error("{method} {host}{path}: status {status}: {}", body.escape_debug())]
     Status {
+        /// `GET` or `POST`.
+        method: &'static str,
         /// Host and port.
         host: String,
         /// Path without query.
@@ -130,8 +140,10 @@ pub enum HttpError {
         frozen: Option<Duration>,
     },
     /// The body is larger than accepted.
-    #[error("GET {host}{path}: the answer is larger than {limit} bytes")]
+    #[error("{method} {host}{path}: the answer is larger than {limit} bytes")]
     TooLarge {
+        /// `GET` or `POST`.
+        method: &'static str,
         /// Host and port.
         host: String,
         /// Path without query.
@@ -224,29 +236,55 @@ impl HttpClient {
         Ok(HttpClient { client, base, host, options: Arc::new(options) })
     }
 
+    /// Another client for the same address, under the same governor, with connections and deadlines of its own.
+    pub fn apart(&self, request_timeout: Duration, turn_timeout: Duration) -> Result<Self, HttpError> {
+        HttpClient::new(HttpOptions { request_timeout, turn_timeout, ..(*self.options).clone() })
+    }
+
     /// Sends a GET for `path_and_query` (beginning with `/`, appended to the base address) when its turn has come.
     ///
     /// Dropping the future gives up the turn or the request; the weight of a request that went out stays counted.
     pub async fn get(&self, path_and_query: &str, weight: u32, priority: Priority) -> Result<HttpResponse, HttpError> {
+        self.send("GET", path_and_query, weight, priority).await
+    }
+
+    /// As [`HttpClient::get`], with POST and an empty body: it must change nothing that may not be changed twice.
+    pub async fn post(&self, path_and_query: &str, weight: u32, priority: Priority) -> Result<HttpResponse, HttpError> {
+        self.send("POST", path_and_query, weight, priority).await
+    }
+
+    async fn send(
+        &self,
+        method: &'static str,
+        path_and_query: &str,
+        weight: u32,
+        priority: Priority,
+    ) -> Result<HttpResponse, HttpError> {
         let path = || path_and_query.split(['?', '#']).next().unwrap_or_default().to_owned();
         let host = || self.host.clone();
         let governor = &self.options.governor;
         let permit = governor
             .acquire(weight, priority, self.options.turn_timeout)
             .await
-            .map_err(|source| HttpError::Turn { host: host(), path: path(), source })?;
+            .map_err(|source| HttpError::Turn { method, host: host(), path: path(), source })?;
 
         let failed = |error: reqwest::Error| {
             let source = error.without_url();
             if source.is_connect() {
-                HttpError::Connect { host: host(), path: path(), source }
+                HttpError::Connect { method, host: host(), path: path(), source }
             } else if source.is_timeout() {
-                HttpError::Timeout { host: host(), path: path(), timeout: self.options.request_timeout }
+                HttpError::Timeout { method, host: host(), path: path(), timeout: self.options.request_timeout }
             } else {
-                HttpError::Transport { host: host(), path: path(), source }
+                HttpError::Transport { method, host: host(), path: path(), source }
             }
         };
-        let mut response = self.client.get(format!("{}{path_and_query}", self.base)).send().await.map_err(failed)?;
+        let url = format!("{}{path_and_query}", self.base);
+        let request = match method {
+            // Some servers want to be told that nothing follows.
+            "POST" => self.client.post(url).header(reqwest::header::CONTENT_LENGTH, "0"),
+            _ => self.client.get(url),
+        };
+        let mut response = request.send().await.map_err(failed)?;
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         // The head alone says what the ledger needs; the body may still break off.
@@ -270,10 +308,10 @@ impl HttpClient {
         if !success {
             body.truncate(limit);
             let body = String::from_utf8_lossy(&body).into_owned();
-            return Err(HttpError::Status { host: host(), path: path(), status, body, frozen });
+            return Err(HttpError::Status { method, host: host(), path: path(), status, body, frozen });
         }
         if body.len() > limit {
-            return Err(HttpError::TooLarge { host: host(), path: path(), limit });
+            return Err(HttpError::TooLarge { method, host: host(), path: path(), limit });
         }
         Ok(HttpResponse { status, body: body.freeze(), ts_recv: now_ns(), headers })
     }

@@ -1,7 +1,7 @@
 //! WebSocket and HTTP clients that keep themselves connected and within an exchange's limits. Knows no exchange.
 //!
 //! - [`Link`]: one WebSocket address, kept connected for ever; what arrived comes out in batches.
-//! - [`HttpClient`]: GET requests under a [`Governor`], the ledger of weights of one exchange and IP, shared by the processes of a host.
+//! - [`HttpClient`]: requests without a body under a [`Governor`], the ledger of weights of one exchange and IP, shared by the processes of a host.
 //! - [`Backoff`], [`Retry`], [`Clock`]: how long to wait, whether to try again, what time it is.
 //!
 //! Times are `i64` nanoseconds since the Unix epoch, host clock. Nothing here reads a payload, keeps a file other than
@@ -24,6 +24,6 @@ pub use http::{HttpClient, HttpError, HttpOptions, HttpResponse};
 pub use retry::{Retry, retry_after};
 pub use tls::install_crypto_provider;
 pub use ws::{
-    BATCH_FRAMES, CloseCause, CloseReason, ConnectBudget, Frame, FrameBatch, Link, LinkError, LinkEvent, LinkOptions,
-    SendError,
+    AddressError, AddressSource, BATCH_FRAMES, CloseCause, CloseReason, ConnectBudget, Frame, FrameBatch, Link, LinkError,
+    LinkEvent, LinkOptions, SendError,
 };

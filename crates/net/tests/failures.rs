@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Client, accept, answer_once, http_answer, listen, options, within};
-use dccd_net::{CloseCause, Link, LinkOptions};
+use dccd_net::{AddressError, AddressSource, CloseCause, Link, LinkOptions};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
@@ -144,4 +144,53 @@ async fn attempts_never_end() {
     }
     assert_eq!(client.opened().await, (21, None));
     drop(within("the server", server).await.unwrap());
+}
+
+/// Gives these addresses one after the other, then none any more.
+struct Addresses(std::sync::Mutex<Vec<Result<String, AddressError>>>);
+
+impl AddressSource for Addresses {
+    fn address(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<String, AddressError>> + Send + '_>> {
+        let next = self.0.lock().unwrap().pop();
+        Box::pin(async move {
+            match next {
+                Some(address) => address,
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_learnt_before_each_attempt_and_what_goes_wrong_there_is_told() {
+    let (listener, address) = listen().await;
+    let wait = Duration::from_millis(40);
+    let refused = AddressError { reason: "status 400".to_owned(), retry_after: Some(wait) };
+    let mut addresses =
+        vec![Err(refused), Ok("http://nowhere".to_owned()), Ok(format!("ws://{address}/first?token=secret"))];
+    addresses.push(Ok(format!("ws://{address}/second?token=secret")));
+    addresses.reverse();
+    let source = Addresses(std::sync::Mutex::new(addresses));
+    let named = LinkOptions {
+        url: "ws://named.example/".to_owned(),
+        addresses: Some(std::sync::Arc::new(source)),
+        address_timeout: Duration::from_millis(50),
+        ..options(&address)
+    };
+    let mut client = Client::new(named);
+    let (_, reason, retry_in) = client.closed().await;
+    assert!(reason.to_string().starts_with("named.example:80: there is no address to connect to: status 400; "), "{reason}");
+    assert!(retry_in.unwrap() >= wait, "{retry_in:?}");
+    let (_, reason, _) = client.closed().await;
+    assert!(reason.to_string().contains("the address that was learnt is no ws://"), "{reason}");
+    for path in ["/first", "/second"] {
+        let (mut stream, _) = within("a client connects", listener.accept()).await.unwrap();
+        let head = common::request_head(&mut stream).await;
+        assert!(head.starts_with(&format!("GET {path}?token=secret ")), "{head}");
+        drop(stream);
+        let (_, reason, _) = client.closed().await;
+        assert!(!reason.to_string().contains("secret"), "{reason}");
+    }
+    let (_, reason, _) = client.closed().await;
+    assert!(reason.to_string().contains("no connection within 50ms (learning the address)"), "{reason}");
 }

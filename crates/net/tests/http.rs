@@ -53,6 +53,24 @@ async fn an_answer_comes_with_body_headers_and_time() {
 }
 
 #[tokio::test]
+async fn a_post_has_no_body_and_its_errors_say_that_it_was_one() {
+    for (status, what) in [("200 OK", ""), ("500 Internal Server Error", "POST 127.0.0.1:")] {
+        let (listener, address) = listen().await;
+        let server = tokio::spawn(async move { answer_once(&listener, &http_answer(status, "", "{}")).await });
+        let client = HttpClient::new(options(&address, "")).unwrap();
+        // One with connections of its own is under the same governor.
+        let other = client.apart(Duration::from_secs(1), Duration::from_secs(1)).unwrap();
+        let result = within("the answer", other.post("/api/v1/bullet-public", 10, Priority::Live)).await;
+        let request = within("the server", server).await.unwrap();
+        assert!(request.starts_with("POST /api/v1/bullet-public HTTP/1.1\r\n"), "{request}");
+        assert!(request.to_lowercase().contains("content-length: 0\r\n"), "{request}");
+        let text = result.map_or_else(|error| error.to_string(), |_| String::new());
+        assert!(text.starts_with(what) && text.is_empty() == what.is_empty(), "{text}");
+        assert_eq!(client.governor().snapshot().used, 10);
+    }
+}
+
+#[tokio::test]
 async fn a_base_address_keeps_its_prefix() {
     for prefix in ["/mirror/binance", "/mirror/binance/"] {
         let (result, request, _) = exchange(prefix, http_answer("200 OK", "", "{}")).await;

@@ -19,6 +19,7 @@ mod rpc;
 mod service;
 mod shared;
 mod silence;
+mod tickets;
 
 pub use derive::{DeriveOptions, derive};
 pub use error::{DatadError, chain};

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use dccd_exchange::{Adapter, ClientMessage, FeedIndex, Markets, Socket};
 use dccd_model::{Channel, Symbol};
-use dccd_net::{ConnectBudget, FrameBatch, Link, LinkError, LinkEvent, LinkOptions};
+use dccd_net::{ConnectBudget, FrameBatch, HttpClient, Link, LinkError, LinkEvent, LinkOptions};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::error::chain;
+use crate::tickets::Tickets;
 
 /// How long old and new connection deliver side by side at a planned replacement.
 const OVERLAP: Duration = Duration::from_secs(5);
@@ -53,22 +54,25 @@ impl Links {
         Self { adapter, markets, options, slots: Vec::new(), turn: 0, pinged: None }
     }
 
-    /// Options of links to each of the adapter's sockets, within its limits. `ws_base` tells the base address of a socket.
+    /// Options of links to each of the adapter's sockets, within its limits. `ws_base` tells the base address of a socket where the
+    /// configuration names one; `http` asks for the tickets of sockets that want one.
     pub(crate) fn options(
-        adapter: &dyn Adapter,
-        ws_base: impl Fn(Socket) -> String,
+        adapter: &Arc<dyn Adapter>,
+        ws_base: impl Fn(Socket) -> Option<String>,
         conn_ids: &Arc<AtomicU32>,
+        http: &HttpClient,
     ) -> Vec<LinkOptions> {
         let limits = adapter.limits();
         // All sockets are the same exchange's, and attempts are counted by our address.
         let budget = ConnectBudget::new(limits.connects_per_window, limits.connect_window);
         let of = |(at, socket): (usize, &Socket)| LinkOptions {
+            addresses: Tickets::of(adapter, at, ws_base(*socket), http),
             conn_ids: conn_ids.clone(),
             read_timeout: limits.ping_interval * 2 + limits.ping_interval / 2,
             lifetime: Some(limits.lifetime),
             messages_per_second: limits.messages_per_second,
             connects_per_window: budget.clone(),
-            ..LinkOptions::new(adapter.socket_url(at, &ws_base(*socket)))
+            ..LinkOptions::new(adapter.socket_url(at, &ws_base(*socket).unwrap_or_else(|| adapter.ws_url().to_owned())))
         };
         adapter.sockets().iter().enumerate().map(of).collect()
     }
@@ -308,10 +312,11 @@ mod tests {
         let bybit = adapter("bybit", &AdapterOptions::default()).unwrap();
         // Nobody listens there; links are made all the same.
         let base = |socket: Socket| match socket.product {
-            Product::Spot => "ws://127.0.0.1:1".to_owned(),
-            Product::Linear => "ws://127.0.0.1:2/prefix".to_owned(),
+            Product::Spot => Some("ws://127.0.0.1:1".to_owned()),
+            Product::Linear => Some("ws://127.0.0.1:2/prefix".to_owned()),
         };
-        let options = Links::options(bybit.as_ref(), base, &Arc::new(AtomicU32::new(1)));
+        let http = crate::tickets::client("http://127.0.0.1:1");
+        let options = Links::options(&bybit, base, &Arc::new(AtomicU32::new(1)), &http);
         let urls: Vec<&str> = options.iter().map(|options| options.url.as_str()).collect();
         assert_eq!(urls, ["ws://127.0.0.1:1/v5/public/spot", "ws://127.0.0.1:2/prefix/v5/public/linear"]);
         let mut links = Links::new(bybit, Arc::default(), options);

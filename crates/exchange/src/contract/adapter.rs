@@ -136,7 +136,7 @@ impl Socket {
     pub const ONLY: Self = Self { name: "", product: Product::Spot };
 }
 
-/// One REST request: GET, without a body.
+/// One REST request, without a body: GET, but for tickets; see [`Adapter::ticket_request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestRequest {
     /// What comes after the base address, with the leading slash.
@@ -205,6 +205,24 @@ pub trait Adapter: Send + Sync {
     /// The address to connect to for this socket, below this base address.
     fn socket_url(&self, _socket: usize, ws_base: &str) -> String {
         self.connect_url(ws_base)
+    }
+
+    /// What has to be asked for before each connection to this socket, with POST: the ticket for it. `None` where there is no such
+    /// thing. The answer holds a secret: it is neither logged nor journaled.
+    fn ticket_request(&self, _socket: usize) -> Option<RestRequest> {
+        None
+    }
+
+    /// The address to connect to for this socket with the ticket of this answer to [`Adapter::ticket_request`]. `ws_base`: the base
+    /// address that the configuration names; it takes the place of scheme, host and port of the one in the answer, whose path
+    /// follows it. `None`: the answer's is right.
+    ///
+    /// # Errors
+    /// When the answer is none, or the exchange's own refusal.
+    fn ticket_url(&self, _socket: usize, _ws_base: Option<&str>, body: &[u8]) -> Result<String, HistoryError> {
+        use serde::de::Error as _;
+        let source = serde_json::Error::custom("nobody asked for a ticket");
+        Err(HistoryError::Unreadable { exchange: self.name(), subject: "ticket", bytes: body.len(), source })
     }
 
     /// The request for the list of markets, or for the first part of it.

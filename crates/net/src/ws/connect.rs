@@ -49,8 +49,22 @@ impl Target {
     }
 }
 
-/// Opens a connection.
+/// Learns the address where it isn't always the same, and opens a connection.
 pub(super) async fn connect(target: &Target, options: &LinkOptions) -> Result<Stream, CloseCause> {
+    let Some(addresses) = &options.addresses else { return open(target, options).await };
+    let url = match timeout(options.address_timeout, addresses.address()).await {
+        Ok(url) => url.map_err(|source| CloseCause::Address { source })?,
+        Err(_) => return Err(CloseCause::Timeout { timeout: options.address_timeout, stage: "learning the address" }),
+    };
+    match Target::parse(&url) {
+        Some(target) => open(&target, options).await,
+        None => {
+            Err(CloseCause::Upgrade { detail: "the address that was learnt is no ws:// or wss:// with a host".to_owned() })
+        }
+    }
+}
+
+async fn open(target: &Target, options: &LinkOptions) -> Result<Stream, CloseCause> {
     let deadline = Instant::now() + options.connect_timeout;
     let late = |stage| CloseCause::Timeout { timeout: options.connect_timeout, stage };
     let tcp = open_tcp(target, deadline, &late).await?;

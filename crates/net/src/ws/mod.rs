@@ -7,6 +7,7 @@
 //!
 //! Order: for each connection `Opened`, its frames as they came, `Closed`; a failed attempt is a `Closed` without `Opened`.
 
+mod address;
 mod connect;
 mod inbox;
 mod pace;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
+pub use address::{AddressError, AddressSource};
 use connect::Target;
 use inbox::Inbox;
 pub use pace::ConnectBudget;
@@ -38,14 +40,18 @@ const OUTBOX_MESSAGES: usize = 256;
 /// How a link connects and behaves; [`LinkOptions::new`] fills in what most want.
 #[derive(Clone)]
 pub struct LinkOptions {
-    /// The address, `ws://` or `wss://`, with path and query.
+    /// The address, `ws://` or `wss://`, with path and query; with [`LinkOptions::addresses`], what the link is called in logs.
     pub url: String,
+    /// Where each attempt learns its address; `None`: it is always [`LinkOptions::url`].
+    pub addresses: Option<Arc<dyn AddressSource>>,
     /// The `User-Agent` of the upgrade request.
     pub user_agent: String,
     /// Where connection numbers come from: each attempt draws the next one. Clones of these options share it.
     pub conn_ids: Arc<AtomicU32>,
     /// How long an attempt may take: name, TCP, TLS and upgrade together.
     pub connect_timeout: Duration,
+    /// How long learning the address may take before that.
+    pub address_timeout: Duration,
     /// Nothing heard for this long (no frame, no ping, no pong): the peer is taken for dead.
     pub read_timeout: Duration,
     /// Nothing heard for this long: a ping is sent, so that a peer that is merely quiet answers.
@@ -79,14 +85,16 @@ pub struct LinkOptions {
 }
 
 impl LinkOptions {
-    /// 10 s to connect, 60 s of silence at most with a ping after 15 s, no lifetime, 5 messages a second, 300 connects
+    /// 10 s to connect and 30 s to learn where to, 60 s of silence at most with a ping after 15 s, no lifetime, 5 messages a second, 300 connects
     /// in 5 minutes, numbers from 1, frames of at most 16 MiB, 65,536 frames or 16 MiB read ahead, jitter from chance.
     pub fn new(url: impl Into<String>) -> Self {
         LinkOptions {
             url: url.into(),
+            addresses: None,
             user_agent: concat!("dccd/", env!("CARGO_PKG_VERSION")).to_owned(),
             conn_ids: Arc::new(AtomicU32::new(1)),
             connect_timeout: Duration::from_secs(10),
+            address_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(15),
             lifetime: None,

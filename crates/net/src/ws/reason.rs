@@ -5,11 +5,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::AddressError;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 
 /// What ended a connection or an attempt.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseCause {
+    /// It can't be learnt where to connect to.
+    #[error("{source}")]
+    Address {
+        /// Why.
+        source: AddressError,
+    },
     /// The host's name has no address, or the resolver doesn't answer.
     #[error("cannot resolve the name: {source}")]
     Resolve {
@@ -126,7 +133,8 @@ impl CloseCause {
     /// How long the server asks to stay away.
     pub(super) fn retry_after(&self) -> Duration {
         match self {
-            CloseCause::Refused { retry_after: Some(wait), .. } => *wait,
+            CloseCause::Refused { retry_after: Some(wait), .. }
+            | CloseCause::Address { source: AddressError { retry_after: Some(wait), .. } } => *wait,
             _ => Duration::ZERO,
         }
     }

@@ -35,6 +35,10 @@ const FETCH_QUEUE: usize = 1_024;
 const HOT_QUEUE: usize = 256;
 /// A recovery that takes longer goes on while the service is registered.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an exchange may take to answer when it is asked for a ticket to connect with.
+const TICKET_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long such a request may wait for its turn.
+const TICKET_TURN: Duration = Duration::from_secs(15);
 /// Between two looks at the threads. Their limits below are counted in looks, so that time in which the whole process
 /// stood still doesn't count.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -399,15 +403,16 @@ impl Parts<'_> {
         fetches: mpsc::Sender<FetchRequest>,
         progress: Progress,
     ) -> Result<oneshot::Receiver<()>, DatadError> {
-        let base = self.options.ws_url.clone().unwrap_or_else(|| self.adapter.ws_url().to_owned());
-        let linear = self.options.linear_ws_url.clone().unwrap_or_else(|| base.clone());
+        let (base, linear) = (&self.options.ws_url, &self.options.linear_ws_url);
         let ws_base = |socket: Socket| match socket.product {
             Product::Spot => base.clone(),
-            Product::Linear => linear.clone(),
+            Product::Linear => linear.clone().or_else(|| base.clone()),
         };
         // Connection numbers must differ from those of earlier processes in the same journal.
         let first_conn = u32::try_from(crate::clock::now().as_millis() % i64::from(u32::MAX)).unwrap_or(1).max(1);
-        let link_options = Links::options(self.adapter.as_ref(), ws_base, &Arc::new(AtomicU32::new(first_conn)));
+        // Of its own, because it lives on the hot thread.
+        let http = self.http.apart(TICKET_TIMEOUT, TICKET_TURN).map_err(|e| DatadError::Serve(Box::new(e)))?;
+        let link_options = Links::options(&self.adapter, ws_base, &Arc::new(AtomicU32::new(first_conn)), &http);
         let sizes = RingSizes { book: self.options.ring_slots, other: (self.options.ring_slots / 4).max(1_024) };
         let ctx = HotContext {
             adapter: self.adapter.clone(),
