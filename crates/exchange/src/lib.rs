@@ -9,6 +9,7 @@
 pub mod binance;
 pub mod bybit;
 mod candles;
+pub mod coinbase;
 pub mod conformance;
 pub mod contract;
 mod integrity;
@@ -34,7 +35,7 @@ pub use markets_list::MarketsList;
 pub use search::{Match, search};
 
 /// The exchanges there is an adapter for.
-pub const NAMES: &[&str] = &[binance::NAME, bybit::NAME, kraken::NAME, okx::NAME];
+pub const NAMES: &[&str] = &[binance::NAME, bybit::NAME, coinbase::NAME, kraken::NAME, okx::NAME];
 
 /// The adapter of the exchange with this name; `None` when there is none.
 #[must_use]
@@ -42,6 +43,7 @@ pub fn adapter(name: &str, options: &AdapterOptions) -> Option<Arc<dyn Adapter>>
     match name {
         binance::NAME => Some(Arc::new(binance::Binance::new(binance::BinanceOptions::from(options)))),
         bybit::NAME => Some(Arc::new(bybit::Bybit::new(options))),
+        coinbase::NAME => Some(Arc::new(coinbase::Coinbase::new(options))),
         kraken::NAME => Some(Arc::new(kraken::Kraken::new(options))),
         okx::NAME => Some(Arc::new(okx::Okx)),
         _ => None,

@@ -174,8 +174,13 @@ impl Links {
         slots.flat_map(move |(link, slot)| slot.conns.iter().map(move |conn| (*conn, self.socket(link))))
     }
 
-    /// The feeds that a message subscribed on this connection; none when it is not remembered.
+    /// The feeds that a message subscribed on this connection; none when it is not remembered. All of the connection for message 0,
+    /// which is none: the exchange doesn't say which it was.
     pub(crate) fn feeds_of_message(&self, conn: u32, id: u64) -> Vec<FeedIndex> {
+        if id == 0 {
+            let slots = self.slots.iter().filter(|slot| slot.conns.contains(&conn));
+            return slots.flat_map(|slot| slot.feeds.keys().copied()).collect();
+        }
         let messages = self.slots.iter().flat_map(|slot| &slot.messages);
         messages.filter(|(c, i, _)| *c == conn && *i == id).flat_map(|(.., feeds)| feeds.iter().copied()).collect()
     }
