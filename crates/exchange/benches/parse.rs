@@ -18,6 +18,7 @@ fn cpu_time() -> Duration {
 
 const EXCHANGE_INFO: &[u8] = include_bytes!("../src/binance/testdata/exchange_info.json");
 const BYBIT_SPOT: &[u8] = include_bytes!("../src/bybit/testdata/spot.json");
+const PRODUCTS: &[u8] = include_bytes!("../src/coinbase/testdata/products.json");
 const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 const INSTRUMENTS: &[u8] = include_bytes!("../src/okx/testdata/instruments_spot.json");
 const FRAMES: u64 = 100_000;
@@ -54,6 +55,7 @@ fn session(exchange: &str) -> Box<dyn Session> {
     let exchange = adapter(exchange, &AdapterOptions::default()).expect("there is such an adapter");
     let (listed, symbol) = match exchange.name() {
         "kraken" => (ASSET_PAIRS, "BTC/USD"),
+        "coinbase" => (PRODUCTS, "BTC/USD"),
         "bybit" => (BYBIT_SPOT, "BTC/USDT"),
         "okx" => (INSTRUMENTS, "BTC/USDT"),
         _ => (EXCHANGE_INFO, "BTC/USDT"),
@@ -280,6 +282,53 @@ fn okx() {
     }
 }
 
+fn coinbase() {
+    let time = UnixNanos::from_millis(1_787_612_486_507);
+    let trades: Vec<String> = (1..=FRAMES)
+        .map(|n| {
+            format!(
+                r#"{{"type":"match","trade_id":{},"maker_order_id":"27fff20b-af29-4f45-8744-56dd1ef57dc0","taker_order_id":"1da6ce16-c8da-4732-9f71-6049f4c6aaf8","side":"sell","size":"0.02000000","price":"61837.63","product_id":"BTC-USD","sequence":{},"time":"2026-08-25T05:41:26.507345Z"}}"#,
+                1_068_571_991 + n,
+                110_324_014_180 + n
+            )
+        })
+        .collect();
+    self::time("coinbase", "match", &trades, |_, _| {});
+    let quotes: Vec<String> = (1..=FRAMES)
+        .map(|n| {
+            format!(
+                r#"{{"type":"ticker","sequence":{},"product_id":"BTC-USD","price":"61837.63","open_24h":"61099.59","volume_24h":"3760.72741048","low_24h":"60949.99","high_24h":"62641.6","volume_30d":"149652.99659844","best_bid":"61837.63","best_bid_size":"3.78{:06}","best_ask":"61837.64","best_ask_size":"1.54698000","side":"buy","time":"{time}","trade_id":7,"last_size":"0.02"}}"#,
+                110_324_014_180 + n,
+                n % 1_000_000
+            )
+        })
+        .collect();
+    self::time("coinbase", "ticker", &quotes, |_, _| {});
+    // Twenty thousand levels a side, of which all are given out.
+    let side = |count: usize, name: &str, price: &dyn Fn(usize) -> usize, number: usize| {
+        let level = |i| {
+            let price = price(i);
+            format!(r#"[{name}"{}.{:02}","1.{:08}"]"#, price / 100, price % 100, number % 1_000 + i)
+        };
+        (0..count).map(level).collect::<Vec<_>>().join(",")
+    };
+    let (bid, ask) = (|i: usize| 6_183_763 - i, |i: usize| 6_183_764 + i);
+    let snapshot = format!(
+        r#"{{"type":"snapshot","product_id":"BTC-USD","asks":[{}],"bids":[{}]}}"#,
+        side(20_000, "", &ask, 0),
+        side(20_000, "", &bid, 0)
+    );
+    let begin = |session: &mut dyn Session, out: &mut Count| apply(session, EntryKind::Frame, "", snapshot.as_bytes(), out);
+    for count in [1, 4, 20] {
+        let update = |n: usize| {
+            let changes = [side(count, r#""buy","#, &bid, n), side(count, r#""sell","#, &ask, n)].join(",");
+            format!(r#"{{"type":"l2update","product_id":"BTC-USD","changes":[{changes}],"time":"{time}"}}"#)
+        };
+        let frames: Vec<String> = (1..=20_000).map(update).collect();
+        self::time("coinbase", &format!("l2update {} levels", count * 2), &frames, begin);
+    }
+}
+
 fn levels(count: usize, base: usize, number: u64) -> String {
     let levels: Vec<String> = (0..count)
         .map(|i| format!(r#"["61{:03}.{:02}000000","{}.{:05}000"]"#, base + i, i, number % 7, 12_345 + i))
@@ -289,6 +338,7 @@ fn levels(count: usize, base: usize, number: u64) -> String {
 
 fn main() {
     bybit();
+    coinbase();
     kraken();
     okx();
     measure("trade", |n| {

@@ -91,7 +91,9 @@ mod tests {
         Level { price: Decimal::new(price, 0), amount: Decimal::new(amount, 0) }
     }
 
-    fn messages() -> impl Strategy<Value = Vec<(Vec<(i64, i64)>, Vec<(i64, i64)>)>> {
+    type Pairs = Vec<(i64, i64)>;
+
+    fn messages() -> impl Strategy<Value = Vec<(Pairs, Pairs)>> {
         let side = |prices: std::ops::Range<i64>| proptest::collection::vec((prices, 0i64..4), 0..6);
         proptest::collection::vec((side(1..20), side(21..40)), 1..60)
     }
