@@ -144,9 +144,15 @@ fn what_cant_be_a_book_begins_anew() {
     scene
         .frame(1, r#"{"type":"match","product_id":"BTC-USD","price":"#)
         .expect("notice unreadable on 1: not a readable message: expected a decimal number at byte 47");
+    scene.frame(1, r#"{"type":"l2update","product_id":"BTC-USD","changes":[["buy","1"#).expect(
+        "notice unreadable on 1: not a readable message: expected the end of a text at byte 62
+         suspect e3
+         want resubscribe BTC/USD on 1",
+    );
+    scene.frame(1, &snapshot("99x1", "101x1")).skip();
     scene.frame(1, "\u{1}").expect(
         "notice unreadable on 1: not a readable message: expected an object at byte 0
-         suspect e3
+         suspect e4
          want resubscribe BTC/USD on 1",
     );
 }
