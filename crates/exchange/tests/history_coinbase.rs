@@ -207,6 +207,30 @@ fn trades_of_the_past_are_all_there_from_the_first_to_the_present() {
     assert_eq!((one.side, one.price, one.amount), (Side::Buy, Decimal::new(9, 0), Decimal::new(5, -1)));
 }
 
+/// One answer without trades, wherever it comes, makes nobody believe that there are none.
+#[test]
+fn an_answer_without_trades_is_asked_for_again() {
+    let coinbase = coinbase(None);
+    for failing in 0..25 {
+        let mut requests = 0;
+        let mut fetch = |request: &RestRequest| {
+            requests += 1;
+            if requests == failing + 1 && request.subject.contains("before") {
+                b"[]".to_vec()
+            } else {
+                serve_trades(request, 9_000)
+            }
+        };
+        let from = TradeCursor::Time(UnixNanos::from_millis(happened(4_000)));
+        let (trades, is_last) = trade_pages(coinbase.as_ref(), &market(), from, 60, &mut fetch).unwrap();
+        let first = trades[0].id.low();
+        assert!(
+            is_last && (3_995..=4_000).contains(&first) && trades.len() as u64 == 9_001 - first,
+            "{failing}: from {first}"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 

@@ -2,7 +2,8 @@
 //!
 //! Trades can't be asked for by time. Where they begin at a time is searched for: pages are looked at that end before the ids of a
 //! binary tree, the root of which is in the midst of all ids there can be. Which node is next follows from the node alone, so a
-//! cursor holds all that the search knows: the time that is wanted, in seconds, and the node.
+//! cursor holds all that the search knows: the time that is wanted, in seconds, and the node. A page without trades is believed when
+//! it comes twice: the search would else go past trades that nobody would miss.
 
 use dccd_model::{Candle, Flags, Span, Trade, TradeId, UnixNanos};
 
@@ -61,7 +62,7 @@ impl History for Coinbase {
     fn trades_page_request(&self, market: &Market, cursor: TradeCursor) -> RestRequest {
         let page = |end, name: &str| http::trades_page(&market.symbol, &market.id, end, TRADES_PER_PAGE, name);
         match Search::of(cursor) {
-            Ok(Search { seconds, node }) => page(u64::from(node), &format!("at {seconds} before {node}")),
+            Ok(Search { seconds, node, .. }) => page(u64::from(node), &format!("at {seconds} before {node}")),
             Err(from_id) => page(from_id.saturating_add(TRADES_PER_PAGE.into()), &from_id.to_string()),
         }
     }
@@ -97,8 +98,10 @@ fn record(trade: &Traded, ts_recv: UnixNanos) -> Trade {
 struct Search {
     /// The time, in seconds since the epoch.
     seconds: u32,
-    /// An id: the page that ends before it is looked at.
+    /// An id: the page that ends before it is looked at. A multiple of [`LEAF`].
     node: u32,
+    /// The page had no trades when it was looked at first.
+    again: bool,
 }
 
 /// In the midst of all ids; a market that has more than twice as many trades is searched as far.
@@ -113,20 +116,18 @@ impl Search {
             TradeCursor::Id(id) => Err(id),
             TradeCursor::Time(time) => {
                 let seconds = u32::try_from(time.0.max(0) / 1_000_000_000).unwrap_or(u32::MAX);
-                Ok(Self { seconds, node: ROOT })
+                Ok(Self { seconds, node: ROOT, again: false })
             }
             TradeCursor::Mark(mark) => {
-                let [seconds, node] = [mark >> 32, mark & u64::from(u32::MAX)];
-                Ok(Self {
-                    seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
-                    node: u32::try_from(node).unwrap_or(u32::MAX),
-                })
+                let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+                let (seconds, node) = (half(mark >> 32), half(mark));
+                Ok(Self { seconds, node: node & !(LEAF - 1), again: node & 1 == 1 })
             }
         }
     }
 
     fn mark(self) -> TradeCursor {
-        TradeCursor::Mark(u64::from(self.seconds) << 32 | u64::from(self.node))
+        TradeCursor::Mark(u64::from(self.seconds) << 32 | u64::from(self.node) | u64::from(self.again))
     }
 
     /// How far the nodes right below this one are; `None`: there are none.
@@ -137,14 +138,22 @@ impl Search {
 
     /// Where the search goes on after the page of its node, or where the trades begin. The page ascends.
     fn next(self, page: &[Traded]) -> TradePage {
+        if page.is_empty() && !self.again {
+            return TradePage { next: Self { again: true, ..self }.mark(), is_last: false };
+        }
+        if page.is_empty() && self.node == ROOT {
+            // A market without a trade.
+            return TradePage { next: self.mark(), is_last: true };
+        }
+        let below = |node| Self { node, again: false, ..self }.mark();
         let wanted = i64::from(self.seconds) * 1_000_000_000;
         let found = page.iter().position(|trade| trade.ts_venue.0 >= wanted).map(|at| (at, page[at].id));
         let next = match (found, self.step()) {
             // All that there is before the node is older.
-            (None, Some(step)) => Self { node: self.node + step, ..self }.mark(),
+            (None, Some(step)) => below(self.node + step),
             (None, None) => TradeCursor::Id(page.last().map_or(self.node.into(), |last| last.id.saturating_add(1))),
             // It may be before the page.
-            (Some((0, id)), Some(step)) if id > 1 => Self { node: self.node - step, ..self }.mark(),
+            (Some((0, id)), Some(step)) if id > 1 => below(self.node - step),
             (Some((_, id)), _) => TradeCursor::Id(id),
         };
         TradePage { next, is_last: false }
