@@ -314,4 +314,18 @@ mod tests {
         assert_eq!(feeds, [("linear", vec![0, 2]), ("spot", vec![1, 3])]);
         assert_eq!(links.slots.len(), 2);
     }
+
+    #[tokio::test]
+    async fn a_refusal_that_names_no_message_may_be_about_any_feed_of_its_connection() {
+        let coinbase = adapter("coinbase", &AdapterOptions::default()).unwrap();
+        let base = |_: Socket| "ws://127.0.0.1:1".to_owned();
+        let options = Links::options(coinbase.as_ref(), base, &Arc::new(AtomicU32::new(1)));
+        let mut links = Links::new(coinbase, Arc::default(), options);
+        for (feed, channel) in (0..).zip([Channel::Trades, Channel::Book]) {
+            links.add(feed, &"BTC/USD".parse().unwrap(), channel).unwrap();
+        }
+        links.slots[0].conns.push(7);
+        let feeds: [Vec<FeedIndex>; 3] = [(7, 0), (7, 1), (8, 0)].map(|(conn, id)| links.feeds_of_message(conn, id));
+        assert_eq!(feeds, [vec![0, 1], vec![], vec![]]);
+    }
 }
