@@ -20,7 +20,7 @@ pub const EXCHANGES: &[Exchange] = &[
     Exchange { name: "binance", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "bitfinex", live: None, history: false },
     Exchange { name: "bybit", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
-    Exchange { name: "coinbase", live: None, history: false },
+    Exchange { name: "coinbase", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "deribit", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "gate", live: None, history: false },
     Exchange { name: "hyperliquid", live: None, history: false },

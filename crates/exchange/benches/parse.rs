@@ -20,6 +20,7 @@ const EXCHANGE_INFO: &[u8] = include_bytes!("../src/binance/testdata/exchange_in
 const BYBIT_SPOT: &[u8] = include_bytes!("../src/bybit/testdata/spot.json");
 const DERIBIT_FUTURE: &[u8] = include_bytes!("../src/deribit/testdata/instruments_future.json");
 const KUCOIN_SYMBOLS: &[u8] = include_bytes!("../src/kucoin/testdata/symbols.json");
+const PRODUCTS: &[u8] = include_bytes!("../src/coinbase/testdata/products.json");
 const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 const INSTRUMENTS: &[u8] = include_bytes!("../src/okx/testdata/instruments_spot.json");
 const FRAMES: u64 = 100_000;
@@ -59,6 +60,7 @@ fn session(exchange: &str) -> Box<dyn Session> {
         "bybit" => (BYBIT_SPOT, "BTC/USDT"),
         "deribit" => (DERIBIT_FUTURE, "BTC/USD:BTC"),
         "kucoin" => (KUCOIN_SYMBOLS, "BTC/USDT"),
+        "coinbase" => (PRODUCTS, "BTC/USD"),
         "okx" => (INSTRUMENTS, "BTC/USDT"),
         _ => (EXCHANGE_INFO, "BTC/USDT"),
     };
@@ -236,43 +238,6 @@ fn bybit() {
     }
 }
 
-fn kucoin() {
-    let frames = |frame: &dyn Fn(u64) -> String| (1..=FRAMES).map(frame).collect::<Vec<_>>();
-    let trades = frames(&|n| {
-        format!(
-            r#"{{"topic":"/market/match:BTC-USDT","type":"message","subject":"trade.l3match","data":{{"makerOrderId":"671b5007389355000701b1d3","price":"67523","sequence":"{id}","side":"buy","size":"0.003","symbol":"BTC-USDT","takerOrderId":"671b50161777ff00074c168d","time":"{ts}000000","tradeId":"{id}","type":"match"}}}}"#,
-            id = 11_067_996_711_960_577 + n,
-            ts = 1_729_843_222_921 + n / 10
-        )
-    });
-    time("kucoin", "match", &trades, |_, _| {});
-    let quotes = frames(&|n| {
-        format!(
-            r#"{{"topic":"/spotMarket/level1:BTC-USDT","type":"message","subject":"level1","data":{{"asks":["68145.8","0.{n:08}"],"bids":["68145.7","1.29267802"],"timestamp":{}}}}}"#,
-            1_729_816_058_766 + n * 10
-        )
-    });
-    time("kucoin", "level1", &quotes, |_, _| {});
-    let book = |kind: &str, n: u64, bids: &str, asks: &str| {
-        format!(
-            r#"{{"T":"obu.SPOT","dp":"increment@10ms","t":"{kind}","P":1781672136338555550,"d":{{"C":{number},"M":1781672136333000000,"O":{number},"a":[{asks}],"b":[{bids}],"s":"BTC-USDT"}}}}"#,
-            number = 33_629_695_388 + n
-        )
-    };
-    let side = |count: u64, price: &dyn Fn(u64) -> u64, n: u64| {
-        let level = |i| format!(r#"["{}.{}","{}.{:08}"]"#, price(i) / 10, price(i) % 10, n % 7 + 1, i);
-        (0..count).map(level).collect::<Vec<_>>().join(",")
-    };
-    let (bid, ask) = (|i: u64| 659_289 - i, |i: u64| 659_290 + i);
-    let snapshot = book("snapshot", 0, &side(500, &bid, 1), &side(500, &ask, 1));
-    for count in [1, 4, 20] {
-        let frames = frames(&|n| book("delta", n, &side(count, &bid, n), &side(count, &ask, n)));
-        time("kucoin", &format!("book {} levels", count * 2), &frames, |session, out| {
-            apply(session, EntryKind::Frame, "", snapshot.as_bytes(), out);
-        });
-    }
-}
-
 /// A message about a book of OKX: levels, and the numbers of the message before it and of its own.
 fn okx_book(action: &str, bids: &str, asks: &str, (prev, seq): (i64, i64)) -> String {
     format!(
@@ -374,11 +339,96 @@ fn levels(count: usize, base: usize, number: u64) -> String {
     levels.join(",")
 }
 
+fn kucoin() {
+    let frames = |frame: &dyn Fn(u64) -> String| (1..=FRAMES).map(frame).collect::<Vec<_>>();
+    let trades = frames(&|n| {
+        format!(
+            r#"{{"topic":"/market/match:BTC-USDT","type":"message","subject":"trade.l3match","data":{{"makerOrderId":"671b5007389355000701b1d3","price":"67523","sequence":"{id}","side":"buy","size":"0.003","symbol":"BTC-USDT","takerOrderId":"671b50161777ff00074c168d","time":"{ts}000000","tradeId":"{id}","type":"match"}}}}"#,
+            id = 11_067_996_711_960_577 + n,
+            ts = 1_729_843_222_921 + n / 10
+        )
+    });
+    time("kucoin", "match", &trades, |_, _| {});
+    let quotes = frames(&|n| {
+        format!(
+            r#"{{"topic":"/spotMarket/level1:BTC-USDT","type":"message","subject":"level1","data":{{"asks":["68145.8","0.{n:08}"],"bids":["68145.7","1.29267802"],"timestamp":{}}}}}"#,
+            1_729_816_058_766 + n * 10
+        )
+    });
+    time("kucoin", "level1", &quotes, |_, _| {});
+    let book = |kind: &str, n: u64, bids: &str, asks: &str| {
+        format!(
+            r#"{{"T":"obu.SPOT","dp":"increment@10ms","t":"{kind}","P":1781672136338555550,"d":{{"C":{number},"M":1781672136333000000,"O":{number},"a":[{asks}],"b":[{bids}],"s":"BTC-USDT"}}}}"#,
+            number = 33_629_695_388 + n
+        )
+    };
+    let side = |count: u64, price: &dyn Fn(u64) -> u64, n: u64| {
+        let level = |i| format!(r#"["{}.{}","{}.{:08}"]"#, price(i) / 10, price(i) % 10, n % 7 + 1, i);
+        (0..count).map(level).collect::<Vec<_>>().join(",")
+    };
+    let (bid, ask) = (|i: u64| 659_289 - i, |i: u64| 659_290 + i);
+    let snapshot = book("snapshot", 0, &side(500, &bid, 1), &side(500, &ask, 1));
+    for count in [1, 4, 20] {
+        let frames = frames(&|n| book("delta", n, &side(count, &bid, n), &side(count, &ask, n)));
+        time("kucoin", &format!("book {} levels", count * 2), &frames, |session, out| {
+            apply(session, EntryKind::Frame, "", snapshot.as_bytes(), out);
+        });
+    }
+}
+
+fn coinbase() {
+    let time = UnixNanos::from_millis(1_787_612_486_507);
+    let trades: Vec<String> = (1..=FRAMES)
+        .map(|n| {
+            format!(
+                r#"{{"type":"match","trade_id":{},"maker_order_id":"27fff20b-af29-4f45-8744-56dd1ef57dc0","taker_order_id":"1da6ce16-c8da-4732-9f71-6049f4c6aaf8","side":"sell","size":"0.02000000","price":"61837.63","product_id":"BTC-USD","sequence":{},"time":"2026-08-25T05:41:26.507345Z"}}"#,
+                1_068_571_991 + n,
+                110_324_014_180 + n
+            )
+        })
+        .collect();
+    self::time("coinbase", "match", &trades, |_, _| {});
+    let quotes: Vec<String> = (1..=FRAMES)
+        .map(|n| {
+            format!(
+                r#"{{"type":"ticker","sequence":{},"product_id":"BTC-USD","price":"61837.63","open_24h":"61099.59","volume_24h":"3760.72741048","low_24h":"60949.99","high_24h":"62641.6","volume_30d":"149652.99659844","best_bid":"61837.63","best_bid_size":"3.78{:06}","best_ask":"61837.64","best_ask_size":"1.54698000","side":"buy","time":"{time}","trade_id":7,"last_size":"0.02"}}"#,
+                110_324_014_180 + n,
+                n % 1_000_000
+            )
+        })
+        .collect();
+    self::time("coinbase", "ticker", &quotes, |_, _| {});
+    // Twenty thousand levels a side, of which all are given out.
+    let side = |count: usize, name: &str, price: &dyn Fn(usize) -> usize, number: usize| {
+        let level = |i| {
+            let price = price(i);
+            format!(r#"[{name}"{}.{:02}","1.{:08}"]"#, price / 100, price % 100, number % 1_000 + i)
+        };
+        (0..count).map(level).collect::<Vec<_>>().join(",")
+    };
+    let (bid, ask) = (|i: usize| 6_183_763 - i, |i: usize| 6_183_764 + i);
+    let snapshot = format!(
+        r#"{{"type":"snapshot","product_id":"BTC-USD","asks":[{}],"bids":[{}]}}"#,
+        side(20_000, "", &ask, 0),
+        side(20_000, "", &bid, 0)
+    );
+    let begin = |session: &mut dyn Session, out: &mut Count| apply(session, EntryKind::Frame, "", snapshot.as_bytes(), out);
+    for count in [1, 4, 20] {
+        let update = |n: usize| {
+            let changes = [side(count, r#""buy","#, &bid, n), side(count, r#""sell","#, &ask, n)].join(",");
+            format!(r#"{{"type":"l2update","product_id":"BTC-USD","changes":[{changes}],"time":"{time}"}}"#)
+        };
+        let frames: Vec<String> = (1..=20_000).map(update).collect();
+        self::time("coinbase", &format!("l2update {} levels", count * 2), &frames, begin);
+    }
+}
+
 fn main() {
     bybit();
     deribit();
     kraken();
     kucoin();
+    coinbase();
     okx();
     measure("trade", |n| {
         format!(

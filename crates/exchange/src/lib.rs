@@ -9,6 +9,7 @@
 pub mod binance;
 pub mod bybit;
 mod candles;
+pub mod coinbase;
 pub mod conformance;
 pub mod contract;
 pub mod deribit;
@@ -36,7 +37,8 @@ pub use markets_list::MarketsList;
 pub use search::{Match, search};
 
 /// The exchanges there is an adapter for.
-pub const NAMES: &[&str] = &[binance::NAME, bybit::NAME, deribit::NAME, kraken::NAME, kucoin::NAME, okx::NAME];
+pub const NAMES: &[&str] =
+    &[binance::NAME, bybit::NAME, coinbase::NAME, deribit::NAME, kraken::NAME, kucoin::NAME, okx::NAME];
 
 /// The adapter of the exchange with this name; `None` when there is none.
 #[must_use]
@@ -45,6 +47,7 @@ pub fn adapter(name: &str, options: &AdapterOptions) -> Option<Arc<dyn Adapter>>
         binance::NAME => Some(Arc::new(binance::Binance::new(binance::BinanceOptions::from(options)))),
         bybit::NAME => Some(Arc::new(bybit::Bybit::new(options))),
         deribit::NAME => Some(Arc::new(deribit::Deribit)),
+        coinbase::NAME => Some(Arc::new(coinbase::Coinbase::new(options))),
         kraken::NAME => Some(Arc::new(kraken::Kraken::new(options))),
         kucoin::NAME => Some(Arc::new(kucoin::Kucoin)),
         okx::NAME => Some(Arc::new(okx::Okx)),

@@ -399,3 +399,66 @@ fn kucoin_conforms() {
     };
     suite(kucoin.as_ref(), &protocol);
 }
+
+const COINBASE_PRODUCTS: &[u8] = include_bytes!("../src/coinbase/testdata/products.json");
+
+/// Even states set the amount of the best bid, odd ones that of the best ask, to their own number.
+fn coinbase_book(kind: &str, n: u64, ms: i64) -> String {
+    let (bid, ask) = if n.is_multiple_of(2) { (n, n - 1) } else { (n - 1, n) };
+    let time = UnixNanos::from_millis(ms);
+    match kind {
+        "snapshot" => format!(
+            r#"{{"type":"snapshot","product_id":"BTC-USD","asks":[["100.1","1.{ask}"],["100.2","5"]],"bids":[["99.9","1.{bid}"],["99.8","5"]]}}"#
+        ),
+        _ => {
+            let change = if n.is_multiple_of(2) {
+                format!(r#"["buy","99.9","1.{bid}"]"#)
+            } else {
+                format!(r#"["sell","100.1","1.{ask}"]"#)
+            };
+            format!(r#"{{"type":"l2update","product_id":"BTC-USD","time":"{time}","changes":[{change}]}}"#)
+        }
+    }
+}
+
+#[test]
+fn coinbase_conforms_at_any_depth() {
+    for depth in [None, Some(1), Some(1_000)] {
+        let coinbase = adapter("coinbase", &AdapterOptions { aggregated_trades: false, depth }).unwrap();
+        let protocol = Protocol {
+            symbol: "BTC/USD".parse().unwrap(),
+            markets: COINBASE_PRODUCTS,
+            trade: &|id, ms| {
+                let time = UnixNanos::from_millis(ms);
+                format!(
+                    r#"{{"type":"match","trade_id":{id},"side":"buy","size":"2","price":"100.1","product_id":"BTC-USD","sequence":1{id},"time":"{time}"}}"#
+                )
+            },
+            trades_page: &|first, last| {
+                let row = |id| {
+                    format!(
+                        r#"{{"trade_id":{id},"side":"buy","size":"2","price":"100.1","time":"2023-11-14T22:13:20.0{id:02}Z"}}"#
+                    )
+                };
+                format!("[{}]", (first..=last).rev().map(row).collect::<Vec<_>>().join(","))
+            },
+            quote: &|n| {
+                let time = UnixNanos::from_secs(i64::try_from(n).unwrap());
+                format!(
+                    r#"{{"type":"ticker","sequence":{n},"product_id":"BTC-USD","price":"100","best_bid":"99.9","best_bid_size":"{n}","best_ask":"100.1","best_ask_size":"2","side":"buy","time":"{time}","trade_id":7,"last_size":"1"}}"#
+                )
+            },
+            book: BookProtocol::Unnumbered {
+                snapshot: &|n, ms| coinbase_book("snapshot", n, ms),
+                update: &|n, ms| coinbase_book("l2update", n, ms),
+                impossible: &|ms| {
+                    let time = UnixNanos::from_millis(ms);
+                    format!(
+                        r#"{{"type":"l2update","product_id":"BTC-USD","time":"{time}","changes":[["buy","100.1","1"]]}}"#
+                    )
+                },
+            },
+        };
+        suite(coinbase.as_ref(), &protocol);
+    }
+}

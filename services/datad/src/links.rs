@@ -181,8 +181,13 @@ impl Links {
         slots.flat_map(move |(link, slot)| slot.conns.iter().map(move |conn| (*conn, self.socket(link))))
     }
 
-    /// The feeds that a message subscribed on this connection; none when it is not remembered.
+    /// The feeds that a message subscribed on this connection; none when it is not remembered. All of the connection for message 0,
+    /// which is none: the exchange doesn't say which it was.
     pub(crate) fn feeds_of_message(&self, conn: u32, id: u64) -> Vec<FeedIndex> {
+        if id == 0 {
+            let slots = self.slots.iter().filter(|slot| slot.conns.contains(&conn));
+            return slots.flat_map(|slot| slot.feeds.keys().copied()).collect();
+        }
         let messages = self.slots.iter().flat_map(|slot| &slot.messages);
         messages.filter(|(c, i, _)| *c == conn && *i == id).flat_map(|(.., feeds)| feeds.iter().copied()).collect()
     }
@@ -336,7 +341,8 @@ mod tests {
         let deribit = adapter("deribit", &AdapterOptions::default()).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("ws://{}", listener.local_addr().unwrap());
-        let options = Links::options(deribit.as_ref(), |_| base.clone(), &Arc::new(AtomicU32::new(1)));
+        let http = crate::tickets::client("http://127.0.0.1:1");
+        let options = Links::options(&deribit, |_| Some(base.clone()), &Arc::new(AtomicU32::new(1)), &http);
         let mut links = Links::new(deribit, Arc::default(), options);
         links.add(0, &"BTC/USD:BTC".parse().unwrap(), Channel::Book).unwrap();
         let server = tokio::spawn(async move {
@@ -358,5 +364,20 @@ mod tests {
         }
         // The subscription is known by the number that it had.
         assert_eq!((links.feeds_of_message(conn, 1), links.feeds_of_message(conn, 2)), (vec![], vec![0]));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_names_no_message_may_be_about_any_feed_of_its_connection() {
+        let coinbase = adapter("coinbase", &AdapterOptions::default()).unwrap();
+        let base = |_: Socket| Some("ws://127.0.0.1:1".to_owned());
+        let http = crate::tickets::client("http://127.0.0.1:1");
+        let options = Links::options(&coinbase, base, &Arc::new(AtomicU32::new(1)), &http);
+        let mut links = Links::new(coinbase, Arc::default(), options);
+        for (feed, channel) in (0..).zip([Channel::Trades, Channel::Book]) {
+            links.add(feed, &"BTC/USD".parse().unwrap(), channel).unwrap();
+        }
+        links.slots[0].conns.push(7);
+        let feeds: [Vec<FeedIndex>; 3] = [(7, 0), (7, 1), (8, 0)].map(|(conn, id)| links.feeds_of_message(conn, id));
+        assert_eq!(feeds, [vec![0, 1], vec![], vec![]]);
     }
 }

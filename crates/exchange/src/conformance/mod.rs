@@ -51,6 +51,15 @@ pub enum BookProtocol<'a> {
         /// A frame with the update that leads to this state from the one before; the exchange's time in milliseconds.
         update: &'a dyn Fn(u64, i64) -> String,
     },
+    /// As [`Self::OnConnection`], but nothing says whether an update fits: one that is missing can't be seen, one that can't be is.
+    Unnumbered {
+        /// See [`Self::OnConnection`].
+        snapshot: &'a dyn Fn(u64, i64) -> String,
+        /// See [`Self::OnConnection`].
+        update: &'a dyn Fn(u64, i64) -> String,
+        /// A frame with an update that no book of the exchange can come from; the exchange's time in milliseconds.
+        impossible: &'a dyn Fn(i64) -> String,
+    },
 }
 
 /// Runs the whole suite.

@@ -179,6 +179,12 @@ fn book_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets)
             let update = |n: u64| frame(1, update(n, ms(n)));
             scene.extend([update(1), snapshot(1), update(2), update(3), update(5), update(6), snapshot(7), update(8)]);
         }
+        BookProtocol::Unnumbered { snapshot, update, impossible } => {
+            let snapshot = |n: u64| frame(1, snapshot(n, ms(n)));
+            let update = |n: u64| frame(1, update(n, ms(n)));
+            let impossible = frame(1, impossible(ms(5)));
+            scene.extend([update(1), snapshot(1), update(2), update(3), impossible, update(6), snapshot(7), update(8)]);
+        }
     }
     scene
 }
@@ -209,7 +215,7 @@ fn books_begin_with_a_snapshot_and_link(adapter: &dyn Adapter, protocol: &Protoc
             let all = wants.iter().all(|want| matches!(want, Want::BookSnapshot { .. }));
             assert!(all && wants.len() == 3, "wanted at the beginning, when one was too old, and after the hole: {wants:?}");
         }
-        BookProtocol::OnConnection { .. } => {
+        BookProtocol::OnConnection { .. } | BookProtocol::Unnumbered { .. } => {
             let want = Want::Resubscribe { feed: 0, symbol: protocol.symbol.clone(), conn: 1 };
             assert_eq!(wants, [&want], "the feed is subscribed anew once, after the hole");
         }
@@ -222,7 +228,12 @@ fn books_begin_with_a_snapshot_and_link(adapter: &dyn Adapter, protocol: &Protoc
 /// While a connection is being replaced both deliver. The book goes over to the second one without an epoch, a gap, or an event that
 /// comes twice; a connection that ends with nothing in its place is a gap.
 fn books_survive_a_replaced_connection(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
-    let BookProtocol::OnConnection { snapshot, update } = &protocol.book else { return };
+    let (snapshot, update) = match &protocol.book {
+        BookProtocol::Numbered { .. } => return,
+        BookProtocol::OnConnection { snapshot, update } | BookProtocol::Unnumbered { snapshot, update, .. } => {
+            (snapshot, update)
+        }
+    };
     let ms = |n: u64| BEGIN + i64::try_from(n).unwrap_or(0);
     let snapshot = |conn: u32, n: u64| frame(conn, snapshot(n, ms(n)));
     let update = |conn: u32, n: u64| frame(conn, update(n, ms(n)));

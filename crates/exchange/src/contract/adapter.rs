@@ -253,6 +253,12 @@ pub trait Adapter: Send + Sync {
     /// [`ExchangeError::SavedState`] when these bytes are not a saved session of this exchange.
     fn restore(&self, markets: Arc<Markets>, saved: &[u8]) -> Result<Box<dyn Session>, ExchangeError>;
 
+    /// Whether the exchange's replies name the message that they answer by its id; otherwise a message needn't hold its id, and a
+    /// refusal tells by its words alone what it is about.
+    fn replies_have_ids(&self) -> bool {
+        true
+    }
+
     /// The messages that subscribe to these feeds, each about [`Limits::streams_per_message`] of them at most, with the ids
     /// from `first_id` on. Feeds of channels that aren't offered are in none; see [`Capabilities::check`].
     fn subscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<ClientMessage>;

@@ -54,7 +54,8 @@ pub trait Output {
     fn quote(&mut self, feed: FeedIndex, quote: &Quote);
     /// One level of a book. The levels of an event stand between `Flags::FIRST` and `Flags::LAST`.
     fn level(&mut self, feed: FeedIndex, level: &BookLevel);
-    /// A gap was found, just before the first record after it; or it was made good: then with the same `ids`, `from` and
+    /// A gap was found, just before the first record after it, or as soon as the exchange tells of records that never came; or it was
+    /// made good: then with the same `ids`, `from` and
     /// `reason`, and `repaired`, just after the record that completed it. Where the exchange turns out not to have all of the
     /// missing trades, the gap is given out as made good and, right after it, those that take its place: `from`, `to` and
     /// `reason` are the same, the `ids` of each are a part of its own.
@@ -148,7 +149,7 @@ pub enum Notice<'a> {
     Refused {
         /// Which connection.
         conn: u32,
-        /// The id of the message it answers.
+        /// The id of the message it answers; 0 where the exchange doesn't say: all feeds of the symbol.
         id: u64,
         /// The symbol.
         symbol: &'a Symbol,

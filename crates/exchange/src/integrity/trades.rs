@@ -124,6 +124,9 @@ pub(crate) struct Trades {
     epoch: u32,
     /// By ids, ascending: they are found in that order.
     open: VecDeque<OpenGap>,
+    /// The exchange told of trades that never came, and none came since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    told: bool,
 }
 
 impl Trades {
@@ -148,12 +151,7 @@ impl Trades {
         }
         if id > last {
             let ids = (last + 1, id - 1);
-            let gap = Gap { from: self.last_ts, to: ts, reason, repaired: false, ids: Some(ids) };
-            if self.open.len() >= GAPS_MAX {
-                let of_absent = self.open.iter().position(|open| open.missing.is_empty());
-                self.open.remove(of_absent.unwrap_or(0));
-            }
-            self.open.push_back(OpenGap { gap: gap.clone(), missing: vec![ids], absent: Vec::new() });
+            let gap = self.open_gap(ids, ts, reason);
             self.advance(id, ts);
             return TradeStep::New { gap: Some(gap) };
         }
@@ -169,6 +167,32 @@ impl Trades {
             },
             step => step,
         }
+    }
+
+    /// The exchange says that this is its newest trade, at this time: what never came up to it is missing. `None`: nothing is, or the
+    /// series hasn't begun.
+    pub(crate) fn told(&mut self, space: IdSpace, id: u64, ts: UnixNanos, reason: GapReason) -> Option<Gap> {
+        let first = self.last.filter(|last| *last < id && self.space == Some(space))? + 1;
+        let gap = self.open_gap((first, id), ts, reason);
+        // The time stays that of the last trade that came: no missing one is older.
+        self.last = Some(id);
+        self.told = true;
+        Some(gap)
+    }
+
+    /// Whether this newest trade is the first since the exchange told of some that never came; once.
+    pub(crate) fn take_told(&mut self) -> bool {
+        std::mem::take(&mut self.told)
+    }
+
+    fn open_gap(&mut self, ids: (u64, u64), to: UnixNanos, reason: GapReason) -> Gap {
+        let gap = Gap { from: self.last_ts, to, reason, repaired: false, ids: Some(ids) };
+        if self.open.len() >= GAPS_MAX {
+            let of_absent = self.open.iter().position(|open| open.missing.is_empty());
+            self.open.remove(of_absent.unwrap_or(0));
+        }
+        self.open.push_back(OpenGap { gap: gap.clone(), missing: vec![ids], absent: Vec::new() });
+        gap
     }
 
     /// The series begins with this one instead.
@@ -332,6 +356,25 @@ mod tests {
         let mut trades = Trades::default();
         assert_eq!(feed(&mut trades, 5_000), NEW);
         assert_eq!(feed(&mut trades, 3_999), TradeStep::Duplicate, "too far back to have changed places");
+    }
+
+    #[test]
+    fn trades_that_the_exchange_tells_of_are_missing_until_they_come() {
+        let mut trades = Trades::default();
+        assert_eq!(trades.told(Single, 100, UnixNanos(100), Sequence), None, "the series begins with a trade");
+        feed(&mut trades, 100);
+        assert_eq!(trades.told(Single, 100, UnixNanos(105), Sequence), None);
+        assert_eq!(trades.told(Aggregated, 103, UnixNanos(105), Sequence), None);
+        let gap = Gap { from: UnixNanos(100), to: UnixNanos(105), reason: Sequence, repaired: false, ids: Some((101, 103)) };
+        assert_eq!(trades.told(Single, 103, UnixNanos(105), Sequence), Some(gap.clone()));
+        assert_eq!(trades.told(Single, 103, UnixNanos(106), Sequence), None, "it is declared once");
+        assert_eq!((trades.last_ts(), missing(&trades)), (UnixNanos(100), vec![(101, 103)]));
+        // One that was on its way; then the newest.
+        assert_eq!(feed(&mut trades, 103), LATE);
+        assert_eq!(feed(&mut trades, 104), NEW);
+        assert!(trades.take_told() && !trades.take_told(), "the first after the gap, and no other");
+        assert_eq!(feed(&mut trades, 101), LATE);
+        assert_eq!(trades.repair(Single, 102), TradeStep::Late { settled: vec![Gap { repaired: true, ..gap }] });
     }
 
     fn missing(trades: &Trades) -> Vec<(u64, u64)> {

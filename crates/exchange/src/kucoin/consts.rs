@@ -80,7 +80,7 @@ pub(super) const LIMITS: Limits = Limits {
 pub(super) const FACTS: Facts = Facts {
     title: "KuCoin",
     markets: "spot",
-    depths: Depths::Always(BOOK_LEVELS as u32),
+    depths: Depths::Always(500),
     channels: &[
         ChannelFacts {
             channel: Channel::Trades,

@@ -28,6 +28,11 @@ pub(crate) trait BookCopy {
     /// Whether both are the exchange's book of one moment.
     fn is_the_same(&self, other: &Self) -> bool;
 
+    /// How many levels a side are given out; those below are kept, because they may come up.
+    fn depth(&self) -> usize {
+        usize::MAX
+    }
+
     /// Whether its levels are known; otherwise only where the connection is.
     fn is_whole(&self) -> bool {
         true
@@ -156,11 +161,13 @@ impl<C: BookCopy> Carried<C> {
         }
         self.epoch += 1;
         (self.last_ts, self.last_id) = (copy.ts(), copy.update_id());
-        let (bids, asks) = copy.ladder().len();
+        let ((bids, asks), depth) = (copy.ladder().len(), copy.depth());
+        let (bids, asks) = (bids.min(depth), asks.min(depth));
         let update_id = self.last_id.unwrap_or_default();
         let head = EventHead { ts_venue: self.last_ts, ts_recv, update_id, epoch: self.epoch, count: bids + asks };
         let of = |side| move |(price, amount)| (side, price, amount);
-        let levels = copy.ladder().bids().map(of(BookSide::Bid)).chain(copy.ladder().asks().map(of(BookSide::Ask)));
+        let (best_bids, best_asks) = (copy.ladder().bids().take(bids), copy.ladder().asks().take(asks));
+        let levels = best_bids.map(of(BookSide::Bid)).chain(best_asks.map(of(BookSide::Ask)));
         sink.event(head, &mut facts, levels.map(|(side, price, amount)| (side, copy.recorded(price, amount))));
         self.carrier = Some(copy);
         self.set_state(BookState::Valid, sink);

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test uses its part
 
 pub(crate) mod bybit;
+pub(crate) mod coinbase;
 pub(crate) mod deribit;
 pub(crate) mod kraken;
 pub(crate) mod kucoin;

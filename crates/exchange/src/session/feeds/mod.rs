@@ -150,10 +150,13 @@ impl<B: BookRules> Feeds<B> {
         out.notice(Notice::ErrorReply { conn, id, code, message });
     }
 
-    /// The exchange refused one symbol of what a message asked for; by the name that messages have for it.
+    /// The exchange refused one symbol of what a message asked for; by the name that messages have for it. Message 0: it isn't said
+    /// which.
     pub(crate) fn refused_symbol(&mut self, conn: u32, id: u64, name: &str, message: &str, out: &mut dyn Output) {
         let known = self.state.states.iter().position(|state| state.id == name).and_then(|at| self.state.feeds.get(at));
-        let Some(Feed { symbol, .. }) = known else { return self.refused(conn, Some(id), 0, message, out) };
+        let Some(Feed { symbol, .. }) = known else {
+            return self.refused(conn, Some(id).filter(|id| *id != 0), 0, message, out);
+        };
         self.state.counters.error_replies += 1;
         out.notice(Notice::Refused { conn, id, symbol, message });
     }
@@ -249,6 +252,9 @@ impl<B: BookRules> Feeds<B> {
             TradeStep::New { gap } | TradeStep::Early { gap } => {
                 if is_new {
                     continuity.mend();
+                    if trades.take_told() {
+                        flags |= Flags::GAP;
+                    }
                 }
                 if let Some(gap) = gap {
                     tally.gaps += 1;
@@ -275,6 +281,31 @@ impl<B: BookRules> Feeds<B> {
         tally.last_recv = entry.ts_recv;
         out.trade(feed, &record(trade, entry.ts_recv, flags, trades.epoch()));
         announce(feed, &settled, tally, out);
+    }
+
+    /// The exchange told on a connection that this is its newest trade, at this time, of the name that messages have for the symbol.
+    /// Of no concern where its trades aren't a feed.
+    pub(crate) fn newest_trade(
+        &mut self,
+        entry: &Entry<'_>,
+        name: &str,
+        (space, id, ts): (IdSpace, u64, UnixNanos),
+        out: &mut dyn Output,
+    ) {
+        let Some(feed) = self.trades_feed(name) else { return };
+        let State { feeds, states, connections, .. } = &mut self.state;
+        let Some(FeedState { continuity, tally, sequence: Sequence::Trades(trades), .. }) = states.get_mut(feed as usize)
+        else {
+            return;
+        };
+        let reason = continuity.reason(entry.conn, connections);
+        let Some(gap) = trades.told(space, id, ts, reason) else { return };
+        continuity.mend();
+        tally.gaps += 1;
+        out.gap(feed, &gap);
+        if let (Some((from_id, to_id)), Some(of)) = (gap.ids, feeds.get(feed as usize)) {
+            out.want(Want::Trades { feed, symbol: of.symbol.clone(), from_id, to_id, ts_before: gap.from });
+        }
     }
 
     /// An answer brought a trade that was missing, or may have been. What the answer passed over before it, if it did, is

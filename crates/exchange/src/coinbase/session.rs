@@ -1,0 +1,122 @@
+//! Coinbase's dialect: what each message and answer means.
+
+use dccd_model::{Channel, Entry, Symbol};
+
+use super::book::Book;
+use super::consts::{CHANNELS, NAME};
+use super::messages::Message;
+use super::{history, http, parse};
+use crate::integrity::IdSpace;
+use crate::session::{self, Answer, Feeds, Levels};
+use crate::{FeedIndex, FrameError, HistoryError, Markets, Output};
+
+/// How Coinbase Exchange talks.
+#[derive(Default)]
+pub(super) struct Dialect {
+    /// Levels a side of the books that are given out; `None`: all.
+    depth: Option<u32>,
+    /// Of the message at hand.
+    levels: Levels,
+}
+
+impl Dialect {
+    /// With books of this depth.
+    pub(super) fn new(depth: Option<u32>) -> Self {
+        Self { depth, levels: Levels::default() }
+    }
+}
+
+/// The product that a refusal names: `FOO-USD is not a valid product`.
+fn product(reason: &str) -> Option<&str> {
+    let words = reason.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+    words.into_iter().find(|word| word.split_once('-').is_some_and(|(base, quote)| !base.is_empty() && !quote.is_empty()))
+}
+
+impl session::Dialect for Dialect {
+    type Book = Book;
+
+    const NAME: &'static str = NAME;
+    const CHANNELS: &'static [Channel] = CHANNELS;
+    const MARKETS_SUBJECT: &'static str = http::MARKETS_SUBJECT;
+    const SAVED_VERSION: u32 = 1;
+    /// By the number of the match that each comes with.
+    const QUOTES_NUMBERED: bool = true;
+
+    fn id(&self, symbol: &Symbol, markets: &Markets) -> String {
+        http::id(symbol, markets)
+    }
+
+    fn book(&self, _: &Symbol, _: &Markets) -> Book {
+        Book::default()
+    }
+
+    fn frame(&mut self, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
+        let (conn, ts_recv, depth) = (entry.conn, entry.ts_recv, self.depth);
+        let message = parse::message(entry.payload, &mut self.levels);
+        let levels = &self.levels;
+        match message {
+            Ok(Message::Trade { product, trade }) => feeds.trade(entry, product, &trade, out),
+            Ok(Message::Quote { product, quote }) => feeds.quote(entry, product, &quote, out),
+            Ok(Message::Heartbeat { product, last_trade_id, time }) => {
+                feeds.newest_trade(entry, product, (IdSpace::Single, last_trade_id, time), out);
+            }
+            Ok(Message::Snapshot { product, time }) => feeds.book(entry, product, out, |book, _, sink| {
+                book.snapshot(levels, (time, ts_recv), depth, conn, sink);
+            }),
+            Ok(Message::Update { product, time }) => feeds.book(entry, product, out, |book, _, sink| {
+                book.update(levels, (time, ts_recv), conn, sink);
+            }),
+            Ok(Message::Refusal { words, reason }) => {
+                let text = if reason.is_empty() { words.into_owned() } else { format!("{words}: {reason}") };
+                match product(&reason) {
+                    Some(product) => feeds.refused_symbol(conn, 0, product, &text, out),
+                    None => feeds.refused(conn, None, 0, &text, out),
+                }
+            }
+            Ok(Message::Subscriptions) => {}
+            Ok(Message::Other) => feeds.unknown(conn, out),
+            Err(reason) => feeds.unreadable::<Self>(entry, &reason, out),
+        }
+    }
+
+    /// A page of trades holds all that there is between its first and its last: an id that it jumps over the exchange doesn't have.
+    /// What is before its first is not proven.
+    fn response(&mut self, kind: Answer, feed: FeedIndex, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
+        if kind != Answer::Trades {
+            return;
+        }
+        let page = match parse::trades(entry.payload, history::TRADES) {
+            Ok(page) => page,
+            Err(HistoryError::BadRow { field, .. }) => {
+                return feeds.unreadable_answer(entry, &FrameError::OutOfRange { event: history::TRADES, field }, out);
+            }
+            Err(HistoryError::Unreadable { source, .. }) => {
+                return feeds.unreadable_answer(entry, &FrameError::Json(source), out);
+            }
+            Err(refusal) => return feeds.refused(entry.conn, None, 0, &refusal.to_string(), out),
+        };
+        let mut before: Option<u64> = None;
+        for trade in page {
+            let next = before.and_then(|before| before.checked_add(1)).filter(|next| *next < trade.id);
+            before = Some(trade.id);
+            feeds.repair(feed, entry, next.map(|next| (next, trade.id - 1)), &trade, out);
+        }
+    }
+
+    fn stream_of(frame: &[u8]) -> Option<(&str, Channel)> {
+        parse::stream_of(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::product;
+
+    #[test]
+    fn a_refusal_names_its_product_or_none() {
+        assert_eq!(product("FOO-USD is not a valid product"), Some("FOO-USD"));
+        assert_eq!(product("subscribing to \"BTC-USD\": too many subscriptions"), Some("BTC-USD"));
+        assert_eq!(product("level2 channel requires authentication - see the docs"), None);
+        assert_eq!(product(""), None);
+    }
+}
