@@ -217,6 +217,12 @@ async fn what_was_recorded_as_it_should_be_is_clean_and_each_lack_is_found() {
     assert_eq!(spoiled(&turned), [(0, 0, 1, 0), none, none]);
     assert_eq!(spoiled(&|bad| bad.trades[7].ts.0 += 1_000), [(0, 0, 1, 0), none, none]);
     assert_eq!(spoiled(&|bad| bad.quotes[9].bid += 0.1)[1].2, 1);
+    // One that is other than those beside it; of the same prices told again, one is enough.
+    let prices = |row: &QuoteRow| [row.bid, row.bid_amount, row.ask, row.ask_amount].map(f64::to_bits);
+    let alone = (30..good.quotes.len() - 1)
+        .find(|at| [at - 1, at + 1].iter().all(|other| prices(&good.quotes[*at]) != prices(&good.quotes[*other])))
+        .expect("a quote that is other than its neighbours");
+    assert_eq!(spoiled(&|bad| drop(bad.quotes.remove(alone))), [none, (1, 0, 0, 0), none]);
     let last = good.book.len() - 1;
     assert!(spoiled(&|bad| bad.book[last].amount += 1.0)[2].2 > 0);
     let middle = good.book[last].update_id;
