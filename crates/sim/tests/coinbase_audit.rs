@@ -22,6 +22,9 @@ struct Recorder {
     quotes: Vec<QuoteRow>,
     book: Vec<BookRow>,
     gaps: Vec<Gap>,
+    quote_gaps: Vec<Gap>,
+    /// Whether a connection ended since the last quote.
+    was_cut: bool,
     epoch: u32,
     /// Of the last update, or of when a snapshot came.
     ts: UnixNanos,
@@ -59,14 +62,17 @@ impl Recorder {
                 let side = if message["side"] == "buy" { Side::Sell } else { Side::Buy };
                 self.trades.push(TradeRow { ts: ts(message), price, amount, side, id, ts_recv: UnixNanos(0) });
             }
-            Some("ticker") => self.quotes.push(QuoteRow {
-                ts: ts(message),
-                bid: number(&message["best_bid"]),
-                bid_amount: number(&message["best_bid_size"]),
-                ask: number(&message["best_ask"]),
-                ask_amount: number(&message["best_ask_size"]),
-                ts_recv: UnixNanos(0),
-            }),
+            Some("ticker") => {
+                let [bid, bid_amount, ask, ask_amount] =
+                    ["best_bid", "best_bid_size", "best_ask", "best_ask_size"].map(|key| number(&message[key]));
+                let row = QuoteRow { ts: ts(message), bid, bid_amount, ask, ask_amount, ts_recv: UnixNanos(0) };
+                let was_cut = std::mem::take(&mut self.was_cut);
+                if let Some(last) = self.quotes.last().filter(|last| was_cut && last.ts < row.ts) {
+                    let reason = GapReason::Disconnected;
+                    self.quote_gaps.push(Gap { from: last.ts, to: row.ts, reason, repaired: false, ids: None });
+                }
+                self.quotes.push(row);
+            }
             Some("snapshot") => {
                 self.epoch += 1;
                 let ts = now();
@@ -122,7 +128,7 @@ impl Recorder {
         trades.iter().for_each(|row| file.push(*row).unwrap());
         file.finish().unwrap();
         let (id, path) = series(Channel::Quotes);
-        let mut file = ExportWriter::create(&path, &id, Vec::new()).unwrap();
+        let mut file = ExportWriter::create(&path, &id, self.quote_gaps.clone()).unwrap();
         self.quotes.iter().for_each(|row| file.push(*row).unwrap());
         file.finish().unwrap();
         let (id, path) = series(Channel::Book);
@@ -157,6 +163,7 @@ async fn recorded(faults: &[Fault]) -> (Scene, Recorder) {
         let Ok(text) = coinbase.next_text().await else {
             coinbase = Coinbase::connect(&scene.sim).await;
             coinbase.subscribe(&CHANNELS, ID).await;
+            recorder.was_cut = true;
             continue;
         };
         let message: Value = serde_json::from_str(&text).unwrap();

@@ -144,8 +144,8 @@ fn book_entries(mut frames: Vec<BookFrame>) -> Result<Vec<Entry<Levels>>, String
 }
 
 impl Market {
-    /// `None`: not understood.
-    fn take(&mut self, channel: &str, raw: &str, is_first: bool, status: FrameStatus) -> Option<()> {
+    /// `shown_to` is the connection that this is the first frame of. `None`: not understood.
+    fn take(&mut self, channel: &str, raw: &str, shown_to: Option<u32>, status: FrameStatus) -> Option<()> {
         match channel {
             "matches" => {
                 let row: TradeData<'_> = serde_json::from_str(raw).ok()?;
@@ -160,13 +160,17 @@ impl Market {
                 into.insert(row.trade_id, trade);
                 Some(())
             }
-            "ticker" => self.quotes.take(raw, status, || {
-                let row: TickerData<'_> = serde_json::from_str(raw).ok()?;
-                let number = |text: &str| text.parse::<f64>().ok();
-                let [bid, ask] = [number(row.best_bid)?, number(row.best_ask)?];
-                let what = [bid, number(row.best_bid_size)?, ask, number(row.best_ask_size)?];
-                Some(Entry { ts_us: row.sequence, is_snapshot: is_first, must: true, repeats: 0, what })
-            }),
+            "ticker" => {
+                // What is shown to a newcomer was told before, and may be stored once more.
+                let name = shown_to.map_or_else(|| raw.to_owned(), |conn| format!("{conn} {raw}"));
+                self.quotes.take(&name, status, || {
+                    let row: TickerData<'_> = serde_json::from_str(raw).ok()?;
+                    let number = |text: &str| text.parse::<f64>().ok();
+                    let [bid, ask] = [number(row.best_bid)?, number(row.best_ask)?];
+                    let what = [bid, number(row.best_bid_size)?, ask, number(row.best_ask_size)?];
+                    Some(Entry { ts_us: row.sequence, is_snapshot: shown_to.is_some(), must: true, repeats: 0, what })
+                })
+            }
             _ => Some(()),
         }
     }
@@ -191,9 +195,9 @@ fn read(ledger: &Path) -> Result<BTreeMap<String, Market>, AuditError> {
             market.book.push(BookFrame { conn, seq, status, ledger_us: ts / 1_000, raw });
             continue;
         }
-        let is_first = begun.insert((conn, stream.clone()));
+        let shown_to = begun.insert((conn, stream.clone())).then_some(conn);
         if status.arrives() {
-            market.take(channel, &raw, is_first, status).ok_or_else(|| AuditError::Frame { stream: stream.clone(), raw })?;
+            market.take(channel, &raw, shown_to, status).ok_or_else(|| AuditError::Frame { stream: stream.clone(), raw })?;
         }
     }
     Ok(markets)
