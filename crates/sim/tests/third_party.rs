@@ -135,8 +135,7 @@ async fn ccxt_pages_through_the_simulated_coinbase() {
 
 #[tokio::test]
 async fn ccxt_watches_the_simulated_coinbase() {
-    // It asks for a book without a name of its own.
-    let options = common::coinbase::rules("agent=false");
+    let options = common::coinbase::options();
     check_exchange("ccxt_watches_the_simulated_coinbase", "ccxt.pro", "check_ccxt_coinbase_ws.py", options).await;
 }
 
