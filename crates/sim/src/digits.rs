@@ -47,6 +47,18 @@ pub(crate) fn e8_text(n: i64) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// A number of hundred-millionths without the zeros at its end.
+pub(crate) fn push_short(out: &mut Vec<u8>, e8: i64) {
+    push_e8(out, e8);
+    // It has a point: nothing before that is cut off.
+    while out.last() == Some(&b'0') {
+        out.pop();
+    }
+    if out.last() == Some(&b'.') {
+        out.pop();
+    }
+}
+
 /// A number of hundred-millionths with this many decimals, up to eight; what is below is cut off.
 pub(crate) fn push_fixed(out: &mut Vec<u8>, e8: i64, digits: u32) {
     push_e8(out, e8);

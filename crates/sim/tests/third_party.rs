@@ -125,3 +125,30 @@ async fn cryptofeed_follows_the_simulated_okx_and_verifies_its_checksums() {
     let name = "cryptofeed_follows_the_simulated_okx_and_verifies_its_checksums";
     check_exchange(name, "cryptofeed", "check_cryptofeed_okx.py", common::okx::rules("checksum=true")).await;
 }
+
+#[tokio::test]
+async fn ccxt_pages_through_the_simulated_coinbase() {
+    let coinbase = "limits=false".parse().unwrap();
+    let options = SimOptions { exchange: "coinbase".to_owned(), coinbase, ..SimOptions::default() };
+    check_exchange("ccxt_pages_through_the_simulated_coinbase", "ccxt", "check_ccxt_coinbase.py", options).await;
+}
+
+#[tokio::test]
+async fn ccxt_watches_the_simulated_coinbase() {
+    let options = common::coinbase::options();
+    check_exchange("ccxt_watches_the_simulated_coinbase", "ccxt.pro", "check_ccxt_coinbase_ws.py", options).await;
+}
+
+#[tokio::test]
+async fn cryptofeed_speaks_to_coinbase_by_its_other_interface_alone() {
+    let name = "cryptofeed_speaks_to_coinbase_by_its_other_interface_alone";
+    let python = match python("cryptofeed") {
+        Ok(python) => python,
+        Err(reason) => return skip(name, &reason),
+    };
+    // Whoever makes it speak to the exchange's own feed will find this to fail, and has a client more to check.
+    let ask = "from cryptofeed.exchanges import Coinbase; print([e.address for e in Coinbase.websocket_endpoints])";
+    let output = Command::new(python).args(["-c", ask]).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "['wss://advanced-trade-ws.coinbase.com']");
+    skip(name, "cryptofeed speaks Advanced Trade, and with a key; the simulated Coinbase is Coinbase Exchange");
+}

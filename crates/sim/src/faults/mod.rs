@@ -19,7 +19,8 @@ pub struct Target {
     /// A stream's name, e.g. `btcusdt@trade` on Binance. On Kraken `trade:BTC/USD`, `ticker:BTC/USD:bbo`, `book:BTC/USD:10`,
     /// `ohlc:BTC/USD:1`, `instrument`. On Bybit `spot:publicTrade:BTCUSDT`, `linear:orderbook:BTCUSDT:50`, `linear:tickers:BTCUSDT`,
     /// `spot:kline:BTCUSDT:1`. On OKX `trades:BTC-USDT`, `trades-all:BTC-USDT-SWAP`, `bbo-tbt:BTC-USDT`, `books:BTC-USDT`,
-    /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
+    /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. On Coinbase `matches:BTC-USD`, `ticker:BTC-USD`,
+    /// `ticker_batch:BTC-USD`, `level2_batch:BTC-USD`, `heartbeat:BTC-USD`, `status`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
     /// of any market.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -125,7 +126,7 @@ pub enum Fault {
     },
     /// The exchange itself skips sequence numbers of a symbol: trade ids that no trade has, or book updates that no diff
     /// tells of. No repair can find them. `channel` is `trades` or `book`. Kraken's books have no numbers: there, so many of the
-    /// best levels change unheard, and the next checksum says so.
+    /// best levels change unheard, and the next checksum says so. Coinbase's have neither: only REST shows it.
     Gap {
         /// Unified symbol.
         symbol: String,
@@ -195,7 +196,7 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u32,
     },
-    /// The next `count` book snapshots (of REST, on Kraken and Bybit of the WebSocket) are as old as the program itself: older than any
+    /// The next `count` book snapshots (of REST, on Kraken and Bybit of the WebSocket, on Coinbase of both) are as old as the program itself: older than any
     /// diff sent.
     StaleSnapshot {
         /// Unified symbol; any when left out.
@@ -210,8 +211,8 @@ pub enum Fault {
         /// For how long, milliseconds.
         ms: u64,
     },
-    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008` on OKX), which
-    /// are closed after a while.
+    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008` on OKX; Coinbase announces
+    /// nothing), which are closed after a while.
     Shutdown {
         /// Between announcement and close, milliseconds.
         ms: u64,

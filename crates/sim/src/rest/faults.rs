@@ -84,7 +84,11 @@ impl RestFault {
                     }
                 };
                 *time = match time.as_str() {
-                    Some(text) => Value::from((text.parse::<i64>().ok()? / 2).to_string()),
+                    Some(text) => Value::from(match text.parse::<i64>() {
+                        Ok(number) => (number / 2).to_string(),
+                        // A date: the same day of another year.
+                        Err(_) => format!("1996{}", text.get(4..)?),
+                    }),
                     None => Value::from(time.as_i64()? / 2),
                 };
             }
@@ -133,6 +137,9 @@ mod tests {
         let okx = br#"{"code":"0","data":[{"px":"1","ts":"1000"}],"msg":""}"#;
         let outside = RestFault::Outside.damage(okx, &mut rng).unwrap();
         assert_eq!(outside, br#"{"code":"0","data":[{"px":"1","ts":"500"}],"msg":""}"#);
+        let coinbase = br#"[{"time":"2026-06-19T16:43:33.739704Z"}]"#;
+        let outside = RestFault::Outside.damage(coinbase, &mut rng).unwrap();
+        assert_eq!(outside, br#"[{"time":"1996-06-19T16:43:33.739704Z"}]"#);
         assert_eq!(RestFault::Omit.damage(b"{}", &mut rng), None);
     }
 }

@@ -144,18 +144,19 @@ fn begins(epoch: &Epoch, depths: &BTreeMap<usize, Vec<Entry<Levels>>>) -> Option
         levels
     };
     let wanted = sorted(&epoch.snapshot);
-    let mut found = None;
+    // Where the same book was shown several times, the one that lies next to the epoch's own time.
+    let mut found: Option<(u64, (usize, usize))> = None;
     for (depth, entries) in depths {
         for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.is_snapshot) {
             if entry.what.len() == epoch.snapshot.len() && sorted(&entry.what) == wanted {
-                if UnixNanos::from_micros(entry.ts_us) == epoch.first_ts {
-                    return Some((*depth, at));
+                let apart = UnixNanos::from_micros(entry.ts_us).0.abs_diff(epoch.first_ts.0);
+                if found.is_none_or(|(least, _)| apart < least) {
+                    found = Some((apart, (*depth, at)));
                 }
-                found = Some((*depth, at));
             }
         }
     }
-    found
+    found.map(|(_, place)| place)
 }
 
 struct Walk<'a> {

@@ -1,11 +1,12 @@
 //! Messages as Kraken's WebSocket v2 writes them: numbers bare, with all decimals of their pair; keys of data in the exchange's own
 //! order, keys of replies by the alphabet.
 
-use dccd_model::time::day_label;
 use serde_json::{Map, Value};
 
 use super::pairs::{Digits, Pair};
 use crate::digits::{push_fixed, push_i64, push_u64};
+pub(super) use crate::instants::push_time;
+use crate::instants::push_time_ns;
 use crate::market::history::{Bar, TradeRow};
 use crate::market::{Ladder, Quote};
 
@@ -13,42 +14,6 @@ use crate::market::{Ladder, Quote};
 pub(super) const HEARTBEAT: &str = r#"{"channel":"heartbeat"}"#;
 /// The reply to a message too many.
 pub(super) const EXCEEDED: &str = r#"{"Error":"Exceeded msg rate"}"#;
-
-const DAY_US: i64 = 86_400_000_000;
-
-/// `2026-08-24T22:21:58.343688Z`
-pub(super) fn push_time(out: &mut Vec<u8>, us: i64) {
-    push_instant(out, us);
-    push_padded(out, us.rem_euclid(1_000_000), 6);
-    out.push(b'Z');
-}
-
-/// `2026-08-24T22:21:58.343688000Z`
-fn push_time_ns(out: &mut Vec<u8>, us: i64) {
-    push_instant(out, us);
-    push_padded(out, us.rem_euclid(1_000_000) * 1_000, 9);
-    out.push(b'Z');
-}
-
-/// All up to the point.
-fn push_instant(out: &mut Vec<u8>, us: i64) {
-    out.extend_from_slice(day_label(us.div_euclid(DAY_US)).as_bytes());
-    let second = us.rem_euclid(DAY_US) / 1_000_000;
-    for (mark, part) in [(b'T', second / 3_600), (b':', second / 60 % 60), (b':', second % 60)] {
-        out.push(mark);
-        push_padded(out, part, 2);
-    }
-    out.push(b'.');
-}
-
-fn push_padded(out: &mut Vec<u8>, n: i64, width: u32) {
-    let mut lead = width.saturating_sub(1);
-    while lead > 0 && n < 10_i64.pow(lead) {
-        out.push(b'0');
-        lead -= 1;
-    }
-    push_i64(out, n);
-}
 
 /// A time as text.
 pub(super) fn time(us: i64) -> String {

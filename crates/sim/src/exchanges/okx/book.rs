@@ -3,7 +3,8 @@
 use dccd_model::BookSide;
 
 use super::instruments::Instrument;
-use super::render::{orders, push_short};
+use super::render::orders;
+use crate::digits::push_short;
 use crate::market::book::Book;
 use crate::market::spec::Spec;
 

@@ -3,21 +3,9 @@
 use super::book::{Level, Levels};
 use super::instruments::Instrument;
 use crate::deep::past::mix;
-use crate::digits::{push_e8, push_i64, push_u64};
+use crate::digits::{push_i64, push_short, push_u64};
 use crate::market::Quote;
 use crate::market::history::{AggRow, Bar, TradeRow};
-
-/// A number of hundred-millionths without the zeros at its end.
-pub(super) fn push_short(out: &mut Vec<u8>, e8: i64) {
-    push_e8(out, e8);
-    // It has a point: nothing before that is cut off.
-    while out.last() == Some(&b'0') {
-        out.pop();
-    }
-    if out.last() == Some(&b'.') {
-        out.pop();
-    }
-}
 
 pub(super) fn short(e8: i64) -> String {
     let mut out = Vec::with_capacity(24);
