@@ -3,27 +3,9 @@
 use super::book::{Level, Levels};
 use super::instruments::Instrument;
 use crate::deep::past::mix;
-use crate::digits::{push_e8, push_i64, push_u64};
+use crate::digits::{push_i64, push_short, push_u64};
 use crate::market::Quote;
 use crate::market::history::{AggRow, Bar, TradeRow};
-
-/// A number of hundred-millionths without the zeros at its end.
-pub(super) fn push_short(out: &mut Vec<u8>, e8: i64) {
-    push_e8(out, e8);
-    // It has a point: nothing before that is cut off.
-    while out.last() == Some(&b'0') {
-        out.pop();
-    }
-    if out.last() == Some(&b'.') {
-        out.pop();
-    }
-}
-
-pub(super) fn short(e8: i64) -> String {
-    let mut out = Vec::with_capacity(24);
-    push_short(&mut out, e8);
-    String::from_utf8_lossy(&out).into_owned()
-}
 
 /// Of how many orders a level consists: the market behind doesn't know, but the same level has always as many.
 pub(super) const fn orders(price: i64, size: i64) -> u64 {
@@ -269,12 +251,6 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out);
         String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn numbers_have_no_zeros_at_their_end() {
-        let texts = [4_372_600_000_000, 1_020, 0, 33_922_110, -150_000_000, 10_000_000_000].map(short);
-        assert_eq!(texts, ["43726", "0.0000102", "0", "0.3392211", "-1.5", "100"]);
     }
 
     #[test]
