@@ -3,6 +3,7 @@
 
 pub(crate) mod bybit;
 pub(crate) mod kraken;
+pub(crate) mod kucoin;
 pub(crate) mod okx;
 
 use std::path::PathBuf;
