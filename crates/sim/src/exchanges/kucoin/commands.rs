@@ -142,8 +142,12 @@ impl Kucoin {
             return self.unified(core, conn, &id, &request);
         }
         let outcome = match request.get("type").and_then(Value::as_str) {
-            Some("subscribe") => self.topics(conn, &request).and_then(|wanted| self.begin(core, conn, wanted)),
-            Some("unsubscribe") => self.topics(conn, &request).map(|wanted| {
+            Some("subscribe") => self.topics(&request).and_then(|wanted| {
+                self.has_room(conn, &wanted)?;
+                self.begin(core, conn, wanted);
+                Ok(())
+            }),
+            Some("unsubscribe") => self.topics(&request).map(|wanted| {
                 core.detach(conn, &wanted.into_iter().map(|wanted| wanted.0).collect::<Vec<_>>());
             }),
             _ => refused(415, "type is not supported"),
@@ -158,7 +162,7 @@ impl Kucoin {
     }
 
     /// What a classic message's topic names.
-    fn topics(&self, _conn: &Conn, request: &Value) -> Result<Vec<Wanted>, Refusal> {
+    fn topics(&self, request: &Value) -> Result<Vec<Wanted>, Refusal> {
         let topic = request.get("topic").and_then(Value::as_str).unwrap_or("").trim();
         if topic.is_empty() {
             return refused(406, "topic is required");
@@ -200,16 +204,18 @@ impl Kucoin {
         (channel.stream(&self.markets[place].id), channel.index(place), Some((channel, place)))
     }
 
-    /// Begins subscriptions, all or none.
-    fn begin(&self, core: &mut Core, conn: &Rc<Conn>, wanted: Vec<Wanted>) -> Result<(), Refusal> {
-        let (known, new) = {
-            let streams = conn.streams.borrow();
-            (streams.len(), wanted.iter().filter(|wanted| !streams.contains_key(&wanted.0)).count())
-        };
+    /// Whether a connection may hold these as well.
+    fn has_room(&self, conn: &Conn, wanted: &[Wanted]) -> Result<(), Refusal> {
+        let streams = conn.streams.borrow();
+        let new = wanted.iter().filter(|wanted| !streams.contains_key(&wanted.0)).count();
         let most = self.options.topics;
-        if known + new > most {
+        if streams.len() + new > most {
             return refused(509, format!("exceed max subscription count limitation of {most} per session"));
         }
+        Ok(())
+    }
+
+    fn begin(&self, core: &mut Core, conn: &Rc<Conn>, wanted: Vec<Wanted>) {
         let mut shown = Vec::new();
         for (name, index, what) in wanted {
             let delivers_already = conn.streams.borrow().get(&name).is_some_and(Option::is_some);
@@ -220,7 +226,6 @@ impl Kucoin {
         for (channel, place) in shown {
             self.show(core, conn, channel, place, now_us());
         }
-        Ok(())
     }
 
     /// Does what a message on the socket of unified accounts asks for.
@@ -253,18 +258,15 @@ impl Kucoin {
         let places: Option<Vec<usize>> = symbols.iter().map(|symbol| self.place_of(symbol)).collect();
         let Some(places) = places else { return refuse("invalid symbol") };
         let wanted: Vec<Wanted> = places.into_iter().map(|place| self.stream(channel, place)).collect();
-        let reply = |core: &mut Core| {
-            conn.reply(format!(r#"{{"id":{id},"result":true}}"#).as_bytes());
-            core.shared.changed.notify_waiters();
-        };
-        if !begins {
-            core.detach(conn, &wanted.into_iter().map(|wanted| wanted.0).collect::<Vec<_>>());
-            return reply(core);
+        if begins && let Err(Refusal(_, why)) = self.has_room(conn, &wanted) {
+            return refuse(&why);
         }
         // The confirmation comes before what is shown.
-        reply(core);
-        if let Err(Refusal(_, why)) = self.begin(core, conn, wanted) {
-            refuse(&why);
+        conn.reply(format!(r#"{{"id":{id},"result":true}}"#).as_bytes());
+        if begins {
+            self.begin(core, conn, wanted);
+        } else {
+            core.detach(conn, &wanted.into_iter().map(|wanted| wanted.0).collect::<Vec<_>>());
         }
     }
 }
