@@ -93,19 +93,19 @@ async fn errors_come_in_an_envelope_and_what_needs_a_login_is_refused() {
 
 #[tokio::test]
 async fn weight_is_counted_told_and_refused() {
-    let scene = start(rules("weight=20")).await;
+    let scene = start(rules("weight=13")).await;
     let mut left = Vec::new();
     for _ in 0..8 {
-        let reply = get(&scene.sim, "/api/v1/market/candles?symbol=BTC-USDT&type=1day").await;
+        let reply = get(&scene.sim, "/api/v1/market/orderbook/level1?symbol=BTC-USDT").await;
         let header = |name: &str| reply.header(name).unwrap().parse::<i64>().unwrap();
-        assert_eq!(header("gw-ratelimit-limit"), 20);
+        assert_eq!(header("gw-ratelimit-limit"), 13);
         assert!((1..=30_000).contains(&header("gw-ratelimit-reset")));
         left.push((reply.status, header("gw-ratelimit-remaining")));
         if reply.status == 429 {
             assert_eq!(reply.json(), json!({"code": "429000", "msg": "Too Many Requests"}));
         }
     }
-    assert_eq!(left, [(200, 17), (200, 14), (200, 11), (200, 8), (200, 5), (200, 2), (429, 2), (429, 2)]);
+    assert_eq!(left, [(200, 11), (200, 9), (200, 7), (200, 5), (200, 3), (200, 1), (429, 1), (429, 1)]);
     scene.finish().await;
 }
 
