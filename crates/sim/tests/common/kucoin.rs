@@ -205,6 +205,8 @@ impl Book {
         if first > self.seq + 1 {
             return Applied::Gap;
         }
+        // Only the first after an answer of REST may hold something that is in the book already.
+        assert!(first == self.seq + 1 || self.updates == 0 || is_reset, "{first} after {}", self.seq);
         self.set(bids, asks);
         self.seq = last;
         self.updates += 1;
@@ -230,7 +232,7 @@ impl Book {
         let data = &message["d"];
         let (first, last) = (data["O"].as_u64().unwrap(), data["C"].as_u64().unwrap());
         if message["t"] == "snapshot" {
-            *self = Self { seq: last, updates: self.updates, ..Self::default() };
+            *self = Self { seq: last, updates: self.updates.max(1), ..Self::default() };
             self.set(&data["b"], &data["a"]);
             assert_eq!(first, last);
             return Applied::Fits;
