@@ -47,7 +47,14 @@ pub(crate) fn e8_text(n: i64) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// A number of hundred-millionths without the zeros at its end.
+/// A number of hundred-millionths with this many decimals, up to eight; what is below is cut off.
+pub(crate) fn push_fixed(out: &mut Vec<u8>, e8: i64, digits: u32) {
+    push_e8(out, e8);
+    let spare = 8_usize.saturating_sub(usize::try_from(digits).unwrap_or(8));
+    out.truncate(out.len() - spare - usize::from(digits == 0));
+}
+
+/// A number of hundred-millionths without the zeros at its end: `61837.63`.
 pub(crate) fn push_short(out: &mut Vec<u8>, e8: i64) {
     push_e8(out, e8);
     // It has a point: nothing before that is cut off.
@@ -59,16 +66,21 @@ pub(crate) fn push_short(out: &mut Vec<u8>, e8: i64) {
     }
 }
 
-/// A number of hundred-millionths with this many decimals, up to eight; what is below is cut off.
-pub(crate) fn push_fixed(out: &mut Vec<u8>, e8: i64, digits: u32) {
-    push_e8(out, e8);
-    let spare = 8_usize.saturating_sub(usize::try_from(digits).unwrap_or(8));
-    out.truncate(out.len() - spare - usize::from(digits == 0));
+pub(crate) fn short(e8: i64) -> String {
+    let mut out = Vec::with_capacity(24);
+    push_short(&mut out, e8);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_numbers_have_no_zeros_at_their_end() {
+        let texts = [4_372_600_000_000, 1_020, 0, 33_922_110, -150_000_000, 10_000_000_000].map(short);
+        assert_eq!(texts, ["43726", "0.0000102", "0", "0.3392211", "-1.5", "100"]);
+    }
 
     #[test]
     fn numbers_carry_eight_decimals() {

@@ -12,6 +12,7 @@ use crate::error::SimError;
 use crate::exchanges::bybit::BybitOptions;
 use crate::exchanges::coinbase::CoinbaseOptions;
 use crate::exchanges::kraken::KrakenOptions;
+use crate::exchanges::kucoin::KucoinOptions;
 use crate::exchanges::okx::OkxOptions;
 use crate::faults::FaultPlan;
 
@@ -19,8 +20,7 @@ use crate::faults::FaultPlan;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimOptions {
-    /// Which exchange to play: `binance` (spot), `bybit` (spot and linear), `coinbase` (Exchange), `kraken` (spot) or `okx` (spot and
-    /// swaps).
+    /// Which exchange to play, by its name.
     pub exchange: String,
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -29,7 +29,7 @@ pub struct SimOptions {
     /// The invented market; unused in replay.
     pub market: MarketOptions,
     /// Gives all symbols a past of years, which goes on into the present; without it they have [`MarketOptions::history`]. The
-    /// simulated Kraken, Bybit, OKX and Coinbase always have one, which ends where their live market begins.
+    /// all simulated exchanges but Binance always have one, which ends where their live market begins.
     pub deep: Option<DeepOptions>,
     /// Serve recorded frames instead of an invented market.
     pub replay: Option<ReplayOptions>,
@@ -50,6 +50,8 @@ pub struct SimOptions {
     pub okx: OkxOptions,
     /// Those of a simulated Coinbase. Left alone, [`MarketOptions::symbols`] are then BTC/USD, ETH/USD, SOL/USD and BTC/EUR.
     pub coinbase: CoinbaseOptions,
+    /// Those of a simulated KuCoin. Left alone, [`MarketOptions::symbols`] are then BTC/USDT, ETH/USDT, SOL/USDT and ETH/BTC.
+    pub kucoin: KucoinOptions,
 }
 
 impl Default for SimOptions {
@@ -69,6 +71,7 @@ impl Default for SimOptions {
             bybit: BybitOptions::default(),
             okx: OkxOptions::default(),
             coinbase: CoinbaseOptions::default(),
+            kucoin: KucoinOptions::default(),
         }
     }
 }

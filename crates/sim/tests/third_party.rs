@@ -152,3 +152,23 @@ async fn cryptofeed_speaks_to_coinbase_by_its_other_interface_alone() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "['wss://advanced-trade-ws.coinbase.com']");
     skip(name, "cryptofeed speaks Advanced Trade, and with a key; the simulated Coinbase is Coinbase Exchange");
 }
+
+#[tokio::test]
+async fn ccxt_pages_through_the_simulated_kucoin() {
+    let kucoin = "weight=0".parse().unwrap();
+    let options = SimOptions { exchange: "kucoin".to_owned(), kucoin, ..SimOptions::default() };
+    check_exchange("ccxt_pages_through_the_simulated_kucoin", "ccxt", "check_ccxt_kucoin.py", options).await;
+}
+
+#[tokio::test]
+async fn ccxt_watches_both_sockets_of_the_simulated_kucoin() {
+    let options = common::kucoin::options();
+    check_exchange("ccxt_watches_both_sockets_of_the_simulated_kucoin", "ccxt.pro", "check_ccxt_kucoin_ws.py", options)
+        .await;
+}
+
+#[tokio::test]
+async fn cryptofeed_follows_the_simulated_kucoin() {
+    let options = common::kucoin::options();
+    check_exchange("cryptofeed_follows_the_simulated_kucoin", "cryptofeed", "check_cryptofeed_kucoin.py", options).await;
+}

@@ -8,6 +8,7 @@ mod book;
 mod bybit;
 mod coinbase;
 mod kraken;
+mod kucoin;
 mod okx;
 mod quotes;
 mod sent;
@@ -163,6 +164,9 @@ pub fn audit(ledger: &Path, data_path: &Path, exchange: &str) -> Result<Audit, A
     }
     if exchange == kraken::NAME {
         return kraken::audit(ledger, data_path);
+    }
+    if exchange == kucoin::NAME {
+        return kucoin::audit(ledger, data_path);
     }
     if exchange == okx::NAME {
         return okx::audit(ledger, data_path);

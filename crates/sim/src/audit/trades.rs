@@ -18,12 +18,37 @@ pub(super) enum Times {
     Rounded,
 }
 
+/// How ids count the trades of a market.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count {
+    /// The place of the trade with this id among all.
+    pub place: fn(u64) -> u64,
+    /// The id of the trade at this place.
+    pub id: fn(u64) -> u64,
+    /// Whether a gap that names no ids declares what was traded in its time.
+    pub by_time: bool,
+}
+
+/// Ids are places.
+const CONTIGUOUS: Count = Count { place: |id| id, id: |place| place, by_time: false };
+
 /// `shown` trades may be stored as well, with the values they have there.
 pub(super) fn audit(
     id: &str,
     sent: &BTreeMap<u64, SentTrade>,
     shown: &BTreeMap<u64, SentTrade>,
     times: Times,
+    files: &[PathBuf],
+) -> Result<SeriesAudit, AuditError> {
+    audit_counted(id, (sent, shown), times, CONTIGUOUS, files)
+}
+
+/// The same where ids have holes that are no gaps.
+pub(super) fn audit_counted(
+    id: &str,
+    (sent, shown): (&BTreeMap<u64, SentTrade>, &BTreeMap<u64, SentTrade>),
+    times: Times,
+    count: Count,
     files: &[PathBuf],
 ) -> Result<SeriesAudit, AuditError> {
     let mut result = SeriesAudit { series: format!("{id}/trades"), sent: sent.len() as u64, ..SeriesAudit::default() };
@@ -41,6 +66,7 @@ pub(super) fn audit(
         }
     }
     result.stored = stored.len() as u64;
+    let gaps = Gaps { gaps, times: known_times(sent, &stored), by_time: count.by_time };
     for (id, trade) in sent {
         match stored.get(id) {
             Some(row) if same(trade, row, times) => {}
@@ -48,7 +74,7 @@ pub(super) fn audit(
                 result.wrong += 1;
                 result.problem(|| format!("trade {id} was sent as {trade:?} and stored as {row:?}"));
             }
-            None => miss(&mut result, &gaps, *id, "was sent"),
+            None => gaps.miss(&mut result, *id, "was sent"),
         }
     }
     for (id, trade) in shown.iter().filter(|(id, _)| !sent.contains_key(id)) {
@@ -58,23 +84,52 @@ pub(super) fn audit(
         }
     }
     result.fetched = stored.keys().filter(|id| !sent.contains_key(id)).count() as u64;
-    // Ids are contiguous, so what nobody was sent is known too.
+    // Places are contiguous, so what nobody was sent is known too.
     if let (Some(first), Some(last)) = (sent.keys().next(), sent.keys().next_back()) {
-        for id in *first..=*last {
+        for id in ((count.place)(*first)..=(count.place)(*last)).map(count.id) {
             if !sent.contains_key(&id) && !stored.contains_key(&id) {
-                miss(&mut result, &gaps, id, "happened");
+                gaps.miss(&mut result, id, "happened");
             }
         }
     }
     Ok(result)
 }
 
-fn miss(result: &mut SeriesAudit, gaps: &[Gap], id: u64, what: &str) {
-    if gaps.iter().any(|g| !g.repaired && g.ids.is_some_and(|(first, last)| (first..=last).contains(&id))) {
-        result.declared += 1;
-    } else {
-        result.missing += 1;
-        result.problem(|| format!("trade {id} {what} and is neither stored nor declared"));
+/// When which trade was, as far as that is known.
+fn known_times(sent: &BTreeMap<u64, SentTrade>, stored: &BTreeMap<u64, TradeRow>) -> BTreeMap<u64, UnixNanos> {
+    let sent = sent.iter().map(|(id, trade)| (*id, time(trade.time)));
+    stored.iter().map(|(id, row)| (*id, row.ts)).chain(sent).collect()
+}
+
+/// What was declared.
+struct Gaps {
+    gaps: Vec<Gap>,
+    times: BTreeMap<u64, UnixNanos>,
+    by_time: bool,
+}
+
+impl Gaps {
+    fn declare(&self, id: u64) -> bool {
+        let mut open = self.gaps.iter().filter(|gap| !gap.repaired);
+        if !self.by_time {
+            return open.any(|gap| gap.ids.is_some_and(|(first, last)| (first..=last).contains(&id)));
+        }
+        // One that nobody was sent was between those before and after it.
+        let from = self.times.range(..=id).next_back().map_or(UnixNanos(i64::MIN), |known| *known.1);
+        let to = self.times.range(id..).next().map_or(UnixNanos(i64::MAX), |known| *known.1);
+        open.any(|gap| match gap.ids {
+            Some((first, last)) => (first..=last).contains(&id),
+            None => gap.from <= to && gap.to >= from,
+        })
+    }
+
+    fn miss(&self, result: &mut SeriesAudit, id: u64, what: &str) {
+        if self.declare(id) {
+            result.declared += 1;
+        } else {
+            result.missing += 1;
+            result.problem(|| format!("trade {id} {what} and is neither stored nor declared"));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod binance;
 pub(crate) mod bybit;
 pub(crate) mod coinbase;
 pub(crate) mod kraken;
+pub(crate) mod kucoin;
 pub(crate) mod okx;
 
 use std::cell::RefCell;
@@ -57,7 +58,7 @@ pub(crate) struct Kind {
     pub replays: bool,
 }
 
-const KINDS: [Kind; 5] = [binance::KIND, bybit::KIND, coinbase::KIND, kraken::KIND, okx::KIND];
+const KINDS: [Kind; 6] = [binance::KIND, bybit::KIND, coinbase::KIND, kraken::KIND, kucoin::KIND, okx::KIND];
 
 impl Kind {
     /// Fills in what options leave open. What happened before the start is the deep past's, where there is always one.

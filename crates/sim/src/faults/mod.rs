@@ -20,7 +20,9 @@ pub struct Target {
     /// `ohlc:BTC/USD:1`, `instrument`. On Bybit `spot:publicTrade:BTCUSDT`, `linear:orderbook:BTCUSDT:50`, `linear:tickers:BTCUSDT`,
     /// `spot:kline:BTCUSDT:1`. On OKX `trades:BTC-USDT`, `trades-all:BTC-USDT-SWAP`, `bbo-tbt:BTC-USDT`, `books:BTC-USDT`,
     /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. On Coinbase `matches:BTC-USD`, `ticker:BTC-USD`,
-    /// `ticker_batch:BTC-USD`, `level2_batch:BTC-USD`, `heartbeat:BTC-USD`, `status`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
+    /// `ticker_batch:BTC-USD`, `level2_batch:BTC-USD`, `heartbeat:BTC-USD`, `status`. On KuCoin `match:BTC-USDT`,
+    /// `level1:BTC-USDT`, `ticker:BTC-USDT`, `level2:BTC-USDT`, `candles:BTC-USDT:1min`, of unified accounts `uta-trade:BTC-USDT`,
+    /// `obu:BTC-USDT:increment@10ms`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
     /// of any market.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -137,7 +139,7 @@ pub enum Fault {
         count: u32,
     },
     /// The numbers of a book's updates begin anew, as after maintenance. On Bybit those who follow one get a snapshot with the number 1;
-    /// on OKX the next update names its predecessor and has a smaller number than that.
+    /// on OKX the next update names its predecessor and has a smaller number than that; on KuCoin the next update begins with 1.
     SequenceReset {
         /// Unified symbol.
         symbol: String,

@@ -7,6 +7,7 @@ pub(crate) mod engine;
 pub(crate) mod history;
 pub(crate) mod interval;
 pub(crate) mod spec;
+pub(crate) mod view;
 
 use book::Book;
 use engine::Engine;

@@ -10,8 +10,8 @@ use dccd_service::Shutdown;
 use dccd_service::log::LogOptions;
 use dccd_sim::deep::DeepOptions;
 use dccd_sim::{
-    BybitOptions, CoinbaseOptions, FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, OkxOptions, ReplayOptions,
-    ReplayStart, Sim, SimOptions,
+    BybitOptions, CoinbaseOptions, FaultPlan, KrakenOptions, KucoinOptions, LedgerMode, Limits, MarketOptions, OkxOptions,
+    ReplayOptions, ReplayStart, Sim, SimOptions,
 };
 
 use crate::cli::Global;
@@ -22,7 +22,7 @@ use crate::output::{Out, say};
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The exchange to play: binance, bybit, coinbase, kraken or okx
+    /// The exchange to play: binance, bitfinex, bybit, coinbase, deribit, kraken, kucoin or okx
     #[arg(long, value_name = "X", default_value = "binance")]
     exchange: String,
     /// Where to listen; port 0 takes a free one
@@ -52,6 +52,9 @@ pub struct Arguments {
     /// Rules of --exchange coinbase, e.g. limits=false,agent=false,late=10,subscribe=5,subscriptions=10
     #[arg(long, value_name = "RULES", default_value = "")]
     coinbase: CoinbaseOptions,
+    /// Rules of --exchange kucoin, e.g. weight=2000,ping=18,timeout=10,token=86400,messages=100,topics=400; weight=0: no limit
+    #[arg(long, value_name = "RULES", default_value = "")]
+    kucoin: KucoinOptions,
     #[command(flatten)]
     market: Market,
     #[command(flatten)]
@@ -82,7 +85,7 @@ struct Market {
     #[arg(long, value_name = "N")]
     levels: Option<usize>,
     /// Years of candles and trades before the present, for the REST side: e.g. listed=2017-08-17,trades=600,quiet=0.05,outages=2;
-    /// kraken, bybit, okx and coinbase always have one
+    /// all exchanges but binance always have one
     #[arg(long, value_name = "PAST")]
     past: Option<DeepOptions>,
     /// Seconds that trades reach back before the start [default: 7200]
@@ -168,6 +171,7 @@ impl Arguments {
             bybit: self.bybit.clone(),
             okx: self.okx.clone(),
             coinbase: self.coinbase.clone(),
+            kucoin: self.kucoin.clone(),
         }
     }
 }

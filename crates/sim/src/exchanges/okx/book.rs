@@ -1,12 +1,10 @@
 //! What subscribers of a book have in front of them: its best levels, the changes that keep them so, and the checksum.
 
-use dccd_model::BookSide;
-
 use super::instruments::Instrument;
 use super::render::orders;
 use crate::digits::push_short;
-use crate::market::book::Book;
 use crate::market::spec::Spec;
+use crate::market::view::View;
 
 /// Levels a side.
 pub(super) const DEPTH: usize = 400;
@@ -64,99 +62,15 @@ impl Levels {
     }
 }
 
-/// The best levels of a book in ticks and lots, as every subscriber has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct View {
-    bids: Vec<(i64, i64)>,
-    asks: Vec<(i64, i64)>,
-}
-
-impl View {
-    pub(super) fn of(book: &Book) -> Self {
-        let level = |(tick, lots): (&i64, &i64)| (*tick, *lots);
-        Self {
-            bids: book.side(BookSide::Bid).iter().rev().take(DEPTH).map(level).collect(),
-            asks: book.side(BookSide::Ask).iter().take(DEPTH).map(level).collect(),
-        }
-    }
-
-    /// All of it.
-    pub(super) fn levels(&self, instrument: &Instrument, spec: &Spec) -> Levels {
-        let units = |side: &[(i64, i64)]| -> Vec<_> {
-            side.iter().map(|(tick, lots)| (tick * spec.price_unit, lots * spec.amount_unit)).collect()
-        };
-        Levels::of(instrument, &units(&self.bids), &units(&self.asks))
-    }
-
-    /// What makes of the earlier view this one: also levels that came back into the depth, and the end of those that fell out of it.
-    pub(super) fn since(&self, earlier: &Self) -> Self {
-        Self { bids: changes(&earlier.bids, &self.bids, -1), asks: changes(&earlier.asks, &self.asks, 1) }
-    }
-}
-
-/// Levels to set, best first; no lots: gone.
-fn changes(old: &[(i64, i64)], new: &[(i64, i64)], sign: i64) -> Vec<(i64, i64)> {
-    let (mut old, mut new) = (old.iter().copied().peekable(), new.iter().copied().peekable());
-    let mut told = Vec::new();
-    loop {
-        let rank = |level: Option<&(i64, i64)>| level.map_or(i64::MAX, |(tick, _)| sign * tick);
-        match (rank(old.peek()), rank(new.peek())) {
-            (i64::MAX, i64::MAX) => return told,
-            (before, after) if before < after => told.extend(old.next().map(|(tick, _)| (tick, 0))),
-            (before, after) if before > after => told.extend(new.next()),
-            _ => {
-                let (before, after) = (old.next(), new.next());
-                told.extend(after.filter(|_| before != after));
-            }
-        }
-    }
+/// All levels of a view, as they are told.
+pub(super) fn levels(view: &View, instrument: &Instrument, spec: &Spec) -> Levels {
+    let ladder = view.ladder(spec);
+    Levels::of(instrument, &ladder.bids, &ladder.asks)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::instruments::spec;
     use super::*;
-    use crate::market::engine::{Engine, Scene};
-    use crate::market::history::History;
-    use std::collections::BTreeMap;
-
-    #[test]
-    fn changes_make_of_one_view_the_next_and_end_what_fell_out_of_the_depth() {
-        let spec = spec("BTC/USDT:USDT").unwrap();
-        let (mut engine, mut book) = Engine::new(&spec, 9, 420, None);
-        let mut history = History::keeping(10);
-        let mut view = View::of(&book);
-        let map = |side: &[(i64, i64)]| side.iter().copied().collect::<BTreeMap<_, _>>();
-        let (mut bids, mut asks) = (map(&view.bids), map(&view.asks));
-        let mut ended = 0;
-        for step in 0..4_000 {
-            let events = &mut Vec::new();
-            engine.step(
-                step % 3 == 0,
-                &mut Scene { now_us: step, spec: &spec, book: &mut book, history: &mut history, events },
-            );
-            if step % 7 != 0 {
-                continue;
-            }
-            let next = View::of(&book);
-            let told = next.since(&view);
-            for (held, changes) in [(&mut bids, &told.bids), (&mut asks, &told.asks)] {
-                for (tick, lots) in changes {
-                    if *lots > 0 {
-                        held.insert(*tick, *lots);
-                    } else {
-                        assert!(held.remove(tick).is_some(), "a level was ended that nobody had");
-                        let is_there = [BookSide::Bid, BookSide::Ask].iter().any(|side| book.side(*side).contains_key(tick));
-                        ended += usize::from(is_there);
-                    }
-                }
-            }
-            assert_eq!((&bids, &asks), (&map(&next.bids), &map(&next.asks)), "{step}");
-            assert!(next.since(&next).bids.is_empty());
-            view = next;
-        }
-        assert!(ended > 10, "{ended}");
-    }
 
     #[test]
     fn the_checksum_is_that_of_a_recorded_book() {

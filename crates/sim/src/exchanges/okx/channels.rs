@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::bars::WIDTHS;
-use super::book::{Levels, View};
+use super::book::{DEPTH, Levels, levels};
 use super::render::{Numbers, Ticker};
 use super::streams::{Channel, KINDS};
 use super::{Okx, render};
@@ -14,6 +14,7 @@ use crate::hub::Core;
 use crate::market::book::Book;
 use crate::market::engine::Event;
 use crate::market::history::{AggRow, Bar};
+use crate::market::view::View;
 use crate::ws::queue::Conn;
 
 const DAY_US: i64 = 1_440 * MINUTE_US;
@@ -54,7 +55,7 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn of(book: &Book) -> Self {
         Self {
-            view: View::of(book),
+            view: View::of(book, DEPTH),
             seq: book.update_id(),
             base: 0,
             told_us: 0,
@@ -133,8 +134,8 @@ impl Okx {
         let seq = live.number(state.book.update_id());
         let mut told = Levels::default();
         if seq != live.seq {
-            let view = View::of(&state.book);
-            told = view.since(&live.view).levels(instrument, &state.spec);
+            let view = View::of(&state.book, DEPTH);
+            told = levels(&view.since(&live.view), instrument, &state.spec);
             live.view = view;
         }
         let stream = Channel::Books.index(place);
@@ -153,7 +154,7 @@ impl Okx {
         core.publish(stream, live.seq, |out, _| render::books(out, instrument, &told, numbers));
         let stream = Channel::Books5.index(place);
         if !told.is_empty() && !core.subs[stream].is_empty() {
-            let book = live.view.levels(instrument, &core.symbols[place].spec);
+            let book = levels(&live.view, instrument, &core.symbols[place].spec);
             core.publish(stream, live.seq, |out, _| render::books5(out, instrument, &book, live.seq, now_us));
         }
     }
@@ -163,7 +164,7 @@ impl Okx {
         if !self.options.checksum || core.subs[Channel::Books.index(place)].is_empty() {
             return 0;
         }
-        live.view.levels(&self.instruments[place], &core.symbols[place].spec).checksum()
+        levels(&live.view, &self.instruments[place], &core.symbols[place].spec).checksum()
     }
 
     /// The book as subscribers have it and its number, or the one of the start when a fault says so.
@@ -177,7 +178,7 @@ impl Okx {
             levels.asks.truncate(super::book::DEPTH);
             return (levels, live[place].number(*id));
         }
-        (live[place].view.levels(instrument, &core.symbols[place].spec), live[place].seq)
+        (levels(&live[place].view, instrument, &core.symbols[place].spec), live[place].seq)
     }
 
     fn tell_candle(&self, core: &mut Core, place: usize, width: usize, is_second: bool, now_us: i64) {
@@ -310,7 +311,7 @@ impl Okx {
             }
             Channel::Books5 => {
                 let live = self.live.borrow();
-                let levels = live[place].view.levels(instrument, &core.symbols[place].spec);
+                let levels = levels(&live[place].view, instrument, &core.symbols[place].spec);
                 render::books5(out, instrument, &levels, live[place].seq, now_us);
                 Some(live[place].seq)
             }
@@ -336,7 +337,7 @@ impl Okx {
         state.book.lose(count);
         let mut live = self.live.borrow_mut();
         let live = &mut live[place];
-        live.view = View::of(&state.book);
+        live.view = View::of(&state.book, DEPTH);
         live.seq = live.number(state.book.update_id());
         format!("{count} levels of {} changed up to {} and nobody was told", self.instruments[place].id, live.seq)
     }

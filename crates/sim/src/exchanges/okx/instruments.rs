@@ -5,7 +5,7 @@
 use dccd_model::Symbol;
 use serde_json::{Value, json};
 
-use super::render::short;
+use crate::digits::short;
 use crate::error::SimError;
 use crate::market::spec::Spec;
 

@@ -7,12 +7,6 @@ use crate::digits::{push_i64, push_short, push_u64};
 use crate::market::Quote;
 use crate::market::history::{AggRow, Bar, TradeRow};
 
-pub(super) fn short(e8: i64) -> String {
-    let mut out = Vec::with_capacity(24);
-    push_short(&mut out, e8);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 /// Of how many orders a level consists: the market behind doesn't know, but the same level has always as many.
 pub(super) const fn orders(price: i64, size: i64) -> u64 {
     if size == 0 { 0 } else { 1 + mix(price.cast_unsigned() ^ size.cast_unsigned().rotate_left(32)) % 4 }
@@ -257,12 +251,6 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out);
         String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn numbers_have_no_zeros_at_their_end() {
-        let texts = [4_372_600_000_000, 1_020, 0, 33_922_110, -150_000_000, 10_000_000_000].map(short);
-        assert_eq!(texts, ["43726", "0.0000102", "0", "0.3392211", "-1.5", "100"]);
     }
 
     #[test]
