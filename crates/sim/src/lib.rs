@@ -1,4 +1,4 @@
-//! A simulated exchange: Binance spot, Bybit (spot and linear), Kraken spot or OKX (spot and swaps) as their clients see them, REST
+//! A simulated exchange: Binance spot, Bitfinex (spot and perpetuals), Bybit (spot and linear), Kraken spot or OKX (spot and swaps) as their clients see them, REST
 //! and WebSocket on one port.
 //!
 //! It invents a seeded market ([`MarketOptions`]) or serves recorded frames ([`ReplayOptions`]), keeps the exchange's limits
@@ -46,6 +46,7 @@ mod sim;
 mod ws;
 
 pub use error::SimError;
+pub use exchanges::bitfinex::BitfinexOptions;
 pub use exchanges::bybit::BybitOptions;
 pub use exchanges::kraken::{KrakenOptions, KrakenStats};
 pub use exchanges::okx::OkxOptions;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deep::DeepOptions;
 use crate::error::SimError;
+use crate::exchanges::bitfinex::BitfinexOptions;
 use crate::exchanges::bybit::BybitOptions;
 use crate::exchanges::kraken::KrakenOptions;
 use crate::exchanges::okx::OkxOptions;
@@ -18,7 +19,7 @@ use crate::faults::FaultPlan;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimOptions {
-    /// Which exchange to play: `binance` (spot), `bybit` (spot and linear), `kraken` (spot) or `okx` (spot and swaps).
+    /// Which exchange to play: `binance` (spot), `bitfinex` (spot and perpetuals), `bybit` (spot and linear), `kraken` (spot) or `okx` (spot and swaps).
     pub exchange: String,
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -46,6 +47,8 @@ pub struct SimOptions {
     pub bybit: BybitOptions,
     /// Those of a simulated OKX. Left alone, [`MarketOptions::symbols`] are then BTC/USDT and ETH/USDT, spot and swap.
     pub okx: OkxOptions,
+    /// Those of a simulated Bitfinex. Left alone, [`MarketOptions::symbols`] are then BTC/USD, ETH/USD, BTC/USDT and DOGE/USD.
+    pub bitfinex: BitfinexOptions,
 }
 
 impl Default for SimOptions {
@@ -64,6 +67,7 @@ impl Default for SimOptions {
             kraken: KrakenOptions::default(),
             bybit: BybitOptions::default(),
             okx: OkxOptions::default(),
+            bitfinex: BitfinexOptions::default(),
         }
     }
 }

@@ -52,7 +52,7 @@ pub struct DeepTrade {
     pub buyer_is_maker: bool,
 }
 
-/// The whole past of every symbol of a simulated exchange, and its future. On Kraken, Bybit and OKX the past ends where the ledger begins when
+/// The whole past of every symbol of a simulated exchange, and its future. On Kraken, Bybit, OKX and Bitfinex the past ends where the ledger begins when
 /// the market is live (a rate of [`crate::MarketOptions`] is not 0): what is traded from then on stands in the ledger alone.
 #[derive(Clone, Debug)]
 pub struct Truth {

@@ -19,7 +19,8 @@ pub struct Target {
     /// A stream's name, e.g. `btcusdt@trade` on Binance. On Kraken `trade:BTC/USD`, `ticker:BTC/USD:bbo`, `book:BTC/USD:10`,
     /// `ohlc:BTC/USD:1`, `instrument`. On Bybit `spot:publicTrade:BTCUSDT`, `linear:orderbook:BTCUSDT:50`, `linear:tickers:BTCUSDT`,
     /// `spot:kline:BTCUSDT:1`. On OKX `trades:BTC-USDT`, `trades-all:BTC-USDT-SWAP`, `bbo-tbt:BTC-USDT`, `books:BTC-USDT`,
-    /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
+    /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. On Bitfinex `trades:tBTCUSD`, `ticker:tBTCUSD`,
+    /// `book:tBTCUSD:P0:F0:25`, `candles:tBTCUSD:1m`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
     /// of any market.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -210,7 +211,13 @@ pub enum Fault {
         /// For how long, milliseconds.
         ms: u64,
     },
-    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008` on OKX), which
+    /// The exchange goes into maintenance on living connections and tells of its beginning and its end (20060 and 20061 on Bitfinex);
+    /// whoever had subscribed hears nothing more until it subscribes again, after the end. Of Bitfinex alone.
+    Maintenance {
+        /// For how long, milliseconds.
+        ms: u64,
+    },
+    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008` on OKX, info `20051` on Bitfinex), which
     /// are closed after a while.
     Shutdown {
         /// Between announcement and close, milliseconds.
@@ -239,6 +246,7 @@ mod tests {
             r#"{"kind":"stale_snapshot"}"#,
             r#"{"kind":"sequence_reset","symbol":"BTC/USDT"}"#,
             r#"{"kind":"down","ms":10}"#,
+            r#"{"kind":"maintenance","ms":10}"#,
         ] {
             let fault: Fault = serde_json::from_str(text).unwrap();
             let again: Fault = serde_json::from_str(&serde_json::to_string(&fault).unwrap()).unwrap();
