@@ -262,7 +262,8 @@ pub(super) fn audit(ledger: &Path, data_path: &Path) -> Result<Audit, AuditError
                 market.tickers.into_iter().map(told).collect()
             }
         };
-        if !told.is_empty() {
+        // What was shown alone is no series.
+        if told.iter().any(|told| told.must) {
             series.push(quotes::audit(symbol.as_str(), &told, &files(Channel::Quotes)?)?);
         }
         if !books.is_empty() {

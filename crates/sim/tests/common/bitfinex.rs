@@ -175,7 +175,7 @@ impl Book {
         Self { is_raw: true, ..Self::default() }
     }
 
-    /// Applies a message; of a checksum whether it is this book's.
+    /// Applies a message; of a checksum whether it is this book's. Wrong is also the end of a row that is not there.
     pub(crate) fn apply(&mut self, message: &Message) -> Option<bool> {
         if message.is("hb") {
             return None;
@@ -188,30 +188,29 @@ impl Book {
             assert!(message.parts[0].starts_with("[["), "it begins with all of it: {message:?}");
         }
         self.has_begun = true;
-        for row in rows(&message.parts[0]) {
-            self.set(&row);
-        }
+        let fits = rows(&message.parts[0]).iter().fold(true, |fits, row| self.set(row) && fits);
         let order =
             |row: &[String; 3], sign: f64| (sign * row[0].parse::<f64>().unwrap(), row[1].parse::<u64>().unwrap_or(0));
         self.bids.sort_by(|a, b| order(a, -1.0).partial_cmp(&order(b, -1.0)).unwrap());
         self.asks.sort_by(|a, b| order(a, 1.0).partial_cmp(&order(b, 1.0)).unwrap());
-        None
+        if fits { None } else { Some(false) }
     }
 
-    /// Kept as price, key, amount.
-    fn set(&mut self, row: &[String; 3]) {
+    /// Kept as price, key, amount. Whether a row that ends was there.
+    fn set(&mut self, row: &[String; 3]) -> bool {
         let is_raw = self.is_raw;
         let amount = row[2].clone();
         let side = if amount.starts_with('-') { &mut self.asks } else { &mut self.bids };
         let key = row[0].clone();
         let (price, is_gone) = if is_raw { (row[1].clone(), row[1] == "0") } else { (key.clone(), row[1] == "0") };
         let known = side.iter().position(|known| known[1] == key);
-        match (known, is_gone) {
-            (Some(at), true) => drop(side.remove(at)),
-            (None, true) => panic!("a row was ended that nobody had: {row:?}"),
-            (Some(at), false) => side[at] = [price, key, amount],
-            (None, false) => side.push([price, key, amount]),
+        match known {
+            Some(at) if is_gone => drop(side.remove(at)),
+            Some(at) => side[at] = [price, key, amount],
+            None if is_gone => return false,
+            None => side.push([price, key, amount]),
         }
+        true
     }
 
     fn checksum(&self) -> i32 {
