@@ -28,7 +28,7 @@ pub struct SimOptions {
     /// The invented market; unused in replay.
     pub market: MarketOptions,
     /// Gives all symbols a past of years, which goes on into the present; without it they have [`MarketOptions::history`]. The
-    /// simulated Kraken, Bybit and OKX always have one, which ends where their live market begins.
+    /// simulated Kraken, Bybit, OKX and Bitfinex always have one, which ends where their live market begins.
     pub deep: Option<DeepOptions>,
     /// Serve recorded frames instead of an invented market.
     pub replay: Option<ReplayOptions>,

@@ -188,7 +188,7 @@ impl Book {
             assert!(message.parts[0].starts_with("[["), "it begins with all of it: {message:?}");
         }
         self.has_begun = true;
-        let fits = rows(&message.parts[0]).iter().fold(true, |fits, row| self.set(row) && fits);
+        let fits = rows(&message.parts[0]).iter().all(|row| self.set(row));
         let order =
             |row: &[String; 3], sign: f64| (sign * row[0].parse::<f64>().unwrap(), row[1].parse::<u64>().unwrap_or(0));
         self.bids.sort_by(|a, b| order(a, -1.0).partial_cmp(&order(b, -1.0)).unwrap());

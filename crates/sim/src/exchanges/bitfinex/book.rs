@@ -105,10 +105,10 @@ impl View {
                 let price = coarse(price, DIGITS - precision, is_bid);
                 add(&mut rows, length, Row { order: None, price, count: orders.len() as u64, amount })
             };
-            let levels = orders.side(side).iter();
+            let mut levels = orders.side(side).iter();
             // Up to the first level that is too deep.
             let _ =
-                if is_bid { levels.rev().map(take).all(|goes_on| goes_on) } else { levels.map(take).all(|goes_on| goes_on) };
+                if is_bid { levels.rev().all(take) } else { levels.all(take) };
             rows
         };
         Self { bids: side(BookSide::Bid), asks: side(BookSide::Ask) }
