@@ -55,7 +55,7 @@ async fn pairs_are_listed_by_the_exchanges_names() {
     assert!(all.iter().all(|row| row.as_array().unwrap().len() == 11));
     let some = rows(&scene, "tickers?symbols=tDOGE:USD,tNOSUCH").await;
     assert_eq!((some.len(), &some[0][0]), (1, &json!("tDOGE:USD")));
-    assert_eq!(rows(&scene, "ticker/tBTCUSD").await.len(), 10);
+    assert_eq!(rows(&scene, "ticker/tDOGE%3aUSD").await.len(), 10);
     scene.finish().await;
 }
 

@@ -51,10 +51,13 @@ async fn commands_are_answered_as_the_exchange_answers_them() {
     bitfinex.subscribe("candles", json!({"key": "trade:1m:tBTCF0:USTF0"})).await;
     let full = bitfinex.ask(json!({"event": "subscribe", "channel": "ticker", "symbol": "tBTCUSD"})).await;
     assert!(full.contains(r#""code":10305"#), "{full}");
+    assert!(!full.contains("subId"), "{full}");
     let gone = bitfinex.ask(json!({"event": "unsubscribe", "chanId": trades})).await;
     assert_eq!(gone, format!(r#"{{"event":"unsubscribed","status":"OK","chanId":{trades}}}"#));
-    let again = bitfinex.subscribe("trades", json!({"symbol": "tDOGE:USD"})).await;
-    assert_ne!(again, trades);
+    let again =
+        bitfinex.ask(json!({"event": "subscribe", "channel": "trades", "symbol": "tDOGE:USD", "subId": "mine"})).await;
+    assert!(again.contains(r#","symbol":"tDOGE:USD","subId":"mine","pair":"DOGE:USD"}"#), "{again}");
+    assert!(!again.contains(&format!(r#""chanId":{trades},"#)), "{again}");
     let failed = bitfinex.ask(json!({"event": "conf", "flags": "many"})).await;
     assert!(failed.contains(r#""status":"FAILED""#), "{failed}");
     scene.finish().await;

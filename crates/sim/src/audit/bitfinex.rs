@@ -5,8 +5,8 @@
 //! stored when some connection got all of it, its checksum included. Ids of trades are not counted: what was traded while nobody was
 //! connected is in no frame, and nothing here misses it.
 //!
-//! Best prices are those of the book with one level, which is told by nothing else; without such a book those of the ticker. Of books
-//! those with prices of full precision are looked at.
+//! Best prices are those of the book with one level; without such a book those of the ticker, and without that, where some are stored,
+//! those of the deepest book. Of books those with prices of full precision are looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -191,27 +191,25 @@ impl Book {
     }
 }
 
-/// The best prices that batches of one level make, each batch as a whole.
+/// The best prices that batches make, each batch as a whole.
 fn best(entries: &[Entry<Levels>]) -> Vec<Told> {
-    let mut sides: [Option<(f64, f64)>; 2] = [None, None];
+    // Doubles above zero are in the order of their bits.
+    let mut sides: [BTreeMap<u64, f64>; 2] = Default::default();
     let mut told: Vec<Told> = Vec::new();
     for entry in entries {
         if entry.is_snapshot {
-            sides = [None, None];
+            sides = Default::default();
         }
-        let mut levels: Vec<_> = entry.what.iter().collect();
-        // A level that is gone may stand beside the one in its place.
-        levels.sort_by_key(|(.., amount)| *amount > 0.0);
-        for (is_bid, price, amount) in levels {
+        for (is_bid, price, amount) in &entry.what {
             let side = &mut sides[usize::from(!is_bid)];
             if *amount > 0.0 {
-                *side = Some((*price, *amount));
-            } else if side.is_some_and(|(held, _)| held.to_bits() == price.to_bits()) {
-                *side = None;
+                side.insert(price.to_bits(), *amount);
+            } else {
+                side.remove(&price.to_bits());
             }
         }
-        let [Some(bid), Some(ask)] = sides else { continue };
-        let quote = [bid.0, bid.1, ask.0, ask.1];
+        let (Some(bid), Some(ask)) = (sides[0].last_key_value(), sides[1].first_key_value()) else { continue };
+        let quote = [f64::from_bits(*bid.0), *bid.1, f64::from_bits(*ask.0), *ask.1];
         let is_new = told.last().is_none_or(|before| before.quote != quote);
         if is_new || entry.is_snapshot {
             let label = u64::try_from(entry.ts_us).unwrap_or(0);
@@ -255,16 +253,18 @@ pub(super) fn audit(ledger: &Path, data_path: &Path) -> Result<Audit, AuditError
         }
         let mut books: BTreeMap<usize, Vec<Entry<Levels>>> =
             market.books.into_iter().map(|(length, book)| (length, book.entries())).collect();
-        let told = match books.remove(&1) {
-            Some(entries) => best(&entries),
-            None => {
+        let quoted = files(Channel::Quotes)?;
+        let told = match (books.remove(&1), books.last_key_value()) {
+            (Some(entries), _) => best(&entries),
+            (None, Some((_, entries))) if market.tickers.is_empty() && !quoted.is_empty() => best(entries),
+            _ => {
                 let told = |(ms, (quote, must)): (i64, (SentQuote, bool))| Told { label: ms.unsigned_abs(), quote, must };
                 market.tickers.into_iter().map(told).collect()
             }
         };
         // What was shown alone is no series.
         if told.iter().any(|told| told.must) {
-            series.push(quotes::audit(symbol.as_str(), &told, &files(Channel::Quotes)?)?);
+            series.push(quotes::audit(symbol.as_str(), &told, &quoted)?);
         }
         if !books.is_empty() {
             series.push(book::audit(symbol.as_str(), &books, &files(Channel::Book)?)?);

@@ -107,8 +107,7 @@ impl View {
             };
             let mut levels = orders.side(side).iter();
             // Up to the first level that is too deep.
-            let _ =
-                if is_bid { levels.rev().all(take) } else { levels.all(take) };
+            let _ = if is_bid { levels.rev().all(take) } else { levels.all(take) };
             rows
         };
         Self { bids: side(BookSide::Bid), asks: side(BookSide::Ask) }

@@ -91,9 +91,10 @@ impl Bitfinex {
     }
 
     fn wanted(&self, request: &Map<String, Value>) -> Result<Wanted, Refusal> {
+        let sub = request.get("subId").map_or_else(String::new, |id| format!("\"subId\":{id},"));
         let names = |place: usize, between: &str| {
             let pair = &self.pairs[place];
-            format!(r#""symbol":"{}",{between}"pair":"{}""#, pair.id, pair.pair())
+            format!(r#""symbol":"{}",{between}{sub}"pair":"{}""#, pair.id, pair.pair())
         };
         match request.get("channel").and_then(Value::as_str) {
             Some("trades") => {
@@ -110,11 +111,8 @@ impl Bitfinex {
                 let pace = choice(request, "freq", &PACES, 0).ok_or((SUBSCRIBE_FAILED, "freq: invalid"))?;
                 let length =
                     choice(request, "len", &["1", "25", "100", "250"], 1).ok_or((SUBSCRIBE_FAILED, "len: invalid"))?;
-                let sub = request.get("subId").map_or_else(String::new, |id| format!("\"subId\":{id},"));
-                let between = format!(
-                    r#""prec":"{}","freq":"{}","len":"{}",{sub}"#,
-                    PRECISIONS[precision], PACES[pace], LENGTHS[length]
-                );
+                let (finest, often) = (PRECISIONS[precision], PACES[pace]);
+                let between = format!(r#""prec":"{finest}","freq":"{often}","len":"{}","#, LENGTHS[length]);
                 Ok(Wanted { place, channel: Channel::Book(precision, pace, length), told: names(place, &between) })
             }
             Some("candles") => {
@@ -124,7 +122,7 @@ impl Bitfinex {
                 let (Some("trade"), Some(width), Some(place)) = (source, width(name), self.place_of(id)) else {
                     return Err((SUBSCRIBE_FAILED, "key: invalid"));
                 };
-                Ok(Wanted { place, channel: Channel::Candles(width), told: format!("\"key\":\"{key}\"") })
+                Ok(Wanted { place, channel: Channel::Candles(width), told: format!("{sub}\"key\":\"{key}\"") })
             }
             _ => Err((UNKNOWN_CHANNEL, "channel: unknown")),
         }

@@ -20,7 +20,7 @@ use super::{Bitfinex, pairs, render};
 use crate::clock::{now_ns, now_us};
 use crate::hub::Core;
 use crate::ledger::LedgerRecord;
-use crate::rest::params::Params;
+use crate::rest::params::{Params, decode};
 use crate::rest::{Answer, spoil};
 
 /// Endpoints by how their paths begin, and how often each may be asked in a minute.
@@ -63,13 +63,13 @@ impl Bitfinex {
             Ok(params) => params,
             Err(_) => return Some(Err("params: invalid")),
         };
+        let path = decode(path);
         let parts: Vec<&str> = path.split('/').collect();
         Some(match parts[..] {
             ["platform", "status"] => {
                 Ok(Answer { body: format!("[{}]", u8::from(self.is_up())).into_bytes(), ..Answer::default() })
             }
             ["conf", labels] => {
-                let labels = labels.replace("%3A", ":").replace("%2C", ",");
                 let lists: serde_json::Value = labels.split(',').map(|label| pairs::conf(label, &self.pairs)).collect();
                 Ok(lists.into())
             }
@@ -89,7 +89,7 @@ impl Bitfinex {
     }
 
     fn wanted_market(&self, id: &str) -> Result<usize, Refusal> {
-        self.place_of(&id.replace("%3A", ":")).ok_or("symbol: invalid")
+        self.place_of(id).ok_or("symbol: invalid")
     }
 
     /// Unknown names are left out.
@@ -140,7 +140,6 @@ impl Bitfinex {
     }
 
     fn candles(&self, core: &Core, key: &str, last: bool, params: &mut Params, now_us: i64) -> Result<Answer, Refusal> {
-        let key = key.replace("%3A", ":");
         let mut parts = key.splitn(3, ':');
         let (source, name, id) = (parts.next(), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
         if source != Some("trade") {
