@@ -118,7 +118,7 @@ impl Bitfinex {
         TRADE_IDS + (counted * SPARE_IDS + spare) * markets + market
     }
 
-    /// What must stand by until a maintenance is over.
+    /// Whether it is in no maintenance.
     fn is_up(&self) -> bool {
         self.maintained_until_us.get().is_none()
     }
