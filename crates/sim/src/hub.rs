@@ -328,6 +328,10 @@ impl Core {
                 let wire = Rc::clone(&self.wire);
                 wire.reset_sequence(self, place)?
             }
+            Fault::Maintenance { ms } => {
+                let wire = Rc::clone(&self.wire);
+                wire.maintain(self, *ms)?
+            }
             Fault::Silence { target, ms } => {
                 let until = now_us().saturating_add(i64::try_from(*ms).unwrap_or(i64::MAX).saturating_mul(1_000));
                 self.faults.silence(target.clone(), until);

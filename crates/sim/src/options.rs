@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deep::DeepOptions;
 use crate::error::SimError;
+use crate::exchanges::bitfinex::BitfinexOptions;
 use crate::exchanges::bybit::BybitOptions;
 use crate::exchanges::coinbase::CoinbaseOptions;
 use crate::exchanges::kraken::KrakenOptions;
@@ -52,6 +53,8 @@ pub struct SimOptions {
     pub coinbase: CoinbaseOptions,
     /// Those of a simulated KuCoin. Left alone, [`MarketOptions::symbols`] are then BTC/USDT, ETH/USDT, SOL/USDT and ETH/BTC.
     pub kucoin: KucoinOptions,
+    /// Those of a simulated Bitfinex. Left alone, [`MarketOptions::symbols`] are then BTC/USD, ETH/USD, BTC/USDT and DOGE/USD.
+    pub bitfinex: BitfinexOptions,
 }
 
 impl Default for SimOptions {
@@ -72,6 +75,7 @@ impl Default for SimOptions {
             okx: OkxOptions::default(),
             coinbase: CoinbaseOptions::default(),
             kucoin: KucoinOptions::default(),
+            bitfinex: BitfinexOptions::default(),
         }
     }
 }

@@ -172,3 +172,22 @@ async fn cryptofeed_follows_the_simulated_kucoin() {
     let options = common::kucoin::options();
     check_exchange("cryptofeed_follows_the_simulated_kucoin", "cryptofeed", "check_cryptofeed_kucoin.py", options).await;
 }
+
+#[tokio::test]
+async fn ccxt_pages_through_the_simulated_bitfinex() {
+    let options = common::bitfinex::options();
+    check_exchange("ccxt_pages_through_the_simulated_bitfinex", "ccxt", "check_ccxt_bitfinex.py", options).await;
+}
+
+#[tokio::test]
+async fn ccxt_watches_the_simulated_bitfinex() {
+    let options = common::bitfinex::options();
+    check_exchange("ccxt_watches_the_simulated_bitfinex", "ccxt.pro", "check_ccxt_bitfinex_ws.py", options).await;
+}
+
+#[tokio::test]
+async fn cryptofeed_follows_the_simulated_bitfinex_by_its_sequence() {
+    let name = "cryptofeed_follows_the_simulated_bitfinex_by_its_sequence";
+    // It takes tickers of ten fields alone.
+    check_exchange(name, "cryptofeed", "check_cryptofeed_bitfinex.py", common::bitfinex::rules("appended=false")).await;
+}

@@ -252,7 +252,7 @@ fn count(market: &Market, stored: &BTreeMap<u128, TradeRow>, gaps: &[Gap], resul
 }
 
 /// Whether a gap touches a stretch of time.
-fn covers(gaps: &[Gap], from: UnixNanos, to: UnixNanos) -> bool {
+pub(super) fn covers(gaps: &[Gap], from: UnixNanos, to: UnixNanos) -> bool {
     gaps.iter().any(|gap| !gap.repaired && gap.from <= to && gap.to >= from)
 }
 

@@ -4,6 +4,7 @@
 //! the adapters. Whatever the exchange sent to a connection must be in the files exactly once with its exact values, or lie
 //! in a declared gap. What an exchange shows at the beginning of a subscription may be stored, and need not be. Ids that the exchange gave out while nobody was connected must be stored (fetched later) or declared too.
 
+mod bitfinex;
 mod book;
 mod bybit;
 mod coinbase;
@@ -156,6 +157,9 @@ impl fmt::Display for Audit {
 /// # Errors
 /// When the ledger or a file can't be read.
 pub fn audit(ledger: &Path, data_path: &Path, exchange: &str) -> Result<Audit, AuditError> {
+    if exchange == bitfinex::NAME {
+        return bitfinex::audit(ledger, data_path);
+    }
     if exchange == bybit::NAME {
         return bybit::audit(ledger, data_path);
     }

@@ -8,6 +8,7 @@
 //! but [`Wire::rest`].
 
 pub(crate) mod binance;
+pub(crate) mod bitfinex;
 pub(crate) mod bybit;
 pub(crate) mod coinbase;
 pub(crate) mod kraken;
@@ -58,7 +59,7 @@ pub(crate) struct Kind {
     pub replays: bool,
 }
 
-const KINDS: [Kind; 6] = [binance::KIND, bybit::KIND, coinbase::KIND, kraken::KIND, kucoin::KIND, okx::KIND];
+const KINDS: [Kind; 7] = [binance::KIND, bitfinex::KIND, bybit::KIND, coinbase::KIND, kraken::KIND, kucoin::KIND, okx::KIND];
 
 impl Kind {
     /// Fills in what options leave open. What happened before the start is the deep past's, where there is always one.
@@ -147,6 +148,12 @@ pub(crate) trait Wire {
     fn trade_ids(&self, core: &Core, place: usize) -> Option<(u64, u64)> {
         let rows = core.symbols[place].history.trades();
         Some((rows.front()?.id, rows.back()?.id))
+    }
+
+    /// Goes into maintenance for so many milliseconds: it says so, tells nothing in between, and says when it is over. What it did, in
+    /// words.
+    fn maintain(&self, core: &mut Core, _ms: u64) -> Result<String, String> {
+        Err(format!("{} has no maintenance that it tells of on living connections", core.options.exchange))
     }
 
     /// Why this fault can't happen here, when it can't.

@@ -39,8 +39,10 @@ pub(crate) fn corrupt(text: &[u8], how: Corruption, salt: u64) -> Vec<u8> {
 
 /// Where the last digit of a message's checksum stands.
 pub(super) fn checksum_at(text: &[u8]) -> Option<usize> {
-    const KEY: &[u8] = b"\"checksum\":";
-    let begin = text.windows(KEY.len()).rposition(|part| part == KEY)? + KEY.len();
+    // Bitfinex tells it in a message of its own.
+    const KEYS: [&[u8]; 2] = [b"\"checksum\":", b"\"cs\","];
+    let found = |key: &[u8]| Some(text.windows(key.len()).rposition(|part| part == key)? + key.len());
+    let begin = KEYS.into_iter().find_map(found)?;
     let begin = begin + usize::from(text.get(begin) == Some(&b'-'));
     let digits = text[begin..].iter().take_while(|b| b.is_ascii_digit()).count();
     (begin + digits).checked_sub(1).filter(|_| digits > 0)
@@ -62,5 +64,6 @@ mod tests {
         }
         // OKX writes checksums as signed numbers.
         assert_eq!(corrupt(br#"{"checksum":-1431,"seqId":9}"#, Corruption::Checksum, 1), br#"{"checksum":-1430,"seqId":9}"#);
+        assert_eq!(corrupt(br#"[7,"cs",-1431,9]"#, Corruption::Checksum, 1), br#"[7,"cs",-1430,9]"#);
     }
 }

@@ -22,7 +22,8 @@ pub struct Target {
     /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. On Coinbase `matches:BTC-USD`, `ticker:BTC-USD`,
     /// `ticker_batch:BTC-USD`, `level2_batch:BTC-USD`, `heartbeat:BTC-USD`, `status`. On KuCoin `match:BTC-USDT`,
     /// `level1:BTC-USDT`, `ticker:BTC-USDT`, `level2:BTC-USDT`, `candles:BTC-USDT:1min`, of unified accounts `uta-trade:BTC-USDT`,
-    /// `obu:BTC-USDT:increment@10ms`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
+    /// `obu:BTC-USDT:increment@10ms`. On Bitfinex `trades:tBTCUSD`, `ticker:tBTCUSD`, `book:tBTCUSD:P0:F0:25`,
+    /// `candles:tBTCUSD:1m`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
     /// of any market.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -213,8 +214,14 @@ pub enum Fault {
         /// For how long, milliseconds.
         ms: u64,
     },
-    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008` on OKX; Coinbase announces
-    /// nothing), which are closed after a while.
+    /// The exchange goes into maintenance on living connections and tells of its beginning and its end (20060 and 20061 on Bitfinex);
+    /// whoever had subscribed hears nothing more until it subscribes again, after the end. Of Bitfinex alone.
+    Maintenance {
+        /// For how long, milliseconds.
+        ms: u64,
+    },
+    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008`
+    /// on OKX, info `20051` on Bitfinex; Coinbase announces nothing), which are closed after a while.
     Shutdown {
         /// Between announcement and close, milliseconds.
         ms: u64,
@@ -242,6 +249,7 @@ mod tests {
             r#"{"kind":"stale_snapshot"}"#,
             r#"{"kind":"sequence_reset","symbol":"BTC/USDT"}"#,
             r#"{"kind":"down","ms":10}"#,
+            r#"{"kind":"maintenance","ms":10}"#,
         ] {
             let fault: Fault = serde_json::from_str(text).unwrap();
             let again: Fault = serde_json::from_str(&serde_json::to_string(&fault).unwrap()).unwrap();

@@ -79,9 +79,14 @@ impl FaultState {
         true
     }
 
+    /// Whether a stream says nothing to a connection for now.
+    pub(crate) fn is_silent(&self, conn: u32, stream: &str, now_us: i64) -> bool {
+        self.silences.iter().any(|(target, until)| *until > now_us && target.meets(conn, stream))
+    }
+
     /// What becomes of the next frame of a stream on a connection.
     pub(crate) fn decide(&mut self, conn: u32, stream: &str, text: &[u8], now_us: i64) -> Action {
-        if self.silences.iter().any(|(target, until)| *until > now_us && target.meets(conn, stream)) {
+        if self.is_silent(conn, stream, now_us) {
             return Action::Silence;
         }
         let met = self.armed.iter().position(|fault| match fault {

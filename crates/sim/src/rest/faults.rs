@@ -33,6 +33,9 @@ pub enum RestFault {
     Delay,
 }
 
+/// No id is as great, no time as small.
+const MILLIS: i64 = 1_000_000_000_000;
+
 impl RestFault {
     /// All of them, for plans. Not [`Self::Descending`]: an exchange answers so always or never.
     pub(crate) const PLANNED: [Self; 9] = [
@@ -77,7 +80,12 @@ impl RestFault {
             Self::Descending if count > 1 => rows.reverse(),
             Self::Outside if count > 0 => {
                 let time = match &mut rows[0] {
-                    Value::Array(row) => row.first_mut()?,
+                    Value::Array(row) => {
+                        // Where ids come first, times in milliseconds come second.
+                        let whole = |at: usize| row.get(at).and_then(Value::as_i64);
+                        let is_second = whole(0).is_some_and(|id| id < MILLIS) && whole(1).is_some_and(|ms| ms > MILLIS);
+                        row.get_mut(usize::from(is_second))?
+                    }
                     row => {
                         let key = if row.get("time").is_some() { "time" } else { "ts" };
                         row.get_mut(key)?
@@ -140,6 +148,9 @@ mod tests {
         let coinbase = br#"[{"time":"2026-06-19T16:43:33.739704Z"}]"#;
         let outside = RestFault::Outside.damage(coinbase, &mut rng).unwrap();
         assert_eq!(outside, br#"[{"time":"1996-06-19T16:43:33.739704Z"}]"#);
+        let bitfinex = br#"[[1795583311,1755235069543,-0.5,118950]]"#;
+        let outside = RestFault::Outside.damage(bitfinex, &mut rng).unwrap();
+        assert_eq!(outside, br#"[[1795583311,877617534771,-0.5,118950]]"#);
         assert_eq!(RestFault::Omit.damage(b"{}", &mut rng), None);
     }
 }

@@ -104,7 +104,8 @@ impl Params {
     }
 }
 
-fn decode(text: &str) -> String {
+/// A text whose percent signs stand for bytes.
+pub(crate) fn decode(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let bytes = text.as_bytes();
     let mut at = 0;

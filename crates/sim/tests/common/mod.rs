@@ -1,6 +1,7 @@
 //! A WebSocket and a REST client for the simulator's tests, and a ledger that is read when it says so.
 #![allow(dead_code, reason = "each test program uses its part of it")]
 
+pub(crate) mod bitfinex;
 pub(crate) mod bybit;
 pub(crate) mod coinbase;
 pub(crate) mod kraken;

@@ -10,8 +10,8 @@ use dccd_service::Shutdown;
 use dccd_service::log::LogOptions;
 use dccd_sim::deep::DeepOptions;
 use dccd_sim::{
-    BybitOptions, CoinbaseOptions, FaultPlan, KrakenOptions, KucoinOptions, LedgerMode, Limits, MarketOptions, OkxOptions,
-    ReplayOptions, ReplayStart, Sim, SimOptions,
+    BitfinexOptions, BybitOptions, CoinbaseOptions, FaultPlan, KrakenOptions, KucoinOptions, LedgerMode, Limits,
+    MarketOptions, OkxOptions, ReplayOptions, ReplayStart, Sim, SimOptions,
 };
 
 use crate::cli::Global;
@@ -55,6 +55,9 @@ pub struct Arguments {
     /// Rules of --exchange kucoin, e.g. weight=2000,ping=18,timeout=10,token=86400,messages=100,topics=400; weight=0: no limit
     #[arg(long, value_name = "RULES", default_value = "")]
     kucoin: KucoinOptions,
+    /// Rules of --exchange bitfinex, e.g. limits=false,channels=25,heartbeat=15,ticker=10,appended=false,dust=false
+    #[arg(long, value_name = "RULES", default_value = "")]
+    bitfinex: BitfinexOptions,
     #[command(flatten)]
     market: Market,
     #[command(flatten)]
@@ -172,6 +175,7 @@ impl Arguments {
             okx: self.okx.clone(),
             coinbase: self.coinbase.clone(),
             kucoin: self.kucoin.clone(),
+            bitfinex: self.bitfinex.clone(),
         }
     }
 }
