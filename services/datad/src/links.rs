@@ -103,16 +103,26 @@ impl Links {
         Ok(())
     }
 
-    /// Unsubscribes a feed.
-    pub(crate) fn remove(&mut self, feed: FeedIndex) {
-        for slot in &mut self.slots {
-            let Some(key) = slot.feeds.remove(&feed) else { continue };
-            let messages = self.adapter.unsubscribe(&[key], &self.markets, slot.next_message_id);
-            slot.next_message_id += messages.len() as u64;
-            for conn in slot.conns.clone() {
-                send(&slot.link, conn, messages.clone());
+    /// Unsubscribes a feed. `ending` tells the message for a connection where the session alone knows it.
+    pub(crate) fn remove(&mut self, feed: FeedIndex, ending: impl Fn(u32) -> Option<String>) {
+        for link in 0..self.slots.len() {
+            let Some(key) = self.slots[link].feeds.remove(&feed) else { continue };
+            for conn in self.slots[link].conns.clone() {
+                self.unsubscribe(link, conn, &key, &ending);
             }
         }
+    }
+
+    fn unsubscribe(&mut self, link: usize, conn: u32, key: &(Symbol, Channel), ending: impl Fn(u32) -> Option<String>) {
+        let slot = &mut self.slots[link];
+        let id = slot.next_message_id;
+        let messages = if self.adapter.numbers_subscriptions() {
+            ending(conn).map(|text| ClientMessage { text, id, feeds: vec![0] }).into_iter().collect()
+        } else {
+            self.adapter.unsubscribe(std::slice::from_ref(key), &self.markets, id)
+        };
+        slot.next_message_id += messages.len() as u64;
+        send(&slot.link, conn, messages);
     }
 
     /// The connections on which a feed would be subscribed anew: this one where it is open, all of the feed's for 0.
@@ -122,16 +132,13 @@ impl Links {
         conns.filter(|open| conn == 0 || *open == conn).collect()
     }
 
-    /// Ends a feed's subscription and begins it again, on the connections of [`Self::carriers`].
-    pub(crate) fn resubscribe(&mut self, feed: FeedIndex, conn: u32) {
+    /// Ends a feed's subscription and begins it again, on the connections of [`Self::carriers`]. `ending` as in [`Self::remove`].
+    pub(crate) fn resubscribe(&mut self, feed: FeedIndex, conn: u32, ending: impl Fn(u32) -> Option<String>) {
         let conns = self.carriers(feed, conn);
         let Some(link) = self.slots.iter().position(|slot| slot.feeds.contains_key(&feed)) else { return };
         let Some((symbol, channel)) = self.slots[link].feeds.get(&feed).cloned() else { return };
         for conn in conns {
-            let slot = &mut self.slots[link];
-            let messages = self.adapter.unsubscribe(&[(symbol.clone(), channel)], &self.markets, slot.next_message_id);
-            slot.next_message_id += messages.len() as u64;
-            send(&slot.link, conn, messages);
+            self.unsubscribe(link, conn, &(symbol.clone(), channel), &ending);
             self.subscribe(link, conn, &[(feed, symbol.clone(), channel)]);
         }
     }
@@ -211,6 +218,11 @@ impl Links {
         slot.retiring = replaces.map(|old| (old, now + OVERLAP));
         let feeds: Vec<_> = slot.feeds.iter().map(|(index, (symbol, channel))| (*index, symbol.clone(), *channel)).collect();
         info!(conn, ?replaces, feeds = feeds.len(), "connected to the exchange");
+        if let Some(text) = self.adapter.greeting() {
+            let id = slot.next_message_id;
+            slot.next_message_id += 1;
+            send(&slot.link, conn, vec![ClientMessage { text, id, feeds: Vec::new() }]);
+        }
         self.subscribe(link, conn, &feeds);
     }
 
