@@ -68,6 +68,8 @@ impl Dialect {
         }
         let name = text(event.symbol).unwrap_or_default();
         let kind = match (event.channel, event.precision, event.length) {
+            // Funding: `fUSD`.
+            _ if !name.starts_with('t') => Subscribed::Other,
             (b"trades", ..) => Subscribed::Trades,
             (b"book", b"P0", Some(1)) => Subscribed::Quotes,
             (b"book", b"P0", _) => Subscribed::Book,
