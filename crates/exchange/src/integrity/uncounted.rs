@@ -53,7 +53,7 @@ pub(crate) enum UncountedStep {
 }
 
 /// What an answer says about a gap.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filled {
     pub(crate) gap: Gap,
     /// Places in the answer of what was missing.
@@ -322,6 +322,51 @@ mod tests {
         trades.closed(0);
         // One that begins with what was there proves that nothing is missing.
         assert_eq!([at(&mut trades, 5, 24), at(&mut trades, 5, 25)], [UncountedStep::Duplicate, NEW]);
+    }
+
+    #[test]
+    fn pages_in_the_order_of_time_make_a_gap_good_one_after_the_other() {
+        let ascending = |ids: std::ops::RangeInclusive<u32>| {
+            ids.map(|id| (UnixNanos(id.into()), TradeId(id.into()))).collect::<Vec<_>>()
+        };
+        let mut trades = Uncounted::default();
+        assert_eq!(at(&mut trades, 1, 10), NEW);
+        trades.closed(1);
+        assert_eq!(at(&mut trades, 2, 20), gap(10, 20, GapReason::Disconnected));
+        let of = |filled: Vec<Filled>| filled.into_iter().map(|f| (f.missing, f.is_whole)).collect::<Vec<_>>();
+        // One that begins too late proves nothing, and one that ends too early brings nothing.
+        assert_eq!(of(trades.paged(&ascending(11..=30), false)), []);
+        assert_eq!(of(trades.paged(&ascending(5..=10), false)), []);
+        assert_eq!(of(trades.paged(&[], false)), []);
+        // Another trade of the time at which the page ended stands on the next.
+        assert_eq!(of(trades.paged(&ascending(10..=14), true)), [(vec![1, 2, 3, 4], false)]);
+        let mut second = ascending(14..=20);
+        second.insert(1, (UnixNanos(14), TradeId(99)));
+        assert_eq!(of(trades.paged(&second[..1], true)), [], "the same again");
+        assert_eq!(of(trades.paged(&ascending(16..=20), false)), [], "it doesn't join");
+        let saved = serde_json::to_string(&trades).unwrap();
+        let mut trades: Uncounted = serde_json::from_str(&saved).unwrap();
+        // What shares the last one's time may be missing still.
+        assert_eq!(of(trades.paged(&second, true)), [(vec![1, 2, 3, 4, 5, 6], false)]);
+        assert_eq!(of(trades.paged(&ascending(20..=20), false)), [(vec![], true)]);
+        assert_eq!(trades.open().len(), 0);
+        assert_eq!(at(&mut trades, 2, 12), UncountedStep::Duplicate);
+        assert_eq!(at(&mut trades, 2, 21), NEW);
+    }
+
+    #[test]
+    fn more_trades_than_are_remembered_are_made_good() {
+        let mut trades = Uncounted::default();
+        assert_eq!(at(&mut trades, 1, 10), NEW);
+        trades.missed(1, GapReason::Sequence);
+        let last = 20_000;
+        assert_eq!(at(&mut trades, 1, last), gap(10, i64::from(last), GapReason::Sequence));
+        let page = |ids: std::ops::RangeInclusive<u32>| -> Vec<_> {
+            ids.map(|id| (UnixNanos(id.into()), TradeId(id.into()))).collect()
+        };
+        let filled = [trades.paged(&page(10..=10_009), true), trades.paged(&page(10_009..=20_000), false)].concat();
+        let counts: Vec<_> = filled.iter().map(|filled| (filled.missing.len(), filled.is_whole)).collect();
+        assert_eq!(counts, [(9_999, false), (9_990, true)]);
     }
 
     #[test]
