@@ -297,6 +297,7 @@ fn send(link: &Link, conn: u32, messages: Vec<ClientMessage>) {
 #[cfg(test)]
 mod tests {
     use dccd_exchange::{AdapterOptions, Product, adapter};
+    use futures_util::StreamExt as _;
 
     use super::*;
 
@@ -320,5 +321,36 @@ mod tests {
             (0..2).map(|link| (links.socket(link), links.feeds(link).collect())).collect();
         assert_eq!(feeds, [("linear", vec![0, 2]), ("spot", vec![1, 3])]);
         assert_eq!(links.slots.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_said_first_comes_first_and_a_numbered_subscription_is_ended_by_its_number() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("ws://{}", listener.local_addr().unwrap());
+        let bitfinex = adapter("bitfinex", &AdapterOptions::default()).unwrap();
+        let options = Links::options(bitfinex.as_ref(), |_| address.clone(), &Arc::new(AtomicU32::new(1)));
+        let mut links = Links::new(bitfinex, Arc::default(), options);
+        links.add(0, &"BTC/USD".parse().unwrap(), Channel::Book).unwrap();
+        let mut batch = FrameBatch::new();
+        let accepted = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio_tungstenite::accept_async(stream).await.unwrap()
+        };
+        let (mut socket, (link, event)) = tokio::join!(accepted, std::future::poll_fn(|cx| links.poll_next(&mut batch, cx)));
+        let LinkEvent::Opened { conn, .. } = event else { panic!("{event:?}") };
+        let book = |id: u64| {
+            format!(
+                r#"{{"channel":"book","event":"subscribe","freq":"F0","len":"250","prec":"P0","subId":"{id}","symbol":"tBTCUSD"}}"#
+            )
+        };
+        links.opened(link, conn, None, Instant::now());
+        links.resubscribe(0, conn, |of| (of == conn).then(|| "the end".to_owned()));
+        // The exchange never confirmed it: there is no number to end it by.
+        links.resubscribe(0, 0, |_| None);
+        links.remove(0, |of| (of == conn).then(|| "the very end".to_owned()));
+        let conf = r#"{"event":"conf","flags":229376}"#.to_owned();
+        for expected in [conf, book(2), "the end".to_owned(), book(4), book(5), "the very end".to_owned()] {
+            assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), expected);
+        }
     }
 }
