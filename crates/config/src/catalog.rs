@@ -18,7 +18,7 @@ pub struct Exchange {
 /// Every exchange that may be named, in alphabetical order.
 pub const EXCHANGES: &[Exchange] = &[
     Exchange { name: "binance", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
-    Exchange { name: "bitfinex", live: None, history: false },
+    Exchange { name: "bitfinex", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "bybit", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "coinbase", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
     Exchange { name: "deribit", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },

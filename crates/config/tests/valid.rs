@@ -176,6 +176,11 @@ stream_jobs:
 stream_jobs: [{exchange: okx, pairs: ['BTC/USDT', 'BTC/USDT:USDT'], channels: [trades, book, quotes]}]",
     );
     assert_eq!((config.collected_exchanges(), warnings.len()), (vec!["okx".parse().unwrap()], 0));
+    let (config, warnings) = read(
+        "histo_jobs: [{exchange: bitfinex, pairs: ['BTC/USD'], span: 60}]
+stream_jobs: [{exchange: bitfinex, pairs: ['BTC/USD', 'BTC/USDT:USDT'], channels: [trades, book, quotes]}]",
+    );
+    assert_eq!((config.collected_exchanges(), warnings.len()), (vec!["bitfinex".parse().unwrap()], 0));
 }
 
 #[test]

@@ -21,6 +21,7 @@ const BYBIT_SPOT: &[u8] = include_bytes!("../src/bybit/testdata/spot.json");
 const DERIBIT_FUTURE: &[u8] = include_bytes!("../src/deribit/testdata/instruments_future.json");
 const KUCOIN_SYMBOLS: &[u8] = include_bytes!("../src/kucoin/testdata/symbols.json");
 const PRODUCTS: &[u8] = include_bytes!("../src/coinbase/testdata/products.json");
+const BITFINEX_SPOT: &[u8] = include_bytes!("../src/bitfinex/testdata/pairs_spot.json");
 const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 const INSTRUMENTS: &[u8] = include_bytes!("../src/okx/testdata/instruments_spot.json");
 const FRAMES: u64 = 100_000;
@@ -61,6 +62,7 @@ fn session(exchange: &str) -> Box<dyn Session> {
         "deribit" => (DERIBIT_FUTURE, "BTC/USD:BTC"),
         "kucoin" => (KUCOIN_SYMBOLS, "BTC/USDT"),
         "coinbase" => (PRODUCTS, "BTC/USD"),
+        "bitfinex" => (BITFINEX_SPOT, "BTC/USD"),
         "okx" => (INSTRUMENTS, "BTC/USDT"),
         _ => (EXCHANGE_INFO, "BTC/USDT"),
     };
@@ -423,12 +425,54 @@ fn coinbase() {
     }
 }
 
+fn bitfinex() {
+    let frames = |chan: u64, content: &dyn Fn(u64) -> String| -> Vec<String> {
+        (2..=FRAMES).map(|n| format!("[{chan},{},{n},{}]", content(n), 1_755_234_957_400 + n)).collect()
+    };
+    // Messages mean nothing without what was said before on their connection.
+    let begin = |content: &'static str, chan: u64| {
+        move |session: &mut dyn Session, out: &mut Count| {
+            let mut all = Recorded::default();
+            let mut say = |text: &str| {
+                let entry =
+                    Entry { kind: EntryKind::Frame, conn: 1, ts_recv: UnixNanos(1), subject: "", payload: text.as_bytes() };
+                session.apply(&entry, &mut all);
+            };
+            say(r#"{"event":"conf","status":"OK","flags":766738432}"#);
+            let book = r#","prec":"P0","freq":"F0","len""#;
+            say(r#"{"event":"subscribed","channel":"trades","chanId":1,"symbol":"tBTCUSD"}"#);
+            say(&format!(r#"{{"event":"subscribed","channel":"book","chanId":2,"symbol":"tBTCUSD"{book}:"1"}}"#));
+            say(&format!(r#"{{"event":"subscribed","channel":"book","chanId":3,"symbol":"tBTCUSD"{book}:"250"}}"#));
+            let side = |sign: &'static str, price: fn(u64) -> u64| move |i: u64| format!("[{},2,{sign}1.5{i:04}]", price(i));
+            let bids = (0..250).map(side("", |i| 61_837 - i));
+            let levels: Vec<String> = bids.chain((0..250).map(side("-", |i| 61_838 + i))).collect();
+            let snapshot = if chan == 3 { format!("[{}]", levels.join(",")) } else { content.to_owned() };
+            say(&format!("[{chan},{snapshot},1,1755234957400]"));
+            out.0 = 0;
+        }
+    };
+    let trades = frames(1, &|n| format!(r#""te",[{},{},-0.0074881,61837]"#, 658_733_916 + n, 1_755_234_957_400 + n));
+    time("bitfinex", "trade", &trades, begin("[]", 1));
+    let quotes = frames(2, &|n| format!("[61837,2,1.{n:07}]"));
+    time("bitfinex", "book of 1", &quotes, begin("[[61837,1,1],[61838,1,-1]]", 2));
+    for count in [1, 20] {
+        let levels = |n: u64| {
+            let level = |i: u64| format!("[{},2,1.{:07}],[{},1,-2.{:07}]", 61_837 - i, n + i, 61_838 + i, n + i);
+            format!("[{}]", (0..count).map(level).collect::<Vec<_>>().join(","))
+        };
+        let frames: Vec<String> =
+            (2..=BOOK_FRAMES).map(|n| format!("[3,{},{n},{}]", levels(n), 1_755_234_957_400 + n)).collect();
+        time("bitfinex", &format!("book {} levels", count * 2), &frames, begin("", 3));
+    }
+}
+
 fn main() {
     bybit();
     deribit();
     kraken();
     kucoin();
     coinbase();
+    bitfinex();
     okx();
     measure("trade", |n| {
         format!(

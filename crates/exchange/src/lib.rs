@@ -7,6 +7,7 @@
 //! A new exchange is a folder beside `binance` and a line in [`NAMES`] and [`adapter`].
 
 pub mod binance;
+pub mod bitfinex;
 pub mod bybit;
 mod candles;
 pub mod coinbase;
@@ -38,13 +39,14 @@ pub use search::{Match, search};
 
 /// The exchanges there is an adapter for.
 pub const NAMES: &[&str] =
-    &[binance::NAME, bybit::NAME, coinbase::NAME, deribit::NAME, kraken::NAME, kucoin::NAME, okx::NAME];
+    &[binance::NAME, bitfinex::NAME, bybit::NAME, coinbase::NAME, deribit::NAME, kraken::NAME, kucoin::NAME, okx::NAME];
 
 /// The adapter of the exchange with this name; `None` when there is none.
 #[must_use]
 pub fn adapter(name: &str, options: &AdapterOptions) -> Option<Arc<dyn Adapter>> {
     match name {
         binance::NAME => Some(Arc::new(binance::Binance::new(binance::BinanceOptions::from(options)))),
+        bitfinex::NAME => Some(Arc::new(bitfinex::Bitfinex::new(options))),
         bybit::NAME => Some(Arc::new(bybit::Bybit::new(options))),
         deribit::NAME => Some(Arc::new(deribit::Deribit)),
         coinbase::NAME => Some(Arc::new(coinbase::Coinbase::new(options))),

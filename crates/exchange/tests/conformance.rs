@@ -1,6 +1,6 @@
 //! Every adapter passes the conformance suite.
 
-use dccd_exchange::conformance::{BookProtocol, Protocol, candle_page, suite, trade_pages};
+use dccd_exchange::conformance::{BookProtocol, Protocol, candle_page, suite, suite_after, trade_pages};
 use dccd_exchange::{AdapterOptions, NAMES, TradeCursor, adapter};
 use dccd_model::{Span, UnixNanos};
 
@@ -166,6 +166,49 @@ fn bybit_conforms_on_both_of_its_sockets() {
             },
         };
         suite(bybit.as_ref(), &protocol);
+    }
+}
+
+const BITFINEX_SPOT: &[u8] = include_bytes!("../src/bitfinex/testdata/pairs_spot.json");
+const BITFINEX_FUTURES: &[u8] = include_bytes!("../src/bitfinex/testdata/pairs_futures.json");
+
+/// Even states have a bid of their own, which the next state ends.
+fn bitfinex_level(n: u64) -> String {
+    if n.is_multiple_of(2) { format!("[99.{n:03},1,0.5]") } else { format!("[99.{:03},0,1]", n - 1) }
+}
+
+#[test]
+fn bitfinex_conforms_with_spot_and_with_perpetuals() {
+    for (symbol, id, markets) in [("BTC/USD", "tBTCUSD", BITFINEX_SPOT), ("BTC/USDT:USDT", "tBTCF0:USTF0", BITFINEX_FUTURES)]
+    {
+        let bitfinex = adapter("bitfinex", &AdapterOptions::default()).unwrap();
+        let subscribed = |chan: u64, channel: &str, more: &str| {
+            format!(r#"{{"event":"subscribed","channel":"{channel}","chanId":{chan},"symbol":"{id}"{more}}}"#)
+        };
+        let first = [
+            subscribed(17, "trades", ""),
+            subscribed(18, "book", r#","prec":"P0","freq":"F0","len":"1""#),
+            subscribed(19, "book", r#","prec":"P0","freq":"F0","len":"250""#),
+        ];
+        let protocol = Protocol {
+            symbol: symbol.parse().unwrap(),
+            markets,
+            trade: &|n, ms| format!(r#"[17,"te",[{n},{ms},-2,100.1]]"#),
+            trades_page: &|first, last| {
+                let rows: Vec<String> =
+                    (first..=last).map(|n| format!("[{n},{},-2,100.1]", 1_700_000_000_000 + n)).collect();
+                format!("[{}]", rows.join(","))
+            },
+            quote: &|n| format!("[18,[[99.9,1,1],[100.1,1,-{n}]]]"),
+            book: BookProtocol::OnConnection {
+                snapshot: &|n, _| {
+                    let level = if n.is_multiple_of(2) { format!("{},", bitfinex_level(n)) } else { String::new() };
+                    format!("[19,[{level}[98,2,1],[100.1,1,-1]]]")
+                },
+                update: &|n, _| format!("[19,{}]", bitfinex_level(n)),
+            },
+        };
+        suite_after(bitfinex.as_ref(), &protocol, &first);
     }
 }
 

@@ -101,10 +101,12 @@ fn tables() -> String {
     for adapter in &all {
         let (facts, can) = (adapter.facts(), adapter.capabilities());
         let channels: Vec<_> = can.channels.iter().map(|channel| channel.as_str()).collect();
+        let is_paged = adapter.history().is_some_and(|history| history.trade_pages().is_some());
         let trades = match (can.trade_ids_contiguous, can.trades_repairable) {
             (true, true) => "counted and fetched",
             (true, false) => "counted",
-            (false, true) => "fetched where the newest reach",
+            (false, true) if is_paged => "declared by time and fetched",
+            (false, true) => "declared by time, fetched where the newest reach",
             (false, false) => "declared by time",
         };
         let candles = adapter.history().map_or_else(|| "–".to_owned(), |history| spans(history.spans()));

@@ -376,7 +376,8 @@ impl Hot {
             let name = format!("{} {}", feed.symbol, feed.channel);
             let replaced = if attempt.replaces { self.links.carriers(attempt.feed, attempt.conn) } else { Vec::new() };
             warn!(feed = name, conn = attempt.conn, ?replaced, "no valid book; subscribing it anew");
-            self.links.resubscribe(attempt.feed, attempt.conn);
+            let session = &self.session;
+            self.links.resubscribe(attempt.feed, attempt.conn, |conn| session.ending(attempt.feed, conn));
             replaced.into_iter().for_each(|conn| self.links.replace(conn));
         }
     }
@@ -614,7 +615,8 @@ impl Hot {
         feed.holders -= 1;
         let mut info = feed.info(recorded);
         if feed.holders == 0 && !feed.configured {
-            self.links.remove(index);
+            let session = &self.session;
+            self.links.remove(index, |conn| session.ending(index, conn));
             self.resubscribes.forget(index);
             self.silence.forget(index);
             self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");

@@ -107,16 +107,26 @@ impl Links {
         Ok(())
     }
 
-    /// Unsubscribes a feed.
-    pub(crate) fn remove(&mut self, feed: FeedIndex) {
-        for slot in &mut self.slots {
-            let Some(key) = slot.feeds.remove(&feed) else { continue };
-            let messages = self.adapter.unsubscribe(&[key], &self.markets, slot.next_message_id);
-            slot.next_message_id += messages.len() as u64;
-            for conn in slot.conns.clone() {
-                send(&slot.link, conn, messages.clone());
+    /// Unsubscribes a feed. `ending` tells the message for a connection where the session alone knows it.
+    pub(crate) fn remove(&mut self, feed: FeedIndex, ending: impl Fn(u32) -> Option<String>) {
+        for link in 0..self.slots.len() {
+            let Some(key) = self.slots[link].feeds.remove(&feed) else { continue };
+            for conn in self.slots[link].conns.clone() {
+                self.unsubscribe(link, conn, &key, &ending);
             }
         }
+    }
+
+    fn unsubscribe(&mut self, link: usize, conn: u32, key: &(Symbol, Channel), ending: impl Fn(u32) -> Option<String>) {
+        let slot = &mut self.slots[link];
+        let id = slot.next_message_id;
+        let messages = if self.adapter.numbers_subscriptions() {
+            ending(conn).map(|text| ClientMessage { text, id, feeds: vec![0] }).into_iter().collect()
+        } else {
+            self.adapter.unsubscribe(std::slice::from_ref(key), &self.markets, id)
+        };
+        slot.next_message_id += messages.len() as u64;
+        send(&slot.link, conn, messages);
     }
 
     /// The connections on which a feed would be subscribed anew: this one where it is open, all of the feed's for 0.
@@ -126,16 +136,13 @@ impl Links {
         conns.filter(|open| conn == 0 || *open == conn).collect()
     }
 
-    /// Ends a feed's subscription and begins it again, on the connections of [`Self::carriers`].
-    pub(crate) fn resubscribe(&mut self, feed: FeedIndex, conn: u32) {
+    /// Ends a feed's subscription and begins it again, on the connections of [`Self::carriers`]. `ending` as in [`Self::remove`].
+    pub(crate) fn resubscribe(&mut self, feed: FeedIndex, conn: u32, ending: impl Fn(u32) -> Option<String>) {
         let conns = self.carriers(feed, conn);
         let Some(link) = self.slots.iter().position(|slot| slot.feeds.contains_key(&feed)) else { return };
         let Some((symbol, channel)) = self.slots[link].feeds.get(&feed).cloned() else { return };
         for conn in conns {
-            let slot = &mut self.slots[link];
-            let messages = self.adapter.unsubscribe(&[(symbol.clone(), channel)], &self.markets, slot.next_message_id);
-            slot.next_message_id += messages.len() as u64;
-            send(&slot.link, conn, messages);
+            self.unsubscribe(link, conn, &(symbol.clone(), channel), &ending);
             self.subscribe(link, conn, &[(feed, symbol.clone(), channel)]);
         }
     }
@@ -379,5 +386,37 @@ mod tests {
         links.slots[0].conns.push(7);
         let feeds: [Vec<FeedIndex>; 3] = [(7, 0), (7, 1), (8, 0)].map(|(conn, id)| links.feeds_of_message(conn, id));
         assert_eq!(feeds, [vec![0, 1], vec![], vec![]]);
+    }
+
+    #[tokio::test]
+    async fn what_is_said_first_comes_first_and_a_numbered_subscription_is_ended_by_its_number() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("ws://{}", listener.local_addr().unwrap());
+        let bitfinex = adapter("bitfinex", &AdapterOptions::default()).unwrap();
+        let http = crate::tickets::client("http://127.0.0.1:1");
+        let options = Links::options(&bitfinex, |_| Some(address.clone()), &Arc::new(AtomicU32::new(1)), &http);
+        let mut links = Links::new(bitfinex, Arc::default(), options);
+        links.add(0, &"BTC/USD".parse().unwrap(), Channel::Book).unwrap();
+        let mut batch = FrameBatch::new();
+        let accepted = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio_tungstenite::accept_async(stream).await.unwrap()
+        };
+        let (mut socket, (link, event)) = tokio::join!(accepted, std::future::poll_fn(|cx| links.poll_next(&mut batch, cx)));
+        let LinkEvent::Opened { conn, .. } = event else { panic!("{event:?}") };
+        let book = |id: u64| {
+            format!(
+                r#"{{"channel":"book","event":"subscribe","freq":"F0","len":"250","prec":"P0","subId":"{id}","symbol":"tBTCUSD"}}"#
+            )
+        };
+        links.opened(link, conn, None, Instant::now());
+        links.resubscribe(0, conn, |of| (of == conn).then(|| "the end".to_owned()));
+        // The exchange never confirmed it: there is no number to end it by.
+        links.resubscribe(0, 0, |_| None);
+        links.remove(0, |of| (of == conn).then(|| "the very end".to_owned()));
+        let conf = r#"{"event":"conf","flags":229376}"#.to_owned();
+        for expected in [conf, book(2), "the end".to_owned(), book(4), book(5), "the very end".to_owned()] {
+            assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), expected);
+        }
     }
 }

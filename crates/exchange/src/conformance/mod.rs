@@ -67,13 +67,36 @@ pub enum BookProtocol<'a> {
 /// # Panics
 /// When the adapter doesn't do what it must; the message says what.
 pub fn suite(adapter: &dyn Adapter, protocol: &Protocol<'_>) {
+    suite_after(adapter, protocol, &[]);
+}
+
+/// As [`suite`], of an exchange whose messages say nothing without those that came first on their connection: the replies to our
+/// subscriptions, say.
+///
+/// # Panics
+/// As [`suite`].
+pub fn suite_after(adapter: &dyn Adapter, protocol: &Protocol<'_>, first: &[String]) {
     let markets = match adapter.parse_markets(protocol.markets) {
         Ok(markets) => markets,
         Err(error) => panic!("the markets can't be read: {error}"),
     };
     assert!(markets.by_symbol(&protocol.symbol).is_some(), "{} is not among the markets", protocol.symbol);
     statics::check(adapter, &protocol.symbol, &markets);
-    scenes::check(adapter, protocol, &markets);
+    scenes::check(adapter, &Told { protocol, first }, &markets);
+}
+
+/// A protocol, and the messages that come first on each connection.
+struct Told<'a> {
+    protocol: &'a Protocol<'a>,
+    first: &'a [String],
+}
+
+impl<'a> std::ops::Deref for Told<'a> {
+    type Target = Protocol<'a>;
+
+    fn deref(&self) -> &Protocol<'a> {
+        self.protocol
+    }
 }
 
 /// The suite's own way to make markets shareable.

@@ -2,13 +2,13 @@
 
 use dccd_model::{BookState, Channel, Entry, EntryKind, Flags, UnixNanos};
 
-use super::{BookProtocol, Event, Protocol, Recorded, shared};
+use super::{BookProtocol, Event, Recorded, Told, shared};
 use crate::{Adapter, Ladder, Markets, Session, TradeHole, Want};
 
 /// An entry that owns its parts.
 type Scene = Vec<(EntryKind, u32, String, Vec<u8>)>;
 
-pub(super) fn check(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+pub(super) fn check(adapter: &dyn Adapter, protocol: &Told<'_>, markets: &Markets) {
     trades_come_once_and_gaps_are_declared_and_repaired(adapter, protocol, markets);
     uncounted_trades_come_once_and_an_outage_is_a_gap(adapter, protocol, markets);
     quotes_come_once_and_an_outage_is_a_gap(adapter, protocol, markets);
@@ -27,22 +27,31 @@ fn plain(kind: EntryKind, conn: u32, subject: &str) -> (EntryKind, u32, String, 
 }
 
 /// A connection to the socket on which the symbol's messages of this channel come.
-fn opened(adapter: &dyn Adapter, protocol: &Protocol<'_>, channel: Channel, conn: u32) -> (EntryKind, u32, String, Vec<u8>) {
+fn opened(adapter: &dyn Adapter, protocol: &Told<'_>, channel: Channel, conn: u32) -> (EntryKind, u32, String, Vec<u8>) {
     let socket = adapter.socket_of(&protocol.symbol, channel);
     plain(EntryKind::Opened, conn, adapter.sockets()[socket].name)
 }
 
-fn play(session: &mut dyn Session, scene: &[(EntryKind, u32, String, Vec<u8>)], begin: usize) -> Recorded {
+fn play(
+    session: &mut dyn Session,
+    scene: &[(EntryKind, u32, String, Vec<u8>)],
+    begin: usize,
+    protocol: &Told<'_>,
+) -> Recorded {
     let mut out = Recorded::default();
     for (i, (kind, conn, subject, payload)) in scene.iter().enumerate() {
         let ts_recv = UnixNanos::from_millis(1_700_000_000_000 + i64::try_from(begin + i).unwrap_or(0));
         session.apply(&Entry { kind: *kind, conn: *conn, ts_recv, subject, payload }, &mut out);
+        for text in protocol.first.iter().filter(|_| *kind == EntryKind::Opened) {
+            let (kind, payload) = (EntryKind::Frame, text.as_bytes());
+            session.apply(&Entry { kind, conn: *conn, ts_recv, subject: "", payload }, &mut out);
+        }
     }
     out
 }
 
-fn run(adapter: &dyn Adapter, markets: &Markets, scene: &Scene) -> Recorded {
-    play(adapter.session(shared(markets)).as_mut(), scene, 0)
+fn run(adapter: &dyn Adapter, markets: &Markets, scene: &Scene, protocol: &Told<'_>) -> Recorded {
+    play(adapter.session(shared(markets)).as_mut(), scene, 0, protocol)
 }
 
 const BEGIN: i64 = 1_700_000_000_000;
@@ -50,7 +59,7 @@ const BEGIN: i64 = 1_700_000_000_000;
 /// Of the scene of trades.
 const HOLE: TradeHole = TradeHole { from_id: 13, to_id: 15, ts_before: UnixNanos((BEGIN + 12) * 1_000_000) };
 
-fn trades_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets) -> Scene {
+fn trades_scene(protocol: &Told<'_>, adapter: &dyn Adapter, markets: &Markets) -> Scene {
     let trade = |id: u64| (protocol.trade)(id, BEGIN + i64::try_from(id).unwrap_or(0));
     let at = adapter.trades_begin(&HOLE);
     let page = adapter.trades_request(&protocol.symbol, at, 3, markets).subject;
@@ -69,11 +78,11 @@ fn trades_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Market
     ]
 }
 
-fn trades_come_once_and_gaps_are_declared_and_repaired(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+fn trades_come_once_and_gaps_are_declared_and_repaired(adapter: &dyn Adapter, protocol: &Told<'_>, markets: &Markets) {
     if !adapter.capabilities().trade_ids_contiguous {
         return;
     }
-    let out = run(adapter, markets, &trades_scene(protocol, adapter, markets));
+    let out = run(adapter, markets, &trades_scene(protocol, adapter, markets), protocol);
     let ids: Vec<u128> = out.trades().map(|t| t.id.0).collect();
     assert_eq!(ids, [10, 11, 12, 16, 13, 14, 15, 17], "each trade once, in the order of arrival");
     let gaps: Vec<_> = out.gaps().map(|g| (g.ids, g.repaired)).collect();
@@ -87,7 +96,7 @@ fn trades_come_once_and_gaps_are_declared_and_repaired(adapter: &dyn Adapter, pr
 }
 
 /// Where ids don't count only the connections tell; what is missing then is on a page that reaches over the outage, or isn't to be had.
-fn uncounted_trades_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+fn uncounted_trades_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Told<'_>, markets: &Markets) {
     if adapter.capabilities().trade_ids_contiguous {
         return;
     }
@@ -110,7 +119,7 @@ fn uncounted_trades_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, prot
         opened(adapter, protocol, Channel::Trades, 3),
         trade(3, 16),
     ];
-    let declared = run(adapter, markets, &scene);
+    let declared = run(adapter, markets, &scene, protocol);
     let numbers: Vec<i64> = declared.trades().map(|t| t.ts_venue.as_millis() - BEGIN).collect();
     assert_eq!(numbers, [10, 11, 12, 16], "each trade once");
     let gaps = |out: &Recorded| -> Vec<_> {
@@ -120,14 +129,14 @@ fn uncounted_trades_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, prot
     assert!(declared.trades().all(|t| t.flags.contains(Flags::GAP) == (t.ts_venue.as_millis() == BEGIN + 16)), "its flag");
     assert_eq!(declared.wants().count(), 1, "what is missing is asked for, once");
     scene.extend([page(9, 15), page(11, 17), trade(3, 17)]);
-    let out = run(adapter, markets, &scene);
+    let out = run(adapter, markets, &scene, protocol);
     let numbers: Vec<i64> = out.trades().map(|t| t.ts_venue.as_millis() - BEGIN).collect();
     // 17 came later than the gap's end: it is the live side's.
     assert_eq!(numbers, [10, 11, 12, 16, 13, 14, 15, 17], "what was missing comes once, and what is newer in its turn");
     assert_eq!(gaps(&out), [(12, 16, None, false), (12, 16, None, true)], "a page that reaches over the gap makes it good");
 }
 
-fn quotes_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter) -> Scene {
+fn quotes_scene(protocol: &Told<'_>, adapter: &dyn Adapter) -> Scene {
     vec![
         plain(EntryKind::FeedOpened, 0, &format!("{} quotes", protocol.symbol)),
         opened(adapter, protocol, Channel::Quotes, 1),
@@ -141,8 +150,8 @@ fn quotes_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter) -> Scene {
     ]
 }
 
-fn quotes_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
-    let out = run(adapter, markets, &quotes_scene(protocol, adapter));
+fn quotes_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Told<'_>, markets: &Markets) {
+    let out = run(adapter, markets, &quotes_scene(protocol, adapter), protocol);
     assert_eq!(out.quotes().count(), 4, "each quote once");
     assert_eq!(out.gaps().count(), 1, "the outage is one gap");
     let flagged: Vec<bool> = out.quotes().map(|q| q.flags.contains(Flags::GAP)).collect();
@@ -150,7 +159,7 @@ fn quotes_come_once_and_an_outage_is_a_gap(adapter: &dyn Adapter, protocol: &Pro
 }
 
 /// A book that begins, goes on, loses an event, and begins anew.
-fn book_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets) -> Scene {
+fn book_scene(protocol: &Told<'_>, adapter: &dyn Adapter, markets: &Markets) -> Scene {
     let mut scene = vec![
         plain(EntryKind::FeedOpened, 0, &format!("{} book", protocol.symbol)),
         opened(adapter, protocol, Channel::Book, 1),
@@ -189,8 +198,8 @@ fn book_scene(protocol: &Protocol<'_>, adapter: &dyn Adapter, markets: &Markets)
     scene
 }
 
-fn books_begin_with_a_snapshot_and_link(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
-    let out = run(adapter, markets, &book_scene(protocol, adapter, markets));
+fn books_begin_with_a_snapshot_and_link(adapter: &dyn Adapter, protocol: &Told<'_>, markets: &Markets) {
+    let out = run(adapter, markets, &book_scene(protocol, adapter, markets), protocol);
     let mut ladder = Ladder::new();
     let mut inside = false;
     let mut epochs = Vec::new();
@@ -227,7 +236,7 @@ fn books_begin_with_a_snapshot_and_link(adapter: &dyn Adapter, protocol: &Protoc
 
 /// While a connection is being replaced both deliver. The book goes over to the second one without an epoch, a gap, or an event that
 /// comes twice; a connection that ends with nothing in its place is a gap.
-fn books_survive_a_replaced_connection(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+fn books_survive_a_replaced_connection(adapter: &dyn Adapter, protocol: &Told<'_>, markets: &Markets) {
     let (snapshot, update) = match &protocol.book {
         BookProtocol::Numbered { .. } => return,
         BookProtocol::OnConnection { snapshot, update } | BookProtocol::Unnumbered { snapshot, update, .. } => {
@@ -253,36 +262,36 @@ fn books_survive_a_replaced_connection(adapter: &dyn Adapter, protocol: &Protoco
         plain(EntryKind::Closed, 1, "retired"),
         update(2, 5),
     ];
-    let out = run(adapter, markets, &[begin.to_vec(), replaced.to_vec()].concat());
+    let out = run(adapter, markets, &[begin.to_vec(), replaced.to_vec()].concat(), protocol);
     let events = |out: &Recorded| out.levels().filter(|level| level.flags.contains(Flags::FIRST)).count();
     assert_eq!((out.gaps().count(), events(&out)), (0, 5), "a snapshot and four updates: {:?}", out.events);
     assert!(out.levels().all(|level| level.epoch == 1), "a new epoch although nothing was missing");
     let lost = [plain(EntryKind::Closed, 1, "gone"), update(2, 4), snapshot(2, 4), update(2, 5)];
-    let out = run(adapter, markets, &[begin.to_vec(), lost.to_vec()].concat());
+    let out = run(adapter, markets, &[begin.to_vec(), lost.to_vec()].concat(), protocol);
     assert_eq!((out.gaps().count(), events(&out)), (1, 4), "two events, a gap, two events: {:?}", out.events);
 }
 
-fn what_cant_be_read_is_noticed(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+fn what_cant_be_read_is_noticed(adapter: &dyn Adapter, protocol: &Told<'_>, markets: &Markets) {
     let whole = (protocol.trade)(1, BEGIN);
     let mut scene = vec![plain(EntryKind::FeedOpened, 0, &format!("{} trades", protocol.symbol))];
     let cuts: Vec<usize> = (0..whole.len()).filter(|at| whole.is_char_boundary(*at)).collect();
     scene.extend(cuts.iter().map(|at| frame(1, whole[..*at].to_owned())));
     scene.push(frame(1, "\u{0}\u{1}{[\"".repeat(1_000)));
     scene.push((EntryKind::Frame, 1, String::new(), vec![0xff; 100]));
-    let out = run(adapter, markets, &scene);
+    let out = run(adapter, markets, &scene, protocol);
     assert_eq!(out.notices().count(), scene.len() - 1, "each frame that can't be read is noticed once");
     assert_eq!(out.trades().count(), 0, "a trade out of half a frame");
 }
 
-fn a_session_goes_on_where_it_was_saved(adapter: &dyn Adapter, protocol: &Protocol<'_>, markets: &Markets) {
+fn a_session_goes_on_where_it_was_saved(adapter: &dyn Adapter, protocol: &Told<'_>, markets: &Markets) {
     let mut scene = quotes_scene(protocol, adapter);
     scene.extend(book_scene(protocol, adapter, markets));
     scene.extend(trades_scene(protocol, adapter, markets));
     let mut whole = adapter.session(shared(markets));
-    let expected = play(whole.as_mut(), &scene, 0);
+    let expected = play(whole.as_mut(), &scene, 0, protocol);
     for split in 0..=scene.len() {
         let mut first = adapter.session(shared(markets));
-        let mut out = play(first.as_mut(), &scene[..split], 0);
+        let mut out = play(first.as_mut(), &scene[..split], 0, protocol);
         let saved = first.save();
         let mut second = match adapter.restore(shared(markets), &saved) {
             Ok(session) => session,
@@ -290,7 +299,7 @@ fn a_session_goes_on_where_it_was_saved(adapter: &dyn Adapter, protocol: &Protoc
         };
         assert_eq!(second.save(), saved, "restoring and saving again changes the state");
         assert_eq!(second.feeds(), first.feeds());
-        out.events.extend(play(second.as_mut(), &scene[split..], split).events);
+        out.events.extend(play(second.as_mut(), &scene[split..], split, protocol).events);
         assert_eq!(out, expected, "saved after {split} entries and restored, the session goes on differently");
         assert_eq!(second.save(), whole.save());
     }

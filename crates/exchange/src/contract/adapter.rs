@@ -266,6 +266,12 @@ pub trait Adapter: Send + Sync {
     /// The messages that end these subscriptions; as [`Adapter::subscribe`].
     fn unsubscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<ClientMessage>;
 
+    /// Whether a subscription is ended by the number that the exchange gave it on its connection. Then only the session knows the
+    /// message, [`Session::ending`], and [`Adapter::unsubscribe`] gives none.
+    fn numbers_subscriptions(&self) -> bool {
+        false
+    }
+
     /// The message that keeps a connection alive where the exchange wants one of its own kind; see
     /// [`Limits::client_ping_interval`].
     fn ping(&self, _id: u64) -> Option<String> {

@@ -44,6 +44,12 @@ pub trait Session: Send {
     /// a replay, because replays ignore [`Output::want`]. Of books that begin with a snapshot on their connection all that have
     /// none: right after a subscription it may just be on its way.
     fn outstanding(&self) -> Vec<Want>;
+
+    /// The message that ends this feed's subscription on this connection, where the exchange numbers subscriptions: see
+    /// [`super::Adapter::numbers_subscriptions`]. `None`: it doesn't, or there is no such subscription.
+    fn ending(&self, _feed: FeedIndex, _conn: u32) -> Option<String> {
+        None
+    }
 }
 
 /// Receives what follows from an entry, in order.

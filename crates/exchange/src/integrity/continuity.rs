@@ -118,8 +118,13 @@ impl Continuity {
 
     /// A frame of this connection couldn't be read, and may have been of this feed.
     pub(crate) fn unreadable(&mut self, conn: u32) {
+        self.missed(conn, GapReason::Unreadable);
+    }
+
+    /// Something that this connection brought, or should have, may have been of this feed and is not there.
+    pub(crate) fn missed(&mut self, conn: u32, reason: GapReason) {
         if self.carriers == [conn] {
-            self.interrupt(GapReason::Unreadable);
+            self.interrupt(reason);
         }
     }
 

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use dccd_model::{Gap, GapReason, TradeId, UnixNanos};
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 /// Trades remembered, to know those that two connections bring. An older one is taken for a repetition.
@@ -37,6 +38,9 @@ struct OpenGap {
     gap: Gap,
     /// Trades of its time that are there.
     known: Vec<TradeId>,
+    /// Up to here pages have brought all that there was; `None`: none has yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reached: Option<UnixNanos>,
 }
 
 /// What a trade means that arrived live.
@@ -49,7 +53,7 @@ pub(crate) enum UncountedStep {
 }
 
 /// What an answer says about a gap.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filled {
     pub(crate) gap: Gap,
     /// Places in the answer of what was missing.
@@ -92,7 +96,7 @@ impl Uncounted {
                 self.open.pop_front();
             }
             let known = self.recent.iter().rev().take_while(|(at, _)| *at >= from).map(|(_, id)| *id).collect();
-            self.open.push_back(OpenGap { gap: gap.clone(), known });
+            self.open.push_back(OpenGap { gap: gap.clone(), known, reached: None });
             gap
         });
         self.remember(id, ts);
@@ -131,13 +135,17 @@ impl Uncounted {
         same_time.into_iter().any(|(_, known)| *known == id)
     }
 
-    fn remember(&mut self, id: TradeId, ts: UnixNanos) {
+    fn insert(&mut self, id: TradeId, ts: UnixNanos) {
         let at = self.recent.len() - self.recent.iter().rev().take_while(|(known, _)| *known > ts).count();
         self.recent.insert(at, (ts, id));
         if self.recent.len() > RECENT_MAX {
             self.recent.pop_front();
         }
-        self.open.retain_mut(|OpenGap { gap, known }| {
+    }
+
+    fn remember(&mut self, id: TradeId, ts: UnixNanos) {
+        self.insert(id, ts);
+        self.open.retain_mut(|OpenGap { gap, known, .. }| {
             if gap.from <= ts && ts <= gap.to {
                 known.push(id);
             }
@@ -157,6 +165,11 @@ impl Uncounted {
 
     /// A frame of this connection that may have been about this feed couldn't be read.
     pub(crate) fn unreadable(&mut self, conn: u32) {
+        self.missed(conn, GapReason::Unreadable);
+    }
+
+    /// Something that this connection brought, or should have, may have been of this feed and is not there.
+    pub(crate) fn missed(&mut self, conn: u32, reason: GapReason) {
         let Some(carrier) = self.carriers.iter_mut().find(|carrier| carrier.conn == conn && carrier.is_whole) else {
             return;
         };
@@ -164,7 +177,7 @@ impl Uncounted {
         carrier.is_whole = false;
         carrier.first = NONE;
         let until = carrier.last_ts;
-        self.break_off(until, GapReason::Unreadable);
+        self.break_off(until, reason);
     }
 
     /// What was received was not recorded, among it maybe the end of a connection.
@@ -199,7 +212,7 @@ impl Uncounted {
                 self.open.push_back(open);
                 continue;
             }
-            let OpenGap { gap, known } = open;
+            let OpenGap { gap, known, .. } = open;
             let is_missing =
                 |at: &usize| page.get(*at).is_some_and(|(ts, id)| gap.from <= *ts && *ts <= gap.to && !known.contains(id));
             let missing: Vec<usize> = order.iter().copied().filter(is_missing).filter(|at| !is_given[*at]).collect();
@@ -213,6 +226,46 @@ impl Uncounted {
             if !self.is_known(*id, *ts) {
                 self.remember(*id, *ts);
             }
+        }
+        filled
+    }
+
+    /// A page of trades came that ascends in time and holds all that there are from its first to its last; `is_full`: others of the
+    /// last one's time may be on the next page. A gap is made good page by page.
+    pub(crate) fn paged(&mut self, page: &[(UnixNanos, TradeId)], is_full: bool) -> Vec<Filled> {
+        let (Some((oldest, _)), Some((newest, _))) = (page.first().copied(), page.last().copied()) else {
+            return Vec::new();
+        };
+        let mut filled = Vec::new();
+        let mut is_given = vec![false; page.len()];
+        for mut open in std::mem::take(&mut self.open) {
+            let Gap { from, to, .. } = open.gap;
+            let begin = open.reached.unwrap_or(from);
+            let known: FxHashSet<TradeId> = open.known.iter().copied().collect();
+            let is_joined = oldest < begin || page.iter().any(|(ts, id)| *ts == begin && known.contains(id));
+            let is_whole = newest > to || (newest == to && !is_full);
+            if !is_joined || (newest <= begin && !is_whole) {
+                self.open.push_back(open);
+                continue;
+            }
+            let is_missing = |(ts, id): &(UnixNanos, TradeId)| begin <= *ts && *ts <= to && !known.contains(id);
+            let missing: Vec<usize> =
+                (0..page.len()).filter(|at| !is_given[*at] && page.get(*at).is_some_and(is_missing)).collect();
+            missing.iter().for_each(|at| is_given[*at] = true);
+            filled.push(Filled { gap: open.gap.clone(), missing, is_whole });
+            if !is_whole {
+                open.reached = Some(newest);
+                open.known.extend(page.iter().filter(|(ts, _)| *ts == newest).map(|(_, id)| *id));
+                self.open.push_back(open);
+            }
+        }
+        for (ts, id) in filled.iter().flat_map(|f| &f.missing).filter_map(|at| page.get(*at)).copied() {
+            if !self.is_known(id, ts) {
+                self.insert(id, ts);
+            }
+            // Two gaps may meet in a moment.
+            let meets = |open: &&mut OpenGap| open.gap.from == ts || open.gap.to == ts;
+            self.open.iter_mut().filter(meets).for_each(|open| open.known.push(id));
         }
         filled
     }
@@ -269,6 +322,51 @@ mod tests {
         trades.closed(0);
         // One that begins with what was there proves that nothing is missing.
         assert_eq!([at(&mut trades, 5, 24), at(&mut trades, 5, 25)], [UncountedStep::Duplicate, NEW]);
+    }
+
+    #[test]
+    fn pages_in_the_order_of_time_make_a_gap_good_one_after_the_other() {
+        let ascending = |ids: std::ops::RangeInclusive<u32>| {
+            ids.map(|id| (UnixNanos(id.into()), TradeId(id.into()))).collect::<Vec<_>>()
+        };
+        let mut trades = Uncounted::default();
+        assert_eq!(at(&mut trades, 1, 10), NEW);
+        trades.closed(1);
+        assert_eq!(at(&mut trades, 2, 20), gap(10, 20, GapReason::Disconnected));
+        let of = |filled: Vec<Filled>| filled.into_iter().map(|f| (f.missing, f.is_whole)).collect::<Vec<_>>();
+        // One that begins too late proves nothing, and one that ends too early brings nothing.
+        assert_eq!(of(trades.paged(&ascending(11..=30), false)), []);
+        assert_eq!(of(trades.paged(&ascending(5..=10), false)), []);
+        assert_eq!(of(trades.paged(&[], false)), []);
+        // Another trade of the time at which the page ended stands on the next.
+        assert_eq!(of(trades.paged(&ascending(10..=14), true)), [(vec![1, 2, 3, 4], false)]);
+        let mut second = ascending(14..=20);
+        second.insert(1, (UnixNanos(14), TradeId(99)));
+        assert_eq!(of(trades.paged(&second[..1], true)), [], "the same again");
+        assert_eq!(of(trades.paged(&ascending(16..=20), false)), [], "it doesn't join");
+        let saved = serde_json::to_string(&trades).unwrap();
+        let mut trades: Uncounted = serde_json::from_str(&saved).unwrap();
+        // What shares the last one's time may be missing still.
+        assert_eq!(of(trades.paged(&second, true)), [(vec![1, 2, 3, 4, 5, 6], false)]);
+        assert_eq!(of(trades.paged(&ascending(20..=20), false)), [(vec![], true)]);
+        assert_eq!(trades.open().len(), 0);
+        assert_eq!(at(&mut trades, 2, 12), UncountedStep::Duplicate);
+        assert_eq!(at(&mut trades, 2, 21), NEW);
+    }
+
+    #[test]
+    fn more_trades_than_are_remembered_are_made_good() {
+        let mut trades = Uncounted::default();
+        assert_eq!(at(&mut trades, 1, 10), NEW);
+        trades.missed(1, GapReason::Sequence);
+        let last = 20_000;
+        assert_eq!(at(&mut trades, 1, last), gap(10, i64::from(last), GapReason::Sequence));
+        let page = |ids: std::ops::RangeInclusive<u32>| -> Vec<_> {
+            ids.map(|id| (UnixNanos(id.into()), TradeId(id.into()))).collect()
+        };
+        let filled = [trades.paged(&page(10..=10_009), true), trades.paged(&page(10_009..=20_000), false)].concat();
+        let counts: Vec<_> = filled.iter().map(|filled| (filled.missing.len(), filled.is_whole)).collect();
+        assert_eq!(counts, [(9_999, false), (9_990, true)]);
     }
 
     #[test]

@@ -290,6 +290,13 @@ impl<C: BookCopy> Carried<C> {
         }
     }
 
+    /// As [`super::BookRules::missed`]: for a book that can't tell by itself whether it was about it.
+    pub(crate) fn missed(&mut self, conn: u32, sink: &mut Sink<'_>) {
+        if self.copy_mut(conn).is_some() {
+            self.reject(GapReason::Sequence, conn, sink);
+        }
+    }
+
     /// As [`super::BookRules::wanted`].
     pub(crate) fn wanted(&self, feed: FeedIndex, symbol: &Symbol) -> Option<Want> {
         let conn = match self.state {

@@ -4,7 +4,7 @@ use dccd_model::{Decimal, Entry, Flags, Gap, Side, Symbol, Trade, TradeId, UnixN
 
 use super::BookRules;
 use super::feeds::{FeedState, Feeds, Sequence, State, announce};
-use crate::integrity::{Filled, UncountedStep};
+use crate::integrity::{Filled, Tally, UncountedStep};
 use crate::{FeedIndex, Output, Want};
 
 /// A trade whose id doesn't count, as its message or page has it.
@@ -64,15 +64,49 @@ impl<B: BookRules> Feeds<B> {
         else {
             return;
         };
-        let keys: Vec<_> = page.iter().map(|trade| (trade.ts_venue, trade.id)).collect();
-        for Filled { gap, missing, is_whole } in trades.answered(&keys, is_full) {
-            for trade in missing.iter().filter_map(|at| page.get(*at)) {
-                tally.records += 1;
-                out.trade(feed, &executed(trade, entry.ts_recv, trade.flags | Flags::FIRST | Flags::LAST));
-            }
-            if is_whole {
-                announce(feed, &[Gap { repaired: true, ..gap }], tally, out);
-            }
+        let filled = trades.answered(&keys(page), is_full);
+        fill(feed, entry, page, filled, tally, out);
+    }
+
+    /// An answer brought trades whose ids don't count, in the order of their time and all there are from the first to the last.
+    /// `is_full`: there are newer ones that it had no room for.
+    pub(crate) fn paged(
+        &mut self,
+        feed: FeedIndex,
+        entry: &Entry<'_>,
+        page: &[Executed],
+        is_full: bool,
+        out: &mut dyn Output,
+    ) {
+        let Some(FeedState { tally, sequence: Sequence::Uncounted(trades), .. }) = self.state.states.get_mut(feed as usize)
+        else {
+            return;
+        };
+        let filled = trades.paged(&keys(page), is_full);
+        fill(feed, entry, page, filled, tally, out);
+    }
+}
+
+fn keys(page: &[Executed]) -> Vec<(UnixNanos, TradeId)> {
+    page.iter().map(|trade| (trade.ts_venue, trade.id)).collect()
+}
+
+/// Gives out what of an answer was missing.
+fn fill(
+    feed: FeedIndex,
+    entry: &Entry<'_>,
+    page: &[Executed],
+    filled: Vec<Filled>,
+    tally: &mut Tally,
+    out: &mut dyn Output,
+) {
+    for Filled { gap, missing, is_whole } in filled {
+        for trade in missing.iter().filter_map(|at| page.get(*at)) {
+            tally.records += 1;
+            out.trade(feed, &executed(trade, entry.ts_recv, trade.flags | Flags::FIRST | Flags::LAST));
+        }
+        if is_whole {
+            announce(feed, &[Gap { repaired: true, ..gap }], tally, out);
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use dccd_model::{BookState, Channel, Entry, EntryKind, GapReason, Symbol, UnixNanos};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 pub(crate) use carried::{BookCopy, Carried};
 pub(crate) use executed::Executed;
@@ -65,6 +66,33 @@ pub(crate) trait Dialect: Send {
     fn stream_of(_frame: &[u8]) -> Option<(&str, Channel)> {
         None
     }
+
+    /// A connection opened. Of concern where messages mean what the ones before them on their connection said.
+    fn opened(&mut self, _conn: u32) {}
+
+    /// A connection ended; 0: all of them. The feeds know already.
+    fn closed(&mut self, _conn: u32) {}
+
+    /// Entries are missing. The feeds know already.
+    fn lost(&mut self, _out: &mut dyn Output) {}
+
+    /// As [`Session::ending`].
+    fn ending(&self, _feeds: &Feeds<Self::Book>, _feed: FeedIndex, _conn: u32) -> Option<String> {
+        None
+    }
+
+    /// What of the dialect itself has to be saved, as JSON; `None` where each message stands for itself.
+    fn saved(&self) -> Option<Box<RawValue>> {
+        None
+    }
+
+    /// Goes on with what was saved.
+    ///
+    /// # Errors
+    /// When it is no such thing.
+    fn resume(&mut self, _saved: &RawValue) -> Result<(), serde_json::Error> {
+        Ok(())
+    }
 }
 
 /// An answer over REST that a session makes records of.
@@ -89,6 +117,9 @@ pub(crate) trait BookRules: Clone + Send + Serialize + DeserializeOwned {
 
     /// A frame of this connection that may have been about this book couldn't be read. As [`BookRules::disconnected`].
     fn unreadable(&mut self, _conn: u32, _sink: &mut Sink<'_>) {}
+
+    /// The exchange's own count shows that messages of this connection are missing, of whichever feeds.
+    fn missed(&mut self, _conn: u32, _sink: &mut Sink<'_>) {}
 
     /// What the book waits for.
     fn wanted(&self, feed: FeedIndex, symbol: &Symbol) -> Option<Want>;
@@ -118,6 +149,9 @@ struct SavedHead {
 struct Saved<S> {
     version: u32,
     state: S,
+    /// [`Dialect::saved`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dialect: Option<Box<RawValue>>,
 }
 
 /// The session of an exchange with this dialect.
@@ -133,7 +167,7 @@ impl<D: Dialect> LiveSession<D> {
     }
 
     /// One that goes on where [`Session::save`] was called.
-    pub(crate) fn restore(dialect: D, markets: Arc<Markets>, saved: &[u8]) -> Result<Self, ExchangeError> {
+    pub(crate) fn restore(mut dialect: D, markets: Arc<Markets>, saved: &[u8]) -> Result<Self, ExchangeError> {
         let (exchange, expected) = (D::NAME, D::SAVED_VERSION);
         let unreadable = |source| ExchangeError::SavedState { exchange, bytes: saved.len(), source };
         let head: SavedHead = serde_json::from_slice(saved).map_err(unreadable)?;
@@ -141,6 +175,9 @@ impl<D: Dialect> LiveSession<D> {
             return Err(ExchangeError::SavedVersion { exchange, found: head.version, expected });
         }
         let saved: Saved<State<D::Book>> = serde_json::from_slice(saved).map_err(unreadable)?;
+        if let Some(of_dialect) = &saved.dialect {
+            dialect.resume(of_dialect).map_err(unreadable)?;
+        }
         Ok(Self { dialect, feeds: Feeds::new(markets, D::CHANNELS, saved.state) })
     }
 }
@@ -150,12 +187,18 @@ impl<D: Dialect> Session for LiveSession<D> {
         let Self { dialect, feeds } = self;
         feeds.counters_mut().entries += 1;
         match entry.kind {
-            EntryKind::Opened => feeds.opened(D::SOCKETS, entry),
+            EntryKind::Opened => {
+                feeds.opened(D::SOCKETS, entry);
+                dialect.opened(entry.conn);
+            }
             EntryKind::Frame => {
                 feeds.counters_mut().frames += 1;
                 dialect.frame(entry, feeds, out);
             }
-            EntryKind::Closed => feeds.closed(entry, out),
+            EntryKind::Closed => {
+                feeds.closed(entry, out);
+                dialect.closed(entry.conn);
+            }
             EntryKind::Response => {
                 if let Some((kind, feed)) = feeds.answered(D::MARKETS_SUBJECT, entry, out) {
                     dialect.response(kind, feed, entry, feeds, out);
@@ -164,7 +207,10 @@ impl<D: Dialect> Session for LiveSession<D> {
             EntryKind::FeedOpened => feeds.open(dialect, entry, out),
             EntryKind::FeedClosed => feeds.close(entry, out),
             EntryKind::Resync => feeds.resync(entry, out),
-            EntryKind::Lost => feeds.lost(out),
+            EntryKind::Lost => {
+                feeds.lost(out);
+                dialect.lost(out);
+            }
         }
     }
 
@@ -174,7 +220,8 @@ impl<D: Dialect> Session for LiveSession<D> {
 
     fn save(&self) -> Vec<u8> {
         // Plain structs of numbers, strings and lists: nothing in them that JSON can't hold.
-        serde_json::to_vec(&Saved { version: D::SAVED_VERSION, state: self.feeds.state() }).unwrap_or_default()
+        let saved = Saved { version: D::SAVED_VERSION, state: self.feeds.state(), dialect: self.dialect.saved() };
+        serde_json::to_vec(&saved).unwrap_or_default()
     }
 
     fn feed_status(&self, feed: FeedIndex) -> FeedStatus {
@@ -187,5 +234,9 @@ impl<D: Dialect> Session for LiveSession<D> {
 
     fn outstanding(&self) -> Vec<Want> {
         self.feeds.outstanding()
+    }
+
+    fn ending(&self, feed: FeedIndex, conn: u32) -> Option<String> {
+        self.dialect.ending(&self.feeds, feed, conn)
     }
 }

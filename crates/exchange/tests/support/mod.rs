@@ -1,6 +1,7 @@
 //! Scenes for a Binance session: entries in short words, and what came of them, a line each.
 #![allow(dead_code)] // each test uses its part
 
+pub(crate) mod bitfinex;
 pub(crate) mod bybit;
 pub(crate) mod coinbase;
 pub(crate) mod deribit;

@@ -222,7 +222,24 @@ impl<B: BookRules> Feeds<B> {
         }
     }
 
-    pub(super) fn unrouted(&mut self, conn: u32, out: &mut dyn Output) {
+    /// The exchange's own count shows that messages of this connection are missing, of whichever feeds. Trades that are
+    /// counted show it themselves.
+    pub(crate) fn missed(&mut self, conn: u32, out: &mut dyn Output) {
+        let State { feeds, states, counters, .. } = &mut self.state;
+        for (feed, (of, state)) in (0..).zip(feeds.iter().zip(states)) {
+            match &mut state.sequence {
+                Sequence::Trades(_) => {}
+                Sequence::Uncounted(trades) => trades.missed(conn, GapReason::Sequence),
+                Sequence::Quotes(_) | Sequence::Timed(_) => state.continuity.missed(conn, GapReason::Sequence),
+                Sequence::Book(book) => {
+                    let (tally, overflowed) = (&mut state.tally, &mut counters.overflowed);
+                    book.missed(conn, &mut Sink { feed, symbol: &of.symbol, tally, overflowed, out });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn unrouted(&mut self, conn: u32, out: &mut dyn Output) {
         self.state.counters.unrouted += 1;
         out.notice(Notice::Unrouted { conn });
     }
@@ -422,6 +439,11 @@ impl<B: BookRules> Feeds<B> {
     /// The open feed of this channel that has this name in messages.
     pub(crate) fn feed_of(&self, name: &str, channel: Channel) -> Option<FeedIndex> {
         self.routes.get(name).and_then(|routes| *{ *routes }.slot(channel)?)
+    }
+
+    /// The open feed of the quotes that have this name in messages.
+    pub(crate) fn quotes_feed(&self, name: &str) -> Option<FeedIndex> {
+        self.routes.get(name).and_then(|r| r.quotes)
     }
 
     /// Calls `f` with the book of this feed, if it has one, and all that it needs.
