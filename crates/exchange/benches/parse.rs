@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dccd_exchange::conformance::Recorded;
 use dccd_exchange::{AdapterOptions, FeedIndex, Notice, Output, Session, Want, adapter};
 use dccd_model::{BookLevel, BookState, Entry, EntryKind, Gap, Quote, Trade, UnixNanos};
 use rustix::time::{ClockId, clock_gettime};

@@ -301,7 +301,7 @@ fn subscriptions_and_first_words_are_as_the_exchange_wants_them() {
         let text = &of(wanted).subscribe(&feeds[2..3], &markets, 1)[0].text;
         assert!(text.contains(&format!(r#""len":"{length}""#)), "{text}");
     }
-    assert_eq!(bitfinex().greeting().unwrap(), r#"{"event":"conf","flags":229376}"#);
+    assert_eq!(bitfinex().greeting(1).unwrap(), r#"{"event":"conf","flags":229376}"#);
     assert_eq!(bitfinex().connect_url("wss://api-pub.bitfinex.com"), "wss://api-pub.bitfinex.com/ws/2");
     assert!(CONF.contains("229376"));
 }
