@@ -19,8 +19,10 @@ struct Venue {
     symbols: [&'static str; 2],
     /// The streams of the first symbol: trades, quotes, book.
     streams: [&'static str; 3],
-    /// Trades have numbers that count, so that missing ones are known, and all of them can be fetched.
+    /// Trades that are left out on a living connection are noticed and fetched.
     repairs: bool,
+    /// Trades have numbers that count, so that it is known how many are missing.
+    counts: bool,
     /// Quotes of one millisecond that change places on their way are noticed.
     orders_quotes: bool,
 }
@@ -30,6 +32,7 @@ const KRAKEN: Venue = Venue {
     symbols: ["BTC/USD", "ETH/USD"],
     streams: ["trade:BTC/USD", "ticker:BTC/USD", "book:BTC/USD"],
     repairs: true,
+    counts: true,
     orders_quotes: true,
 };
 const BYBIT: Venue = Venue {
@@ -37,6 +40,7 @@ const BYBIT: Venue = Venue {
     symbols: ["BTC/USDT", "BTC/USDT:USDT"],
     streams: ["spot:publicTrade:BTCUSDT", "spot:orderbook:BTCUSDT:1", "spot:orderbook:BTCUSDT:50"],
     repairs: false,
+    counts: false,
     orders_quotes: true,
 };
 const OKX: Venue = Venue {
@@ -44,7 +48,33 @@ const OKX: Venue = Venue {
     symbols: ["BTC/USDT", "BTC/USDT:USDT"],
     streams: ["trades-all:BTC-USDT", "bbo-tbt:BTC-USDT", "books:BTC-USDT"],
     repairs: true,
+    counts: true,
     orders_quotes: false,
+};
+
+const COINBASE: Venue = Venue {
+    name: "coinbase",
+    symbols: ["BTC/USD", "ETH/USD"],
+    streams: ["matches:BTC-USD", "ticker:BTC-USD", "level2_batch:BTC-USD"],
+    repairs: true,
+    counts: true,
+    orders_quotes: true,
+};
+const KUCOIN: Venue = Venue {
+    name: "kucoin",
+    symbols: ["BTC/USDT", "ETH/USDT"],
+    streams: ["match:BTC-USDT", "level1:BTC-USDT", "obu:BTC-USDT:increment@10ms"],
+    repairs: false,
+    counts: false,
+    orders_quotes: false,
+};
+const BITFINEX: Venue = Venue {
+    name: "bitfinex",
+    symbols: ["BTC/USD", "BTC/USDT:USDT"],
+    streams: ["trades:tBTCUSD", "book:tBTCUSD:P0:F0:1", "book:tBTCUSD:P0:F0:25"],
+    repairs: true,
+    counts: false,
+    orders_quotes: true,
 };
 
 impl Venue {
@@ -56,13 +86,14 @@ impl Venue {
 
     /// How many trades may be missing in the end, where that can be counted.
     fn lost(&self, lost: u64) -> u64 {
-        if self.repairs { lost } else { u64::MAX }
+        if self.counts { lost } else { u64::MAX }
     }
 }
 
-/// Small books, so that levels fall out of them all the time.
+/// Small books, so that levels fall out of them all the time; whole ones where the exchange sends whole ones, and the adapter cuts them.
 fn setup(exchange: &Exchange) -> Setup {
-    Setup { depth: 25, ..Setup::new(exchange) }
+    let depth = if exchange.name() == COINBASE.name { 5_000 } else { 25 };
+    Setup { depth, ..Setup::new(exchange) }
 }
 
 fn end(mut tree: Tree, exchange: &mut Exchange, lost: u64) -> Audit {
@@ -170,4 +201,4 @@ macro_rules! venues {
     )*};
 }
 
-venues!(kraken: KRAKEN, bybit: BYBIT, okx: OKX);
+venues!(kraken: KRAKEN, bybit: BYBIT, okx: OKX, coinbase: COINBASE, kucoin: KUCOIN, bitfinex: BITFINEX);

@@ -191,7 +191,7 @@ impl Book {
     }
 }
 
-/// The best prices that batches make, each batch as a whole.
+/// The best prices that batches make. Those after a part of a batch were told, too: each change is a message of its own.
 fn best(entries: &[Entry<Levels>]) -> Vec<Told> {
     // Doubles above zero are in the order of their bits.
     let mut sides: [BTreeMap<u64, f64>; 2] = Default::default();
@@ -200,6 +200,8 @@ fn best(entries: &[Entry<Levels>]) -> Vec<Told> {
         if entry.is_snapshot {
             sides = Default::default();
         }
+        let label = u64::try_from(entry.ts_us).unwrap_or(0);
+        let before = told.last().map(|told| told.quote);
         for (is_bid, price, amount) in &entry.what {
             let side = &mut sides[usize::from(!is_bid)];
             if *amount > 0.0 {
@@ -207,16 +209,26 @@ fn best(entries: &[Entry<Levels>]) -> Vec<Told> {
             } else {
                 side.remove(&price.to_bits());
             }
+            let quote = quote_of(&sides).filter(|_| !entry.is_snapshot);
+            told.extend(quote.map(|quote| Told { label, quote, must: false }));
         }
-        let (Some(bid), Some(ask)) = (sides[0].last_key_value(), sides[1].first_key_value()) else { continue };
-        let quote = [f64::from_bits(*bid.0), *bid.1, f64::from_bits(*ask.0), *ask.1];
-        let is_new = told.last().is_none_or(|before| before.quote != quote);
+        let Some(quote) = quote_of(&sides) else { continue };
+        let is_new = before != Some(quote);
+        if is_new && !entry.is_snapshot {
+            // What the last change made is what the whole batch did.
+            told.pop();
+        }
         if is_new || entry.is_snapshot {
-            let label = u64::try_from(entry.ts_us).unwrap_or(0);
             told.push(Told { label, quote, must: is_new && entry.must && !entry.is_snapshot });
         }
     }
     told
+}
+
+/// The best bid and ask, where there are both.
+fn quote_of(sides: &[BTreeMap<u64, f64>; 2]) -> Option<SentQuote> {
+    let (bid, ask) = (sides[0].last_key_value()?, sides[1].first_key_value()?);
+    Some([f64::from_bits(*bid.0), *bid.1, f64::from_bits(*ask.0), *ask.1])
 }
 
 fn read(ledger: &Path) -> Result<BTreeMap<Symbol, Market>, AuditError> {
