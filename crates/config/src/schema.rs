@@ -227,7 +227,7 @@ const EXCHANGE: &[Key] = &[
         "rest_weight_per_minute",
         Kind::Int(1, 100_000_000),
         Null,
-        "Request weight (at Kraken and Bybit: requests) that all processes of this host may use in a minute; less leaves room for others at this address, \
+        "Request weight (where the exchange weighs nothing: requests) that all processes of this host may use in a minute; less leaves room for others at this address, \
          more is for mirrors and simulators; default: the exchange's own limit.",
         "3000",
     )
