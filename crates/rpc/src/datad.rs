@@ -98,6 +98,9 @@ pub struct FeedInfo {
     pub gaps: u64,
     /// Of these, how many were made good.
     pub gaps_repaired: u64,
+    /// Per cent of the time since the feed was opened in this process of which nothing is missing: what was made good is not
+    /// missing, and while nothing comes that counts as missing.
+    pub score: f64,
     /// Host time of the last record, ns; 0: none yet.
     pub last_recv: i64,
     /// Last price: of the last trade, or the middle of the quote or book; decimal text.

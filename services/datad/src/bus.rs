@@ -10,6 +10,7 @@ use dccd_rpc::datad::{BookSnapshot, FeedInfo};
 use tracing::warn;
 
 use crate::error::DatadError;
+use crate::score::Score;
 
 /// How many slots a ring gets.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,7 @@ pub(crate) struct BusFeed {
     pub(crate) gaps: u64,
     /// Of these, made good.
     pub(crate) gaps_repaired: u64,
+    score: Score,
     /// Host time of the last record.
     pub(crate) last_recv: UnixNanos,
     /// What is wrong with it, in words.
@@ -137,6 +139,7 @@ impl Bus {
             configured: false,
             gaps: 0,
             gaps_repaired: 0,
+            score: Score::new(now),
             last_recv: UnixNanos::UNKNOWN,
             error: None,
             ring,
@@ -246,6 +249,7 @@ impl Bus {
     /// Declares a gap: counted, and marked in the ring by a record of its own. One made good is only counted.
     pub(crate) fn gap(&mut self, index: FeedIndex, gap: &Gap, now: UnixNanos) {
         let Some(feed) = self.get_mut(index) else { return };
+        feed.score.gap(gap);
         if gap.repaired {
             feed.gaps_repaired += 1;
             return;
@@ -340,7 +344,7 @@ impl Bus {
 
 impl BusFeed {
     /// What clients are told of the feed.
-    pub(crate) fn info(&self, recorded: bool) -> FeedInfo {
+    pub(crate) fn info(&self, recorded: bool, now: UnixNanos) -> FeedInfo {
         let book_best = self.ladder.as_ref().and_then(|l| Some((l.best_bid()?.0, l.best_ask()?.0)));
         let best = self.last_quote.map(|q| (q.bid, q.ask)).or(book_best);
         let last_price = self.last_trade.map(|t| t.price.to_string()).or_else(|| best.map(|(bid, _)| bid.to_string()));
@@ -357,6 +361,7 @@ impl BusFeed {
             holders: self.holders,
             gaps: self.gaps,
             gaps_repaired: self.gaps_repaired,
+            score: self.score.percent(now, (self.shown_state() != FeedState::Live).then_some(self.last_recv)),
             last_recv: self.last_recv.0,
             last_price,
             best: best.map(|(bid, ask)| (bid.to_string(), ask.to_string())),

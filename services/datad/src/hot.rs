@@ -485,7 +485,8 @@ impl Hot {
             }
             Command::ConfiguredOpen => self.settle_left_feeds(),
             Command::Feeds { reply } => {
-                let _ = reply.send(self.bus.iter().map(|(index, feed)| feed.info(self.is_recorded(index))).collect());
+                let now = clock::now();
+                let _ = reply.send(self.bus.iter().map(|(index, feed)| feed.info(self.is_recorded(index), now)).collect());
             }
             Command::Book { symbol, depth, reply } => {
                 let book = self.bus.find(&symbol, Channel::Book).and_then(|index| self.bus.book(index, depth));
@@ -602,7 +603,7 @@ impl Hot {
         } else {
             feed.holders += 1;
         }
-        Ok(feed.info(recorded))
+        Ok(feed.info(recorded, clock::now()))
     }
 
     fn close_feed(&mut self, symbol: &Symbol, channel: Channel) -> Result<FeedInfo, String> {
@@ -613,7 +614,7 @@ impl Hot {
             return Err(format!("{symbol} {channel} is open because the configuration wants it; no client opened it"));
         }
         feed.holders -= 1;
-        let mut info = feed.info(recorded);
+        let mut info = feed.info(recorded, clock::now());
         if feed.holders == 0 && !feed.configured {
             let session = &self.session;
             self.links.remove(index, |conn| session.ending(index, conn));

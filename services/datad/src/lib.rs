@@ -16,6 +16,7 @@ mod output;
 mod recorder;
 mod resubscribe;
 mod rpc;
+mod score;
 mod service;
 mod shared;
 mod silence;
