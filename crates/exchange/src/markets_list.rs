@@ -34,11 +34,14 @@ impl<'a> MarketsList<'a> {
     /// Takes in the answer to [`Self::request`].
     ///
     /// # Errors
-    /// [`ExchangeError::Markets`] when it is none, [`ExchangeError::MarketsEndless`] when too many came.
+    /// [`ExchangeError::Markets`] when it is none, which leaves the list as it was; [`ExchangeError::MarketsEndless`] when too many
+    /// came.
     pub fn answer(&mut self, body: &[u8]) -> Result<(), ExchangeError> {
-        let Some(request) = self.next.take() else { return Ok(()) };
-        self.parts.push(self.adapter.parse_markets(body)?);
-        self.next = self.adapter.markets_next(&request, body)?.filter(|next| self.products.contains(&next.product));
+        let Some(request) = &self.next else { return Ok(()) };
+        let part = self.adapter.parse_markets(body)?;
+        let next = self.adapter.markets_next(request, body)?;
+        self.parts.push(part);
+        self.next = next.filter(|next| self.products.contains(&next.product));
         if self.next.is_some() && self.parts.len() >= PARTS_MAX {
             return Err(ExchangeError::MarketsEndless { exchange: self.adapter.name(), parts: self.parts.len() });
         }
@@ -127,6 +130,7 @@ mod tests {
         let all = list.joined(Some(&few));
         assert!(has(&all, "BTC/USDT") && has(&all, "BTC/USDT:USDT"));
         let mut list = spot_alone(&[Product::Linear, Product::Spot]);
+        assert!(list.answer(b"<html>not available in your region</html>").is_err());
         assert!(list.pass_over());
         assert_eq!((list.request(), list.missing()), (None, Some(Product::Linear)));
         assert!(has(&list.joined(Some(&all)), "BTC/USDT:USDT"), "it was listed the last time");

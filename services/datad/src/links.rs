@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, ClientMessage, FeedIndex, Markets, Socket};
+use dccd_exchange::{Adapter, ClientMessage, FeedIndex, Markets, Product, Socket};
 use dccd_model::{Channel, Symbol};
 use dccd_net::{ConnectBudget, FrameBatch, Link, LinkError, LinkEvent, LinkOptions};
 use tokio::time::Instant;
@@ -59,16 +59,19 @@ impl Links {
         ws_base: impl Fn(Socket) -> String,
         conn_ids: &Arc<AtomicU32>,
     ) -> Vec<LinkOptions> {
-        let limits = adapter.limits();
+        let whole = adapter.limits();
         // All sockets are the same exchange's, and attempts are counted by our address.
-        let budget = ConnectBudget::new(limits.connects_per_window, limits.connect_window);
-        let of = |(at, socket): (usize, &Socket)| LinkOptions {
-            conn_ids: conn_ids.clone(),
-            read_timeout: limits.ping_interval * 2 + limits.ping_interval / 2,
-            lifetime: Some(limits.lifetime),
-            messages_per_second: limits.messages_per_second,
-            connects_per_window: budget.clone(),
-            ..LinkOptions::new(adapter.socket_url(at, &ws_base(*socket)))
+        let budget = ConnectBudget::new(whole.connects_per_window, whole.connect_window);
+        let of = |(at, socket): (usize, &Socket)| {
+            let limits = adapter.limits_of(socket.product);
+            LinkOptions {
+                conn_ids: conn_ids.clone(),
+                read_timeout: limits.ping_interval * 2 + limits.ping_interval / 2,
+                lifetime: Some(limits.lifetime),
+                messages_per_second: limits.messages_per_second,
+                connects_per_window: budget.clone(),
+                ..LinkOptions::new(adapter.socket_url(at, &ws_base(*socket)))
+            }
         };
         adapter.sockets().iter().enumerate().map(of).collect()
     }
@@ -78,8 +81,9 @@ impl Links {
     /// # Errors
     /// When the configured address is none.
     pub(crate) fn add(&mut self, feed: FeedIndex, symbol: &Symbol, channel: Channel) -> Result<(), LinkError> {
-        let room = self.adapter.limits().streams_per_connection;
         let socket = self.adapter.socket_of(symbol, channel).min(self.options.len().saturating_sub(1));
+        let product = self.adapter.sockets().get(socket).map_or(Product::Spot, |socket| socket.product);
+        let room = self.adapter.limits_of(product).streams_per_connection;
         let index = match self.slots.iter().position(|s| s.socket == socket && s.feeds.len() < room) {
             Some(index) => index,
             None => {
@@ -284,7 +288,7 @@ fn send(link: &Link, conn: u32, messages: Vec<ClientMessage>) {
 
 #[cfg(test)]
 mod tests {
-    use dccd_exchange::{AdapterOptions, Product, adapter};
+    use dccd_exchange::{AdapterOptions, adapter};
 
     use super::*;
 
@@ -308,5 +312,32 @@ mod tests {
             (0..2).map(|link| (links.socket(link), links.feeds(link).collect())).collect();
         assert_eq!(feeds, [("linear", vec![0, 2]), ("spot", vec![1, 3])]);
         assert_eq!(links.slots.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn perpetuals_have_their_trades_on_another_socket_than_their_books_with_limits_of_their_own() {
+        let binance = adapter("binance", &AdapterOptions::default()).unwrap();
+        let base = |socket: Socket| match socket.product {
+            Product::Spot => "ws://127.0.0.1:1".to_owned(),
+            Product::Linear => "ws://127.0.0.1:2".to_owned(),
+        };
+        let options = Links::options(binance.as_ref(), base, &Arc::new(AtomicU32::new(1)));
+        let urls: Vec<&str> = options.iter().map(|options| options.url.as_str()).collect();
+        let spot = "ws://127.0.0.1:1/stream?timeUnit=MICROSECOND";
+        assert_eq!(urls, [spot, "ws://127.0.0.1:2/public/stream", "ws://127.0.0.1:2/market/stream"]);
+        assert_eq!(options.iter().map(|o| o.messages_per_second).collect::<Vec<_>>(), [5, 10, 10]);
+        let mut links = Links::new(binance, Arc::default(), options);
+        let mut feed = 0;
+        for symbol in (0..201).map(|i| format!("C{i}/USDT:USDT")).chain((0..201).map(|i| format!("C{i}/USDT"))) {
+            for channel in [Channel::Trades, Channel::Quotes] {
+                links.add(feed, &symbol.parse().unwrap(), channel).unwrap();
+                feed += 1;
+            }
+        }
+        let mut carried: Vec<_> = (0..links.slots.len()).map(|at| (links.socket(at), links.feeds(at).count())).collect();
+        carried.sort_unstable();
+        let of = |name, counts: [usize; 2]| counts.map(|count| (name, count));
+        let expected = [vec![("", 402)], of("usdm/market", [1, 200]).to_vec(), of("usdm/public", [1, 200]).to_vec()];
+        assert_eq!(carried, expected.concat());
     }
 }
