@@ -17,6 +17,7 @@ fn cpu_time() -> Duration {
 }
 
 const EXCHANGE_INFO: &[u8] = include_bytes!("../src/binance/testdata/exchange_info.json");
+const EXCHANGE_INFO_USDM: &[u8] = include_bytes!("../src/binance/testdata/exchange_info_usdm.json");
 const BYBIT_SPOT: &[u8] = include_bytes!("../src/bybit/testdata/spot.json");
 const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 const INSTRUMENTS: &[u8] = include_bytes!("../src/okx/testdata/instruments_spot.json");
@@ -50,9 +51,10 @@ impl Output for Count {
     }
 }
 
-fn session(exchange: &str) -> Box<dyn Session> {
-    let exchange = adapter(exchange, &AdapterOptions::default()).expect("there is such an adapter");
-    let (listed, symbol) = match exchange.name() {
+fn session(name: &str) -> Box<dyn Session> {
+    let exchange = adapter(name.trim_end_matches("-usdm"), &AdapterOptions::default()).expect("there is such an adapter");
+    let (listed, symbol) = match name {
+        "binance-usdm" => (EXCHANGE_INFO_USDM, "BTC/USDT:USDT"),
         "kraken" => (ASSET_PAIRS, "BTC/USD"),
         "bybit" => (BYBIT_SPOT, "BTC/USDT"),
         "okx" => (INSTRUMENTS, "BTC/USDT"),
@@ -280,6 +282,43 @@ fn okx() {
     }
 }
 
+/// Perpetuals, whose connection says so.
+fn usdm() {
+    let frames = |frame: &dyn Fn(u64) -> String| (1..=FRAMES).map(frame).collect::<Vec<_>>();
+    let opened = |socket: &'static str| {
+        move |session: &mut dyn Session, out: &mut Count| apply(session, EntryKind::Opened, socket, b"", out)
+    };
+    let trades = frames(&|n| {
+        format!(
+            r#"{{"stream":"btcusdt@aggTrade","data":{{"e":"aggTrade","E":1767225600123,"s":"BTCUSDT","a":{},"p":"61837.60","q":"0.020","nq":"0.020","f":1,"l":2,"T":1767225600120,"m":true,"st":1}}}}"#,
+            3_035_683_258 + n
+        )
+    });
+    time("binance-usdm", "aggTrade", &trades, opened("usdm/market"));
+    let quotes = frames(&|n| {
+        format!(
+            r#"{{"stream":"btcusdt@bookTicker","data":{{"e":"bookTicker","u":{},"s":"BTCUSDT","ps":"BTCUSDT","st":1,"b":"61837.60","B":"3.788","a":"61837.70","A":"1.546","T":1767225600120,"E":1767225600123}}}}"#,
+            5_123_107_852_948 + n
+        )
+    });
+    time("binance-usdm", "bookTicker", &quotes, opened("usdm/public"));
+    for count in [4, 20] {
+        let events = frames(&|n| {
+            format!(
+                r#"{{"stream":"btcusdt@depth@100ms","data":{{"e":"depthUpdate","E":1767225600123,"T":1767225600120,"s":"BTCUSDT","ps":"BTCUSDT","st":1,"U":{n},"u":{n},"pu":{},"b":[{}],"a":[{}]}}}}"#,
+                n - 1,
+                levels(count, 100, n),
+                levels(count, 900, n)
+            )
+        });
+        time("binance-usdm", &format!("depth {} levels", count * 2), &events, |session, out| {
+            opened("usdm/public")(session, out);
+            let snapshot = br#"{"lastUpdateId":0,"bids":[["1","1"]],"asks":[["2","1"]]}"#;
+            apply(session, EntryKind::Response, "depth BTC/USDT:USDT", snapshot, out);
+        });
+    }
+}
+
 fn levels(count: usize, base: usize, number: u64) -> String {
     let levels: Vec<String> = (0..count)
         .map(|i| format!(r#"["61{:03}.{:02}000000","{}.{:05}000"]"#, base + i, i, number % 7, 12_345 + i))
@@ -291,6 +330,7 @@ fn main() {
     bybit();
     kraken();
     okx();
+    usdm();
     measure("trade", |n| {
         format!(
             r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":1723161255343123,"s":"BTCUSDT","t":{},"p":"61837.63000000","q":"0.02000000","T":1723161255342999,"m":true,"M":true}}}}"#,
