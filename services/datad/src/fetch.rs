@@ -276,4 +276,25 @@ mod tests {
         assert_eq!(pauses, [0, 250, 500, 1_000, 2_000, 4_000, 8_000, 10_000]);
         assert_eq!(next_pause(&mut paces, &symbol, now + Duration::from_secs(60)), Duration::ZERO);
     }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_holds_up_no_requests_to_another() {
+        dccd_net::install_crypto_provider();
+        let spot = crate::served::serve(|path| path.starts_with("/api/v3/depth").then(|| "{}".to_owned())).await;
+        let linear = crate::served::serve(|_| None).await;
+        let adapter = dccd_exchange::adapter("binance", &dccd_exchange::AdapterOptions::default()).unwrap();
+        let addresses = dccd_history::RestAddresses { base: Some(spot), linear: Some(linear), weight_per_minute: None };
+        let rest = RestClients::new(&"binance".parse().unwrap(), adapter.as_ref(), &addresses, None).unwrap();
+        let (wants, requests) = mpsc::channel(16);
+        let (hot, mut fetched) = mpsc::channel(16);
+        let fetching = tokio::spawn(Fetcher { adapter, markets: Arc::default(), rest, requests, hot }.run());
+        let perpetuals = (0..2 * REQUESTS_AT_ONCE).map(|i| format!("C{i}/USDT:USDT"));
+        for symbol in perpetuals.chain(["BTC/USDT".to_owned()]) {
+            let want = Want::BookSnapshot { feed: 0, symbol: symbol.parse().unwrap() };
+            wants.send(FetchRequest::Want(want)).await.unwrap();
+        }
+        let answer = tokio::time::timeout(Duration::from_secs(20), fetched.recv()).await.expect("an answer of spot");
+        assert!(matches!(answer, Some(Command::Fetched { subject, .. }) if subject == "depth BTC/USDT"));
+        fetching.abort();
+    }
 }

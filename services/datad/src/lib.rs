@@ -16,6 +16,8 @@ mod output;
 mod recorder;
 mod resubscribe;
 mod rpc;
+#[cfg(test)]
+mod served;
 mod service;
 mod shared;
 

@@ -159,3 +159,66 @@ impl Asking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use dccd_exchange::AdapterOptions;
+    use dccd_history::RestAddresses;
+
+    use super::*;
+    use crate::served::serve;
+
+    const SPOT: &str = r#"{"symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT"}]}"#;
+    const LINEAR: &str = r#"{"symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT","contractType":"PERPETUAL","marginAsset":"USDT"}]}"#;
+    /// Long enough for a server that answers at once, wherever the test runs.
+    const PATIENT: Duration = Duration::from_secs(30);
+
+    async fn asking(directory: &Path, linear: String) -> Asking {
+        dccd_net::install_crypto_provider();
+        let base = serve(|path| path.starts_with("/api/v3/exchangeInfo").then(|| SPOT.to_owned())).await;
+        let adapter = dccd_exchange::adapter("binance", &AdapterOptions::default()).unwrap();
+        let addresses = RestAddresses { base: Some(base), linear: Some(linear), weight_per_minute: None };
+        let rest = RestClients::new(&"binance".parse().unwrap(), adapter.as_ref(), &addresses, None).unwrap();
+        let products = rest.lists().collect();
+        Asking { adapter, rest, path: directory.join("markets.json"), products }
+    }
+
+    fn symbols(markets: &Markets) -> Vec<String> {
+        markets.iter().map(|market| market.symbol.to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn perpetuals_that_cannot_be_listed_hold_up_no_spot_and_are_those_of_last_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let served = serve(|path| path.starts_with("/fapi/v1/exchangeInfo").then(|| LINEAR.to_owned())).await;
+        let silent = serve(|_| None).await;
+        let senseless = serve(|_| Some("<html>not in your region</html>".to_owned())).await;
+        let whole = asking(directory.path(), served).await.fetch(PATIENT, None).await.unwrap();
+        assert_eq!((symbols(&whole.markets).join(" ").as_str(), whole.missing), ("BTC/USDT BTC/USDT:USDT", None));
+        for (linear, patience) in
+            [("http://127.0.0.1:1".to_owned(), PATIENT), (senseless, PATIENT), (silent, Duration::from_secs(2))]
+        {
+            let asking = asking(directory.path(), linear).await;
+            let alone = asking.fetch(patience, None).await.unwrap();
+            assert_eq!(symbols(&alone.markets), ["BTC/USDT"]);
+            assert!(matches!(&alone.missing, Some((Product::Linear, reason)) if !reason.is_empty()), "{:?}", alone.missing);
+            let with_last = asking.fetch(patience, Some(&whole.markets)).await.unwrap();
+            assert_eq!(symbols(&with_last.markets), ["BTC/USDT", "BTC/USDT:USDT"]);
+            let kept = dccd_history::kept_markets(&asking.path).unwrap();
+            assert_eq!(symbols(&kept.markets), ["BTC/USDT", "BTC/USDT:USDT"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_the_list_of_spot_there_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let linear = serve(|_| Some(LINEAR.to_owned())).await;
+        let mut asking = asking(directory.path(), linear).await;
+        let addresses = RestAddresses { base: Some("http://127.0.0.1:1".to_owned()), ..RestAddresses::default() };
+        asking.rest = RestClients::new(&"binance".parse().unwrap(), asking.adapter.as_ref(), &addresses, None).unwrap();
+        assert!(asking.fetch(PATIENT, None).await.is_err());
+        assert!(!asking.path.exists());
+    }
+}
