@@ -201,6 +201,13 @@ fn quotes_go_on_over_a_replaced_connection_and_an_outage_is_a_gap() {
 }
 
 #[test]
+fn numbers_that_go_back_while_time_goes_on_are_no_repetition() {
+    let mut scene = valid();
+    let later = depth(110, 119, "", "").replace(r#""T":119"#, r#""T":121"#);
+    scene.frame(1, &depth(110, 119, "", "")).expect("").frame(1, &later).expect("suspect e1\nwant snapshot BTC/USDT:USDT");
+}
+
+#[test]
 fn numbers_that_begin_anew_are_a_hole_and_no_duplicates() {
     let mut scene = Scene::of(&["BTC/USDT:USDT book"]);
     scene.depth(1, 1_000_000, 1_000_001).snapshot(1_000_000).skip();
