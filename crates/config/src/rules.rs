@@ -189,7 +189,11 @@ impl Rules<'_> {
                 set.push(format!("{path}.connections"));
             }
             // Where derivatives have a socket of their own and share the rest, only its address is used.
-            let unused = if path == "exchanges.bybit" { ".linear.rest_url" } else { ".linear" };
+            let unused = match path.as_str() {
+                "exchanges.binance" => continue,
+                "exchanges.bybit" => ".linear.rest_url",
+                _ => ".linear",
+            };
             if self.checked.places.contains_key(&format!("{path}{unused}")) {
                 set.push(format!("{path}{unused}"));
             }

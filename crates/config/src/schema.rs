@@ -222,7 +222,7 @@ const EXCHANGE: &[Key] = &[
         "http://127.0.0.1:8090",
     ),
     key("ws_url", WS, Null, "Another base address for WebSockets.", "ws://127.0.0.1:8090"),
-    key("linear", Kind::Section(LINEAR), Empty, "The same for USD-margined derivatives where they live elsewhere; of Bybit, `ws_url` alone.", ""),
+    key("linear", Kind::Section(LINEAR), Empty, "The same for USD-margined derivatives where they live elsewhere: Binance's; of Bybit, `ws_url` alone.", ""),
     key(
         "rest_weight_per_minute",
         Kind::Int(1, 100_000_000),

@@ -192,6 +192,10 @@ stream_jobs: [{exchange: bybit, pairs: ['BTC/USDT:USDT'], channels: [trades]}]",
     assert_eq!(warnings, [""; 0]);
     let linear = config.exchange(&"bybit".parse().unwrap()).linear;
     assert_eq!(linear.ws_url.as_deref(), Some("ws://127.0.0.1:2"));
+    let (config, warnings) = read(
+        "exchanges: {binance: {linear: {rest_url: 'http://127.0.0.1:2', ws_url: 'ws://127.0.0.1:2'}}}\nstream_jobs: [{exchange: binance, pairs: ['BTC/USDT:USDT'], channels: [trades, book, quotes]}]",
+    );
+    assert_eq!((warnings.len(), config.exchange(&"binance".parse().unwrap()).linear.rest_url.is_some()), (0, true));
     for (exchanges, unused) in [
         ("bybit: {linear: {rest_url: 'http://127.0.0.1:2'}}", "bybit.linear.rest_url"),
         ("kraken: {linear: {ws_url: 'ws://127.0.0.1:2'}}", "kraken.linear"),

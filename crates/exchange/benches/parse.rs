@@ -23,6 +23,7 @@ const DERIBIT_FUTURE: &[u8] = include_bytes!("../src/deribit/testdata/instrument
 const KUCOIN_SYMBOLS: &[u8] = include_bytes!("../src/kucoin/testdata/symbols.json");
 const PRODUCTS: &[u8] = include_bytes!("../src/coinbase/testdata/products.json");
 const BITFINEX_SPOT: &[u8] = include_bytes!("../src/bitfinex/testdata/pairs_spot.json");
+const EXCHANGE_INFO_USDM: &[u8] = include_bytes!("../src/binance/testdata/exchange_info_usdm.json");
 const ASSET_PAIRS: &[u8] = include_bytes!("../src/kraken/testdata/asset_pairs.json");
 const INSTRUMENTS: &[u8] = include_bytes!("../src/okx/testdata/instruments_spot.json");
 const FRAMES: u64 = 100_000;
@@ -55,9 +56,10 @@ impl Output for Count {
     }
 }
 
-fn session(exchange: &str) -> Box<dyn Session> {
-    let exchange = adapter(exchange, &AdapterOptions::default()).expect("there is such an adapter");
-    let (listed, symbol) = match exchange.name() {
+fn session(name: &str) -> Box<dyn Session> {
+    let exchange = adapter(name.trim_end_matches("-usdm"), &AdapterOptions::default()).expect("there is such an adapter");
+    let (listed, symbol) = match name {
+        "binance-usdm" => (EXCHANGE_INFO_USDM, "BTC/USDT:USDT"),
         "kraken" => (ASSET_PAIRS, "BTC/USD"),
         "bybit" => (BYBIT_SPOT, "BTC/USDT"),
         "deribit" => (DERIBIT_FUTURE, "BTC/USD:BTC"),
@@ -467,6 +469,43 @@ fn bitfinex() {
     }
 }
 
+/// Perpetuals, whose connection says so.
+fn usdm() {
+    let frames = |frame: &dyn Fn(u64) -> String| (1..=FRAMES).map(frame).collect::<Vec<_>>();
+    let opened = |socket: &'static str| {
+        move |session: &mut dyn Session, out: &mut Count| apply(session, EntryKind::Opened, socket, b"", out)
+    };
+    let trades = frames(&|n| {
+        format!(
+            r#"{{"stream":"btcusdt@aggTrade","data":{{"e":"aggTrade","E":1767225600123,"s":"BTCUSDT","a":{},"p":"61837.60","q":"0.020","nq":"0.020","f":1,"l":2,"T":1767225600120,"m":true,"st":1}}}}"#,
+            3_035_683_258 + n
+        )
+    });
+    time("binance-usdm", "aggTrade", &trades, opened("usdm/market"));
+    let quotes = frames(&|n| {
+        format!(
+            r#"{{"stream":"btcusdt@bookTicker","data":{{"e":"bookTicker","u":{},"s":"BTCUSDT","ps":"BTCUSDT","st":1,"b":"61837.60","B":"3.788","a":"61837.70","A":"1.546","T":1767225600120,"E":1767225600123}}}}"#,
+            5_123_107_852_948 + n
+        )
+    });
+    time("binance-usdm", "bookTicker", &quotes, opened("usdm/public"));
+    for count in [4, 20] {
+        let events = frames(&|n| {
+            format!(
+                r#"{{"stream":"btcusdt@depth@100ms","data":{{"e":"depthUpdate","E":1767225600123,"T":1767225600120,"s":"BTCUSDT","ps":"BTCUSDT","st":1,"U":{n},"u":{n},"pu":{},"b":[{}],"a":[{}]}}}}"#,
+                n - 1,
+                levels(count, 100, n),
+                levels(count, 900, n)
+            )
+        });
+        time("binance-usdm", &format!("depth {} levels", count * 2), &events, |session, out| {
+            opened("usdm/public")(session, out);
+            let snapshot = br#"{"lastUpdateId":0,"bids":[["1","1"]],"asks":[["2","1"]]}"#;
+            apply(session, EntryKind::Response, "depth BTC/USDT:USDT", snapshot, out);
+        });
+    }
+}
+
 fn main() {
     bybit();
     deribit();
@@ -474,6 +513,7 @@ fn main() {
     kucoin();
     coinbase();
     bitfinex();
+    usdm();
     okx();
     measure("trade", |n| {
         format!(

@@ -2,7 +2,9 @@
 
 mod support;
 
-use dccd_exchange::{Adapter, AdapterOptions, ClientMessage, Markets, RestRequest, TradeCursor, TradeHole, adapter};
+use dccd_exchange::{
+    Adapter, AdapterOptions, ClientMessage, Markets, MarketsList, Product, RestRequest, TradeCursor, TradeHole, adapter,
+};
 use dccd_model::{Channel, Symbol};
 
 fn binance(options: &AdapterOptions) -> (std::sync::Arc<dyn Adapter>, Markets) {
@@ -57,6 +59,7 @@ fn requests_cost_what_the_exchange_says() {
         path_and_query: path.to_owned(),
         weight,
         subject: subject.to_owned(),
+        product: Product::Spot,
     };
     let btc = symbol("BTC/USDT");
     for (depth, limit, weight) in [
@@ -105,6 +108,10 @@ fn a_hole_is_asked_for_id_by_id_to_its_end() {
 #[test]
 fn addresses_keep_their_prefix() {
     let (binance, _) = binance(&AdapterOptions::default());
+    assert_eq!(
+        binance.rest_products().iter().map(|p| binance.rest_url_of(*p)).collect::<Vec<_>>(),
+        ["https://data-api.binance.vision", "https://fapi.binance.com"]
+    );
     assert_eq!(binance.connect_url(binance.ws_url()), "wss://data-stream.binance.vision/stream?timeUnit=MICROSECOND");
     assert_eq!(binance.connect_url("ws://127.0.0.1:1/x/"), "ws://127.0.0.1:1/x/stream?timeUnit=MICROSECOND");
 }
@@ -129,6 +136,100 @@ fn markets_are_read_and_those_that_cant_be_are_counted() {
         ]
     );
     assert_eq!(markets.skipped(), 1);
+}
+
+fn with_perpetuals(options: &AdapterOptions) -> (std::sync::Arc<dyn Adapter>, Markets) {
+    let adapter = adapter("binance", options).unwrap();
+    let mut list = MarketsList::new(adapter.as_ref(), &[Product::Linear]);
+    list.answer(support::EXCHANGE_INFO).unwrap();
+    list.answer(support::EXCHANGE_INFO_USDM).unwrap();
+    assert!(list.request().is_none());
+    let markets = list.joined(None);
+    (adapter, markets)
+}
+
+#[test]
+fn perpetuals_are_listed_beside_spot_and_dated_contracts_are_not() {
+    let (_, markets) = with_perpetuals(&AdapterOptions::default());
+    let lines: Vec<String> = markets
+        .iter()
+        .filter(|m| m.symbol.settle().is_some())
+        .map(|m| format!("{} {} {:?}", m.symbol, m.id, m.status))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "1000SHIB/USDT:USDT 1000SHIBUSDT Unknown",
+            "BTC/USDT:USDT BTCUSDT Trading",
+            "ETH/USDC:USDC ETHUSDC Halted",
+            "TSLA/USDT:USDT TSLAUSDT Trading",
+        ]
+    );
+    let bitcoin = markets.by_symbol(&symbol("BTC/USDT:USDT")).unwrap();
+    let rules = [bitcoin.price_tick, bitcoin.amount_step, bitcoin.amount_min, bitcoin.amount_max, bitcoin.notional_min];
+    assert_eq!(rules.map(|rule| rule.unwrap().to_string()), ["0.10", "0.001", "0.001", "1000", "100"]);
+    assert!(bitcoin.contract_size.is_none(), "amounts are in coins");
+    // One spot market and one perpetual can't be read.
+    assert_eq!((markets.skipped(), markets.by_id("BTCUSDT").unwrap().symbol.as_str()), (2, "BTC/USDT"));
+}
+
+#[test]
+fn perpetuals_are_subscribed_apart_from_spot_and_their_trades_are_aggregates() {
+    for aggregated in [false, true] {
+        let (binance, markets) = with_perpetuals(&AdapterOptions { aggregated_trades: aggregated, depth: None });
+        let feeds: Vec<(Symbol, Channel)> = ["BTC/USDT:USDT", "BTC/USDT", "1000SHIB/USDT:USDT"]
+            .into_iter()
+            .flat_map(|s| [Channel::Trades, Channel::Quotes, Channel::Book, Channel::Ohlc].map(|c| (symbol(s), c)))
+            .collect();
+        let messages = binance.subscribe(&feeds, &markets, 5);
+        let places: Vec<_> = messages.iter().map(|message| message.feeds.clone()).collect();
+        assert_eq!(places, [vec![4, 5, 6], vec![1, 2, 9, 10], vec![0, 8]]);
+        let trades = if aggregated { "aggTrade" } else { "trade" };
+        assert_eq!(
+            texts(messages),
+            [
+                &format!(
+                    r#"{{"id":5,"method":"SUBSCRIBE","params":["btcusdt@{trades}","btcusdt@bookTicker","btcusdt@depth@100ms"]}}"#
+                ),
+                r#"{"id":6,"method":"SUBSCRIBE","params":["btcusdt@bookTicker","btcusdt@depth@100ms","1000shibusdt@bookTicker","1000shibusdt@depth@100ms"]}"#,
+                r#"{"id":7,"method":"SUBSCRIBE","params":["btcusdt@aggTrade","1000shibusdt@aggTrade"]}"#,
+            ]
+        );
+        let sockets: Vec<&str> = feeds.iter().map(|(s, c)| binance.sockets()[binance.socket_of(s, *c)].name).collect();
+        assert_eq!(sockets[..3], ["usdm/market", "usdm/public", "usdm/public"]);
+        assert_eq!(sockets[4..7], ["", "", ""], "the name in journals from when there was but one");
+    }
+}
+
+#[test]
+fn requests_about_perpetuals_go_to_their_address_at_its_weights() {
+    let request = |path: &str, weight, subject: &str| RestRequest {
+        path_and_query: format!("/fapi/v1/{path}"),
+        weight,
+        subject: subject.to_owned(),
+        product: Product::Linear,
+    };
+    let btc = symbol("BTC/USDT:USDT");
+    for (depth, limit, weight) in [
+        (None, 1_000, 20),
+        (Some(501), 1_000, 20),
+        (Some(500), 500, 10),
+        (Some(51), 100, 5),
+        (Some(21), 50, 2),
+        (Some(0), 5, 2),
+    ] {
+        let (binance, markets) = with_perpetuals(&AdapterOptions { aggregated_trades: false, depth });
+        let path = format!("depth?symbol=BTCUSDT&limit={limit}");
+        assert_eq!(binance.snapshot_request(&btc, &markets), Some(request(&path, weight, "depth BTC/USDT:USDT")));
+    }
+    let (binance, markets) = with_perpetuals(&AdapterOptions::default());
+    assert_eq!(
+        binance.trades_request(&btc, TradeCursor::Id(123), 9_999, &markets),
+        request("aggTrades?symbol=BTCUSDT&fromId=123&limit=1000", 20, "trades BTC/USDT:USDT 123")
+    );
+    let next = binance.markets_next(&binance.markets_request(), b"").unwrap();
+    assert_eq!(next, Some(request("exchangeInfo", 1, "exchangeInfo usdm")));
+    assert_eq!(binance.markets_next(&next.unwrap(), b"").unwrap(), None);
 }
 
 #[test]

@@ -52,6 +52,45 @@ fn binance_conforms_with_single_and_with_aggregated_trades() {
     }
 }
 
+#[test]
+fn binance_conforms_with_perpetuals() {
+    let binance = adapter("binance", &AdapterOptions::default()).unwrap();
+    let protocol = Protocol {
+        symbol: "BTC/USDT:USDT".parse().unwrap(),
+        markets: include_bytes!("../src/binance/testdata/exchange_info_usdm.json"),
+        trade: &|id, ms| {
+            format!(
+                r#"{{"stream":"btcusdt@aggTrade","data":{{"e":"aggTrade","E":{ms},"s":"BTCUSDT","a":{id},"p":"100.10","q":"2","nq":"2","f":1,"l":2,"T":{ms},"m":true,"st":1}}}}"#
+            )
+        },
+        trades_page: &|first, last| {
+            let row = |id| format!(r#"{{"a":{id},"p":"100.10","q":"2","f":1,"l":2,"T":1700000000000,"m":true}}"#);
+            format!("[{}]", (first..=last).map(row).collect::<Vec<_>>().join(","))
+        },
+        quote: &|n| {
+            format!(
+                r#"{{"stream":"btcusdt@bookTicker","data":{{"e":"bookTicker","u":{n},"s":"BTCUSDT","ps":"BTCUSDT","st":1,"b":"99.9","B":"1","a":"100","A":"2","T":{n},"E":{n}}}}}"#
+            )
+        },
+        book: BookProtocol::Numbered {
+            // Numbers are those of all symbols: an event begins anywhere behind the one before.
+            event: &|first, last, ms| {
+                format!(
+                    r#"{{"stream":"btcusdt@depth@100ms","data":{{"e":"depthUpdate","E":{ms},"T":{ms},"s":"BTCUSDT","ps":"BTCUSDT","st":1,"U":{},"u":{last},"pu":{},"b":[["99.9","{last}"],["99.8","0"]],"a":[["100","{last}"]]}}}}"#,
+                    last,
+                    first - 1
+                )
+            },
+            snapshot: &|last| {
+                format!(
+                    r#"{{"lastUpdateId":{last},"E":1,"T":1,"bids":[["99.9","1"],["99.8","2"]],"asks":[["100","1"],["100.2","2"]]}}"#
+                )
+            },
+        },
+    };
+    suite(binance.as_ref(), &protocol);
+}
+
 /// The checksum of a book whose numbers are given without their points: asks from the lowest up, then bids from the highest down.
 fn crc(digits: &[&str]) -> u32 {
     crc32fast::hash(digits.concat().as_bytes())

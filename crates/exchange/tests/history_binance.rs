@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, AdapterOptions, History, HistoryError, Market, TradeCursor, TradePage, adapter};
+use dccd_exchange::{Adapter, AdapterOptions, History, HistoryError, Market, Product, TradeCursor, TradePage, adapter};
 use dccd_model::{Candle, Decimal, Flags, Side, Span, Trade, TradeId, UnixNanos};
 
 const NOW: UnixNanos = UnixNanos(1_763_630_000_000_000_000);
@@ -245,4 +245,31 @@ fn an_adapter_for_aggregated_trades_pages_these() {
     let (trades, page) = trades(history, body, time).unwrap();
     assert_eq!((trades[0].id, trades[0].side), (TradeId(26_129), Side::Sell));
     assert_eq!(page, TradePage { next: TradeCursor::Id(26_130), is_last: true });
+}
+
+#[test]
+fn candles_of_perpetuals_come_from_their_address_and_their_trades_are_no_source() {
+    let binance = binance(false);
+    let history = binance.history().unwrap();
+    let perpetual: Market = {
+        let markets = binance.parse_markets(support::EXCHANGE_INFO_USDM).unwrap();
+        markets.by_symbol(&"BTC/USDT:USDT".parse().unwrap()).unwrap().clone()
+    };
+    let minute = 60_000_000_000;
+    for (limit, weight) in [(1, 1), (99, 1), (100, 2), (499, 2), (500, 5), (1_000, 5), (5_000, 5)] {
+        let request = history.candles_request(&perpetual, span("1m"), UnixNanos(minute), UnixNanos(3 * minute), limit);
+        let limit = limit.min(1_000);
+        let path = format!("/fapi/v1/klines?symbol=BTCUSDT&interval=1m&startTime=60000&endTime=179999&limit={limit}");
+        let expected = (path, weight, "klines BTC/USDT:USDT 1m 60000", Product::Linear);
+        assert_eq!((request.path_and_query, request.weight, request.subject.as_str(), request.product), expected);
+    }
+    assert!(history.trade_pages_of(&market().symbol).is_some(), "spot has all of them");
+    assert!(history.trade_pages_of(&perpetual.symbol).is_none(), "a day is not the past");
+    for (cursor, query) in
+        [(TradeCursor::Time(UnixNanos(5_000_000)), "startTime=5&limit=1000"), (TradeCursor::Id(7), "fromId=7&limit=1000")]
+    {
+        let request = history.trades_page_request(&perpetual, cursor);
+        assert_eq!((request.weight, request.product), (20, Product::Linear));
+        assert_eq!(request.path_and_query, format!("/fapi/v1/aggTrades?symbol=BTCUSDT&{query}"));
+    }
 }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use dccd_exchange::{RestRequest, Want};
+use dccd_exchange::{Product, RestRequest, Want};
 use dccd_model::{Channel, EntryKind, Symbol};
 use support::bybit::{Scene, book, book_with, bybit, markets, page, trades};
 
@@ -240,5 +240,5 @@ fn messages_hold_ten_topics_of_one_socket() {
     let trades = bybit.trades_request(&feeds[0].0, dccd_exchange::TradeCursor::Id(1), 5, &markets);
     let path_and_query = "/v5/market/recent-trade?category=linear&symbol=BTCUSDT&limit=1000".to_owned();
     let subject = format!("trades {LINEAR} since {}", dccd_model::UnixNanos::UNKNOWN.as_millis());
-    assert_eq!(trades, RestRequest { path_and_query, weight: 1, subject });
+    assert_eq!(trades, RestRequest { path_and_query, weight: 1, subject, product: Product::Spot });
 }

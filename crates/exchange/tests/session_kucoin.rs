@@ -268,7 +268,7 @@ fn messages_hold_a_hundred_symbols_or_one_book() {
     let trades = kucoin.trades_request(&feeds[0].0, dccd_exchange::TradeCursor::Id(1), 5, &markets);
     let path_and_query = "/api/v1/market/histories?symbol=BTC-USDT".to_owned();
     let subject = format!("trades BTC/USDT since {}", UnixNanos::UNKNOWN.as_millis());
-    assert_eq!(trades, RestRequest { path_and_query, weight: 3, subject });
+    assert_eq!(trades, RestRequest { product: dccd_exchange::Product::Spot, path_and_query, weight: 3, subject });
 }
 
 #[test]

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use dccd_exchange::{Adapter, CandlePages, History, HistoryError, Market, RestRequest};
 use dccd_model::{Candle, Grid, Span, UnixNanos};
-use dccd_net::{Clock, HttpClient, HttpError, HttpResponse, Priority, Retry};
+use dccd_net::{Clock, HttpError, HttpResponse, Priority, Retry};
 
 use crate::cancel::{Cancel, Cancelled};
 use crate::page::{PageCheck, PageProblem, Verdict};
+use crate::rest::RestClients;
 
 /// Answers taken for one page at most: what keeps coming back different is not believed.
 const ANSWERS_MAX: u32 = 8;
@@ -110,8 +111,8 @@ pub enum FetchError {
 pub struct Source {
     /// The exchange.
     pub adapter: Arc<dyn Adapter>,
-    /// The client; it carries the governor.
-    pub http: HttpClient,
+    /// The clients; they carry the governors.
+    pub rest: RestClients,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -153,12 +154,12 @@ impl Source {
         let mut failed = 0;
         let mut waited = Duration::ZERO;
         loop {
-            let answer = cancel.or(self.http.get(&request.path_and_query, request.weight, priority)).await?;
+            let answer = cancel.or(self.rest.get(request, priority)).await?;
             let error = match answer.map_err(AnswerError::from).and_then(|response| read(&response)) {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            match self.next(&error) {
+            match self.next(request, &error) {
                 Next::Never => return Err(FetchError::Refused(error)),
                 Next::Wait(wait) => {
                     waited += wait.max(PAUSE_MIN);
@@ -180,7 +181,7 @@ impl Source {
         }
     }
 
-    fn next(&self, error: &AnswerError) -> Next {
+    fn next(&self, request: &RestRequest, error: &AnswerError) -> Next {
         match error {
             AnswerError::Http(HttpError::Turn { source, .. }) => match source.retry() {
                 Retry::After(wait) => Next::Wait(wait),
@@ -194,7 +195,7 @@ impl Source {
             },
             AnswerError::History(HistoryError::RateLimited { wait, .. }) => {
                 // What came with status 200 the client took for a good answer; here is what it meant.
-                self.http.governor().freeze(200, *wait);
+                self.rest.governor(request.product).freeze(200, *wait);
                 Next::Wait(*wait)
             }
             AnswerError::History(error) if !error.is_worth_retrying() => Next::Never,

@@ -235,7 +235,7 @@ async fn build<'a>(
 ) -> Result<(), HistoryJobError> {
     let exchange = ctx.source.adapter.name();
     let history = ctx.source.adapter.history().ok_or(HistoryJobError::NoHistory { exchange })?;
-    let pages = history.trade_pages().ok_or(HistoryJobError::NoHistory { exchange })?;
+    let pages = history.trade_pages_of(&market.symbol).ok_or(HistoryJobError::NoHistory { exchange })?;
     let lanes = work.iter_mut().map(|(series, holes)| (series, holes.clone())).collect();
     fill_from_trades(ctx, market, pages, lanes).await
 }

@@ -5,7 +5,7 @@
 //! - [`CandleBuilder`]: candles from trades where the exchange's own don't reach back; [`Reconciled`]: the two held against each other.
 //! - [`Backfills`], [`RunLog`]: jobs with an id, the history of runs, `metrics.json`.
 //! - [`next_run`], [`delay`]: when a series is due.
-//! - [`governor()`]: the account of requests that every process of the host draws on.
+//! - [`RestClients`]: the ways to an exchange's REST addresses, each on the account of requests that every process of the host draws on.
 //!
 //! Knows no exchange (they come through [`dccd_exchange::History`]), no file format (the store's), no process.
 
@@ -23,6 +23,7 @@ mod pass;
 mod plan;
 mod progress;
 mod reconcile;
+mod rest;
 mod runs;
 mod schedule;
 mod series;
@@ -34,12 +35,12 @@ pub use cancel::{Cancel, Cancelled};
 pub use error::{HistoryJobError, chain};
 pub use fetch::{AnswerError, Attempts, FetchError, PageOf, Source};
 pub use job::{HistoryContext, Scope, run};
-pub use limits::governor;
 pub use markets::{KeptMarkets, keep_markets, kept_markets, markets, markets_path};
 pub use page::{PageCheck, PageProblem, Verdict};
 pub use plan::{Plan, plan};
 pub use progress::{Progress, SeriesProgress, State};
 pub use reconcile::{Difference, Reconciled};
+pub use rest::{RestAddresses, RestClients};
 pub use runs::{JobMetrics, Metrics, RunLog, RunRecord, metrics_path, read_metrics};
 pub use schedule::{delay, next_run};
 pub use series::{CandleSource, Stretch, Wanted, check_offered, is_meant};

@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dccd_exchange::{Limits, RestQuota};
-use dccd_model::ExchangeName;
 use dccd_net::{Governor, GovernorOptions, Quota, SystemClock};
 
 /// What a configured weight counts for.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The governor of requests to `exchange` at `rest_url`, with the quota of its `limits`. All processes of this user and host
-/// share the account: services, and commands beside them. `per_minute` is a weight to use instead of the exchange's own limit;
+/// The governor of requests to `rest_url`, with the quota of these `limits`, under the name of this account: the exchange's, or that of
+/// one of its products with an address of its own. All processes of this user and host share it: services, and commands beside them. `per_minute` is a weight to use instead of the exchange's own limit;
 /// `freeze_file` keeps a refusal over a restart of the host.
 #[must_use]
-pub fn governor(
-    exchange: &ExchangeName,
+pub(crate) fn governor(
+    account: &str,
     rest_url: &str,
     limits: &Limits,
     per_minute: Option<u32>,
@@ -29,7 +28,18 @@ pub fn governor(
         forbidden_freeze: limits.forbidden_wait.unwrap_or(options.forbidden_freeze),
         ..options
     };
-    Governor::new(options.shared(exchange.as_str(), rest_url), Arc::new(SystemClock))
+    Governor::new(options.shared(account, rest_url), Arc::new(SystemClock))
+}
+
+/// The weight a minute of an account with the quota `of`, where that of one with the quota `whole` is to be `weight`: the same part of
+/// what the exchange grants.
+pub(crate) fn part_of(of: RestQuota, whole: RestQuota, weight: u32) -> u32 {
+    let granted = |quota| match quota {
+        RestQuota::Window { weight, window } => u128::from(weight) * MINUTE.as_nanos() / window.as_nanos().max(1),
+        RestQuota::Paced { every, .. } => MINUTE.as_nanos() / every.as_nanos().max(1),
+    };
+    let part = u128::from(weight) * granted(of) / granted(whole).max(1);
+    u32::try_from(part).unwrap_or(u32::MAX).max(1)
 }
 
 fn quota(rest: RestQuota, per_minute: Option<u32>) -> Quota {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use dccd_exchange::{Markets, MarketsList};
+use dccd_exchange::{Markets, MarketsList, Product};
 use dccd_model::{ExchangeName, Symbol};
 use dccd_net::Priority;
 
@@ -21,7 +21,8 @@ pub fn markets_path(data_path: &Path, exchange: &ExchangeName) -> PathBuf {
     data_path.join(".dccd").join("state").join(exchange.as_str()).join("markets.json")
 }
 
-/// The markets of the exchange, all of `wanted` among them if it has them.
+/// The markets of the exchange, all of `wanted` among them if it has them. Those of a product with an address of its own are asked
+/// for, too; where that doesn't answer, the list goes on without them, or with those of last time.
 ///
 /// # Errors
 /// When they are needed and can't be had.
@@ -40,13 +41,28 @@ pub async fn markets(
         return Ok(markets.clone());
     }
     let unreadable = |error| HistoryJobError::Markets(Box::new(error));
-    let mut list = MarketsList::new(source.adapter.as_ref());
-    while let Some(request) = list.request() {
-        let fetched =
-            source.ask(request, Priority::Collect, &Attempts::default(), cancel, |response| Ok(response.body.clone())).await;
+    let needed: Vec<Product> = wanted.iter().map(|symbol| source.adapter.rest_of(symbol)).collect();
+    let products: Vec<Product> = source.rest.lists().chain(needed.iter().copied()).collect();
+    let mut list = MarketsList::new(source.adapter.as_ref(), &products);
+    while let Some(request) = list.request().cloned() {
+        // What nobody waits for is not asked for twice.
+        let attempts = Attempts::default();
+        let is_needed = needed.is_empty() || needed.contains(&request.product);
+        let attempts = Attempts { max: if is_needed { attempts.max } else { 1 }, ..attempts };
+        let body = |response: &dccd_net::HttpResponse| Ok(response.body.clone());
+        let fetched = source.ask(&request, Priority::Collect, &attempts, cancel, body).await;
         match (fetched, &kept) {
-            (Ok(body), _) => list.answer(&body).map_err(unreadable)?,
+            (Ok(body), _) => match list.answer(&body) {
+                Ok(()) => {}
+                Err(error) if list.pass_over() => {
+                    tracing::warn!(%exchange, product = ?request.product, error = crate::chain(&error), "the list of these markets makes no sense; going on without, or with those of last time");
+                }
+                Err(error) => return Err(unreadable(error)),
+            },
             (Err(FetchError::Cancelled(cancelled)), _) => return Err(cancelled.into()),
+            (Err(error), _) if list.pass_over() => {
+                tracing::warn!(%exchange, product = ?request.product, error = crate::chain(&error), "these markets could not be fetched; going on without, or with those of last time");
+            }
             (Err(error), Some(KeptMarkets { markets, .. })) => {
                 tracing::warn!(%exchange, error = crate::chain(&error), "the exchange's markets could not be fetched; going on with those of last time");
                 return Ok(markets.clone());
@@ -59,8 +75,12 @@ pub async fn markets(
             }
         }
     }
-    let markets = list.joined();
-    keep_markets(&path, &markets);
+    let is_fresh = list.missing().is_none_or(|missing| !needed.contains(&missing));
+    let markets = list.joined(kept.as_ref().map(|kept| kept.markets.as_ref()));
+    // A list of which a part that is wanted is as old as before isn't fresh.
+    if is_fresh || kept.is_none() {
+        keep_markets(&path, &markets);
+    }
     Ok(Arc::new(markets))
 }
 

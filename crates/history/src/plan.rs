@@ -68,7 +68,8 @@ async fn try_plan(ctx: &HistoryContext, markets: &Markets, wanted: &Wanted) -> R
     let split = split(&shape, wanted.source, holes, ctx.source.closed_until(shape.grid));
     let own = shape.windows(&split.own);
     let history = ctx.source.history().map_err(|e| failed("the history", crate::FetchError::Refused(e.into())))?;
-    let weight_of_candles = history.candles_request(market, wanted.span, from, to, 1).weight;
+    let per_page = shape.pages.map_or(1, |pages| pages.per_page);
+    let weight_of_candles = history.candles_request(market, wanted.span, from, to, per_page).weight;
     let weight_of_trades = history.trades_page_request(market, TradeCursor::Id(0)).weight;
     let mut trades = 0;
     for hole in &split.trades {
@@ -83,7 +84,7 @@ async fn try_plan(ctx: &HistoryContext, markets: &Markets, wanted: &Wanted) -> R
         candles: shape.count(&split.own) + shape.count(&split.trades),
         requests: own + trades,
         weight,
-        seconds: ctx.seconds(weight).as_secs_f64(),
+        seconds: ctx.seconds(market, weight).as_secs_f64(),
         error: None,
         notes: split.note.into_iter().collect(),
     })
@@ -105,9 +106,10 @@ async fn trade_pages(
 }
 
 impl HistoryContext {
-    /// How long requests of this weight take, if the exchange's limit alone holds them back.
-    fn seconds(&self, weight: u64) -> Duration {
-        let (per_second, share) = match self.source.adapter.limits().rest {
+    /// How long requests of this weight about a market take, if the exchange's limit alone holds them back.
+    fn seconds(&self, market: &Market, weight: u64) -> Duration {
+        let adapter = &self.source.adapter;
+        let (per_second, share) = match adapter.limits_of(adapter.rest_of(&market.symbol)).rest {
             RestQuota::Window { weight, window } => (f64::from(weight) / window.as_secs_f64().max(1e-9), SHARE),
             RestQuota::Paced { every, .. } => (1.0 / every.as_secs_f64().max(1e-9), 1.0),
         };

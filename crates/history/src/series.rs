@@ -88,7 +88,7 @@ impl Shape {
     pub(crate) fn of(adapter: &dyn Adapter, wanted: &Wanted) -> Result<Self, HistoryJobError> {
         let exchange = adapter.name();
         let history = adapter.history().ok_or(HistoryJobError::NoHistory { exchange })?;
-        let (pages, trades) = (history.candle_pages(wanted.span), history.trade_pages());
+        let (pages, trades) = (history.candle_pages(wanted.span), history.trade_pages_of(&wanted.symbol));
         let is_possible = match wanted.source {
             CandleSource::Auto => pages.is_some() || trades.is_some(),
             CandleSource::Candles => pages.is_some(),

@@ -1,14 +1,15 @@
 //! The fetcher: gets by REST what a session wants (book snapshots, missing trades) and hands the bodies to the hot thread,
-//! which journals them. One attempt in flight per feed, paced; everything draws on the exchange's one rate governor.
+//! which journals them. One attempt in flight per feed, paced; everything draws on the rate governor of the exchange's address that it goes to.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dccd_exchange::{Adapter, HistoryError, Markets, RestRequest, TradeCursor, TradeHole, Want};
+use dccd_exchange::{Adapter, HistoryError, Markets, Product, RestRequest, TradeCursor, TradeHole, Want};
+use dccd_history::RestClients;
 use dccd_model::{Candle, Grid, Span, Symbol, UnixNanos};
-use dccd_net::{HttpClient, Priority, Retry};
+use dccd_net::{Priority, Retry};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use crate::clock;
 use crate::error::chain;
 use crate::hot::Command;
 
-/// Requests under way at once.
+/// Requests under way at once to one address: one that doesn't answer holds up no other.
 const REQUESTS_AT_ONCE: usize = 4;
 /// Trades fetched for one gap at most; a longer one is left to a backfill and stays declared.
 const TRADES_PER_GAP: u64 = 100_000;
@@ -55,8 +56,8 @@ pub(crate) struct Fetcher {
     pub(crate) adapter: Arc<dyn Adapter>,
     /// Its markets.
     pub(crate) markets: Arc<Markets>,
-    /// The client; it carries the governor.
-    pub(crate) http: HttpClient,
+    /// The clients; they carry the governors.
+    pub(crate) rest: RestClients,
     /// Wants; 1,024 wait at most, then a new one is dropped and counted (later events raise it again).
     pub(crate) requests: mpsc::Receiver<FetchRequest>,
     /// The hot thread.
@@ -70,6 +71,17 @@ enum Job {
     Traded(Symbol, UnixNanos),
 }
 
+impl Job {
+    fn symbol(&self) -> &Symbol {
+        match self {
+            Self::Snapshot(symbol) | Self::Trades(symbol, ..) | Self::Traded(symbol, _) => symbol,
+        }
+    }
+}
+
+/// Room for requests under way, by the address that they go to.
+type Slots = HashMap<Product, Arc<Semaphore>>;
+
 struct Pace {
     last: Instant,
     pause: Duration,
@@ -81,7 +93,8 @@ impl Fetcher {
         let mut running: JoinSet<Job> = JoinSet::new();
         let mut in_flight: HashMap<Job, bool> = HashMap::new(); // true: wanted again meanwhile
         let mut paces: HashMap<Symbol, Pace> = HashMap::new();
-        let slots = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
+        let products = self.adapter.rest_products().iter();
+        let slots: Slots = products.map(|p| (*p, Arc::new(Semaphore::new(REQUESTS_AT_ONCE)))).collect();
         loop {
             tokio::select! {
                 request = self.requests.recv() => {
@@ -117,7 +130,7 @@ impl Fetcher {
         }
     }
 
-    fn start(&self, running: &mut JoinSet<Job>, job: Job, paces: &mut HashMap<Symbol, Pace>, slots: &Arc<Semaphore>) {
+    fn start(&self, running: &mut JoinSet<Job>, job: Job, paces: &mut HashMap<Symbol, Pace>, slots: &Slots) {
         let pause = match &job {
             Job::Snapshot(symbol) => next_pause(paces, symbol, Instant::now()),
             Job::Trades(..) | Job::Traded(..) => Duration::ZERO,
@@ -125,14 +138,17 @@ impl Fetcher {
         let worker = Worker {
             adapter: self.adapter.clone(),
             markets: self.markets.clone(),
-            http: self.http.clone(),
+            rest: self.rest.clone(),
             hot: self.hot.clone(),
         };
-        let slots = slots.clone();
+        let slots = slots.get(&self.adapter.rest_of(job.symbol())).cloned();
         running.spawn(async move {
             tokio::time::sleep(pause).await;
             // The semaphore is never closed.
-            let _slot = slots.acquire_owned().await;
+            let _slot = match slots {
+                Some(slots) => slots.acquire_owned().await.ok(),
+                None => None,
+            };
             match &job {
                 Job::Snapshot(symbol) => worker.snapshot(symbol).await,
                 Job::Trades(symbol, from_id, to_id, ts_before) => {
@@ -169,7 +185,7 @@ fn next_pause(paces: &mut HashMap<Symbol, Pace>, symbol: &Symbol, now: Instant) 
 struct Worker {
     adapter: Arc<dyn Adapter>,
     markets: Arc<Markets>,
-    http: HttpClient,
+    rest: RestClients,
     hot: mpsc::Sender<Command>,
 }
 
@@ -188,7 +204,7 @@ impl Worker {
             info!(%symbol, missing, "a gap is too long to repair live; it stays declared until a backfill");
             return;
         }
-        let per_answer = self.adapter.limits().trades_per_request.max(1);
+        let per_answer = self.adapter.limits_of(self.adapter.rest_of(symbol)).trades_per_request.max(1);
         let answers_max = missing / u64::from(per_answer) + ANSWERS_BESIDE;
         let mut at = self.adapter.trades_begin(hole);
         for _ in 0..answers_max {
@@ -252,7 +268,7 @@ impl Worker {
     /// readable at all is an answer: the session notes it, and it stays in the journal.
     async fn get(&self, request: &RestRequest, mut read: impl FnMut(&[u8]) -> Result<(), HistoryError>) -> Option<Bytes> {
         for attempt in 1..=ATTEMPTS {
-            let (text, pause) = match self.http.get(&request.path_and_query, request.weight, Priority::Live).await {
+            let (text, pause) = match self.rest.get(request, Priority::Live).await {
                 Ok(response) => match read(&response.body) {
                     Ok(()) | Err(HistoryError::Unreadable { .. } | HistoryError::BadRow { .. }) => {
                         return Some(response.body);
@@ -264,7 +280,7 @@ impl Worker {
                     Err(error) => {
                         // For all processes of this host: the next request waits until the exchange listens again.
                         if let HistoryError::RateLimited { wait, .. } = &error {
-                            self.http.governor().freeze(200, *wait);
+                            self.rest.governor(request.product).freeze(200, *wait);
                         }
                         (chain(&error), UNAVAILABLE_PAUSE)
                     }
@@ -301,5 +317,26 @@ mod tests {
         let pauses: Vec<u128> = (0..8).map(|_| next_pause(&mut paces, &symbol, now).as_millis()).collect();
         assert_eq!(pauses, [0, 250, 500, 1_000, 2_000, 4_000, 8_000, 10_000]);
         assert_eq!(next_pause(&mut paces, &symbol, now + Duration::from_secs(60)), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_holds_up_no_requests_to_another() {
+        dccd_net::install_crypto_provider();
+        let spot = crate::served::serve(|path| path.starts_with("/api/v3/depth").then(|| "{}".to_owned())).await;
+        let linear = crate::served::serve(|_| None).await;
+        let adapter = dccd_exchange::adapter("binance", &dccd_exchange::AdapterOptions::default()).unwrap();
+        let addresses = dccd_history::RestAddresses { base: Some(spot), linear: Some(linear), weight_per_minute: None };
+        let rest = RestClients::new(&"binance".parse().unwrap(), adapter.as_ref(), &addresses, None).unwrap();
+        let (wants, requests) = mpsc::channel(16);
+        let (hot, mut fetched) = mpsc::channel(16);
+        let fetching = tokio::spawn(Fetcher { adapter, markets: Arc::default(), rest, requests, hot }.run());
+        let perpetuals = (0..2 * REQUESTS_AT_ONCE).map(|i| format!("C{i}/USDT:USDT"));
+        for symbol in perpetuals.chain(["BTC/USDT".to_owned()]) {
+            let want = Want::BookSnapshot { feed: 0, symbol: symbol.parse().unwrap() };
+            wants.send(FetchRequest::Want(want)).await.unwrap();
+        }
+        let answer = tokio::time::timeout(Duration::from_secs(20), fetched.recv()).await.expect("an answer of spot");
+        assert!(matches!(answer, Some(Command::Fetched { subject, .. }) if subject == "depth BTC/USDT"));
+        fetching.abort();
     }
 }

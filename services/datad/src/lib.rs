@@ -17,6 +17,8 @@ mod recorder;
 mod resubscribe;
 mod rpc;
 mod score;
+#[cfg(test)]
+mod served;
 mod service;
 mod shared;
 mod silence;

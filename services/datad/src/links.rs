@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, ClientMessage, FeedIndex, Markets, Socket};
+use dccd_exchange::{Adapter, ClientMessage, FeedIndex, Markets, Product, Socket};
 use dccd_model::{Channel, Symbol};
 use dccd_net::{ConnectBudget, FrameBatch, HttpClient, Link, LinkError, LinkEvent, LinkOptions};
 use tokio::time::Instant;
@@ -62,17 +62,21 @@ impl Links {
         conn_ids: &Arc<AtomicU32>,
         http: &HttpClient,
     ) -> Vec<LinkOptions> {
-        let limits = adapter.limits();
+        let whole = adapter.limits();
         // All sockets are the same exchange's, and attempts are counted by our address.
-        let budget = ConnectBudget::new(limits.connects_per_window, limits.connect_window);
-        let of = |(at, socket): (usize, &Socket)| LinkOptions {
-            addresses: Tickets::of(adapter, at, ws_base(*socket), http),
-            conn_ids: conn_ids.clone(),
-            read_timeout: limits.ping_interval * 2 + limits.ping_interval / 2,
-            lifetime: Some(limits.lifetime),
-            messages_per_second: limits.messages_per_second,
-            connects_per_window: budget.clone(),
-            ..LinkOptions::new(adapter.socket_url(at, &ws_base(*socket).unwrap_or_else(|| adapter.ws_url().to_owned())))
+        let budget = ConnectBudget::new(whole.connects_per_window, whole.connect_window);
+        let of = |(at, socket): (usize, &Socket)| {
+            let limits = adapter.limits_of(socket.product);
+            let base = ws_base(*socket).unwrap_or_else(|| adapter.ws_url_of(socket.product).to_owned());
+            LinkOptions {
+                addresses: Tickets::of(adapter, at, ws_base(*socket), http),
+                conn_ids: conn_ids.clone(),
+                read_timeout: limits.ping_interval * 2 + limits.ping_interval / 2,
+                lifetime: Some(limits.lifetime),
+                messages_per_second: limits.messages_per_second,
+                connects_per_window: budget.clone(),
+                ..LinkOptions::new(adapter.socket_url(at, &base))
+            }
         };
         adapter.sockets().iter().enumerate().map(of).collect()
     }
@@ -82,8 +86,9 @@ impl Links {
     /// # Errors
     /// When the configured address is none.
     pub(crate) fn add(&mut self, feed: FeedIndex, symbol: &Symbol, channel: Channel) -> Result<(), LinkError> {
-        let room = self.adapter.limits().streams_per_connection;
         let socket = self.adapter.socket_of(symbol, channel).min(self.options.len().saturating_sub(1));
+        let product = self.adapter.sockets().get(socket).map_or(Product::Spot, |socket| socket.product);
+        let room = self.adapter.limits_of(product).streams_per_connection;
         let index = match self.slots.iter().position(|s| s.socket == socket && s.feeds.len() < room) {
             Some(index) => index,
             None => {
@@ -418,5 +423,33 @@ mod tests {
         for expected in [conf, book(2), "the end".to_owned(), book(4), book(5), "the very end".to_owned()] {
             assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn perpetuals_have_their_trades_on_another_socket_than_their_books_with_limits_of_their_own() {
+        let binance = adapter("binance", &AdapterOptions::default()).unwrap();
+        let base = |socket: Socket| match socket.product {
+            Product::Spot => Some("ws://127.0.0.1:1".to_owned()),
+            Product::Linear => Some("ws://127.0.0.1:2".to_owned()),
+        };
+        let http = crate::tickets::client("http://127.0.0.1:1");
+        let options = Links::options(&binance, base, &Arc::new(AtomicU32::new(1)), &http);
+        let urls: Vec<&str> = options.iter().map(|options| options.url.as_str()).collect();
+        let spot = "ws://127.0.0.1:1/stream?timeUnit=MICROSECOND";
+        assert_eq!(urls, [spot, "ws://127.0.0.1:2/public/stream", "ws://127.0.0.1:2/market/stream"]);
+        assert_eq!(options.iter().map(|o| o.messages_per_second).collect::<Vec<_>>(), [5, 10, 10]);
+        let mut links = Links::new(binance, Arc::default(), options);
+        let mut feed = 0;
+        for symbol in (0..201).map(|i| format!("C{i}/USDT:USDT")).chain((0..201).map(|i| format!("C{i}/USDT"))) {
+            for channel in [Channel::Trades, Channel::Quotes] {
+                links.add(feed, &symbol.parse().unwrap(), channel).unwrap();
+                feed += 1;
+            }
+        }
+        let mut carried: Vec<_> = (0..links.slots.len()).map(|at| (links.socket(at), links.feeds(at).count())).collect();
+        carried.sort_unstable();
+        let of = |name, counts: [usize; 2]| counts.map(|count| (name, count));
+        let expected = [vec![("", 402)], of("usdm/market", [1, 200]).to_vec(), of("usdm/public", [1, 200]).to_vec()];
+        assert_eq!(carried, expected.concat());
     }
 }

@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use dccd_exchange::{Adapter, Market, MarketStatus, Markets};
+use dccd_history::RestClients;
 use dccd_history::Scope;
 use dccd_model::{Channel, Symbol};
-use dccd_net::Governor;
 use dccd_rpc::datad::{
     BackfillInfo, BackfillRequest, BookSnapshot, Datad, FeedInfo, FlushReport, JobInfo, MarketInfo, SearchHit, Stats,
 };
@@ -51,8 +51,8 @@ pub(crate) struct Server {
     pub(crate) running: tokio::sync::watch::Receiver<Option<Running>>,
     /// Counters.
     pub(crate) shared: Arc<Shared>,
-    /// REST weights.
-    pub(crate) governor: Arc<Governor>,
+    /// The ways to the exchange's REST addresses, with their weights.
+    pub(crate) rest: RestClients,
     /// Ends the process.
     pub(crate) shutdown: Shutdown,
     /// What the configuration wants, with what is wrong with it, if anything.
@@ -251,7 +251,7 @@ impl Datad for Session {
 
     async fn stats(self, _: Context) -> Result<Stats, RpcError> {
         let s = &self.server.shared;
-        let weights = self.server.governor.snapshot();
+        let weights = self.server.rest.busiest();
         Ok(Stats {
             frames: s.frames.load(Ordering::Relaxed),
             records: s.records.load(Ordering::Relaxed),
@@ -306,7 +306,7 @@ impl Datad for Session {
     async fn backfills(self, _: Context) -> Result<Vec<BackfillInfo>, RpcError> {
         let backfills = self.server.ask_history(|reply| HistoryCommand::Backfills { reply }).await?;
         let now = crate::clock::now();
-        let waits_for = dccd_history::waits_for(&self.server.governor, now);
+        let waits_for = self.server.rest.waits_for(now);
         Ok(backfills.iter().map(|backfill| history::backfill_info(backfill, now, waits_for.as_deref())).collect())
     }
 

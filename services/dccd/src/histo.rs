@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use dccd_config::{Config, HistoJob, HistorySource};
+use dccd_config::{Config, ExchangeConfig, HistoJob, HistorySource};
 use dccd_exchange::AdapterOptions;
-use dccd_history::{Attempts, Cancel, CandleSource, HistoryContext, Source, Wanted};
+use dccd_history::{Attempts, Cancel, CandleSource, HistoryContext, RestAddresses, RestClients, Source, Wanted};
 use dccd_model::{Channel, ExchangeName, Span, Symbol, UnixNanos};
-use dccd_net::{HttpClient, HttpOptions, SystemClock};
+use dccd_net::SystemClock;
 
 use crate::exit::{self, Failure};
 
@@ -166,6 +166,15 @@ fn nothing(config: &Config, selection: &Selection) -> Failure {
 /// Series that an error lists at most.
 const SHOWN_MAX: usize = 10;
 
+/// What the configuration says about an exchange's REST addresses.
+pub fn addresses(settings: &ExchangeConfig) -> RestAddresses {
+    RestAddresses {
+        base: settings.rest_url.clone(),
+        linear: settings.linear.rest_url.clone(),
+        weight_per_minute: settings.rest_weight_per_minute,
+    }
+}
+
 /// What is needed to work on an exchange's history in this process.
 ///
 /// # Errors
@@ -179,15 +188,11 @@ pub fn context(
     let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
         .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
     let settings = config.exchange(exchange);
-    let per_minute = settings.rest_weight_per_minute;
-    let rest_url = settings.rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());
     let state = data_path.join(".dccd").join("state").join(exchange.as_str());
-    let governor =
-        dccd_history::governor(exchange, &rest_url, adapter.limits(), per_minute, Some(state.join("freeze.json")));
     dccd_net::install_crypto_provider();
-    let http = HttpClient::new(HttpOptions::new(rest_url, governor))?;
+    let rest = RestClients::new(exchange, adapter.as_ref(), &addresses(&settings), Some(&state))?;
     Ok(HistoryContext {
-        source: Source { adapter, http, clock: Arc::new(SystemClock) },
+        source: Source { adapter, rest, clock: Arc::new(SystemClock) },
         exchange: exchange.clone(),
         data_path: data_path.to_owned(),
         cancel,

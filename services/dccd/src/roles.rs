@@ -62,10 +62,9 @@ fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
     Ok(DatadOptions {
         instance: ctx.instance().to_owned(),
         data_path: ctx.data_path().to_owned(),
-        rest_url: settings.rest_url,
+        rest: crate::histo::addresses(&settings),
         ws_url: settings.ws_url,
         linear_ws_url: settings.linear.ws_url,
-        rest_weight_per_minute: settings.rest_weight_per_minute,
         feeds,
         time_step: jobs.iter().map(|job| job.time_step).min().unwrap_or(std::time::Duration::from_secs(60)),
         depth: jobs.iter().map(|job| job.depth).max(),

@@ -6,6 +6,10 @@
 //! is given out, and a snapshot is wanted. Events that end at or before the last change were seen before (the same stream
 //! arrives twice while a connection is being replaced) and are dropped.
 //!
+//! Perpetuals count the changes of all their symbols together, so there each event names the last change of the one before (`pu`), and
+//! covers what came after it: `pu + 1` stands for `U`. Each must follow the last, as the exchange's document wants. Of two that overlap
+//! only the one that follows is taken: the other comes from a connection that groups changes differently, or the next will tell.
+//!
 //! What is held back is bounded by [`HELD_EVENTS_MAX`] and [`HELD_LEVELS_MAX`]; past that the oldest goes, and counts.
 
 use std::collections::VecDeque;
@@ -85,9 +89,17 @@ pub(super) struct Book {
     snapshot: Option<Snapshot>,
     /// A snapshot was asked for and hasn't come.
     wanted: bool,
+    /// Each event must begin just after the last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    chained: bool,
 }
 
 impl Book {
+    /// One whose events name the one before.
+    pub(super) fn chained() -> Self {
+        Self { chained: true, ..Self::default() }
+    }
+
     /// An event arrived. `reason`: why there would be a hole before it.
     pub(super) fn event(
         &mut self,
@@ -107,7 +119,11 @@ impl Book {
         };
         if self.state == BookState::Valid {
             let last = self.last.unwrap_or_default();
-            if held.last <= last && !began_anew(last, self.last_ts, &held) {
+            if held.last <= last && !self.began_anew(last, self.last_ts, &held) {
+                sink.tally.duplicates += 1;
+                return;
+            }
+            if self.is_beside(last, &held) {
                 sink.tally.duplicates += 1;
                 return;
             }
@@ -137,6 +153,18 @@ impl Book {
         }
     }
 
+    /// An event that overlaps the last one where each must follow: if nothing else does, the next tells.
+    fn is_beside(&self, last: u64, event: &HeldEvent) -> bool {
+        self.chained && event.first <= last && last < event.last
+    }
+
+    /// An event whose numbers go back is none that was seen before where its time says so. Where each names the one before, any later
+    /// time does.
+    fn began_anew(&self, last: u64, last_ts: UnixNanos, event: &HeldEvent) -> bool {
+        let later = event.ts_venue.0.saturating_sub(last_ts.0);
+        if self.chained { later > 0 } else { last.saturating_sub(event.last) > RESET_CHANGES && later > RESET_NANOS }
+    }
+
     fn note(&mut self, reason: GapReason) {
         if self.last.is_some() {
             let (_, noted) = self.broken.get_or_insert((self.last_ts, reason));
@@ -161,7 +189,11 @@ impl Book {
 
     fn hold(&mut self, event: HeldEvent, levels: &Levels, sink: &mut Sink<'_>) {
         if let Some(before) = self.held.events.back() {
-            if event.last <= before.last && !began_anew(before.last, before.ts_venue, &event) {
+            if event.last <= before.last && !self.began_anew(before.last, before.ts_venue, &event) {
+                sink.tally.duplicates += 1;
+                return;
+            }
+            if self.is_beside(before.last, &event) {
                 sink.tally.duplicates += 1;
                 return;
             }
@@ -281,8 +313,4 @@ impl BookRules for Book {
             held: self.held.events.len(),
         }
     }
-}
-
-fn began_anew(last: u64, last_ts: UnixNanos, event: &HeldEvent) -> bool {
-    last.saturating_sub(event.last) > RESET_CHANGES && event.ts_venue.0.saturating_sub(last_ts.0) > RESET_NANOS
 }

@@ -1,10 +1,11 @@
-//! Addresses and quotas of Binance spot, each with its scope. Source: Binance's own documents, autumn 2026.
+//! Addresses and quotas of Binance, spot and USD-M perpetuals, each with its scope. Source: Binance's own documents, autumn 2026;
+//! what is marked `[K]` is common knowledge that they don't say.
 
 use std::time::Duration;
 
 use dccd_model::Channel;
 
-use crate::{ChannelFacts, Depths, Facts, Limits, RestQuota};
+use crate::{ChannelFacts, Depths, Facts, Limits, Product, RestQuota, Socket};
 
 /// The exchange's name in configuration, paths and series.
 pub const NAME: &str = "binance";
@@ -13,6 +14,23 @@ pub const NAME: &str = "binance";
 pub(super) const REST_URL: &str = "https://data-api.binance.vision";
 /// WebSocket, market data only.
 pub(super) const WS_URL: &str = "wss://data-stream.binance.vision";
+
+/// REST of USD-M perpetuals; its account is theirs and that of COIN-M contracts, apart from spot.
+pub(super) const LINEAR_REST_URL: &str = "https://fapi.binance.com";
+/// WebSocket of USD-M perpetuals, for both of their sockets.
+pub(super) const LINEAR_WS_URL: &str = "wss://fstream.binance.com";
+
+/// The sockets. That of spot was the only one when the first journals were written, so it has no name in them. Of perpetuals
+/// each carries what it is for: on the wrong one, or on none of both, trades are acknowledged and never come.
+pub(super) const SOCKETS: &[Socket] = &[
+    Socket { name: "", product: Product::Spot },
+    Socket { name: "usdm/public", product: Product::Linear },
+    Socket { name: "usdm/market", product: Product::Linear },
+];
+/// The same, by their names alone.
+pub(super) const SOCKET_NAMES: &[&str] = &["", "usdm/public", "usdm/market"];
+/// Where they are below the base address. Spot can be asked for microseconds.
+pub(super) const SOCKET_PATHS: &[&str] = &["/stream?timeUnit=MICROSECOND", "/public/stream", "/market/stream"];
 
 pub(super) const CHANNELS: &[Channel] = &[Channel::Trades, Channel::Book, Channel::Quotes];
 
@@ -45,6 +63,41 @@ pub(super) const fn depth_weight(limit: u32) -> u32 {
     }
 }
 
+/// The depths that a snapshot of a perpetual's book may have, levels a side.
+const LINEAR_DEPTHS: [u32; 7] = [5, 10, 20, 50, 100, 500, 1_000];
+
+/// The smallest of them that holds as many levels as are wanted; the deepest where none does.
+pub(super) fn linear_depth(wanted: u32) -> u32 {
+    LINEAR_DEPTHS.into_iter().find(|depth| *depth >= wanted).unwrap_or(1_000)
+}
+
+/// Weight of a snapshot of a perpetual's book.
+pub(super) const fn linear_depth_weight(limit: u32) -> u32 {
+    match limit {
+        0..=50 => 2,
+        51..=100 => 5,
+        101..=500 => 10,
+        _ => 20,
+    }
+}
+
+/// Weight of a page of so many of a perpetual's candles. It may have 1,500, for 10: fewer for the weight than 1,000 for 5, which
+/// is a page of spot, too.
+pub(super) const fn linear_klines_weight(limit: u32) -> u32 {
+    match limit {
+        0..=99 => 1,
+        100..=499 => 2,
+        500..=1_000 => 5,
+        _ => 10,
+    }
+}
+
+/// Weight of a page of a perpetual's aggregated trades. They reach back 24 hours.
+pub(super) const LINEAR_AGG_TRADES_WEIGHT: u32 = 20;
+/// Weight of the list of USD-M contracts.
+pub(super) const LINEAR_EXCHANGE_INFO_WEIGHT: u32 = 1;
+
+/// Those of spot.
 pub(super) const LIMITS: Limits = Limits {
     streams_per_connection: 1_024,
     streams_per_message: 200,
@@ -64,20 +117,32 @@ pub(super) const LIMITS: Limits = Limits {
     forbidden_wait: None,
 };
 
+/// Those of USD-M perpetuals.
+pub(super) const LINEAR_LIMITS: Limits = Limits {
+    // Its documents say 200 in one place and 1,024 in another.
+    streams_per_connection: 200,
+    messages_per_second: 10,
+    // Its own pings come every three minutes; ours are answered, as any server must.
+    ping_interval: Duration::from_secs(60),
+    pong_timeout: Duration::from_secs(600),
+    rest: RestQuota::Window { weight: 2_400, window: Duration::from_secs(60) },
+    ..LIMITS
+};
+
 pub(super) const FACTS: Facts = Facts {
     title: "Binance",
-    markets: "spot",
+    markets: "spot; USD-M perpetuals (`BTC/USDT:USDT`)",
     depths: Depths::UpTo(DEPTH_MAX),
     channels: &[
         ChannelFacts {
             channel: Channel::Trades,
-            stream: "`trade`, or `aggTrade` as configured",
-            integrity: "ids are contiguous: each hole is counted exactly and fetched by id",
+            stream: "`trade`, or `aggTrade` as configured; of perpetuals `aggTrade`",
+            integrity: "ids are contiguous: each hole is counted exactly and fetched by id, of perpetuals a day back",
         },
         ChannelFacts {
             channel: Channel::Book,
             stream: "`depth@100ms`, begun with a snapshot over REST",
-            integrity: "update ids are contiguous; after a hole the book begins anew with a snapshot, and the gap is declared",
+            integrity: "update ids are contiguous, and of perpetuals each event names the one before; after a hole the book begins anew with a snapshot, and the gap is declared",
         },
         ChannelFacts {
             channel: Channel::Quotes,
@@ -87,6 +152,8 @@ pub(super) const FACTS: Facts = Facts {
     ],
     quirks: &[
         "A book knows the levels of its snapshot and those that changed since; deeper ones are unknown until they change.",
-        "Quotes carry no time of the exchange; theirs is the time of receipt.",
+        "Books of perpetuals begin with 1,000 levels a side at most.",
+        "Quotes of spot carry no time of the exchange; theirs is the time of receipt.",
+        "Perpetuals live at addresses of their own, `exchanges.binance.linear`, with request limits of their own.",
     ],
 };

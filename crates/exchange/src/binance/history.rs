@@ -1,20 +1,24 @@
 //! The past: `klines` for candles; for trades `historicalTrades` by id, whose first id after a time `aggTrades` tells.
 //!
 //! Candles reach back to the listing, at most a thousand a page, the oldest first; a candle without trades is sent, flat.
-//! Trades by id cost 25 a page whatever is on it, aggregated ones 4; an adapter for aggregated trades gives these.
+//! Trades by id cost 25 a page whatever is on it, aggregated ones 4; an adapter for aggregated trades gives these. Of perpetuals
+//! no more than a day of trades can be had, so nothing is built of them.
 
 use std::time::Duration;
 
-use dccd_model::{Candle, Flags, Span, Trade, TradeId, UnixNanos};
+use dccd_model::{Candle, Flags, Span, Symbol, Trade, TradeId, UnixNanos};
 
 use super::Binance;
-use super::consts::{AGG_TRADES_WEIGHT, HISTORICAL_TRADES_WEIGHT, KLINES_PER_PAGE, KLINES_WEIGHT, LIMITS, NAME, SPANS};
-use super::http::{ErrorBody, PageRow};
+use super::consts::{HISTORICAL_TRADES_WEIGHT, KLINES_PER_PAGE, KLINES_WEIGHT, LIMITS, NAME, SPANS, linear_klines_weight};
+use super::http::{ErrorBody, PageRow, agg_trades_weight, root};
 use super::klines;
+use super::subscribe::product;
 use crate::candles;
 use crate::integrity::IdSpace;
 use crate::wire::encoded;
-use crate::{CandlePages, FrameError, History, HistoryError, Market, RestRequest, TradeCursor, TradePage, TradePages};
+use crate::{
+    CandlePages, FrameError, History, HistoryError, Market, Product, RestRequest, TradeCursor, TradePage, TradePages,
+};
 
 /// What a page of trades is called in errors.
 const TRADES: &str = "trades";
@@ -44,13 +48,19 @@ impl History for Binance {
         let start = from.0.max(0).saturating_add(999_999) / 1_000_000;
         let end = to.0.saturating_sub(1).max(0) / 1_000_000;
         let limit = limit.clamp(1, KLINES_PER_PAGE);
+        let product = product(&market.symbol);
         RestRequest {
             path_and_query: format!(
-                "/api/v3/klines?symbol={}&interval={span}&startTime={start}&endTime={end}&limit={limit}",
+                "{}/klines?symbol={}&interval={span}&startTime={start}&endTime={end}&limit={limit}",
+                root(product),
                 encoded(&market.id)
             ),
-            weight: KLINES_WEIGHT,
+            weight: match product {
+                Product::Spot => KLINES_WEIGHT,
+                Product::Linear => linear_klines_weight(limit),
+            },
             subject: format!("klines {} {span} {start}", market.symbol),
+            product,
         }
     }
 
@@ -64,25 +74,31 @@ impl History for Binance {
         Some(TradePages { per_page: LIMITS.trades_per_request, contiguous_ids: true })
     }
 
+    fn trade_pages_of(&self, symbol: &Symbol) -> Option<TradePages> {
+        self.trade_pages().filter(|_| product(symbol) == Product::Spot)
+    }
+
     fn trades_page_request(&self, market: &Market, cursor: TradeCursor) -> RestRequest {
         let (id, limit) = (encoded(&market.id), LIMITS.trades_per_request);
-        let (path, weight, from) = match (cursor, self.id_space()) {
+        let product = product(&market.symbol);
+        let (root, of_aggregates) = (root(product), agg_trades_weight(product));
+        let (path, weight, from) = match (cursor, self.id_space(product)) {
             (TradeCursor::Time(time), space) => {
                 let limit = if space == IdSpace::Single { FINDING } else { limit };
                 let start = time.as_millis().max(0);
-                let path = format!("/api/v3/aggTrades?symbol={id}&startTime={start}&limit={limit}");
-                (path, AGG_TRADES_WEIGHT, format!("at {start}"))
+                let path = format!("{root}/aggTrades?symbol={id}&startTime={start}&limit={limit}");
+                (path, of_aggregates, format!("at {start}"))
             }
             (TradeCursor::Id(from) | TradeCursor::Mark(from), IdSpace::Single) => {
-                let path = format!("/api/v3/historicalTrades?symbol={id}&fromId={from}&limit={limit}");
+                let path = format!("{root}/historicalTrades?symbol={id}&fromId={from}&limit={limit}");
                 (path, HISTORICAL_TRADES_WEIGHT, from.to_string())
             }
             (TradeCursor::Id(from) | TradeCursor::Mark(from), IdSpace::Aggregated) => {
-                let path = format!("/api/v3/aggTrades?symbol={id}&fromId={from}&limit={limit}");
-                (path, AGG_TRADES_WEIGHT, from.to_string())
+                let path = format!("{root}/aggTrades?symbol={id}&fromId={from}&limit={limit}");
+                (path, of_aggregates, from.to_string())
             }
         };
-        RestRequest { path_and_query: path, weight, subject: format!("trades {} {from}", market.symbol) }
+        RestRequest { path_and_query: path, weight, subject: format!("trades {} {from}", market.symbol), product }
     }
 
     fn parse_trades_page(
@@ -93,7 +109,7 @@ impl History for Binance {
         out: &mut Vec<Trade>,
     ) -> Result<TradePage, HistoryError> {
         let rows: Vec<PageRow> = serde_json::from_slice(body).map_err(|source| refusal(body, TRADES, ts_recv, source))?;
-        let space = self.id_space();
+        let space = self.id_space(Product::Spot);
         match cursor {
             TradeCursor::Time(time) if space == IdSpace::Single => Ok(first_id(&rows, time)),
             _ => page(&rows, cursor, space, ts_recv, out),

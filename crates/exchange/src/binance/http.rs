@@ -7,31 +7,49 @@ use dccd_model::{Side, Symbol, UnixNanos};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::consts::{AGG_TRADES_WEIGHT, EXCHANGE_INFO_WEIGHT, HISTORICAL_TRADES_WEIGHT, LIMITS, NAME, depth_weight};
+use super::consts::{
+    AGG_TRADES_WEIGHT, EXCHANGE_INFO_WEIGHT, HISTORICAL_TRADES_WEIGHT, LIMITS, LINEAR_AGG_TRADES_WEIGHT,
+    LINEAR_EXCHANGE_INFO_WEIGHT, NAME, depth_weight, linear_depth, linear_depth_weight,
+};
 use super::parse::{LevelsSeed, check, time};
+use super::subscribe::product;
 use crate::integrity::IdSpace;
 use crate::session::{Levels, Traded};
 use crate::wire::{WireNumber, encoded};
-use crate::{ExchangeError, FrameError, Market, MarketStatus, Markets, RestRequest};
+use crate::{ExchangeError, FrameError, Market, MarketStatus, Markets, Product, RestRequest};
 
-/// Subject of the answer that holds the markets.
+/// First word of the subjects of the answers that hold the markets.
 pub(super) const MARKETS_SUBJECT: &str = "exchangeInfo";
 
-/// The list of all markets.
-pub(super) fn markets_request() -> RestRequest {
-    RestRequest {
-        path_and_query: "/api/v3/exchangeInfo".to_owned(),
-        weight: EXCHANGE_INFO_WEIGHT,
-        subject: MARKETS_SUBJECT.to_owned(),
+/// Where requests of a product are below its base address.
+pub(super) fn root(product: Product) -> &'static str {
+    match product {
+        Product::Spot => "/api/v3",
+        Product::Linear => "/fapi/v1",
     }
+}
+
+/// The list of all markets of a product.
+pub(super) fn markets_request(product: Product) -> RestRequest {
+    let (weight, subject) = match product {
+        Product::Spot => (EXCHANGE_INFO_WEIGHT, MARKETS_SUBJECT.to_owned()),
+        Product::Linear => (LINEAR_EXCHANGE_INFO_WEIGHT, format!("{MARKETS_SUBJECT} usdm")),
+    };
+    RestRequest { path_and_query: format!("{}/exchangeInfo", root(product)), weight, subject, product }
 }
 
 /// A snapshot of a book.
 pub(super) fn snapshot_request(symbol: &Symbol, id: &str, depth: u32) -> RestRequest {
+    let product = product(symbol);
+    let (depth, weight) = match product {
+        Product::Spot => (depth, depth_weight(depth)),
+        Product::Linear => (linear_depth(depth), linear_depth_weight(linear_depth(depth))),
+    };
     RestRequest {
-        path_and_query: format!("/api/v3/depth?symbol={}&limit={depth}", encoded(id)),
-        weight: depth_weight(depth),
+        path_and_query: format!("{}/depth?symbol={}&limit={depth}", root(product), encoded(id)),
+        weight,
         subject: format!("depth {symbol}"),
+        product,
     }
 }
 
@@ -42,15 +60,25 @@ pub(super) fn trades_limit(wanted: u32) -> u32 {
 
 /// Trades from this id on.
 pub(super) fn trades_request(symbol: &Symbol, id: &str, from_id: u64, limit: u32, space: IdSpace) -> RestRequest {
-    let (path, weight) = match space {
-        IdSpace::Single => ("historicalTrades", HISTORICAL_TRADES_WEIGHT),
-        IdSpace::Aggregated => ("aggTrades", AGG_TRADES_WEIGHT),
+    let product = product(symbol);
+    let (path, weight) = match (space, product) {
+        (IdSpace::Single, _) => ("historicalTrades", HISTORICAL_TRADES_WEIGHT),
+        (IdSpace::Aggregated, product) => ("aggTrades", agg_trades_weight(product)),
     };
     let limit = trades_limit(limit);
     RestRequest {
-        path_and_query: format!("/api/v3/{path}?symbol={}&fromId={from_id}&limit={limit}", encoded(id)),
+        path_and_query: format!("{}/{path}?symbol={}&fromId={from_id}&limit={limit}", root(product), encoded(id)),
         weight,
         subject: format!("trades {symbol} {from_id}"),
+        product,
+    }
+}
+
+/// Weight of a page of aggregated trades.
+pub(super) fn agg_trades_weight(product: Product) -> u32 {
+    match product {
+        Product::Spot => AGG_TRADES_WEIGHT,
+        Product::Linear => LINEAR_AGG_TRADES_WEIGHT,
     }
 }
 
@@ -187,6 +215,11 @@ struct ListedSymbol<'a> {
     status: Cow<'a, str>,
     base_asset: Cow<'a, str>,
     quote_asset: Cow<'a, str>,
+    /// Of contracts alone, as is the next.
+    #[serde(borrow)]
+    contract_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    margin_asset: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     filters: Vec<Filter<'a>>,
 }
@@ -201,10 +234,11 @@ struct Filter<'a> {
     step_size: Option<WireNumber>,
     min_qty: Option<WireNumber>,
     max_qty: Option<WireNumber>,
+    #[serde(alias = "notional")]
     min_notional: Option<WireNumber>,
 }
 
-/// Reads the list of markets.
+/// Reads the list of markets of either product. Dated contracts, and those of which nothing is known yet, are none of ours.
 pub(super) fn markets(body: &[u8]) -> Result<Markets, ExchangeError> {
     let info: ExchangeInfo<'_> = match serde_json::from_slice(body) {
         Ok(info) => info,
@@ -217,19 +251,30 @@ pub(super) fn markets(body: &[u8]) -> Result<Markets, ExchangeError> {
             });
         }
     };
-    let listed = info.symbols.len();
-    let markets: Vec<Market> = info.symbols.into_iter().filter_map(market).collect();
+    let is_ours = |listed: &ListedSymbol<'_>| listed.contract_type.as_deref().is_none_or(|kind| kind.contains("PERPETUAL"));
+    let ours: Vec<ListedSymbol<'_>> = info.symbols.into_iter().filter(is_ours).collect();
+    let listed = ours.len();
+    let markets: Vec<Market> = ours.into_iter().filter_map(market).collect();
     let skipped = listed - markets.len();
     Ok(Markets::new(markets, skipped))
 }
 
 fn market(listed: ListedSymbol<'_>) -> Option<Market> {
+    let (base, quote) = (&listed.base_asset, &listed.quote_asset);
+    let symbol = match (&listed.contract_type, &listed.margin_asset) {
+        (None, _) => Symbol::spot(base, quote),
+        (Some(_), Some(margin)) => format!("{base}/{quote}:{margin}").parse(),
+        (Some(_), None) => return None,
+    };
     let mut market = Market {
-        symbol: Symbol::spot(&listed.base_asset, &listed.quote_asset).ok()?,
+        symbol: symbol.ok()?,
         id: listed.symbol.into_owned(),
         status: match listed.status.as_ref() {
             "TRADING" => MarketStatus::Trading,
             "HALT" | "BREAK" | "CANCEL_ONLY" | "PRE_TRADING" | "POST_TRADING" | "END_OF_DAY" | "AUCTION_MATCH" => {
+                MarketStatus::Halted
+            }
+            "PENDING_TRADING" | "PRE_SETTLE" | "SETTLING" | "PRE_DELIVERING" | "DELIVERING" | "DELIVERED" | "CLOSE" => {
                 MarketStatus::Halted
             }
             _ => MarketStatus::Unknown,

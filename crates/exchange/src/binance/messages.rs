@@ -38,7 +38,8 @@ pub(super) struct TradeEvent<'a> {
     pub(super) side: Side,
 }
 
-/// `{"u":400900217,"s":"BNBUSDT","b":"25.35","B":"31.21","a":"25.36","A":"40.66"}`. Spot sends no time.
+/// `{"u":400900217,"s":"BNBUSDT","b":"25.35","B":"31.21","a":"25.36","A":"40.66"}`. Spot sends no time; perpetuals `E` and `T`, the
+/// time of the match.
 #[derive(Debug, PartialEq)]
 pub(super) struct QuoteEvent<'a> {
     pub(super) symbol: Cow<'a, str>,
@@ -50,7 +51,8 @@ pub(super) struct QuoteEvent<'a> {
     pub(super) ask_amount: Decimal,
 }
 
-/// `{"e":"depthUpdate","E":..,"s":"BNBBTC","U":157,"u":160,"b":[["0.0024","10"]],"a":[["0.0026","100"]]}`.
+/// `{"e":"depthUpdate","E":..,"s":"BNBBTC","U":157,"u":160,"b":[["0.0024","10"]],"a":[["0.0026","100"]]}`; of perpetuals with `T`,
+/// the time of the match, and `pu`.
 #[derive(Debug, PartialEq)]
 pub(super) struct DepthEvent<'a> {
     pub(super) symbol: Cow<'a, str>,
@@ -58,5 +60,7 @@ pub(super) struct DepthEvent<'a> {
     pub(super) first: u64,
     /// `u`: number of the last change in it.
     pub(super) last: u64,
+    /// `pu`: `last` of the event before. Perpetuals count changes of all symbols together, so `first` doesn't follow it closely.
+    pub(super) previous: Option<u64>,
     pub(super) ts_venue: UnixNanos,
 }

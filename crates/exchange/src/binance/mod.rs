@@ -1,6 +1,12 @@
-//! Binance spot: live trades, quotes and books; repair of trades by id; candles and trades of the past; markets.
+//! Binance spot and its USD-M perpetuals (`BTC/USDT:USDT`): live trades, quotes and books; repair of trades by id; candles of the
+//! past, of spot trades, too; markets.
 //!
-//! Not offered yet: live candles (`ohlc`), derivatives. Links: <https://developers.binance.com/docs/binance-spot-api-docs>.
+//! Perpetuals live at addresses of their own, with limits of their own, and have two sockets: books and quotes come on one, trades
+//! on the other. Their trades are aggregates, whatever is configured for spot: single ones are in no document. Missing ones can be
+//! had for 24 hours; what is older is in files that aren't read here.
+//!
+//! Not offered yet: live candles (`ohlc`), dated and coin-margined contracts. Links:
+//! <https://developers.binance.com/docs/binance-spot-api-docs>, <https://developers.binance.com/docs/derivatives/usds-margined-futures>.
 
 mod book;
 mod consts;
@@ -17,21 +23,21 @@ use std::sync::Arc;
 use dccd_model::{Channel, Symbol};
 
 pub use consts::NAME;
-use consts::{CHANNELS, DEPTH_MAX, FACTS, LIMITS, REST_URL, WS_URL};
+use consts::{CHANNELS, DEPTH_MAX, FACTS, LIMITS, LINEAR_REST_URL, LINEAR_WS_URL, REST_URL, SOCKET_PATHS, SOCKETS, WS_URL};
 
 use crate::integrity::IdSpace;
 use crate::session::LiveSession;
 use crate::{
     Adapter, AdapterOptions, Capabilities, ClientMessage, ExchangeError, Facts, History, HistoryError, Limits, Markets,
-    RestRequest, Session, TradeCursor, TradeHole,
+    Product, RestRequest, Session, Socket, TradeCursor, TradeHole,
 };
 
 /// What a user may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BinanceOptions {
-    /// `aggTrade` instead of `trade`; the ids are then those of the aggregates.
+    /// Of spot `aggTrade` instead of `trade`; the ids are then those of the aggregates.
     pub aggregated_trades: bool,
-    /// Levels a side of the snapshots that books begin with: 1 to 5000. The weight goes by it.
+    /// Levels a side of the snapshots that books begin with: 1 to 5000, of perpetuals 1000 at most. The weight goes by it.
     pub depth: u32,
 }
 
@@ -60,17 +66,8 @@ impl Binance {
         Self { options }
     }
 
-    fn id_space(self) -> IdSpace {
-        if self.options.aggregated_trades { IdSpace::Aggregated } else { IdSpace::Single }
-    }
-
-    /// The streams of those feeds that are offered, each with the feed's place.
-    fn streams(self, feeds: &[(Symbol, Channel)], markets: &Markets) -> Vec<(usize, String)> {
-        let stream = |(place, (symbol, channel)): (usize, &(Symbol, Channel))| {
-            let stream = subscribe::stream(&subscribe::id(symbol, markets), *channel, self.options.aggregated_trades)?;
-            Some((place, stream))
-        };
-        feeds.iter().enumerate().filter_map(stream).collect()
+    fn id_space(self, product: Product) -> IdSpace {
+        if self.options.aggregated_trades || product == Product::Linear { IdSpace::Aggregated } else { IdSpace::Single }
     }
 }
 
@@ -97,6 +94,10 @@ impl Adapter for Binance {
         &LIMITS
     }
 
+    fn limits_of(&self, product: Product) -> &'static Limits {
+        subscribe::limits(product)
+    }
+
     fn rest_url(&self) -> &'static str {
         REST_URL
     }
@@ -105,12 +106,52 @@ impl Adapter for Binance {
         WS_URL
     }
 
+    fn rest_products(&self) -> &'static [Product] {
+        &[Product::Spot, Product::Linear]
+    }
+
+    fn rest_of(&self, symbol: &Symbol) -> Product {
+        subscribe::product(symbol)
+    }
+
+    fn rest_url_of(&self, product: Product) -> &'static str {
+        match product {
+            Product::Spot => REST_URL,
+            Product::Linear => LINEAR_REST_URL,
+        }
+    }
+
+    fn ws_url_of(&self, product: Product) -> &'static str {
+        match product {
+            Product::Spot => WS_URL,
+            Product::Linear => LINEAR_WS_URL,
+        }
+    }
+
     fn connect_url(&self, ws_base: &str) -> String {
-        format!("{}/stream?timeUnit=MICROSECOND", ws_base.trim_end_matches('/'))
+        self.socket_url(0, ws_base)
+    }
+
+    fn sockets(&self) -> &'static [Socket] {
+        SOCKETS
+    }
+
+    fn socket_of(&self, symbol: &Symbol, channel: Channel) -> usize {
+        subscribe::socket_of(symbol, channel)
+    }
+
+    fn socket_url(&self, socket: usize, ws_base: &str) -> String {
+        let path = SOCKET_PATHS.get(socket).copied().unwrap_or(SOCKET_PATHS[0]);
+        format!("{}{path}", ws_base.trim_end_matches('/'))
     }
 
     fn markets_request(&self) -> RestRequest {
-        http::markets_request()
+        http::markets_request(Product::Spot)
+    }
+
+    /// The perpetuals after spot.
+    fn markets_next(&self, request: &RestRequest, _: &[u8]) -> Result<Option<RestRequest>, ExchangeError> {
+        Ok((request.product == Product::Spot).then(|| http::markets_request(Product::Linear)))
     }
 
     fn parse_markets(&self, body: &[u8]) -> Result<Markets, ExchangeError> {
@@ -126,11 +167,11 @@ impl Adapter for Binance {
     }
 
     fn subscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<ClientMessage> {
-        subscribe::messages("SUBSCRIBE", &self.streams(feeds, markets), first_id)
+        subscribe::messages("SUBSCRIBE", feeds, self.options.aggregated_trades, markets, first_id)
     }
 
     fn unsubscribe(&self, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<ClientMessage> {
-        subscribe::messages("UNSUBSCRIBE", &self.streams(feeds, markets), first_id)
+        subscribe::messages("UNSUBSCRIBE", feeds, self.options.aggregated_trades, markets, first_id)
     }
 
     fn snapshot_request(&self, symbol: &Symbol, markets: &Markets) -> Option<RestRequest> {
@@ -139,7 +180,8 @@ impl Adapter for Binance {
 
     /// Only ids are asked for.
     fn trades_request(&self, symbol: &Symbol, at: TradeCursor, limit: u32, markets: &Markets) -> RestRequest {
-        http::trades_request(symbol, &subscribe::id(symbol, markets), first_id(at), limit, self.id_space())
+        let space = self.id_space(subscribe::product(symbol));
+        http::trades_request(symbol, &subscribe::id(symbol, markets), first_id(at), limit, space)
     }
 
     /// Ids are asked for one after the other, whatever an answer holds.

@@ -3,17 +3,20 @@
 use dccd_model::{Channel, Entry, Symbol};
 
 use super::book::{Book, Snapshot};
-use super::consts::{CHANNELS, NAME};
-use super::messages::{Message, TradeEvent};
+use super::consts::{CHANNELS, NAME, SOCKET_NAMES, SOCKETS};
+use super::messages::{DepthEvent, Message, TradeEvent};
 use super::{http, parse, subscribe};
+use crate::integrity::IdSpace;
 use crate::session::{self, Answer, Feeds, Levels, Quoted, Traded};
-use crate::{FeedIndex, FrameError, Markets, Notice, Output};
+use crate::{FeedIndex, FrameError, Markets, Notice, Output, Product};
 
-/// How Binance spot talks.
+/// How Binance talks, on whichever of its sockets.
 #[derive(Default)]
 pub(super) struct Dialect {
     /// Levels of the message at hand.
     levels: Levels,
+    /// The name under which feeds know what it is about.
+    name: String,
 }
 
 impl session::Dialect for Dialect {
@@ -24,19 +27,33 @@ impl session::Dialect for Dialect {
     const MARKETS_SUBJECT: &'static str = http::MARKETS_SUBJECT;
     const SAVED_VERSION: u32 = 1;
     const QUOTES_NUMBERED: bool = true;
+    const SOCKETS: &'static [&'static str] = SOCKET_NAMES;
 
     fn id(&self, symbol: &Symbol, markets: &Markets) -> String {
-        subscribe::id(symbol, markets)
+        let mut name = String::new();
+        subscribe::name_of(&mut name, subscribe::product(symbol), &subscribe::id(symbol, markets));
+        name
     }
 
-    fn book(&self, _: &Symbol, _: &Markets) -> Book {
-        Book::default()
+    fn book(&self, symbol: &Symbol, _: &Markets) -> Book {
+        match subscribe::product(symbol) {
+            Product::Spot => Book::default(),
+            Product::Linear => Book::chained(),
+        }
     }
 
     fn frame(&mut self, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
-        let (conn, levels) = (entry.conn, &mut self.levels);
-        match parse::message(entry.payload, levels) {
-            Ok(Message::Trade(trade)) => feeds.trade(entry, &trade.symbol, &traded(&trade), out),
+        let (conn, Self { levels, name }) = (entry.conn, self);
+        let product = SOCKETS.get(feeds.socket(conn)).map_or(Product::Spot, |socket| socket.product);
+        let reason = match parse::message(entry.payload, levels) {
+            // Single trades of perpetuals are none that anybody asked for.
+            Ok(Message::Trade(trade)) if product == Product::Linear && trade.space == IdSpace::Single => {
+                return feeds.unknown(conn, out);
+            }
+            Ok(Message::Trade(trade)) => {
+                subscribe::name_of(name, product, &trade.symbol);
+                return feeds.trade(entry, name, &traded(&trade), out);
+            }
             Ok(Message::Quote(quote)) => {
                 let quoted = Quoted {
                     number: quote.number,
@@ -46,17 +63,29 @@ impl session::Dialect for Dialect {
                     ask: quote.ask,
                     ask_amount: quote.ask_amount,
                 };
-                feeds.quote(entry, &quote.symbol, &quoted, out);
+                subscribe::name_of(name, product, &quote.symbol);
+                return feeds.quote(entry, name, &quoted, out);
             }
-            Ok(Message::Depth(depth)) => feeds.book(entry, &depth.symbol, out, |book, reason, sink| {
-                book.event(&depth, entry.ts_recv, levels, reason, sink);
-            }),
-            Ok(Message::Ack { id }) => out.notice(Notice::Ack { conn, id }),
-            Ok(Message::Error { id, code, message }) => feeds.refused(conn, id, code, &message, out),
-            Ok(Message::Shutdown) => feeds.shutdown(conn, out),
-            Ok(Message::Other) => feeds.unknown(conn, out),
-            Err(reason) => feeds.unreadable::<Self>(entry, &reason, out),
-        }
+            Ok(Message::Depth(depth)) => match covered(depth, product) {
+                Ok(depth) => {
+                    subscribe::name_of(name, product, &depth.symbol);
+                    return feeds.book(entry, name, out, |book, reason, sink| {
+                        book.event(&depth, entry.ts_recv, levels, reason, sink);
+                    });
+                }
+                Err(reason) => reason,
+            },
+            Ok(Message::Ack { id }) => return out.notice(Notice::Ack { conn, id }),
+            Ok(Message::Error { id, code, message }) => return feeds.refused(conn, id, code, &message, out),
+            Ok(Message::Shutdown) => return feeds.shutdown(conn, out),
+            Ok(Message::Other) => return feeds.unknown(conn, out),
+            Err(reason) => reason,
+        };
+        let stream = stream_of(entry.payload).map(|(id, channel)| {
+            subscribe::name_of(name, product, id);
+            (name.as_str(), channel)
+        });
+        feeds.unreadable_of(entry, &reason, stream, out);
     }
 
     fn response(&mut self, kind: Answer, feed: FeedIndex, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
@@ -80,18 +109,28 @@ impl session::Dialect for Dialect {
             },
         }
     }
+}
 
-    fn stream_of(frame: &[u8]) -> Option<(&str, Channel)> {
-        parse::stream_name(frame).and_then(|(id, name)| {
-            let channel = match name {
-                "trade" | "aggTrade" => Channel::Trades,
-                "bookTicker" => Channel::Quotes,
-                "depth" => Channel::Book,
-                _ => return None,
-            };
-            Some((id, channel))
-        })
+/// The stream that a frame is of, as far as its beginning tells.
+fn stream_of(frame: &[u8]) -> Option<(&str, Channel)> {
+    let (id, name) = parse::stream_name(frame)?;
+    let channel = match name {
+        "trade" | "aggTrade" => Channel::Trades,
+        "bookTicker" => Channel::Quotes,
+        "depth" => Channel::Book,
+        _ => return None,
+    };
+    Some((id, channel))
+}
+
+/// An event with the first of the changes that it covers: of perpetuals all since the event before.
+fn covered(mut event: DepthEvent<'_>, product: Product) -> Result<DepthEvent<'_>, FrameError> {
+    if product == Product::Linear {
+        let name = "depthUpdate";
+        let previous = event.previous.ok_or(FrameError::Missing { event: name, field: "pu" })?;
+        event.first = previous.checked_add(1).ok_or(FrameError::OutOfRange { event: name, field: "pu" })?;
     }
+    Ok(event)
 }
 
 fn traded(event: &TradeEvent<'_>) -> Traded {

@@ -9,7 +9,9 @@ use super::http::{self, json};
 use super::parse;
 use crate::candles;
 use crate::session::Executed;
-use crate::{CandlePages, FrameError, History, HistoryError, Market, RestRequest, TradeCursor, TradePage, TradePages};
+use crate::{
+    CandlePages, FrameError, History, HistoryError, Market, Product, RestRequest, TradeCursor, TradePage, TradePages,
+};
 
 /// What a page of trades is called in errors.
 const TRADES: &str = "trades";
@@ -68,6 +70,7 @@ impl History for Bitfinex {
         let end = to.0.saturating_sub(1).max(0) / 1_000_000;
         let (frame, id) = (frame(span), http::path(&market.id));
         RestRequest {
+            product: Product::Spot,
             path_and_query: format!("/v2/candles/trade:{frame}:{id}/hist?start={start}&end={end}&limit={limit}&sort=1"),
             weight: CANDLES_WEIGHT,
             subject: format!("candles {} {span} {start}", market.symbol),

@@ -8,7 +8,7 @@ use serde::de::Error as _;
 use super::consts::{CONF_WEIGHT, NAME, RATE_WAIT, TRADES_PER_PAGE, TRADES_WEIGHT};
 use super::parse;
 use crate::wire::encoded;
-use crate::{ExchangeError, FrameError, HistoryError, Market, MarketStatus, Markets, RestRequest, TradeCursor};
+use crate::{ExchangeError, FrameError, HistoryError, Market, MarketStatus, Markets, Product, RestRequest, TradeCursor};
 
 /// First word of the subjects of the answers that hold the markets.
 pub(super) const MARKETS_SUBJECT: &str = "pairs";
@@ -74,13 +74,19 @@ pub(super) fn id(symbol: &Symbol, markets: &Markets) -> String {
 
 /// The list of all spot markets.
 pub(super) fn markets_request() -> RestRequest {
-    RestRequest { path_and_query: SPOT.to_owned(), weight: CONF_WEIGHT, subject: format!("{MARKETS_SUBJECT} spot") }
+    RestRequest {
+        product: Product::Spot,
+        path_and_query: SPOT.to_owned(),
+        weight: CONF_WEIGHT,
+        subject: format!("{MARKETS_SUBJECT} spot"),
+    }
 }
 
 /// The perpetuals after the spot markets.
 pub(super) fn markets_next(request: &RestRequest, body: &[u8]) -> Result<Option<RestRequest>, ExchangeError> {
     markets(body)?;
     let next = RestRequest {
+        product: Product::Spot,
         path_and_query: FUTURES.to_owned(),
         weight: CONF_WEIGHT,
         subject: format!("{MARKETS_SUBJECT} futures"),
@@ -139,6 +145,7 @@ fn symbol(pair: &str) -> Option<Symbol> {
 pub(super) fn trades_request(symbol: &Symbol, id: &str, cursor: TradeCursor) -> RestRequest {
     let start = since(cursor);
     RestRequest {
+        product: Product::Spot,
         path_and_query: format!("/v2/trades/{}/hist?start={start}&limit={TRADES_PER_PAGE}&sort=1", path(id)),
         weight: TRADES_WEIGHT,
         subject: format!("trades {symbol} since {start}"),

@@ -11,7 +11,9 @@ use super::messages::Reply;
 use super::parse::{self, CandleRow, TradeRow};
 use crate::candles;
 use crate::wire::encoded;
-use crate::{CandlePages, FrameError, History, HistoryError, Market, RestRequest, TradeCursor, TradePage, TradePages};
+use crate::{
+    CandlePages, FrameError, History, HistoryError, Market, Product, RestRequest, TradeCursor, TradePage, TradePages,
+};
 
 /// What a page of trades is called in errors.
 const TRADES: &str = "trades";
@@ -57,6 +59,7 @@ impl History for Bybit {
             ),
             weight: 1,
             subject: format!("kline {} {span} {start}", market.symbol),
+            product: Product::Spot,
         }
     }
 

@@ -7,7 +7,7 @@ use super::consts::{
 };
 use super::messages::{Instrument, Instruments, InstrumentsInfo, Reply};
 use crate::wire::{WireNumber, encoded};
-use crate::{ExchangeError, HistoryError, Market, MarketStatus, Markets, RestRequest};
+use crate::{ExchangeError, HistoryError, Market, MarketStatus, Markets, Product, RestRequest};
 
 /// The place in [`super::consts::SOCKETS`] of the socket on which a symbol's messages come.
 pub(super) fn socket_of(symbol: &Symbol) -> usize {
@@ -33,6 +33,7 @@ pub(super) fn markets_request() -> RestRequest {
         path_and_query: format!("/v5/market/instruments-info?category={SPOT}"),
         weight: 1,
         subject: format!("{MARKETS_SUBJECT} {SPOT}"),
+        product: Product::Spot,
     }
 }
 
@@ -54,7 +55,12 @@ pub(super) fn markets_next(request: &RestRequest, body: &[u8]) -> Result<Option<
     if path_and_query == request.path_and_query {
         return Ok(None);
     }
-    Ok(Some(RestRequest { path_and_query, weight: 1, subject: format!("{MARKETS_SUBJECT} {LINEAR}") }))
+    Ok(Some(RestRequest {
+        path_and_query,
+        weight: 1,
+        subject: format!("{MARKETS_SUBJECT} {LINEAR}"),
+        product: Product::Spot,
+    }))
 }
 
 /// Trades in one answer at most, the newest of this symbol.
@@ -73,6 +79,7 @@ pub(super) fn trades_request(symbol: &Symbol, id: &str, since: UnixNanos) -> Res
         ),
         weight: 1,
         subject: format!("trades {symbol} since {}", since.as_millis()),
+        product: Product::Spot,
     }
 }
 

@@ -13,7 +13,7 @@ use super::{http, parse};
 use crate::candles;
 use crate::session::Traded;
 use crate::wire::encoded;
-use crate::{CandlePages, History, HistoryError, Market, RestRequest, TradeCursor, TradePage, TradePages};
+use crate::{CandlePages, History, HistoryError, Market, Product, RestRequest, TradeCursor, TradePage, TradePages};
 
 /// What a page of trades is called in errors.
 pub(super) const TRADES: &str = "trades";
@@ -43,6 +43,7 @@ impl History for Coinbase {
         let page = step * i64::from(limit.clamp(1, CANDLES_PER_PAGE));
         let end = seconds(to).min(start.saturating_add(page)).max(start + 1) - 1;
         RestRequest {
+            product: Product::Spot,
             path_and_query: format!("/products/{}/candles?granularity={step}&start={start}&end={end}", encoded(&market.id)),
             weight: 1,
             subject: format!("candles {} {span} {start}", market.symbol),

@@ -23,12 +23,18 @@ pub(super) const MARKETS_SUBJECT: &str = "products";
 
 /// The list of all markets.
 pub(super) fn markets_request() -> RestRequest {
-    RestRequest { path_and_query: "/products".to_owned(), weight: 1, subject: MARKETS_SUBJECT.to_owned() }
+    RestRequest {
+        product: crate::Product::Spot,
+        path_and_query: "/products".to_owned(),
+        weight: 1,
+        subject: MARKETS_SUBJECT.to_owned(),
+    }
 }
 
 /// The page of trades that ends before this id, the newest first.
 pub(super) fn trades_page(symbol: &Symbol, id: &str, end: u64, limit: u32, name: &str) -> RestRequest {
     RestRequest {
+        product: crate::Product::Spot,
         path_and_query: format!("/products/{}/trades?limit={limit}&after={end}", encoded(id)),
         weight: 1,
         subject: format!("trades {symbol} {name}"),

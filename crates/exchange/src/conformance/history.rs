@@ -21,8 +21,8 @@ pub(super) fn check(adapter: &dyn Adapter, markets: &Markets) {
         assert!(refusal.contains(adapter.name()), "refusal without the exchange's name: {refusal}");
         return;
     };
-    let market = markets.iter().next().expect("there are markets");
     spans_and_pages_agree(adapter, history);
+    let market = markets.iter().next().expect("there are markets");
     for span in history.spans() {
         let span = Span::from_secs(*span).expect("a span is not zero");
         candle_requests_are_well_formed(adapter, history, market, span);
@@ -56,7 +56,8 @@ fn spans_and_pages_agree(adapter: &dyn Adapter, history: &dyn History) {
 fn is_well_formed(adapter: &dyn Adapter, request: &RestRequest) {
     let path = &request.path_and_query;
     assert!(path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic()), "{request:?}");
-    assert!(request.weight >= 1 && request.weight <= adapter.limits().rest.largest_request(), "{request:?}");
+    let largest = adapter.limits_of(request.product).rest.largest_request();
+    assert!(request.weight >= 1 && request.weight <= largest, "{request:?}");
     assert!(!request.subject.is_empty() && request.subject.len() <= usize::from(u16::MAX), "{request:?}");
 }
 

@@ -21,7 +21,13 @@ fn names_and_addresses(adapter: &dyn Adapter) {
     let name = adapter.name();
     assert!(name.parse::<dccd_model::ExchangeName>().is_ok(), "\"{name}\" is no exchange name");
     assert_eq!(adapter.capabilities().exchange, name, "capabilities are under another name");
-    for (address, schemes) in [(adapter.rest_url(), ["https://", "http://"]), (adapter.ws_url(), ["wss://", "ws://"])] {
+    let products = adapter.rest_products();
+    assert_eq!(products.first(), Some(&adapter.markets_request().product), "the address of the list of markets");
+    let mut addresses = vec![(adapter.rest_url(), ["https://", "http://"]), (adapter.ws_url(), ["wss://", "ws://"])];
+    addresses.extend(products.iter().map(|product| (adapter.rest_url_of(*product), ["https://", "http://"])));
+    addresses.extend(adapter.sockets().iter().map(|socket| (adapter.ws_url_of(socket.product), ["wss://", "ws://"])));
+    assert_eq!(addresses[0], addresses[2], "the first product's address");
+    for (address, schemes) in addresses {
         assert!(schemes.iter().any(|s| address.starts_with(s)), "{address} has no fitting scheme");
         assert!(!address.ends_with('/'), "{address} ends with a slash");
     }
@@ -35,10 +41,8 @@ fn names_and_addresses(adapter: &dyn Adapter) {
         assert_eq!(urls.iter().collect::<HashSet<_>>().len(), sockets.len(), "sockets with one address: {urls:?}");
     }
     let names: HashSet<&str> = sockets.iter().map(|socket| socket.name).collect();
-    assert!(
-        names.len() == sockets.len() && (sockets.len() == 1 || !names.contains("")),
-        "sockets without names: {sockets:?}"
-    );
+    let unnamed = sockets.iter().skip(1).any(|socket| socket.name.is_empty());
+    assert!(names.len() == sockets.len() && !unnamed, "sockets without names: {sockets:?}");
 }
 
 fn capabilities_and_subscriptions_agree(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
@@ -59,12 +63,16 @@ fn capabilities_and_subscriptions_agree(adapter: &dyn Adapter, symbol: &Symbol, 
 }
 
 fn batches_keep_the_limits(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
-    let limits = adapter.limits();
-    assert!(limits.streams_per_message >= 1 && limits.messages_per_second >= 1 && limits.trades_per_request >= 1);
+    for limits in adapter.rest_products().iter().map(|product| adapter.limits_of(*product)) {
+        assert!(limits.streams_per_connection >= limits.streams_per_message && limits.trades_per_request >= 1);
+    }
     let Some(channel) = adapter.capabilities().channels.first().copied() else { return };
+    let limits = adapter.limits_of(adapter.sockets()[adapter.socket_of(symbol, channel)].product);
+    assert!(limits.streams_per_message >= 1 && limits.messages_per_second >= 1);
+    let settle = symbol.settle().map_or_else(String::new, |settle| format!(":{settle}"));
     let count = limits.streams_per_message * 2 + 1;
     let feeds: Vec<(Symbol, Channel)> = (0..count)
-        .map(|i| (format!("C{i}/{}", symbol.quote()).parse().expect("a symbol of letters and digits"), channel))
+        .map(|i| (format!("C{i}/{}{settle}", symbol.quote()).parse().expect("a symbol of letters and digits"), channel))
         .collect();
     let (on, off) = (adapter.subscribe(&feeds, markets, 7), adapter.unsubscribe(&feeds, markets, 7));
     let ends = if adapter.numbers_subscriptions() { 0 } else { 3 };
@@ -115,7 +123,8 @@ fn pings_are_paced(adapter: &dyn Adapter) {
 }
 
 fn requests_are_named(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets) {
-    let most = adapter.limits().trades_per_request;
+    let product = adapter.rest_of(symbol);
+    let most = adapter.limits_of(product).trades_per_request;
     let hole =
         |id: u64| TradeHole { from_id: id, to_id: id, ts_before: UnixNanos::from_secs(i64::try_from(id).unwrap_or(0)) };
     let trades = |id, limit| adapter.trades_request(symbol, adapter.trades_begin(&hole(id)), limit, markets);
@@ -123,9 +132,15 @@ fn requests_are_named(adapter: &dyn Adapter, symbol: &Symbol, markets: &Markets)
     requests.extend(adapter.snapshot_request(symbol, markets));
     for request in &requests {
         assert!(request.path_and_query.starts_with('/'), "{request:?}");
-        assert!(request.weight >= 1 && request.weight <= adapter.limits().rest.largest_request(), "{request:?}");
+        assert!(adapter.rest_products().contains(&request.product), "{request:?}");
+        let largest = adapter.limits_of(request.product).rest.largest_request();
+        assert!(request.weight >= 1 && request.weight <= largest, "{request:?}");
         assert!(!request.subject.is_empty() && request.subject.len() <= usize::from(u16::MAX), "{request:?}");
     }
+    assert!(
+        requests.iter().skip(1).all(|request| request.product == product),
+        "for another product than {product:?}: {requests:?}"
+    );
     let subjects: HashSet<&str> = requests.iter().map(|r| r.subject.as_str()).collect();
     assert_eq!(subjects.len(), requests.len(), "different requests under one subject: {subjects:?}");
     // Where ids don't count the newest trades are asked for, as many as there are.

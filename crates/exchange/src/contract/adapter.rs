@@ -113,8 +113,8 @@ impl RestQuota {
     }
 }
 
-/// What a socket is about. Derivatives may live at another address, which the configuration names apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What a socket or a request is about. Derivatives may live at another address, which the configuration names apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Product {
     /// Spot, and whatever else an exchange carries on its only socket.
     Spot,
@@ -125,7 +125,8 @@ pub enum Product {
 /// One of the sockets of an exchange: subscriptions on one say nothing about another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Socket {
-    /// Its name in the journal, as the subject of the entry of each connection that opens; empty where there is but one.
+    /// Its name in the journal, as the subject of the entry of each connection that opens; empty where there is but one, or was
+    /// when the first journals were written: then that one is the first.
     pub name: &'static str,
     /// What it is about.
     pub product: Product,
@@ -145,6 +146,8 @@ pub struct RestRequest {
     pub weight: u32,
     /// The adapter's own name of the request; the subject of the entry that holds the answer.
     pub subject: String,
+    /// To which of the exchange's addresses it goes, on whose account: one of [`Adapter::rest_products`].
+    pub product: Product,
 }
 
 /// A message that a client sends on a connection to begin or end subscriptions.
@@ -183,11 +186,38 @@ pub trait Adapter: Send + Sync {
     /// Its limits.
     fn limits(&self) -> &'static Limits;
 
+    /// The limits of the sockets and of the REST address of this product, where they have their own. What an exchange wants of a
+    /// client as a whole (pings, connection attempts, subscriptions begun anew) stands in [`Adapter::limits`].
+    fn limits_of(&self, _product: Product) -> &'static Limits {
+        self.limits()
+    }
+
     /// Base address of its REST interface, without a trailing slash, when the configuration names no other.
     fn rest_url(&self) -> &'static str;
 
     /// Base address of its WebSocket, without a trailing slash, when the configuration names no other.
     fn ws_url(&self) -> &'static str;
+
+    /// The products whose requests go to an address of their own, on an account of their own; that of the list of markets first.
+    /// Requests about anything else go to the first.
+    fn rest_products(&self) -> &'static [Product] {
+        &[Product::Spot]
+    }
+
+    /// Which of [`Adapter::rest_products`] requests about this symbol belong to.
+    fn rest_of(&self, _symbol: &Symbol) -> Product {
+        Product::Spot
+    }
+
+    /// As [`Adapter::rest_url`], of this product.
+    fn rest_url_of(&self, _product: Product) -> &'static str {
+        self.rest_url()
+    }
+
+    /// As [`Adapter::ws_url`], of this product's sockets. Where it is the same, so is the base address that is configured.
+    fn ws_url_of(&self, _product: Product) -> &'static str {
+        self.ws_url()
+    }
 
     /// The address to connect to, below this base address; of the first socket where there are several.
     fn connect_url(&self, ws_base: &str) -> String;

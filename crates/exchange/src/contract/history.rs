@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dccd_model::{Candle, Span, Trade, UnixNanos};
+use dccd_model::{Candle, Span, Symbol, Trade, UnixNanos};
 
 use super::RestRequest;
 use crate::Market;
@@ -156,6 +156,11 @@ pub trait History: Send + Sync {
 
     /// How its trades come; `None` where their past can't be had.
     fn trade_pages(&self) -> Option<TradePages>;
+
+    /// As [`Self::trade_pages`], of this symbol, where they can be had of some alone.
+    fn trade_pages_of(&self, _symbol: &Symbol) -> Option<TradePages> {
+        self.trade_pages()
+    }
 
     /// The request for the page of trades that begins here; as many as a page holds.
     fn trades_page_request(&self, market: &Market, cursor: TradeCursor) -> RestRequest;

@@ -8,7 +8,7 @@ use super::consts::{CANDLES_PER_PAGE, NAME, RESOLUTIONS, SPANS, WEIGHT};
 use super::{http, parse};
 use crate::candles;
 use crate::wire::encoded;
-use crate::{CandlePages, History, HistoryError, Market, RestRequest, TradeCursor, TradePage, TradePages};
+use crate::{CandlePages, History, HistoryError, Market, Product, RestRequest, TradeCursor, TradePage, TradePages};
 
 impl History for Deribit {
     fn spans(&self) -> &'static [u32] {
@@ -34,6 +34,7 @@ impl History for Deribit {
         let page = i64::from(span.as_secs()) * 1_000 * limit;
         let end = (to.0.saturating_sub(1).max(0) / 1_000_000).min(start.saturating_add(page - 1));
         RestRequest {
+            product: Product::Spot,
             path_and_query: format!(
                 "/api/v2/public/get_tradingview_chart_data?instrument_name={}&start_timestamp={start}&end_timestamp={end}&resolution={}",
                 encoded(&market.id),

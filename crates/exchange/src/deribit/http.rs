@@ -5,7 +5,7 @@ use dccd_model::Symbol;
 use super::consts::{MARKETS_WEIGHT, NAME, TRADES_ASKED, WEIGHT};
 use super::messages::{Instrument, Reply};
 use crate::wire::{WireNumber, encoded};
-use crate::{ExchangeError, Market, MarketStatus, Markets, RestRequest};
+use crate::{ExchangeError, Market, MarketStatus, Markets, Product, RestRequest};
 
 /// First word of the subjects of the answers that hold the markets.
 pub(super) const MARKETS_SUBJECT: &str = "instruments";
@@ -16,6 +16,7 @@ pub(super) const KINDS: [&str; 2] = ["spot", "future"];
 /// The list of all instruments of a kind.
 pub(super) fn markets_request(kind: &str) -> RestRequest {
     RestRequest {
+        product: Product::Spot,
         path_and_query: format!("/api/v2/public/get_instruments?currency=any&kind={kind}&expired=false"),
         weight: MARKETS_WEIGHT,
         subject: format!("{MARKETS_SUBJECT} {kind}"),
@@ -32,6 +33,7 @@ pub(super) fn trades_request(symbol: &Symbol, id: &str, from: u64, wanted: u32) 
     let begin = from.saturating_sub(1);
     let end = from.saturating_add(u64::from(asked(wanted)));
     RestRequest {
+        product: Product::Spot,
         path_and_query: format!(
             "/api/v2/public/get_last_trades_by_instrument?instrument_name={}&start_seq={begin}&end_seq={end}&count={}&sorting=asc",
             encoded(id),

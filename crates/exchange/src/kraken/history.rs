@@ -13,7 +13,7 @@ use super::http::refusal;
 use super::parse::{self, CandleRow, TradeRow};
 use crate::candles;
 use crate::wire::encoded;
-use crate::{CandlePages, History, HistoryError, Market, RestRequest, TradeCursor, TradePage, TradePages};
+use crate::{CandlePages, History, HistoryError, Market, Product, RestRequest, TradeCursor, TradePage, TradePages};
 
 /// What a page of trades is called in errors.
 const TRADES: &str = "trades";
@@ -43,6 +43,7 @@ impl History for Kraken {
             path_and_query: format!("/0/public/OHLC?pair={}&interval={minutes}&since={since}", encoded(&market.id)),
             weight: 1,
             subject: format!("ohlc {} {span} {since}", market.symbol),
+            product: Product::Spot,
         }
     }
 
@@ -105,6 +106,7 @@ pub(super) fn trades_request(symbol: &Symbol, id: &str, cursor: TradeCursor) -> 
         path_and_query: format!("/0/public/Trades?pair={}&since={since}&count={TRADES_PER_PAGE}", encoded(id)),
         weight: 1,
         subject: format!("trades {symbol} since {since}"),
+        product: Product::Spot,
     }
 }
 

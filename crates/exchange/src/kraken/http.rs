@@ -7,7 +7,7 @@ use dccd_model::{Decimal, Symbol};
 
 use super::consts::{LOCKOUT_WAIT, NAME, RATE_WAIT};
 use super::messages::{AssetPairs, Pair};
-use crate::{ExchangeError, HistoryError, Market, MarketStatus, Markets, RestRequest};
+use crate::{ExchangeError, HistoryError, Market, MarketStatus, Markets, Product, RestRequest};
 
 /// The exchange's own id of a symbol; for one that the list of markets doesn't have, the form that ids have.
 pub(super) fn id(symbol: &Symbol, markets: &Markets) -> String {
@@ -19,7 +19,12 @@ pub(super) const MARKETS_SUBJECT: &str = "AssetPairs";
 
 /// The list of all markets.
 pub(super) fn markets_request() -> RestRequest {
-    RestRequest { path_and_query: "/0/public/AssetPairs".to_owned(), weight: 1, subject: MARKETS_SUBJECT.to_owned() }
+    RestRequest {
+        path_and_query: "/0/public/AssetPairs".to_owned(),
+        weight: 1,
+        subject: MARKETS_SUBJECT.to_owned(),
+        product: Product::Spot,
+    }
 }
 
 /// What the list of an answer's errors means; `None` when there is none. Warnings (`W..`) are no errors.

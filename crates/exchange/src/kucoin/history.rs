@@ -11,7 +11,9 @@ use super::messages::Reply;
 use super::parse;
 use crate::candles;
 use crate::wire::encoded;
-use crate::{CandlePages, FrameError, History, HistoryError, Market, RestRequest, TradeCursor, TradePage, TradePages};
+use crate::{
+    CandlePages, FrameError, History, HistoryError, Market, Product, RestRequest, TradeCursor, TradePage, TradePages,
+};
 
 /// What a page of trades is called in errors.
 const TRADES: &str = "trades";
@@ -50,6 +52,7 @@ impl History for Kucoin {
         let page = i64::from(span.as_secs()) * i64::from(limit);
         let end = (to.0.saturating_sub(1).max(0) / second).min(start.saturating_add(page - 1));
         RestRequest {
+            product: Product::Spot,
             path_and_query: format!(
                 "/api/v1/market/candles?symbol={}&type={}&startAt={start}&endAt={end}",
                 encoded(&market.id),

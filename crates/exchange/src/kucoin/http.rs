@@ -6,7 +6,7 @@ use serde::de::Error as _;
 use super::consts::{NAME, RATE_WAIT};
 use super::messages::{Bullet, Listed, ListedSymbol, Ticket};
 use crate::wire::{WireNumber, encoded};
-use crate::{ExchangeError, HistoryError, Market, MarketStatus, Markets, RestRequest};
+use crate::{ExchangeError, HistoryError, Market, MarketStatus, Markets, Product, RestRequest};
 
 /// The exchange's own id of a symbol; for one that the list of markets doesn't have, the form that ids have.
 pub(super) fn id(symbol: &Symbol, markets: &Markets) -> String {
@@ -18,12 +18,18 @@ pub(super) const MARKETS_SUBJECT: &str = "symbols";
 
 /// All spot markets, in one answer.
 pub(super) fn markets_request() -> RestRequest {
-    RestRequest { path_and_query: "/api/v2/symbols".to_owned(), weight: 4, subject: MARKETS_SUBJECT.to_owned() }
+    RestRequest {
+        product: Product::Spot,
+        path_and_query: "/api/v2/symbols".to_owned(),
+        weight: 4,
+        subject: MARKETS_SUBJECT.to_owned(),
+    }
 }
 
 /// The newest trades; `since` is not asked for, because it can't be, but is what they are wanted for.
 pub(super) fn trades_request(symbol: &Symbol, id: &str, since: UnixNanos) -> RestRequest {
     RestRequest {
+        product: Product::Spot,
         path_and_query: format!("/api/v1/market/histories?symbol={}", encoded(id)),
         weight: 3,
         subject: format!("trades {symbol} since {}", since.as_millis()),
@@ -32,7 +38,12 @@ pub(super) fn trades_request(symbol: &Symbol, id: &str, since: UnixNanos) -> Res
 
 /// A ticket for one connection to the classic socket; no account is asked for.
 pub(super) fn ticket_request() -> RestRequest {
-    RestRequest { path_and_query: "/api/v1/bullet-public".to_owned(), weight: 10, subject: "ticket".to_owned() }
+    RestRequest {
+        product: Product::Spot,
+        path_and_query: "/api/v1/bullet-public".to_owned(),
+        weight: 10,
+        subject: "ticket".to_owned(),
+    }
 }
 
 /// What an answer's code means; `None` when it is none of refusal.

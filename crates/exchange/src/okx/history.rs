@@ -11,7 +11,7 @@ use super::http;
 use super::parse;
 use crate::candles;
 use crate::wire::encoded;
-use crate::{CandlePages, History, HistoryError, Market, RestRequest, TradeCursor, TradePage, TradePages};
+use crate::{CandlePages, History, HistoryError, Market, Product, RestRequest, TradeCursor, TradePage, TradePages};
 
 impl History for Okx {
     fn spans(&self) -> &'static [u32] {
@@ -46,6 +46,7 @@ impl History for Okx {
             ),
             weight: WEIGHT,
             subject: format!("candles {} {span} {before}", market.symbol),
+            product: Product::Spot,
         }
     }
 

@@ -7,7 +7,7 @@ use super::copy::in_base_units;
 use super::messages::{Instrument, Reply};
 use super::subscribe::SWAP;
 use crate::wire::encoded;
-use crate::{ExchangeError, Market, MarketStatus, Markets, RestRequest};
+use crate::{ExchangeError, Market, MarketStatus, Markets, Product, RestRequest};
 
 /// Subject of the answers that hold the markets, but for the kind of instrument.
 pub(super) const MARKETS_SUBJECT: &str = "instruments";
@@ -21,6 +21,7 @@ pub(super) fn markets_request(kind: &str) -> RestRequest {
         path_and_query: format!("/api/v5/public/instruments?instType={kind}"),
         weight: WEIGHT,
         subject: format!("{MARKETS_SUBJECT} {kind}"),
+        product: Product::Spot,
     }
 }
 
@@ -30,6 +31,7 @@ pub(super) fn snapshot_request(symbol: &Symbol, id: &str) -> RestRequest {
         path_and_query: format!("/api/v5/market/books?instId={}&sz={BOOK_LEVELS}&source=0", encoded(id)),
         weight: BOOK_WEIGHT,
         subject: format!("depth {symbol}"),
+        product: Product::Spot,
     }
 }
 
@@ -49,6 +51,7 @@ pub(super) fn trades_request(symbol: &Symbol, id: &str, from_id: u64, wanted: u3
         ),
         weight: WEIGHT,
         subject: format!("trades {symbol} {from_id}"),
+        product: Product::Spot,
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod deribit;
 pub(crate) mod kraken;
 pub(crate) mod kucoin;
 pub(crate) mod okx;
+pub(crate) mod usdm;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use dccd_exchange::{Adapter, AdapterOptions, Session, Want, adapter};
 use dccd_model::{Entry, EntryKind, Flags, Gap, UnixNanos};
 
 pub(crate) const EXCHANGE_INFO: &[u8] = include_bytes!("../../src/binance/testdata/exchange_info.json");
+pub(crate) const EXCHANGE_INFO_USDM: &[u8] = include_bytes!("../../src/binance/testdata/exchange_info_usdm.json");
 
 /// A session of BTC/USDT, and the entries it gets. Times: entry n reaches us n seconds after the epoch; the exchange's time of
 /// a trade is its id in milliseconds, that of a book event the number of its last change.

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dccd_exchange::{Adapter, Markets, Product, Socket};
+use dccd_history::{RestAddresses, RestClients};
 use dccd_model::{Channel, ExchangeName, Symbol};
-use dccd_net::{HttpClient, HttpOptions, SystemClock};
+use dccd_net::SystemClock;
 use dccd_rpc::ServeLimits;
 use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _, JobInfo};
 use dccd_service::{Progress, ServiceContext};
 use dccd_store::journal::{JournalOptions, JournalSync, JournalWriter};
 use dccd_store::{Recorder, RecorderOptions};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
@@ -64,14 +65,12 @@ pub struct DatadOptions {
     pub instance: String,
     /// The store.
     pub data_path: PathBuf,
-    /// Another REST address than the exchange's own.
-    pub rest_url: Option<String>,
+    /// The exchange's REST addresses, and how much may be asked of them.
+    pub rest: RestAddresses,
     /// Another WebSocket address than the exchange's own.
     pub ws_url: Option<String>,
     /// The same for derivatives, where they have a socket of their own.
     pub linear_ws_url: Option<String>,
-    /// Request weight a minute instead of the exchange's own limit.
-    pub rest_weight_per_minute: Option<u32>,
     /// What the configuration wants recorded.
     pub feeds: Vec<(Symbol, Channel)>,
     /// Series of candles that the configuration wants complete.
@@ -99,22 +98,14 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         DatadError::UnknownExchange { exchange: options.exchange.to_string(), known: dccd_exchange::NAMES.join(", ") }
     })?;
     let shared = Arc::new(Shared::default());
-    let rest_url = options.rest_url.clone().unwrap_or_else(|| adapter.rest_url().to_owned());
-    let freeze_file = state_dir(&options).join("freeze.json");
-    let governor = dccd_history::governor(
-        &options.exchange,
-        &rest_url,
-        adapter.limits(),
-        options.rest_weight_per_minute,
-        Some(freeze_file),
-    );
-    let http = HttpClient::new(HttpOptions::new(rest_url, governor.clone())).map_err(|e| DatadError::Serve(Box::new(e)))?;
+    let rest = RestClients::new(&options.exchange, adapter.as_ref(), &options.rest, Some(&state_dir(&options)))
+        .map_err(|e| DatadError::Serve(Box::new(e)))?;
 
     let history = HistoryThread::start(HistoryOptions {
         exchange: options.exchange.clone(),
         data_path: options.data_path.clone(),
         jobs: options.histo.clone(),
-        source: dccd_history::Source { adapter: adapter.clone(), http: http.clone(), clock: Arc::new(SystemClock) },
+        source: dccd_history::Source { adapter: adapter.clone(), rest: rest.clone(), clock: Arc::new(SystemClock) },
     })?;
 
     let (running_tx, running) = watch::channel(None);
@@ -127,7 +118,7 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         adapter: adapter.clone(),
         running,
         shared: shared.clone(),
-        governor,
+        rest: rest.clone(),
         shutdown: ctx.shutdown().clone(),
         jobs: Arc::new(std::sync::Mutex::new(jobs.collect())),
         history: history.commands.clone(),
@@ -168,7 +159,8 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         options: &options,
         adapter,
         shared,
-        http,
+        rest,
+        list_wanted: Arc::default(),
         journal_dir,
         sync: sync.clone(),
         server: &server,
@@ -258,7 +250,9 @@ struct Parts<'a> {
     options: &'a DatadOptions,
     adapter: Arc<dyn Adapter>,
     shared: Arc<Shared>,
-    http: HttpClient,
+    rest: RestClients,
+    /// Told when markets that are wanted, and weren't to be had, are listed at last.
+    list_wanted: Arc<Notify>,
     journal_dir: PathBuf,
     sync: Arc<JournalSync>,
     server: &'a Server,
@@ -315,7 +309,7 @@ impl Parts<'_> {
         let fetcher = Fetcher {
             adapter: self.adapter.clone(),
             markets: markets.clone(),
-            http: self.http.clone(),
+            rest: self.rest.clone(),
             requests: fetch_requests,
             hot: commands.clone(),
         };
@@ -323,11 +317,10 @@ impl Parts<'_> {
         self.open_configured(&commands).await;
         running.send_replace(Some(Running { hot: commands.clone(), recorder: recorder.commands.clone(), markets }));
         if !registered {
-            ctx.progress().degraded(self.job_trouble());
+            ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
             ctx.register_protocol(DATAD_PROTOCOL).await.map_err(|e| DatadError::Serve(Box::new(e)))?;
         }
-        self.shared.set_trouble(Part::Markets, None);
-        ctx.progress().degraded(self.job_trouble());
+        ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
 
         let outcome = self.until_shutdown(ctx, &commands, &recorder, hot_ended).await;
         fetching.abort();
@@ -404,14 +397,17 @@ impl Parts<'_> {
         progress: Progress,
     ) -> Result<oneshot::Receiver<()>, DatadError> {
         let (base, linear) = (&self.options.ws_url, &self.options.linear_ws_url);
+        // Where the exchange has one address for all of its sockets, the one that is configured is that of all.
+        let is_one = self.adapter.ws_url_of(Product::Linear) == self.adapter.ws_url();
         let ws_base = |socket: Socket| match socket.product {
             Product::Spot => base.clone(),
-            Product::Linear => linear.clone().or_else(|| base.clone()),
+            Product::Linear => linear.clone().or_else(|| base.clone().filter(|_| is_one)),
         };
         // Connection numbers must differ from those of earlier processes in the same journal.
         let first_conn = u32::try_from(crate::clock::now().as_millis() % i64::from(u32::MAX)).unwrap_or(1).max(1);
         // Of its own, because it lives on the hot thread.
-        let http = self.http.apart(TICKET_TIMEOUT, TICKET_TURN).map_err(|e| DatadError::Serve(Box::new(e)))?;
+        let http =
+            self.rest.of(Product::Spot).apart(TICKET_TIMEOUT, TICKET_TURN).map_err(|e| DatadError::Serve(Box::new(e)))?;
         let link_options = Links::options(&self.adapter, ws_base, &Arc::new(AtomicU32::new(first_conn)), &http);
         let sizes = RingSizes { book: self.options.ring_slots, other: (self.options.ring_slots / 4).max(1_024) };
         let ctx = HotContext {
@@ -516,6 +512,10 @@ impl Parts<'_> {
         loop {
             tokio::select! {
                 _ = ctx.shutdown().wait() => return Ok(()),
+                () = self.list_wanted.notified() => {
+                    info!("the markets that were missing are listed now; beginning anew with them");
+                    return Ok(());
+                }
                 _ = &mut hot => return Err(DatadError::Thread { name: "hot" }),
                 _ = save.tick() => {
                     if hot_watch.still == 0 {

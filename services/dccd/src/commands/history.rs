@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use dccd_config::Config;
-use dccd_history::{Backfills, Cancel, CandleSource, HistoryContext, Progress, RunLog, Scope, State, Wanted};
+use dccd_history::{Backfills, Cancel, CandleSource, HistoryContext, Progress, RestClients, RunLog, Scope, State, Wanted};
 use dccd_model::{ExchangeName, UnixNanos};
-use dccd_net::Governor;
 use dccd_registry::Registry;
 use dccd_rpc::datad::{BackfillInfo, BackfillRequest, BackfillSeries, DatadClient, WantedSeries};
 use dccd_rpc::{call, context};
@@ -212,7 +211,7 @@ async fn by_this_process(config: &Config, work: Work, shutdown: &Shutdown) -> Re
     let all: Vec<Shown> = parts
         .iter()
         .map(|part| Shown {
-            governor: Arc::clone(part.ctx.source.http.governor()),
+            rest: part.ctx.source.rest.clone(),
             series: part.series.iter().map(|(_, progress)| progress.clone()).collect(),
         })
         .collect();
@@ -301,14 +300,14 @@ fn now() -> UnixNanos {
 
 /// One exchange's part of the work as it is shown meanwhile.
 struct Shown {
-    governor: Arc<Governor>,
+    rest: RestClients,
     series: Vec<Progress>,
 }
 
 fn shown(all: &[Shown]) -> Vec<BackfillSeries> {
     let mut shown = Vec::new();
-    for Shown { governor, series } in all {
-        let waits_for = dccd_history::waits_for(governor, now());
+    for Shown { rest, series } in all {
+        let waits_for = rest.waits_for(now());
         shown.extend(series.iter().map(|p| datad::series_info(&p.get(), now(), waits_for.as_deref())));
     }
     shown

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use dccd_config::{Config, ConfigErrors, Lookup};
-use dccd_exchange::{AdapterOptions, Market, MarketStatus, Markets, MarketsList};
+use dccd_exchange::{AdapterOptions, Market, MarketStatus, Markets, MarketsList, RestRequest};
+use dccd_history::RestClients;
 use dccd_model::{ExchangeName, Symbol};
-use dccd_net::{HttpClient, HttpOptions, Priority};
+use dccd_net::{HttpResponse, Priority};
 use dccd_registry::{Registry, connect_datad};
 use dccd_rpc::datad::SearchHit;
 use dccd_rpc::{call, context};
@@ -18,6 +19,7 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::commands::{DEADLINE, block_on, registry_if_running};
 use crate::exit::{self, Failure};
+use crate::histo;
 use crate::output::{Listing, Out, or_dash, say};
 
 /// Patience with the exchange.
@@ -193,23 +195,28 @@ fn state_dir(data_path: &Path, exchange: &ExchangeName) -> PathBuf {
 async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Result<Markets> {
     let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
         .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
-    let per_minute = config.and_then(|config| config.exchange(exchange).rest_weight_per_minute);
-    let rest_url = config.and_then(|config| config.exchange(exchange).rest_url);
-    let rest_url = rest_url.unwrap_or_else(|| adapter.rest_url().to_owned());
+    let addresses = config.map(|config| histo::addresses(&config.exchange(exchange))).unwrap_or_default();
+    let rest_url = addresses.base.clone().unwrap_or_else(|| adapter.rest_url().to_owned());
     say(format_args!("asking {rest_url} for its markets"));
     dccd_net::install_crypto_provider();
     // The exchange grants and forbids to an address, not a process: a running service has its part of the same quota, and what
     // the exchange said to it holds here.
-    let freeze_file = config.map(|config| state_dir(config.data_path(), exchange).join("freeze.json"));
-    let governor = dccd_history::governor(exchange, &rest_url, adapter.limits(), per_minute, freeze_file);
-    let client = HttpClient::new(HttpOptions::new(rest_url, governor))?;
-    let mut list = MarketsList::new(adapter.as_ref());
-    while let Some(request) = list.request() {
-        let asking = client.get(&request.path_and_query, request.weight, Priority::Live);
-        let response = tokio::time::timeout(FETCH_DEADLINE, asking)
-            .await
-            .with_context(|| format!("no answer within {} s", FETCH_DEADLINE.as_secs()))??;
-        list.answer(&response.body)?;
+    let state_dir = config.map(|config| state_dir(config.data_path(), exchange));
+    let rest = RestClients::new(exchange, adapter.as_ref(), &addresses, state_dir.as_deref())?;
+    let mut list = MarketsList::new(adapter.as_ref(), &rest.lists().collect::<Vec<_>>());
+    while let Some(request) = list.request().cloned() {
+        let answered = part(&rest, &request).await.and_then(|response| Ok(list.answer(&response.body)?));
+        match answered {
+            Ok(()) => {}
+            Err(error) if list.pass_over() => say(format_args!("without derivatives: {error:#}")),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(list.joined())
+    Ok(list.joined(None))
+}
+
+async fn part(rest: &RestClients, request: &RestRequest) -> anyhow::Result<HttpResponse> {
+    let asking = rest.get(request, Priority::Live);
+    let response = tokio::time::timeout(FETCH_DEADLINE, asking).await;
+    Ok(response.with_context(|| format!("no answer within {} s", FETCH_DEADLINE.as_secs()))??)
 }

@@ -144,7 +144,8 @@ fn depth<'a>(f: Fields<'a>, levels: &Levels) -> Result<Message<'a>, FrameError> 
         symbol: f.symbol.ok_or(missing("s"))?,
         first: f.first.ok_or(missing("U"))?,
         last: f.last.ok_or(missing("u"))?,
-        ts_venue: time(f.event_time.ok_or(missing("E"))?),
+        previous: f.previous,
+        ts_venue: time(f.trade_time.or(f.event_time).ok_or(missing("E"))?),
     };
     if depth.first > depth.last || depth.last == u64::MAX {
         return Err(FrameError::OutOfRange { event, field: "U" });
