@@ -4,6 +4,8 @@
 //! are woken and before the next frame is looked at (docs/decisions/0001). When the journal can't take them (no space), live rings go on, the
 //! state says so, and recording resumes by itself with a `Lost` entry that declares the hole.
 
+mod feeds;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use dccd_exchange::{Adapter, FeedIndex, Markets, RESYNC_SILENT, Session, Want};
-use dccd_model::{BookState, Channel, Entry, EntryKind, Symbol, UnixNanos};
+use dccd_model::{Channel, Entry, EntryKind, Symbol, UnixNanos};
 use dccd_net::{FrameBatch, LinkEvent};
 use dccd_rpc::datad::{BookSnapshot, FeedInfo};
 use dccd_store::Position;
@@ -23,7 +25,6 @@ use tracing::{error, info, warn};
 
 use crate::bus::Bus;
 use crate::clock;
-use crate::error::chain;
 use crate::fetch::FetchRequest;
 use crate::journaling::Journaling;
 use crate::links::Links;
@@ -504,127 +505,6 @@ impl Hot {
             }
             Command::Stop { .. } => {} // ends the loop before it gets here
         }
-    }
-
-    fn settle_left_feeds(&mut self) {
-        let feeds = self.session.feeds().to_vec();
-        for (index, feed) in (0..).zip(feeds) {
-            if !feed.open || self.bus.get(index).is_some() {
-                continue;
-            }
-            let subject = format!("{} {}", feed.symbol, feed.channel);
-            if self.is_recorded(index) {
-                info!(feed = subject, "the configuration no longer wants this feed");
-                self.enter(EntryKind::FeedClosed, 0, &subject, b"");
-            } else if let Err(reason) = self.open_feed(feed.symbol, feed.channel, false) {
-                warn!(feed = subject, reason, "a feed that a client had opened cannot be opened again");
-                self.enter(EntryKind::FeedClosed, 0, &subject, b"");
-            }
-        }
-    }
-
-    fn is_recorded(&self, index: FeedIndex) -> bool {
-        self.recorded.get(index as usize).copied().unwrap_or(false)
-    }
-
-    fn open_feed(&mut self, symbol: Symbol, channel: Channel, configured: bool) -> Result<FeedInfo, String> {
-        self.check(&symbol, channel)?;
-        if let Some(index) = self.bus.find(&symbol, channel) {
-            if configured && !self.is_recorded(index) {
-                self.enter_opened(&symbol, channel, true);
-                self.begin_epoch(&symbol, channel, "recording begins");
-            }
-            return self.hold(index, configured);
-        }
-        self.enter_opened(&symbol, channel, configured);
-        let found = self.session.feeds().iter().position(|f| f.symbol == symbol && f.channel == channel);
-        let index = found.and_then(|i| FeedIndex::try_from(i).ok()).ok_or("the session did not take the feed")?;
-        let now = clock::now();
-        if let Err(error) = self.bus.open(index, symbol.clone(), channel, now) {
-            let text = chain(&error);
-            self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
-            return Err(text);
-        }
-        if let Err(error) = self.links.add(index, &symbol, channel) {
-            self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
-            self.bus.close(index);
-            return Err(chain(&error));
-        }
-        self.resubscribes.subscribed(index, Instant::now());
-        self.bus.set_connected(index, self.links.connections() > 0);
-        let status = self.session.feed_status(index);
-        if channel == Channel::Book {
-            self.bus.book_state(index, status.book.unwrap_or_default(), status.epoch);
-            // The sequence of an earlier process may go on unbroken, but its book is gone with it.
-            if status.book == Some(BookState::Valid) {
-                self.begin_epoch(&symbol, channel, "the book is not in memory");
-            }
-        }
-        self.hold(index, configured)
-    }
-
-    /// Builds a book anew from a snapshot; other feeds have nothing to build.
-    fn begin_epoch(&mut self, symbol: &Symbol, channel: Channel, reason: &str) {
-        if channel == Channel::Book {
-            self.enter(EntryKind::Resync, 0, &format!("{symbol} {channel}"), reason.as_bytes());
-        }
-    }
-
-    /// Journals that a feed is open, and whether it is recorded.
-    fn enter_opened(&mut self, symbol: &Symbol, channel: Channel, recorded: bool) {
-        let payload = if recorded { RECORDED } else { LIVE_ONLY };
-        self.enter(EntryKind::FeedOpened, 0, &format!("{symbol} {channel}"), payload);
-        let index = self.session.feeds().iter().position(|f| f.symbol == *symbol && f.channel == channel);
-        if let Some(index) = index {
-            if self.recorded.len() <= index {
-                self.recorded.resize(index + 1, false);
-            }
-            self.recorded[index] = recorded;
-        }
-    }
-
-    /// Refuses what the exchange can't do, by name.
-    fn check(&self, symbol: &Symbol, channel: Channel) -> Result<(), String> {
-        let exchange = self.adapter.name();
-        self.adapter.capabilities().check(channel).map_err(|e| e.to_string())?;
-        if self.markets.by_symbol(symbol).is_none() {
-            let near = dccd_exchange::search(self.markets.iter(), symbol.as_str(), 1);
-            let hint = near.first().map(|m| format!("; did you mean {}?", m.market.symbol)).unwrap_or_default();
-            return Err(format!("{exchange} has no market {symbol}{hint}"));
-        }
-        Ok(())
-    }
-
-    fn hold(&mut self, index: FeedIndex, configured: bool) -> Result<FeedInfo, String> {
-        let recorded = self.is_recorded(index);
-        let feed = self.bus.get_mut(index).ok_or("the feed is gone")?;
-        if configured {
-            feed.configured = true;
-        } else {
-            feed.holders += 1;
-        }
-        Ok(feed.info(recorded, clock::now()))
-    }
-
-    fn close_feed(&mut self, symbol: &Symbol, channel: Channel) -> Result<FeedInfo, String> {
-        let index = self.bus.find(symbol, channel).ok_or_else(|| format!("no feed {symbol} {channel} is open"))?;
-        let recorded = self.is_recorded(index);
-        let feed = self.bus.get_mut(index).ok_or("the feed is gone")?;
-        if feed.holders == 0 {
-            return Err(format!("{symbol} {channel} is open because the configuration wants it; no client opened it"));
-        }
-        feed.holders -= 1;
-        let mut info = feed.info(recorded, clock::now());
-        if feed.holders == 0 && !feed.configured {
-            let session = &self.session;
-            self.links.remove(index, |conn| session.ending(index, conn));
-            self.resubscribes.forget(index);
-            self.silence.forget(index);
-            self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
-            self.bus.close(index);
-            "closed".clone_into(&mut info.state);
-        }
-        Ok(info)
     }
 }
 
