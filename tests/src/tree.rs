@@ -238,10 +238,18 @@ impl Tree {
     #[must_use]
     pub fn start_in(place: Place, setup: &Setup) -> Self {
         let data_path = setup.data_path.clone().unwrap_or_else(|| place.path().join("data"));
-        place.put("config.yml", &setup.text(&data_path));
+        let text = setup.text(&data_path);
+        Self::start_with(place, data_path, &text, &setup.name)
+    }
+
+    /// The same with this configuration; the collector is that of this exchange until [`Self::look_at`] says another.
+    #[track_caller]
+    #[must_use]
+    pub fn start_with(place: Place, data_path: PathBuf, config: &str, exchange: &str) -> Self {
+        place.put("config.yml", config);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let runtime_dir = RuntimeDir::at(place.path().join("run/dccd").join(place.instance()));
-        let mut tree = Self { place, root: None, runtime, runtime_dir, data_path, exchange: setup.name.clone() };
+        let mut tree = Self { place, root: None, runtime, runtime_dir, data_path, exchange: exchange.to_owned() };
         tree.start_root();
         tree
     }
@@ -276,6 +284,11 @@ impl Tree {
             },
         );
         found.into_iter().flatten().find(|s| s.name == service).and_then(|s| s.pid).unwrap()
+    }
+
+    /// From now on "the collector" is that of this exchange.
+    pub fn look_at(&mut self, exchange: &str) {
+        exchange.clone_into(&mut self.exchange);
     }
 
     fn service(&self) -> String {
