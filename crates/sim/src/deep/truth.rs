@@ -46,14 +46,15 @@ pub struct DeepTrade {
     pub time_ns: i64,
     /// Price.
     pub price: i64,
-    /// Amount.
+    /// Amount, in the base currency; of a perpetual that is settled in it in the quote currency.
     pub amount: i64,
     /// The taker sold.
     pub buyer_is_maker: bool,
 }
 
-/// The whole past of every symbol of a simulated exchange, and its future. On Kraken, Bybit and OKX the past ends where the ledger begins when
-/// the market is live (a rate of [`crate::MarketOptions`] is not 0): what is traded from then on stands in the ledger alone.
+/// The whole past of every symbol of a simulated exchange, and its future. On Kraken, Bybit, OKX and Deribit the past ends where the
+/// ledger begins when the market is live (a rate of [`crate::MarketOptions`] is not 0): what is traded from then on stands in the ledger
+/// alone.
 #[derive(Clone, Debug)]
 pub struct Truth {
     pasts: Vec<(String, Past)>,
