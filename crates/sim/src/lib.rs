@@ -1,17 +1,17 @@
-//! A simulated exchange: Binance spot, Bybit (spot and linear), Kraken spot or OKX (spot and swaps) as their clients see them, REST
-//! and WebSocket on one port.
+//! A simulated exchange: Binance spot, Bybit (spot and linear), Deribit (spot and perpetuals), Kraken spot or OKX (spot and swaps)
+//! as their clients see them, REST and WebSocket on one port.
 //!
 //! It invents a seeded market ([`MarketOptions`]) or serves recorded frames ([`ReplayOptions`]), keeps the exchange's limits
 //! ([`Limits`]), misbehaves on command or by plan ([`Fault`], [`FaultPlan`]), and writes down everything it sent
 //! ([`ledger`]), so that what a client stored can be held against it.
 //!
 //! Market, connections, ledger, faults and clock know no exchange; what one of them says and understands is a folder in
-//! `exchanges`. On Bybit, Kraken and OKX the live market goes on where the deep past ends, with its ids and prices; on Binance a deep past
+//! `exchanges`. On Bybit, Deribit, Kraken and OKX the live market goes on where the deep past ends, with its ids and prices; on Binance a deep past
 //! stands beside the live market. Their market is a function of its seed and of the instant at which it starts: its past has gone
 //! on in between.
 //!
 //! Knows nothing of the clients it serves. What it does not play: accounts, orders, user streams; Binance's tickers as streams;
-//! Kraken's `level3`, its WebSocket v1, and replays of Kraken and OKX. A replay's frames keep their recorded time unit, whatever
+//! Kraken's `level3`, its WebSocket v1, and replays of Deribit, Kraken and OKX. A replay's frames keep their recorded time unit, whatever
 //! `timeUnit` a client asks for.
 //!
 //! ```no_run
@@ -47,6 +47,7 @@ mod ws;
 
 pub use error::SimError;
 pub use exchanges::bybit::BybitOptions;
+pub use exchanges::deribit::DeribitOptions;
 pub use exchanges::kraken::{KrakenOptions, KrakenStats};
 pub use exchanges::okx::OkxOptions;
 pub use faults::{Corruption, Disconnection, Fault, FaultPlan, RestFault, Target};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::deep::DeepOptions;
 use crate::error::SimError;
 use crate::exchanges::bybit::BybitOptions;
+use crate::exchanges::deribit::DeribitOptions;
 use crate::exchanges::kraken::KrakenOptions;
 use crate::exchanges::okx::OkxOptions;
 use crate::faults::FaultPlan;
@@ -18,7 +19,7 @@ use crate::faults::FaultPlan;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimOptions {
-    /// Which exchange to play: `binance` (spot), `bybit` (spot and linear), `kraken` (spot) or `okx` (spot and swaps).
+    /// Which exchange to play: `binance` (spot), `bybit` (spot and linear), `deribit` (spot and perpetuals), `kraken` (spot) or `okx` (spot and swaps).
     pub exchange: String,
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -27,7 +28,7 @@ pub struct SimOptions {
     /// The invented market; unused in replay.
     pub market: MarketOptions,
     /// Gives all symbols a past of years, which goes on into the present; without it they have [`MarketOptions::history`]. The
-    /// simulated Kraken, Bybit and OKX always have one, which ends where their live market begins.
+    /// simulated Kraken, Bybit, OKX and Deribit always have one, which ends where their live market begins.
     pub deep: Option<DeepOptions>,
     /// Serve recorded frames instead of an invented market.
     pub replay: Option<ReplayOptions>,
@@ -46,6 +47,9 @@ pub struct SimOptions {
     pub bybit: BybitOptions,
     /// Those of a simulated OKX. Left alone, [`MarketOptions::symbols`] are then BTC/USDT and ETH/USDT, spot and swap.
     pub okx: OkxOptions,
+    /// Those of a simulated Deribit. Left alone, [`MarketOptions::symbols`] are then BTC/USDC, BTC/USDC:USDC, BTC/USD:BTC and
+    /// ETH/USD:ETH.
+    pub deribit: DeribitOptions,
 }
 
 impl Default for SimOptions {
@@ -64,6 +68,7 @@ impl Default for SimOptions {
             kraken: KrakenOptions::default(),
             bybit: BybitOptions::default(),
             okx: OkxOptions::default(),
+            deribit: DeribitOptions::default(),
         }
     }
 }

@@ -180,7 +180,10 @@ async fn weight_is_counted_and_past_the_limit_come_429_and_418() {
 async fn what_can_t_start_says_why() {
     let error = |options| async { Sim::start(options).await.map(drop).unwrap_err() };
     let unknown = error(SimOptions { exchange: "mtgox".into(), ..options() }).await;
-    assert_eq!(unknown.to_string(), "there is no simulated exchange \"mtgox\"; there are: binance, bybit, kraken, okx");
+    assert_eq!(
+        unknown.to_string(),
+        "there is no simulated exchange \"mtgox\"; there are: binance, bybit, deribit, kraken, okx"
+    );
     let mut twice = options();
     twice.market.symbols = vec!["BTC/USDT".into(), "BTC/USDT".into()];
     assert!(matches!(error(twice).await, SimError::BadSymbol { symbol } if symbol == "BTC/USDT"));

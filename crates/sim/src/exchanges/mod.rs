@@ -9,6 +9,7 @@
 
 pub(crate) mod binance;
 pub(crate) mod bybit;
+pub(crate) mod deribit;
 pub(crate) mod kraken;
 pub(crate) mod okx;
 
@@ -56,7 +57,7 @@ pub(crate) struct Kind {
     pub replays: bool,
 }
 
-const KINDS: [Kind; 4] = [binance::KIND, bybit::KIND, kraken::KIND, okx::KIND];
+const KINDS: [Kind; 5] = [binance::KIND, bybit::KIND, deribit::KIND, kraken::KIND, okx::KIND];
 
 impl Kind {
     /// Fills in what options leave open. What happened before the start is the deep past's, where there is always one.

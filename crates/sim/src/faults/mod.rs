@@ -19,7 +19,8 @@ pub struct Target {
     /// A stream's name, e.g. `btcusdt@trade` on Binance. On Kraken `trade:BTC/USD`, `ticker:BTC/USD:bbo`, `book:BTC/USD:10`,
     /// `ohlc:BTC/USD:1`, `instrument`. On Bybit `spot:publicTrade:BTCUSDT`, `linear:orderbook:BTCUSDT:50`, `linear:tickers:BTCUSDT`,
     /// `spot:kline:BTCUSDT:1`. On OKX `trades:BTC-USDT`, `trades-all:BTC-USDT-SWAP`, `bbo-tbt:BTC-USDT`, `books:BTC-USDT`,
-    /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
+    /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. On Deribit channels with colons for dots: `trades:BTC-PERPETUAL:100ms`,
+    /// `book:BTC-PERPETUAL`, `quote:BTC_USDC`, `chart:trades:BTC_USDC:1`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
     /// of any market.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -136,7 +137,8 @@ pub enum Fault {
         count: u32,
     },
     /// The numbers of a book's updates begin anew, as after maintenance. On Bybit those who follow one get a snapshot with the number 1;
-    /// on OKX the next update names its predecessor and has a smaller number than that.
+    /// on OKX the next update names its predecessor and has a smaller number than that; on Deribit those who follow a book are sent it
+    /// whole under the number 1.
     SequenceReset {
         /// Unified symbol.
         symbol: String,
@@ -195,7 +197,7 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u32,
     },
-    /// The next `count` book snapshots (of REST, on Kraken and Bybit of the WebSocket) are as old as the program itself: older than any
+    /// The next `count` book snapshots (of REST, on Kraken, Bybit and Deribit of the WebSocket) are as old as the program itself: older than any
     /// diff sent.
     StaleSnapshot {
         /// Unified symbol; any when left out.
@@ -210,7 +212,7 @@ pub enum Fault {
         /// For how long, milliseconds.
         ms: u64,
     },
-    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008` on OKX), which
+    /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008` on OKX, `platform_state` on Deribit), which
     /// are closed after a while.
     Shutdown {
         /// Between announcement and close, milliseconds.

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses its part of it")]
 
 pub(crate) mod bybit;
+pub(crate) mod deribit;
 pub(crate) mod kraken;
 pub(crate) mod okx;
 
