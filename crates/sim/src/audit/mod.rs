@@ -6,6 +6,7 @@
 
 mod book;
 mod bybit;
+mod deribit;
 mod kraken;
 mod okx;
 mod quotes;
@@ -156,6 +157,9 @@ impl fmt::Display for Audit {
 pub fn audit(ledger: &Path, data_path: &Path, exchange: &str) -> Result<Audit, AuditError> {
     if exchange == bybit::NAME {
         return bybit::audit(ledger, data_path);
+    }
+    if exchange == deribit::NAME {
+        return deribit::audit(ledger, data_path);
     }
     if exchange == kraken::NAME {
         return kraken::audit(ledger, data_path);
