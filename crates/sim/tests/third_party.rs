@@ -125,3 +125,21 @@ async fn cryptofeed_follows_the_simulated_okx_and_verifies_its_checksums() {
     let name = "cryptofeed_follows_the_simulated_okx_and_verifies_its_checksums";
     check_exchange(name, "cryptofeed", "check_cryptofeed_okx.py", common::okx::rules("checksum=true")).await;
 }
+
+#[tokio::test]
+async fn ccxt_pages_through_the_simulated_deribit() {
+    let options = common::deribit::rules("credits=true");
+    check_exchange("ccxt_pages_through_the_simulated_deribit", "ccxt", "check_ccxt_deribit.py", options).await;
+}
+
+#[tokio::test]
+async fn ccxt_watches_the_simulated_deribit() {
+    let options = common::deribit::options();
+    check_exchange("ccxt_watches_the_simulated_deribit", "ccxt.pro", "check_ccxt_deribit_ws.py", options).await;
+}
+
+#[tokio::test]
+async fn cryptofeed_follows_the_simulated_deribit() {
+    let options = common::deribit::options();
+    check_exchange("cryptofeed_follows_the_simulated_deribit", "cryptofeed", "check_cryptofeed_deribit.py", options).await;
+}
