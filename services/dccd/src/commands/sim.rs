@@ -10,7 +10,7 @@ use dccd_service::Shutdown;
 use dccd_service::log::LogOptions;
 use dccd_sim::deep::DeepOptions;
 use dccd_sim::{
-    BybitOptions, FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, OkxOptions, ReplayOptions, ReplayStart, Sim,
+    BybitOptions, DeribitOptions, FaultPlan, KrakenOptions, LedgerMode, Limits, MarketOptions, OkxOptions, ReplayOptions, ReplayStart, Sim,
     SimOptions,
 };
 
@@ -22,7 +22,7 @@ use crate::output::{Out, say};
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The exchange to play: binance, bybit, kraken or okx
+    /// The exchange to play: binance, bybit, deribit, kraken or okx
     #[arg(long, value_name = "X", default_value = "binance")]
     exchange: String,
     /// Where to listen; port 0 takes a free one
@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Rules of --exchange okx, e.g. limits=false,checksum=true,snapshot=false,keepalive=60,idle=30
     #[arg(long, value_name = "RULES", default_value = "")]
     okx: OkxOptions,
+    /// Rules of --exchange deribit, e.g. credits=false,auth=false,second=1,connects=32,window=1
+    #[arg(long, value_name = "RULES", default_value = "")]
+    deribit: DeribitOptions,
     #[command(flatten)]
     market: Market,
     #[command(flatten)]
@@ -79,7 +82,7 @@ struct Market {
     #[arg(long, value_name = "N")]
     levels: Option<usize>,
     /// Years of candles and trades before the present, for the REST side: e.g. listed=2017-08-17,trades=600,quiet=0.05,outages=2;
-    /// kraken, bybit and okx always have one
+    /// kraken, bybit, okx and deribit always have one
     #[arg(long, value_name = "PAST")]
     past: Option<DeepOptions>,
     /// Seconds that trades reach back before the start [default: 7200]
@@ -164,6 +167,7 @@ impl Arguments {
             kraken: self.kraken.clone(),
             bybit: self.bybit.clone(),
             okx: self.okx.clone(),
+            deribit: self.deribit.clone(),
         }
     }
 }
