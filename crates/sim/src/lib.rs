@@ -6,13 +6,13 @@
 //! ([`ledger`]), so that what a client stored can be held against it.
 //!
 //! Market, connections, ledger, faults and clock know no exchange; what one of them says and understands is a folder in
-//! `exchanges`. On Bybit, Deribit, Kraken and OKX the live market goes on where the deep past ends, with its ids and prices; on Binance a deep past
-//! stands beside the live market. Their market is a function of its seed and of the instant at which it starts: its past has gone
-//! on in between.
+//! `exchanges`. On Bybit, Deribit, Kraken and OKX the live market goes on where the deep past ends, with its ids and prices; on
+//! Binance a deep past stands beside the live market. Their market is a function of its seed and of the instant at which it starts:
+//! its past has gone on in between.
 //!
 //! Knows nothing of the clients it serves. What it does not play: accounts, orders, user streams; Binance's tickers as streams;
-//! Kraken's `level3`, its WebSocket v1, and replays of Deribit, Kraken and OKX. A replay's frames keep their recorded time unit, whatever
-//! `timeUnit` a client asks for.
+//! Kraken's `level3`, its WebSocket v1, and replays of Deribit, Kraken and OKX. A replay's frames keep their recorded time unit,
+//! whatever `timeUnit` a client asks for.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -60,6 +60,8 @@ async fn commands_are_answered_as_the_exchange_answers_them() {
     let trades = deribit.call("public/get_last_trades_by_instrument", json!({"instrument_name": IDS[0], "count": 3})).await;
     assert_eq!(trades["result"]["trades"].as_array().unwrap().len(), 3, "{trades}");
     assert_eq!(deribit.call("public/test", json!({})).await["result"], json!({"version": "1.2.26"}));
+    deribit.client.send(&"x".repeat(32_769)).await;
+    assert_eq!(deribit.client.end().await, End::Clean("Message Too Big: limit 32768B".into()));
     scene.finish().await;
 }
 

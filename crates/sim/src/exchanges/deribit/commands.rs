@@ -12,6 +12,10 @@ use crate::clock::now_us;
 use crate::hub::Core;
 use crate::ws::queue::{Conn, Ending};
 
+/// Bytes of a message at most; a longer one ends the connection.
+const MESSAGE_MAX: usize = 32_768;
+/// The code with which it ends.
+const TOO_LONG: u16 = 1_009;
 /// Seconds between two heartbeats at least.
 const HEARTBEAT_MIN: u64 = 10;
 /// Seconds that are taken for a day, so that no clock overflows.
@@ -67,6 +71,10 @@ impl Deribit {
     /// Does what a message asks for and queues the replies.
     pub(super) fn handle(&self, core: &mut Core, conn: &Rc<Conn>, text: &str) {
         let began_us = now_us();
+        if text.len() > MESSAGE_MAX {
+            conn.end_with(TOO_LONG, Ending::Clean(format!("Message Too Big: limit {MESSAGE_MAX}B")));
+            return;
+        }
         let request: Value = serde_json::from_str(text).unwrap_or_default();
         let id = request.get("id").filter(|id| id.is_u64() || id.is_i64() || id.is_string());
         let id = id.map_or_else(String::new, |id| format!("\"id\":{id},"));
