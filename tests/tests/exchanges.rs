@@ -26,9 +26,7 @@ const FEEDS: usize = 6;
 fn config(exchanges: &[Exchange], data_path: &std::path::Path) -> String {
     let job = |exchange: &Exchange| {
         let (name, pairs) = (exchange.name(), exchange.symbols().join(", "));
-        format!(
-            "  - {{exchange: {name}, pairs: [{pairs}], channels: [trades, book, quotes], time_step: 1, depth: 5000}}\n"
-        )
+        format!("  - {{exchange: {name}, pairs: [{pairs}], channels: [trades, book, quotes], time_step: 1, depth: 5000}}\n")
     };
     let addresses = |exchange: &Exchange| {
         format!("  {}: {{rest_url: '{}', ws_url: '{}'}}\n", exchange.name(), exchange.rest_url(), exchange.ws_url())

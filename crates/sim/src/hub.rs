@@ -449,7 +449,7 @@ fn invented(options: &SimOptions, kind: &Kind, now_us: i64) -> Result<(Vec<Symbo
             Origin { price, trade_id: past.first_id.wrapping_add_signed(count) }
         });
         let (engine, book) = Engine::new(&spec, options.seed, options.market.levels, origin);
-        let history = History::keeping(options.market.history_trades);
+        let history = History::of(&spec, options.market.history_trades);
         symbols.push(SymbolState { spec, book, history, engine: Some(engine) });
         pasts.push(past);
     }

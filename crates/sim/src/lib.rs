@@ -49,6 +49,7 @@ pub use error::SimError;
 pub use exchanges::bitfinex::BitfinexOptions;
 pub use exchanges::bybit::BybitOptions;
 pub use exchanges::coinbase::CoinbaseOptions;
+pub use exchanges::deribit::DeribitOptions;
 pub use exchanges::kraken::{KrakenOptions, KrakenStats};
 pub use exchanges::kucoin::KucoinOptions;
 pub use exchanges::okx::OkxOptions;

@@ -12,6 +12,7 @@ use crate::error::SimError;
 use crate::exchanges::bitfinex::BitfinexOptions;
 use crate::exchanges::bybit::BybitOptions;
 use crate::exchanges::coinbase::CoinbaseOptions;
+use crate::exchanges::deribit::DeribitOptions;
 use crate::exchanges::kraken::KrakenOptions;
 use crate::exchanges::kucoin::KucoinOptions;
 use crate::exchanges::okx::OkxOptions;
@@ -55,6 +56,9 @@ pub struct SimOptions {
     pub kucoin: KucoinOptions,
     /// Those of a simulated Bitfinex. Left alone, [`MarketOptions::symbols`] are then BTC/USD, ETH/USD, BTC/USDT and DOGE/USD.
     pub bitfinex: BitfinexOptions,
+    /// Those of a simulated Deribit. Left alone, [`MarketOptions::symbols`] are then BTC/USDC, BTC/USDC:USDC, BTC/USD:BTC and
+    /// ETH/USD:ETH.
+    pub deribit: DeribitOptions,
 }
 
 impl Default for SimOptions {
@@ -76,6 +80,7 @@ impl Default for SimOptions {
             coinbase: CoinbaseOptions::default(),
             kucoin: KucoinOptions::default(),
             bitfinex: BitfinexOptions::default(),
+            deribit: DeribitOptions::default(),
         }
     }
 }

@@ -182,7 +182,7 @@ async fn what_can_t_start_says_why() {
     let unknown = error(SimOptions { exchange: "mtgox".into(), ..options() }).await;
     assert_eq!(
         unknown.to_string(),
-        "there is no simulated exchange \"mtgox\"; there are: binance, bitfinex, bybit, coinbase, kraken, kucoin, okx"
+        "there is no simulated exchange \"mtgox\"; there are: binance, bitfinex, bybit, coinbase, deribit, kraken, kucoin, okx"
     );
     let mut twice = options();
     twice.market.symbols = vec!["BTC/USDT".into(), "BTC/USDT".into()];

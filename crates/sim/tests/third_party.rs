@@ -191,3 +191,21 @@ async fn cryptofeed_follows_the_simulated_bitfinex_by_its_sequence() {
     // It takes tickers of ten fields alone.
     check_exchange(name, "cryptofeed", "check_cryptofeed_bitfinex.py", common::bitfinex::rules("appended=false")).await;
 }
+
+#[tokio::test]
+async fn ccxt_pages_through_the_simulated_deribit() {
+    let options = common::deribit::rules("credits=true");
+    check_exchange("ccxt_pages_through_the_simulated_deribit", "ccxt", "check_ccxt_deribit.py", options).await;
+}
+
+#[tokio::test]
+async fn ccxt_watches_the_simulated_deribit() {
+    let options = common::deribit::options();
+    check_exchange("ccxt_watches_the_simulated_deribit", "ccxt.pro", "check_ccxt_deribit_ws.py", options).await;
+}
+
+#[tokio::test]
+async fn cryptofeed_follows_the_simulated_deribit() {
+    let options = common::deribit::options();
+    check_exchange("cryptofeed_follows_the_simulated_deribit", "cryptofeed", "check_cryptofeed_deribit.py", options).await;
+}

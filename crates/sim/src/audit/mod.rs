@@ -8,6 +8,7 @@ mod bitfinex;
 mod book;
 mod bybit;
 mod coinbase;
+mod deribit;
 mod kraken;
 mod kucoin;
 mod okx;
@@ -165,6 +166,9 @@ pub fn audit(ledger: &Path, data_path: &Path, exchange: &str) -> Result<Audit, A
     }
     if exchange == coinbase::NAME {
         return coinbase::audit(ledger, data_path);
+    }
+    if exchange == deribit::NAME {
+        return deribit::audit(ledger, data_path);
     }
     if exchange == kraken::NAME {
         return kraken::audit(ledger, data_path);

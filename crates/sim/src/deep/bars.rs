@@ -72,7 +72,7 @@ impl<'a> Walker<'a> {
                 return;
             }
             let id = past.first_id + (base.trade + index).cast_unsigned();
-            let (value, amount) = (past.quote(price, lots), lots * past.step);
+            let (amount, value) = past.volumes(price, lots);
             let taken = i64::from(!buyer_rested);
             let price = price * past.tick;
             whole.add(&Bar {

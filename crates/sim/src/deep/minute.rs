@@ -1,7 +1,7 @@
 //! The trades of one minute, and the candle they make.
 
 use super::past::{BLOCK, Layout, Past, hash, mix, order_of, order_start};
-use crate::market::history::{AggRow, Bar, TradeRow};
+use crate::market::history::{AggRow, Bar, TradeRow, volumes};
 
 pub(crate) const MINUTE_US: i64 = 60_000_000;
 /// How often prices turn: minutes (as powers of two) and their share of the price, in 1024ths.
@@ -68,19 +68,18 @@ impl Past {
         }
     }
 
-    /// Price times amount, `e8`, rounded down for each trade.
-    pub(crate) fn quote(&self, ticks: i64, lots: i64) -> i64 {
-        if self.tick_step > 0 {
-            return ticks * lots * self.tick_step;
+    /// What was traded in the base and in the quote currency, `e8`, rounded down for each trade.
+    pub(crate) fn volumes(&self, ticks: i64, lots: i64) -> (i64, i64) {
+        if self.tick_step > 0 && !self.is_inverse {
+            return (lots * self.step, ticks * lots * self.tick_step);
         }
-        let exact = i128::from(ticks * self.tick) * i128::from(lots * self.step) / 100_000_000;
-        i64::try_from(exact).unwrap_or(i64::MAX)
+        volumes(ticks * self.tick, lots * self.step, self.is_inverse)
     }
 
     /// The candle of a minute from its trades up to an instant (microseconds); `None` when there were none.
     pub(crate) fn minute_bar(&self, layout: &Layout, base: Base, minute: i64, until_us: i64) -> Option<Bar> {
         let (mut high, mut low, mut open, mut close) = (0, i64::MAX, 0, 0);
-        let (mut lots, mut quote, mut taken, mut taken_quote, mut trades) = (0, 0, 0, 0, 0);
+        let (mut base_volume, mut quote, mut taken, mut taken_quote, mut trades) = (0, 0, 0, 0, 0);
         let mut first = 0;
         self.trades_in(layout, minute, |index, price, amount, time_us, buyer_rested| {
             if time_us > until_us {
@@ -92,11 +91,11 @@ impl Past {
             high = high.max(price);
             low = low.min(price);
             close = price;
-            lots += amount;
-            let value = self.quote(price, amount);
+            let (volume, value) = self.volumes(price, amount);
+            base_volume += volume;
             quote += value;
             if !buyer_rested {
-                taken += amount;
+                taken += volume;
                 taken_quote += value;
             }
             trades += 1;
@@ -108,9 +107,9 @@ impl Past {
             high: high * self.tick,
             low: low * self.tick,
             close: close * self.tick,
-            volume: lots * self.step,
+            volume: base_volume,
             quote_volume: quote,
-            taker_volume: taken * self.step,
+            taker_volume: taken,
             taker_quote_volume: taken_quote,
             trades,
             first_id,

@@ -65,6 +65,8 @@ pub(crate) struct Past {
     /// The smallest steps of price and amount, `e8`.
     pub(crate) tick: i64,
     pub(crate) step: i64,
+    /// Whether amounts are in the quote currency.
+    pub(crate) is_inverse: bool,
     /// What tick × step is worth, `e8`; 0 when that is no whole number.
     pub(crate) tick_step: i64,
     /// The price it moves around, in ticks.
@@ -158,6 +160,7 @@ impl Past {
             late_us: i64::from(options.late_s) * 1_000_000,
             tick: spec.tick,
             step: spec.step,
+            is_inverse: spec.is_inverse(),
             tick_step,
             anchor: (spec.start / spec.tick).max(1_000),
             unit_lots: i64::try_from(worth / lot_worth).unwrap_or(1).clamp(1, 1 << 30),

@@ -46,7 +46,7 @@ pub struct DeepTrade {
     pub time_ns: i64,
     /// Price.
     pub price: i64,
-    /// Amount.
+    /// Amount, in the base currency; of a perpetual that is settled in it in the quote currency.
     pub amount: i64,
     /// The taker sold.
     pub buyer_is_maker: bool,

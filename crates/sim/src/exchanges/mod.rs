@@ -11,6 +11,7 @@ pub(crate) mod binance;
 pub(crate) mod bitfinex;
 pub(crate) mod bybit;
 pub(crate) mod coinbase;
+pub(crate) mod deribit;
 pub(crate) mod kraken;
 pub(crate) mod kucoin;
 pub(crate) mod okx;
@@ -59,7 +60,8 @@ pub(crate) struct Kind {
     pub replays: bool,
 }
 
-const KINDS: [Kind; 7] = [binance::KIND, bitfinex::KIND, bybit::KIND, coinbase::KIND, kraken::KIND, kucoin::KIND, okx::KIND];
+const KINDS: [Kind; 8] =
+    [binance::KIND, bitfinex::KIND, bybit::KIND, coinbase::KIND, deribit::KIND, kraken::KIND, kucoin::KIND, okx::KIND];
 
 impl Kind {
     /// Fills in what options leave open. What happened before the start is the deep past's, where there is always one.

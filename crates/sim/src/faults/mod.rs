@@ -23,7 +23,8 @@ pub struct Target {
     /// `ticker_batch:BTC-USD`, `level2_batch:BTC-USD`, `heartbeat:BTC-USD`, `status`. On KuCoin `match:BTC-USDT`,
     /// `level1:BTC-USDT`, `ticker:BTC-USDT`, `level2:BTC-USDT`, `candles:BTC-USDT:1min`, of unified accounts `uta-trade:BTC-USDT`,
     /// `obu:BTC-USDT:increment@10ms`. On Bitfinex `trades:tBTCUSD`, `ticker:tBTCUSD`, `book:tBTCUSD:P0:F0:25`,
-    /// `candles:tBTCUSD:1m`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
+    /// `candles:tBTCUSD:1m`. On Deribit channels with colons for dots: `trades:BTC-PERPETUAL:100ms`,
+    /// `book:BTC-PERPETUAL`, `quote:BTC_USDC`, `chart:trades:BTC_USDC:1`. Without what stands behind a colon a target means all of them: `book:BTC/USD` at any depth, `book`
     /// of any market.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -140,7 +141,8 @@ pub enum Fault {
         count: u32,
     },
     /// The numbers of a book's updates begin anew, as after maintenance. On Bybit those who follow one get a snapshot with the number 1;
-    /// on OKX the next update names its predecessor and has a smaller number than that; on KuCoin the next update begins with 1.
+    /// on OKX the next update names its predecessor and has a smaller number than that; on KuCoin the next update begins with 1; on Deribit those who follow a
+    /// book are sent it whole under the number 1.
     SequenceReset {
         /// Unified symbol.
         symbol: String,
@@ -199,7 +201,7 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u32,
     },
-    /// The next `count` book snapshots (of REST, on Kraken and Bybit of the WebSocket, on Coinbase of both) are as old as the program itself: older than any
+    /// The next `count` book snapshots (of REST, on Kraken, Bybit and Deribit of the WebSocket, on Coinbase of both) are as old as the program itself: older than any
     /// diff sent.
     StaleSnapshot {
         /// Unified symbol; any when left out.
@@ -221,7 +223,7 @@ pub enum Fault {
         ms: u64,
     },
     /// The end is announced to all connections (`serverShutdown` on Binance, the system status `maintenance` on Kraken, notice `64008`
-    /// on OKX, info `20051` on Bitfinex; Coinbase announces nothing), which are closed after a while.
+    /// on OKX, info `20051` on Bitfinex, `platform_state` on Deribit; Coinbase announces nothing), which are closed after a while.
     Shutdown {
         /// Between announcement and close, milliseconds.
         ms: u64,

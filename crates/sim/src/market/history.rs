@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::interval::Interval;
+use super::spec::Spec;
 
 /// One trade, `e8`, microseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,15 @@ impl TradeRow {
     pub(crate) fn quote_amount(&self) -> i64 {
         quote_amount(self.price, self.amount)
     }
+}
+
+/// What was traded in the base and in the quote currency, `e8`, what had to be reckoned rounded down.
+pub(crate) fn volumes(price: i64, amount: i64, is_inverse: bool) -> (i64, i64) {
+    if !is_inverse {
+        return (amount, quote_amount(price, amount));
+    }
+    let base = i128::from(amount) * 100_000_000 / i128::from(price.max(1));
+    (i64::try_from(base).unwrap_or(i64::MAX), amount)
 }
 
 fn quote_amount(price: i64, amount: i64) -> i64 {
@@ -104,12 +114,19 @@ pub(crate) struct History {
     seconds: VecDeque<Bar>,
     minutes: VecDeque<Bar>,
     kept: usize,
+    /// Whether amounts are in the quote currency.
+    is_inverse: bool,
 }
 
 impl History {
     /// Keeps this many trades.
     pub(crate) fn keeping(kept: usize) -> Self {
         Self { kept: kept.max(1), ..Self::default() }
+    }
+
+    /// The same for a market whose amounts may be in the quote currency.
+    pub(crate) fn of(spec: &Spec, kept: usize) -> Self {
+        Self { is_inverse: spec.is_inverse(), ..Self::keeping(kept) }
     }
 
     pub(crate) const fn trades(&self) -> &VecDeque<TradeRow> {
@@ -142,7 +159,7 @@ impl History {
     }
 
     fn candle(&mut self, row: &TradeRow, count: u64) {
-        let quote = quote_amount(row.price, row.amount);
+        let (base, quote) = volumes(row.price, row.amount, self.is_inverse);
         let bought = !row.buyer_is_maker;
         let bar = Bar {
             open_us: row.time_us,
@@ -150,9 +167,9 @@ impl History {
             high: row.price,
             low: row.price,
             close: row.price,
-            volume: row.amount,
+            volume: base,
             quote_volume: quote,
-            taker_volume: if bought { row.amount } else { 0 },
+            taker_volume: if bought { base } else { 0 },
             taker_quote_volume: if bought { quote } else { 0 },
             trades: count,
             first_id: row.id,

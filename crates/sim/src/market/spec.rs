@@ -100,6 +100,11 @@ impl Spec {
         }
     }
 
+    /// Whether amounts are in the quote currency: of perpetuals that are settled in the base currency.
+    pub(crate) fn is_inverse(&self) -> bool {
+        self.settle.as_ref() == Some(&self.base)
+    }
+
     /// `BTC/USDT`, of a perpetual `BTC/USDT:USDT`.
     pub(crate) fn symbol(&self) -> String {
         match &self.settle {

@@ -64,7 +64,21 @@ impl RestFault {
             return Some(body[..body.len() / 2].to_vec());
         }
         let mut value: Value = serde_json::from_slice(body).ok()?;
-        let rows = rows(&mut value)?;
+        match columns(&value) {
+            Some((names, mut rows)) => {
+                self.alter(&mut rows, rng)?;
+                let result = value.get_mut("result")?;
+                for (at, name) in names.iter().enumerate() {
+                    result[name] = rows.iter().filter_map(|row| row.get(at).cloned()).collect();
+                }
+            }
+            None => self.alter(rows(&mut value)?, rng)?,
+        }
+        Some(value.to_string().into_bytes())
+    }
+
+    /// Makes these rows wrong; `None` where they can't be.
+    fn alter(self, rows: &mut Vec<Value>, rng: &mut Rng) -> Option<()> {
         let count = rows.len();
         match self {
             Self::Empty if count > 0 => rows.clear(),
@@ -87,7 +101,7 @@ impl RestFault {
                         row.get_mut(usize::from(is_second))?
                     }
                     row => {
-                        let key = if row.get("time").is_some() { "time" } else { "ts" };
+                        let key = ["time", "ts", "timestamp"].into_iter().find(|key| row.get(key).is_some())?;
                         row.get_mut(key)?
                     }
                 };
@@ -102,8 +116,19 @@ impl RestFault {
             }
             _ => return None,
         }
-        Some(value.to_string().into_bytes())
+        Some(())
     }
+}
+
+/// The names and rows of an answer that has its candles column by column; that of their times, `ticks`, is the first.
+fn columns(value: &Value) -> Option<(Vec<String>, Vec<Value>)> {
+    let result = value.get("result")?.as_object()?;
+    let ticks = result.get("ticks")?.as_array()?;
+    let others = result.iter().filter(|(name, column)| *name != "ticks" && column.is_array());
+    let names: Vec<String> =
+        std::iter::once("ticks").chain(others.map(|(name, _)| name.as_str())).map(str::to_owned).collect();
+    let row = |at: usize| names.iter().map(|name| result[name][at].clone()).collect();
+    Some((names.clone(), (0..ticks.len()).map(row).collect()))
 }
 
 /// The rows of a page: the answer itself, its `data`, or the first list within its `result`.
@@ -151,6 +176,13 @@ mod tests {
         let bitfinex = br#"[[1795583311,1755235069543,-0.5,118950]]"#;
         let outside = RestFault::Outside.damage(bitfinex, &mut rng).unwrap();
         assert_eq!(outside, br#"[[1795583311,877617534771,-0.5,118950]]"#);
+        let deribit = br#"{"result":{"close":[7.5,8.0],"status":"ok","ticks":[1000,2000]}}"#;
+        let reversed = RestFault::Descending.damage(deribit, &mut rng).unwrap();
+        assert_eq!(reversed, br#"{"result":{"close":[8.0,7.5],"status":"ok","ticks":[2000,1000]}}"#);
+        let outside = RestFault::Outside.damage(deribit, &mut rng).unwrap();
+        assert_eq!(outside, br#"{"result":{"close":[7.5,8.0],"status":"ok","ticks":[500,2000]}}"#);
+        let omitted = RestFault::Empty.damage(deribit, &mut rng).unwrap();
+        assert_eq!(omitted, br#"{"result":{"close":[],"status":"ok","ticks":[]}}"#);
         assert_eq!(RestFault::Omit.damage(b"{}", &mut rng), None);
     }
 }

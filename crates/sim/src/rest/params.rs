@@ -38,6 +38,11 @@ impl Params {
         Ok(Self { pairs })
     }
 
+    /// Parameters that did not come in an address.
+    pub(crate) fn of(pairs: impl Iterator<Item = (String, String)>) -> Self {
+        Self { pairs: pairs.map(|(name, value)| (name, value, false)).collect() }
+    }
+
     /// A parameter's text; empty counts as missing.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let pair = self.pairs.iter_mut().find(|(n, ..)| n == name)?;

@@ -4,6 +4,7 @@
 pub(crate) mod bitfinex;
 pub(crate) mod bybit;
 pub(crate) mod coinbase;
+pub(crate) mod deribit;
 pub(crate) mod kraken;
 pub(crate) mod kucoin;
 pub(crate) mod okx;

@@ -10,8 +10,8 @@ use dccd_service::Shutdown;
 use dccd_service::log::LogOptions;
 use dccd_sim::deep::DeepOptions;
 use dccd_sim::{
-    BitfinexOptions, BybitOptions, CoinbaseOptions, FaultPlan, KrakenOptions, KucoinOptions, LedgerMode, Limits,
-    MarketOptions, OkxOptions, ReplayOptions, ReplayStart, Sim, SimOptions,
+    BitfinexOptions, BybitOptions, CoinbaseOptions, DeribitOptions, FaultPlan, KrakenOptions, KucoinOptions, LedgerMode,
+    Limits, MarketOptions, OkxOptions, ReplayOptions, ReplayStart, Sim, SimOptions,
 };
 
 use crate::cli::Global;
@@ -58,6 +58,9 @@ pub struct Arguments {
     /// Rules of --exchange bitfinex, e.g. limits=false,channels=25,heartbeat=15,ticker=10,appended=false,dust=false
     #[arg(long, value_name = "RULES", default_value = "")]
     bitfinex: BitfinexOptions,
+    /// Rules of --exchange deribit, e.g. credits=false,auth=false,second=1,connects=32,window=1
+    #[arg(long, value_name = "RULES", default_value = "")]
+    deribit: DeribitOptions,
     #[command(flatten)]
     market: Market,
     #[command(flatten)]
@@ -176,6 +179,7 @@ impl Arguments {
             coinbase: self.coinbase.clone(),
             kucoin: self.kucoin.clone(),
             bitfinex: self.bitfinex.clone(),
+            deribit: self.deribit.clone(),
         }
     }
 }
