@@ -1,5 +1,5 @@
-//! A simulated exchange: Binance spot, Bybit (spot and linear), Kraken spot or OKX (spot and swaps) as their clients see them, REST
-//! and WebSocket on one port.
+//! A simulated exchange: Binance (spot and USD-M perpetuals), Bybit (spot and linear), Kraken spot or OKX (spot and swaps) as their
+//! clients see them, REST and WebSocket on one port.
 //!
 //! It invents a seeded market ([`MarketOptions`]) or serves recorded frames ([`ReplayOptions`]), keeps the exchange's limits
 //! ([`Limits`]), misbehaves on command or by plan ([`Fault`], [`FaultPlan`]), and writes down everything it sent
@@ -46,6 +46,7 @@ mod sim;
 mod ws;
 
 pub use error::SimError;
+pub use exchanges::binance::usdm::UsdmOptions;
 pub use exchanges::bybit::BybitOptions;
 pub use exchanges::kraken::{KrakenOptions, KrakenStats};
 pub use exchanges::okx::OkxOptions;

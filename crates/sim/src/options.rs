@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deep::DeepOptions;
 use crate::error::SimError;
+use crate::exchanges::binance::usdm::UsdmOptions;
 use crate::exchanges::bybit::BybitOptions;
 use crate::exchanges::kraken::KrakenOptions;
 use crate::exchanges::okx::OkxOptions;
@@ -18,7 +19,7 @@ use crate::faults::FaultPlan;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimOptions {
-    /// Which exchange to play: `binance` (spot), `bybit` (spot and linear), `kraken` (spot) or `okx` (spot and swaps).
+    /// Which exchange to play: `binance` (spot and USD-M perpetuals), `bybit` (spot and linear), `kraken` (spot) or `okx` (spot and swaps).
     pub exchange: String,
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -39,6 +40,8 @@ pub struct SimOptions {
     pub faults: FaultPlan,
     /// The exchange's rules; tests shorten them.
     pub limits: Limits,
+    /// Those of a simulated Binance's perpetuals.
+    pub usdm: UsdmOptions,
     /// Those of a simulated Kraken. Left alone, [`MarketOptions::symbols`] are then BTC/USD, ETH/USD, BTC/EUR and SOL/USD.
     pub kraken: KrakenOptions,
     /// Those of a simulated Bybit. Left alone, [`MarketOptions::symbols`] are then BTC/USDT, ETH/USDT, BTC/USDT:USDT and
@@ -61,6 +64,7 @@ impl Default for SimOptions {
             ledger_mode: LedgerMode::Full,
             faults: FaultPlan::default(),
             limits: Limits::default(),
+            usdm: UsdmOptions::default(),
             kraken: KrakenOptions::default(),
             bybit: BybitOptions::default(),
             okx: OkxOptions::default(),

@@ -4,6 +4,7 @@
 pub(crate) mod bybit;
 pub(crate) mod kraken;
 pub(crate) mod okx;
+pub(crate) mod usdm;
 
 use std::path::PathBuf;
 use std::time::Duration;
