@@ -96,11 +96,14 @@ impl Book {
     }
 }
 
-/// A connection with one stream, and the book that its first messages and a snapshot make.
+/// A connection with one stream, and the book that a snapshot and the message that links to it make.
 pub(crate) async fn follow(sim: &SimHandle, id: &str, stream: &str) -> (Client, Book) {
     let mut client = Client::connect(sim, &format!("/public/ws/{stream}")).await;
-    let first = client.next_json().await;
+    let mut event = client.next_json().await;
     let mut book = Book::fetch(sim, id).await;
-    assert_ne!(book.apply(&first), Applied::Gap);
+    while book.apply(&event) == Applied::Old {
+        event = client.next_json().await;
+    }
+    assert!(book.is_linked, "{event}");
     (client, book)
 }
