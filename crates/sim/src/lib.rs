@@ -10,7 +10,7 @@
 //! stands beside the live market. Their market is a function of its seed and of the instant at which it starts: its past has gone
 //! on in between.
 //!
-//! Knows nothing of the clients it serves. What it does not play: accounts, orders, user streams; Binance's tickers as streams;
+//! Knows nothing of the clients it serves. What it does not play: accounts, orders, user streams; Binance's tickers of spot as streams;
 //! Kraken's `level3`, its WebSocket v1, and replays of Kraken and OKX. A replay's frames keep their recorded time unit, whatever
 //! `timeUnit` a client asks for.
 //!

@@ -181,7 +181,7 @@ impl FromStr for LedgerMode {
     }
 }
 
-/// The exchange's rules (Binance spot, autumn 2026).
+/// The exchange's rules (Binance spot, autumn 2026). Those of its perpetuals that differ are in [`UsdmOptions`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {

@@ -190,15 +190,17 @@ pub(super) async fn handle(
     let (bytes, ids) = (answer.body.len(), answer.ids);
     let record = LedgerRecord::Rest { ts: now_ns(), target, status, weight, used, bytes, ids, fault };
     core.borrow().shared.ledger.record(&record);
-    Some(respond(status, answer.body, used, retry_after))
+    Some(respond(asked, status, answer.body, used, retry_after))
 }
 
-fn respond(status: u16, body: Vec<u8>, used: u32, retry_after: Option<u64>) -> Response<Full<Bytes>> {
+fn respond(asked: Asked, status: u16, body: Vec<u8>, used: u32, retry_after: Option<u64>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"));
-    headers.insert("x-mbx-used-weight", used.into());
+    if matches!(asked, Asked::Spot(_)) {
+        headers.insert("x-mbx-used-weight", used.into());
+    }
     headers.insert("x-mbx-used-weight-1m", used.into());
     if let Some(seconds) = retry_after {
         headers.insert(RETRY_AFTER, seconds.into());
