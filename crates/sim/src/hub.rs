@@ -165,11 +165,6 @@ impl Core {
         }
     }
 
-    /// The symbol with this exchange name, `BTCUSDT`.
-    pub(crate) fn symbol_index(&self, id: &str) -> Option<usize> {
-        self.symbols.iter().position(|s| s.spec.id == id)
-    }
-
     /// The symbol with this unified name, `BTC/USDT`.
     pub(crate) fn unified_index(&self, symbol: &str) -> Option<usize> {
         self.symbols.iter().position(|s| s.spec.symbol() == symbol)

@@ -46,6 +46,7 @@ mod sim;
 mod ws;
 
 pub use error::SimError;
+pub use exchanges::binance::usdm::UsdmOptions;
 pub use exchanges::bitfinex::BitfinexOptions;
 pub use exchanges::bybit::BybitOptions;
 pub use exchanges::coinbase::CoinbaseOptions;

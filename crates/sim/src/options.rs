@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deep::DeepOptions;
 use crate::error::SimError;
+use crate::exchanges::binance::usdm::UsdmOptions;
 use crate::exchanges::bitfinex::BitfinexOptions;
 use crate::exchanges::bybit::BybitOptions;
 use crate::exchanges::coinbase::CoinbaseOptions;
@@ -43,6 +44,8 @@ pub struct SimOptions {
     pub faults: FaultPlan,
     /// The exchange's rules; tests shorten them.
     pub limits: Limits,
+    /// Those of a simulated Binance's perpetuals.
+    pub usdm: UsdmOptions,
     /// Those of a simulated Kraken. Left alone, [`MarketOptions::symbols`] are then BTC/USD, ETH/USD, BTC/EUR and SOL/USD.
     pub kraken: KrakenOptions,
     /// Those of a simulated Bybit. Left alone, [`MarketOptions::symbols`] are then BTC/USDT, ETH/USDT, BTC/USDT:USDT and
@@ -74,6 +77,7 @@ impl Default for SimOptions {
             ledger_mode: LedgerMode::Full,
             faults: FaultPlan::default(),
             limits: Limits::default(),
+            usdm: UsdmOptions::default(),
             kraken: KrakenOptions::default(),
             bybit: BybitOptions::default(),
             okx: OkxOptions::default(),
@@ -194,7 +198,7 @@ impl FromStr for LedgerMode {
     }
 }
 
-/// The exchange's rules (Binance spot, autumn 2026).
+/// The exchange's rules (Binance spot, autumn 2026). Those of its perpetuals that differ are in [`UsdmOptions`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {

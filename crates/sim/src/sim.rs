@@ -394,7 +394,7 @@ fn book(core: &Core, place: usize) -> SimBook {
     let state = &core.symbols[place];
     let ladder = state.ladder(usize::MAX);
     let levels = |side: Vec<(i64, i64)>| side.into_iter().map(|(p, a)| (Decimal::new(p, -8), Decimal::new(a, -8))).collect();
-    SimBook { update_id: state.book.update_id(), bids: levels(ladder.bids), asks: levels(ladder.asks) }
+    SimBook { update_id: core.wire.book_id(core, place), bids: levels(ladder.bids), asks: levels(ladder.asks) }
 }
 
 /// Ends all connections in order and waits for them, not for long.

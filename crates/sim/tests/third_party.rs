@@ -64,6 +64,24 @@ async fn cryptofeed_follows_trades_quotes_and_a_book() {
 }
 
 #[tokio::test]
+async fn ccxt_pages_through_the_simulated_perpetuals_of_binance() {
+    let options = common::usdm::options();
+    check_exchange("ccxt_pages_through_the_simulated_perpetuals_of_binance", "ccxt", "check_ccxt_usdm.py", options).await;
+}
+
+#[tokio::test]
+async fn ccxt_watches_the_simulated_perpetuals_of_binance() {
+    let options = common::usdm::options();
+    check_exchange("ccxt_watches_the_simulated_perpetuals_of_binance", "ccxt.pro", "check_ccxt_usdm_ws.py", options).await;
+}
+
+#[tokio::test]
+async fn cryptofeed_follows_the_simulated_perpetuals_of_binance() {
+    let name = "cryptofeed_follows_the_simulated_perpetuals_of_binance";
+    check_exchange(name, "cryptofeed", "check_cryptofeed_usdm.py", common::usdm::options()).await;
+}
+
+#[tokio::test]
 async fn ccxt_pages_through_the_simulated_kraken() {
     let kraken = "rate=0".parse().unwrap();
     let options = SimOptions { exchange: "kraken".to_owned(), kraken, ..SimOptions::default() };

@@ -32,6 +32,9 @@ use trades::Times;
 /// Problems described in words, per series at most.
 const PROBLEMS_MAX: usize = 5;
 
+/// Before the names of the streams of Binance's perpetuals.
+const USDM: &str = "usdm:";
+
 /// Why an audit could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
@@ -197,9 +200,14 @@ pub fn audit(ledger: &Path, data_path: &Path, exchange: &str) -> Result<Audit, A
     Ok(Audit { series })
 }
 
-/// The day files of the market with this id in the exchange's own lower-case form (`btcusdt`), oldest first.
+/// The day files of the market with this id in the exchange's own lower-case form (`btcusdt`, of a perpetual `usdm:btcusdt`),
+/// oldest first.
 fn files(data_path: &Path, exchange: &str, channel: Channel, id: &str) -> Result<Vec<PathBuf>, AuditError> {
-    let is_it = |symbol: &Symbol| format!("{}{}", symbol.base(), symbol.quote()).to_lowercase() == id;
+    let perpetual = id.strip_prefix(USDM);
+    let is_it = |symbol: &Symbol| {
+        symbol.settle().is_some() == perpetual.is_some()
+            && format!("{}{}", symbol.base(), symbol.quote()).to_lowercase() == perpetual.unwrap_or(id)
+    };
     let found = files_of(data_path, exchange, channel, is_it)?;
     Ok(found.into_iter().flat_map(|(_, files)| files).collect())
 }

@@ -47,7 +47,7 @@ pub struct SentSymbol {
     pub depth: BTreeMap<u64, SentEvent>,
 }
 
-/// What reached connections, by the exchange's symbol in lower case.
+/// What reached connections, by the exchange's symbol in lower case; of a perpetual with `usdm:` before it.
 #[derive(Clone, Debug, Default)]
 pub struct Sent {
     /// Symbol by symbol.
@@ -91,7 +91,8 @@ impl Sent {
                 symbol.quotes.insert(data.get("u")?.as_u64()?, quote);
                 Some(())
             }
-            _ if kind.starts_with("depth") => {
+            // The best levels of a perpetual have the form of diffs, and are none.
+            _ if kind.starts_with("depth") && (data.get("pu").is_none() || is_diff(kind)) => {
                 let mut levels = Vec::new();
                 for (key, is_bid) in [("b", true), ("a", false)] {
                     for level in data.get(key)?.as_array()? {
@@ -104,6 +105,11 @@ impl Sent {
             _ => Some(()),
         }
     }
+}
+
+/// `depth` and `depth@100ms`, but not `depth5`.
+fn is_diff(kind: &str) -> bool {
+    kind.strip_prefix("depth").is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
 }
 
 fn trade(data: &Value, id: &str, symbol: &mut SentSymbol) -> Option<()> {

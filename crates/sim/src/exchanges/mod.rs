@@ -115,6 +115,11 @@ pub(crate) trait Wire {
 
     fn rules(&self, options: &SimOptions) -> Rules;
 
+    /// The rules of one connection, where not all live under the same.
+    fn rules_of(&self, core: &Core, _conn: &Conn) -> Rules {
+        core.rules.clone()
+    }
+
     /// Whether a path is the address of a WebSocket.
     fn has_socket(&self, path: &str) -> bool;
 
@@ -144,6 +149,11 @@ pub(crate) trait Wire {
     /// Makes the numbers of a book's updates begin anew. What it did, in words.
     fn reset_sequence(&self, core: &mut Core, _place: usize) -> Result<String, String> {
         Err(format!("the books of {} have no numbers that could begin anew", core.options.exchange))
+    }
+
+    /// The number of the last change of a book, as clients are told it.
+    fn book_id(&self, core: &Core, place: usize) -> u64 {
+        core.symbols[place].book.update_id()
     }
 
     /// First and last id of the trades that REST can give.

@@ -16,7 +16,7 @@ pub(crate) use state::{Action, FaultState};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Target {
-    /// A stream's name, e.g. `btcusdt@trade` on Binance. On Kraken `trade:BTC/USD`, `ticker:BTC/USD:bbo`, `book:BTC/USD:10`,
+    /// A stream's name, e.g. `btcusdt@trade` on Binance, of its perpetuals `usdm:btcusdt@aggTrade`. On Kraken `trade:BTC/USD`, `ticker:BTC/USD:bbo`, `book:BTC/USD:10`,
     /// `ohlc:BTC/USD:1`, `instrument`. On Bybit `spot:publicTrade:BTCUSDT`, `linear:orderbook:BTCUSDT:50`, `linear:tickers:BTCUSDT`,
     /// `spot:kline:BTCUSDT:1`. On OKX `trades:BTC-USDT`, `trades-all:BTC-USDT-SWAP`, `bbo-tbt:BTC-USDT`, `books:BTC-USDT`,
     /// `books5:BTC-USDT`, `tickers:BTC-USDT`, `candle1m:BTC-USDT`. On Coinbase `matches:BTC-USD`, `ticker:BTC-USD`,
@@ -142,7 +142,8 @@ pub enum Fault {
     },
     /// The numbers of a book's updates begin anew, as after maintenance. On Bybit those who follow one get a snapshot with the number 1;
     /// on OKX the next update names its predecessor and has a smaller number than that; on KuCoin the next update begins with 1; on Deribit those who follow a
-    /// book are sent it whole under the number 1.
+    /// book are sent it whole under the number 1; on Binance's perpetuals, as when their engine restarts, numbers leap and the next update
+    /// names a predecessor that nobody was sent. Binance's spot books can't.
     SequenceReset {
         /// Unified symbol.
         symbol: String,

@@ -113,10 +113,21 @@ impl Book {
         let ids = (pending.covered + 1, self.update_id);
         pending.covered = self.update_id;
         let mut touched = std::mem::take(&mut pending.touched);
+        let ladder = self.levels_of(&mut touched, spec);
+        touched.clear();
+        match pace {
+            Pace::Fast => self.fast.touched = touched,
+            Pace::Slow => self.slow.touched = touched,
+        }
+        Some((ids, ladder))
+    }
+
+    /// These levels as they are now, each once, best first; those that are gone with no amount.
+    pub(crate) fn levels_of(&self, touched: &mut Vec<(BookSide, i64)>, spec: &Spec) -> Ladder {
         touched.sort_unstable_by_key(|(side, tick)| (*side as u8, *tick));
         touched.dedup();
         let mut ladder = Ladder::default();
-        for (side, tick) in &touched {
+        for (side, tick) in touched.iter() {
             let lots = self.side(*side).get(tick).copied().unwrap_or(0);
             let level = (tick * spec.price_unit, lots * spec.amount_unit);
             match side {
@@ -125,12 +136,7 @@ impl Book {
             }
         }
         ladder.bids.reverse();
-        touched.clear();
-        match pace {
-            Pace::Fast => self.fast.touched = touched,
-            Pace::Slow => self.slow.touched = touched,
-        }
-        Some((ids, ladder))
+        ladder
     }
 
     /// Ends the interval for both paces: the levels touched in it, in their order, some maybe more than once. For exchanges that

@@ -43,7 +43,7 @@ struct Task {
 pub(crate) async fn run(core: Rc<RefCell<Core>>, conn: Rc<Conn>, socket: TcpStream, early: &[u8]) {
     let (wire, rules, drained) = {
         let core = core.borrow();
-        (Rc::clone(&core.wire), core.rules.clone(), Rc::clone(&core.shared.drained))
+        (Rc::clone(&core.wire), core.wire.rules_of(&core, &conn), Rc::clone(&core.shared.drained))
     };
     let now = Instant::now();
     let mut task = Task {

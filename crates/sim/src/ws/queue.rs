@@ -23,7 +23,7 @@ use crate::ledger::{FrameEntry, FrameStatus};
 pub(crate) const NO_STREAM: usize = usize::MAX;
 
 /// Forms that a frame can have on one exchange, at most.
-pub(crate) const FORMS: usize = 4;
+pub(crate) const FORMS: usize = 16;
 
 /// Batches grow to about this size.
 const BATCH_BYTES: usize = 128 << 10;

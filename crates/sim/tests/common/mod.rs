@@ -8,6 +8,7 @@ pub(crate) mod deribit;
 pub(crate) mod kraken;
 pub(crate) mod kucoin;
 pub(crate) mod okx;
+pub(crate) mod usdm;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use dccd_service::log::LogOptions;
 use dccd_sim::deep::DeepOptions;
 use dccd_sim::{
     BitfinexOptions, BybitOptions, CoinbaseOptions, DeribitOptions, FaultPlan, KrakenOptions, KucoinOptions, LedgerMode,
-    Limits, MarketOptions, OkxOptions, ReplayOptions, ReplayStart, Sim, SimOptions,
+    Limits, MarketOptions, OkxOptions, ReplayOptions, ReplayStart, Sim, SimOptions, UsdmOptions,
 };
 
 use crate::cli::Global;
@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Faults that happen by themselves, e.g. seed=7,drop=0.001,disconnect=2
     #[arg(long, value_name = "PLAN", default_value = "")]
     faults: FaultPlan,
+    /// Rules of the perpetuals of --exchange binance, e.g. weight=2400,ping=180,pong=600,streams=200,messages=10
+    #[arg(long, value_name = "RULES", default_value = "")]
+    usdm: UsdmOptions,
     /// Rules of --exchange kraken, e.g. rate=1,burst=5,strikes=10,lockout=900; rate=0: no limit
     #[arg(long, value_name = "RULES", default_value = "")]
     kraken: KrakenOptions,
@@ -72,7 +75,7 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Invented market")]
 struct Market {
-    /// Symbols, of bybit also perpetuals as BTC/USDT:USDT [default: BTC/USDT,ETH/USDT,SOL/USDT,XRP/USDT, or the exchange's own]
+    /// Symbols, of binance and bybit also perpetuals as BTC/USDT:USDT [default: BTC/USDT,ETH/USDT,SOL/USDT,XRP/USDT, or the exchange's own]
     #[arg(long, value_name = "SYMBOLS", value_delimiter = ',')]
     symbols: Vec<String>,
     /// Trades a second, all symbols together [default: 40]
@@ -173,6 +176,7 @@ impl Arguments {
             ledger_mode: self.ledger_mode,
             faults: self.faults.clone(),
             limits: self.rules.limits(),
+            usdm: self.usdm.clone(),
             kraken: self.kraken.clone(),
             bybit: self.bybit.clone(),
             okx: self.okx.clone(),

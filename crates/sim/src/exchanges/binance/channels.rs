@@ -1,7 +1,7 @@
 //! From what the market does to frames: trades and quotes at once, diffs and partial books each 100 ms, candles by the second.
 
 use super::render::{self, TimeUnit};
-use super::streams::{KINDS, PARTIAL_LEVELS, kind};
+use super::streams::{PARTIAL_LEVELS, kind};
 use super::{Binance, COMBINED, unit};
 use crate::clock::now_us;
 use crate::hub::Core;
@@ -26,7 +26,7 @@ impl Binance {
 
     /// Sends trades and quotes at once.
     pub(super) fn emit(&self, core: &mut Core, place: usize, events: &[Event], now: i64) {
-        let base = place * KINDS;
+        let base = self.firsts[place];
         for event in events {
             let kind = match event {
                 Event::Trade(_) => kind::TRADE,
@@ -60,14 +60,14 @@ impl Binance {
         let kind = if pace == Pace::Fast { kind::DEPTH_FAST } else { kind::DEPTH_SLOW };
         let id = state.spec.id.clone();
         let now = now_us();
-        self.publish(core, place * KINDS + kind, ids.1, |out, unit| {
+        self.publish(core, self.firsts[place] + kind, ids.1, |out, unit| {
             render::depth_update(out, &id, ids, &changed, now, unit)
         });
     }
 
     pub(super) fn partial_books(&self, core: &mut Core, place: usize, pace: Pace) {
         for (i, levels) in PARTIAL_LEVELS.into_iter().enumerate() {
-            let stream = place * KINDS + kind::PARTIAL + i;
+            let stream = self.firsts[place] + kind::PARTIAL + i;
             if (i % 2 == 0) == (pace == Pace::Fast) && !core.subs[stream].is_empty() {
                 let ladder = core.symbols[place].ladder(levels);
                 let update_id = core.symbols[place].book.update_id();
@@ -79,7 +79,7 @@ impl Binance {
     /// Candle streams: the one-second candle each second, the others each two; a candle that ended is sent once more, closed.
     pub(super) fn klines(&self, core: &mut Core, place: usize, all: bool) {
         for (i, (label, interval)) in INTERVALS.into_iter().enumerate() {
-            let stream = place * KINDS + kind::KLINE + i;
+            let stream = self.firsts[place] + kind::KLINE + i;
             if core.subs[stream].is_empty() {
                 self.kline_open.borrow_mut()[stream] = 0;
                 continue;

@@ -1,12 +1,13 @@
 //! What clients ask for over the socket: SUBSCRIBE, UNSUBSCRIBE, LIST_SUBSCRIPTIONS, properties; and what they are told.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{COMBINED, is_combined, streams, unit};
+use super::usdm::{self, is_usdm};
+use super::{Binance, COMBINED, is_combined, unit};
 use crate::clock::now_us;
 use crate::hub::Core;
 use crate::ws::queue::Conn;
@@ -38,13 +39,13 @@ struct Request {
 type Refusal = (i32, String);
 
 /// Does what a message asks for and queues the reply.
-pub(super) fn handle(core: &mut Core, conn: &Rc<Conn>, text: &str) {
+pub(super) fn handle(binance: &Binance, core: &mut Core, conn: &Rc<Conn>, text: &str) {
     let request: Result<Request, _> = serde_json::from_str(text);
     let (id, outcome) = match request {
         Ok(request) => {
             let allowed = request.id.is_null() || request.id.is_u64() || request.id.as_str().is_some_and(|s| s.len() <= 36);
             let outcome = if allowed {
-                answer(core, conn, &request)
+                answer(binance, core, conn, &request)
             } else {
                 Err(invalid("request ID must be an unsigned integer, a string of up to 36 characters, or null"))
             };
@@ -67,17 +68,22 @@ fn invalid(what: &str) -> Refusal {
     (2, format!("Invalid request: {what}"))
 }
 
-fn answer(core: &mut Core, conn: &Rc<Conn>, request: &Request) -> Result<Value, Refusal> {
+fn answer(binance: &Binance, core: &mut Core, conn: &Rc<Conn>, request: &Request) -> Result<Value, Refusal> {
     match request.method {
         Method::Subscribe => {
-            subscribe(core, conn, &names(request)?).map_err(|e| invalid(&e))?;
+            subscribe(binance, core, conn, &names(request)?).map_err(|e| invalid(&e))?;
             Ok(Value::Null)
         }
         Method::Unsubscribe => {
-            core.detach(conn, &names(request)?);
+            let names: Vec<_> = names(request)?.iter().map(|name| entered(conn, name)).collect();
+            core.detach(conn, &names);
             Ok(Value::Null)
         }
-        Method::List => Ok(conn.streams.borrow().keys().cloned().map(Value::String).collect()),
+        Method::List => {
+            let streams = conn.streams.borrow();
+            let told = streams.keys().map(|name| name.strip_prefix(usdm::NAMES).unwrap_or(name));
+            Ok(told.map(Value::from).collect())
+        }
         Method::SetProperty => match request.params.as_slice() {
             [Value::String(name), Value::Bool(value)] if name == "combined" => {
                 conn.form.set(if *value { conn.form.get() | COMBINED } else { conn.form.get() & !COMBINED });
@@ -105,19 +111,26 @@ fn names(request: &Request) -> Result<Vec<String>, Refusal> {
     names.collect::<Option<Vec<_>>>().ok_or_else(|| invalid("stream name must be a string"))
 }
 
+/// The name under which a stream is entered.
+fn entered(conn: &Conn, name: &str) -> String {
+    if is_usdm(conn) { format!("{}{name}", usdm::NAMES) } else { name.to_owned() }
+}
+
 /// Subscribes to streams; unknown names are taken and deliver nothing, as the exchange does it.
-pub(super) fn subscribe(core: &mut Core, conn: &Rc<Conn>, names: &[String]) -> Result<(), String> {
-    let fresh = {
+pub(super) fn subscribe(binance: &Binance, core: &mut Core, conn: &Rc<Conn>, names: &[String]) -> Result<(), String> {
+    let fresh: BTreeMap<String, &String> = {
         let streams = conn.streams.borrow();
-        let fresh: BTreeSet<&String> = names.iter().filter(|n| !streams.contains_key(*n)).collect();
-        let limit = core.options.limits.streams_per_connection;
+        let names = names.iter().map(|name| (entered(conn, name), name));
+        let fresh: BTreeMap<_, _> = names.filter(|(entered, _)| !streams.contains_key(entered)).collect();
+        let limit = binance.streams_max(core, conn);
         if streams.len() + fresh.len() > limit {
             return Err(format!("a connection is limited to {limit} streams"));
         }
         fresh
     };
-    for name in fresh {
-        core.attach(conn, name, streams::index(&core.symbols, name));
+    for (entered, name) in fresh {
+        let stream = binance.index(core, conn, name);
+        core.attach(conn, &entered, stream);
     }
     Ok(())
 }

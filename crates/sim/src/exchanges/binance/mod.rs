@@ -1,10 +1,11 @@
-//! Binance spot: `/ws` and `/stream`, `/api/v3`.
+//! Binance: spot at `/ws`, `/stream` and `/api/v3`; perpetuals in [`usdm`].
 
 mod channels;
 mod commands;
 pub(crate) mod render;
 pub(crate) mod rest;
 pub(crate) mod streams;
+pub(crate) mod usdm;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -18,18 +19,19 @@ use crate::hub::Core;
 use crate::market::SymbolState;
 use crate::market::book::Pace;
 use crate::market::engine::Event;
-use crate::market::spec::Spec;
 use crate::options::SimOptions;
 use crate::ws::queue::{Conn, Ending};
 use render::TimeUnit;
 use rest::limiter::RestLimiter;
 use streams::KINDS;
+use usdm::Usdm;
+use usdm::streams::Route;
 
 /// Binance among the exchanges.
 pub(crate) const KIND: Kind = Kind {
     name: "binance",
     symbols: &[],
-    spec: Spec::of,
+    spec: usdm::spec,
     wire: |options, symbols| Rc::new(Binance::new(options, symbols)),
     always_deep: false,
     first_trade_id: 0,
@@ -37,9 +39,12 @@ pub(crate) const KIND: Kind = Kind {
     replays: true,
 };
 
-/// Bits of a connection's form: wrapped with the stream's name, times in microseconds.
+/// Bits of a connection's form: wrapped with the stream's name, times in microseconds, opened for perpetuals, on their
+/// `/market`.
 const COMBINED: u8 = 1;
 const MICROS: u8 = 2;
+const USDM: u8 = 4;
+const MARKET: u8 = 8;
 
 /// Whether a connection gets frames wrapped with their stream's name.
 pub(crate) fn is_combined(conn: &Conn) -> bool {
@@ -53,6 +58,9 @@ const fn unit(form: u8) -> TimeUnit {
 /// What Binance adds.
 struct Binance {
     names: Vec<String>,
+    /// The first stream of each market.
+    firsts: Vec<usize>,
+    usdm: Usdm,
     /// The combined wrapper up to the data, by stream.
     prefixes: Vec<Vec<u8>>,
     limiter: RefCell<RestLimiter>,
@@ -62,13 +70,42 @@ struct Binance {
 
 impl Binance {
     fn new(options: &SimOptions, symbols: &[SymbolState]) -> Self {
-        let names: Vec<String> =
-            symbols.iter().flat_map(|s| (0..KINDS).map(|kind| streams::name(&s.spec.lower, kind))).collect();
+        let (mut names, mut firsts): (Vec<String>, Vec<usize>) = Default::default();
+        for symbol in symbols {
+            let lower = &symbol.spec.lower;
+            firsts.push(names.len());
+            if symbol.spec.settle.is_some() {
+                names.extend(Usdm::names(lower));
+            } else {
+                names.extend((0..KINDS).map(|kind| streams::name(lower, kind)));
+            }
+        }
         Self {
             prefixes: names.iter().map(|name| prefix(name)).collect(),
             limiter: RefCell::new(RestLimiter::new(&options.limits)),
             kline_open: RefCell::new(vec![0; names.len()]),
+            usdm: Usdm::new(options, symbols, &firsts, &names),
+            firsts,
             names,
+        }
+    }
+
+    /// The stream of a name on a connection; `None`: it delivers nothing.
+    fn index(&self, core: &Core, conn: &Conn, name: &str) -> Option<usize> {
+        if usdm::is_usdm(conn) {
+            return self.usdm.index(conn, name);
+        }
+        let (symbol, kind) = streams::parse(name)?;
+        let place = core.symbols.iter().position(|s| s.spec.lower == symbol && s.spec.settle.is_none())?;
+        Some(self.firsts[place] + kind)
+    }
+
+    /// Streams that a connection may hold.
+    fn streams_max(&self, core: &Core, conn: &Conn) -> usize {
+        if usdm::is_usdm(conn) {
+            self.usdm.options.streams_per_connection
+        } else {
+            core.options.limits.streams_per_connection
         }
     }
 }
@@ -104,24 +141,48 @@ impl Wire for Binance {
         }
     }
 
+    fn rules_of(&self, core: &Core, conn: &Conn) -> Rules {
+        let usdm = &self.usdm.options;
+        if !usdm::is_usdm(conn) {
+            return core.rules.clone();
+        }
+        Rules {
+            ping: Some((usdm.ping_interval, usdm.pong_timeout)),
+            messages_per_second: usdm.client_messages_per_second,
+            ..core.rules.clone()
+        }
+    }
+
+    fn book_id(&self, core: &Core, place: usize) -> u64 {
+        self.usdm.book_id(place, core.symbols[place].book.update_id())
+    }
+
     fn has_socket(&self, path: &str) -> bool {
+        let path = Route::of(path).map_or(path, |(_, rest)| rest);
         path == "/ws" || path == "/stream" || path.starts_with("/ws/") || path == "/stream/"
     }
 
     fn opened(&self, core: &mut Core, conn: &Rc<Conn>, address: &Uri) {
-        let target = Target::parse(address.path(), address.query().unwrap_or(""));
+        let path = Route::of(address.path()).map_or(address.path(), |(_, rest)| rest);
+        let target = Target::parse(path, address.query().unwrap_or(""));
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
-        conn.form.set(bit(target.combined, COMBINED) | bit(target.micros, MICROS));
+        let route = self.usdm.route(address);
+        // Perpetuals have no other unit of time.
+        let side = match route {
+            Some(route) => USDM | bit(route == Route::Market, MARKET),
+            None => bit(target.micros, MICROS),
+        };
+        conn.form.set(bit(target.combined, COMBINED) | side);
         // Names at connect time that are unknown deliver nothing; too many end the connection.
         if !target.streams.is_empty()
-            && let Err(why) = commands::subscribe(core, conn, &target.streams)
+            && let Err(why) = commands::subscribe(self, core, conn, &target.streams)
         {
             conn.end(Ending::Clean(why));
         }
     }
 
     fn received(&self, core: &mut Core, conn: &Rc<Conn>, text: &str) {
-        commands::handle(core, conn, text);
+        commands::handle(self, core, conn, text);
     }
 
     fn announce_end(&self, conn: &Conn) {
@@ -129,7 +190,11 @@ impl Wire for Binance {
     }
 
     fn stepped(&self, core: &mut Core, place: usize, events: &[Event], now_us: i64) {
-        self.emit(core, place, events, now_us);
+        if self.usdm.has(place) {
+            self.usdm.emit(core, place, events, now_us);
+        } else {
+            self.emit(core, place, events, now_us);
+        }
     }
 
     fn pulse(&self, core: &mut Core, count: u64) {
@@ -137,6 +202,10 @@ impl Wire for Binance {
             return;
         }
         for place in 0..core.symbols.len() {
+            if self.usdm.has(place) {
+                self.usdm.pulse(core, place, count);
+                continue;
+            }
             self.depth_diff(core, place, Pace::Fast);
             self.partial_books(core, place, Pace::Fast);
             if count.is_multiple_of(10) {
@@ -148,6 +217,9 @@ impl Wire for Binance {
     }
 
     fn lose_book(&self, core: &mut Core, place: usize, count: u64) -> Result<String, String> {
+        if self.usdm.has(place) {
+            return Ok(self.usdm.lose_book(core, place, count));
+        }
         // What was pending is told first, so that the hole is exactly `count` numbers.
         self.depth_diff(core, place, Pace::Fast);
         self.depth_diff(core, place, Pace::Slow);
@@ -160,8 +232,15 @@ impl Wire for Binance {
         Ok(format!("book updates {first}..={} of {} are in no diff", state.book.update_id(), state.spec.symbol()))
     }
 
+    fn reset_sequence(&self, core: &mut Core, place: usize) -> Result<String, String> {
+        if self.usdm.has(place) {
+            return Ok(self.usdm.restart(core, place));
+        }
+        Err("the books of binance's spot markets have no numbers that could begin anew".to_owned())
+    }
+
     fn rest<'a>(&'a self, core: &'a Rc<RefCell<Core>>, peer: SocketAddr, request: &'a Request<Incoming>) -> RestAnswer<'a> {
-        Box::pin(rest::handle(core, &self.limiter, peer, request))
+        Box::pin(rest::handle(self, core, peer, request))
     }
 }
 

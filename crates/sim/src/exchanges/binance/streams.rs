@@ -1,6 +1,5 @@
-//! Stream names: `btcusdt@depth@100ms` to a dense index and back.
+//! Stream names: `btcusdt@depth@100ms` to a symbol and kind and back.
 
-use crate::market::SymbolState;
 use crate::market::interval::INTERVALS;
 
 /// Kinds of streams a symbol has.
@@ -57,12 +56,6 @@ pub(crate) fn parse(name: &str) -> Option<(&str, usize)> {
     // The one-second pace has a second name.
     let rest = rest.strip_suffix("@1000ms").filter(|r| r.starts_with("depth")).unwrap_or(rest);
     SUFFIXES.iter().position(|s| *s == rest).map(|kind| (symbol, kind))
-}
-
-/// The index of a stream.
-pub(crate) fn index(symbols: &[SymbolState], name: &str) -> Option<usize> {
-    let (symbol, kind) = parse(name)?;
-    symbols.iter().position(|s| s.spec.lower == symbol).map(|place| place * KINDS + kind)
 }
 
 #[cfg(test)]

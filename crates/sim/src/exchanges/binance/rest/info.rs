@@ -35,7 +35,7 @@ pub(crate) fn exchange_info(core: &Core, params: &mut Params, unit: TimeUnit) ->
             vec![core.known_symbol(&text)?]
         }
         (_, Some(list)) => symbol_list(&list)?.iter().map(|s| core.known_symbol(s)).collect::<Result<_, _>>()?,
-        _ => (0..core.symbols.len()).collect(),
+        _ => core.spot_places().collect(),
     };
     let spot = permissions.is_none_or(|p| p.contains("SPOT"));
     let trading = status.is_none_or(|s| s == "TRADING");

@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 
 use super::{Call, info, past};
 use crate::clock::now_us;
+use crate::deep::bars::Wanted;
 use crate::digits::e8_text;
 use crate::exchanges::binance::render::{self, TimeUnit};
 use crate::hub::Core;
+use crate::market::history::{AggRow, Bar, BarSpan, TradeRow};
 use crate::market::interval::Interval;
 use crate::rest::Answer;
 use crate::rest::params::{ApiError, Params};
@@ -54,8 +56,18 @@ impl Core {
         self.known_symbol(&text)
     }
 
+    /// The places of spot markets.
+    pub(super) fn spot_places(&self) -> impl Iterator<Item = usize> {
+        (0..self.symbols.len()).filter(|place| self.symbols[*place].spec.settle.is_none())
+    }
+
+    /// The spot market with this exchange name.
+    fn spot_index(&self, id: &str) -> Option<usize> {
+        self.symbols.iter().position(|s| s.spec.id == id && s.spec.settle.is_none())
+    }
+
     pub(crate) fn known_symbol(&self, text: &str) -> Result<usize, ApiError> {
-        self.symbol_index(text).ok_or_else(|| ApiError::new(-1121, "Invalid symbol."))
+        self.spot_index(text).ok_or_else(|| ApiError::new(-1121, "Invalid symbol."))
     }
 
     fn klines_answer(&self, params: &mut Params, unit: TimeUnit) -> Result<Answer, ApiError> {
@@ -68,19 +80,8 @@ impl Core {
         if params.take("timeZone").is_some_and(|zone| zone != "0" && zone != "00:00") {
             return Err(ApiError::new(-1130, "Data sent for parameter 'timeZone' is not valid; only 0 is served."));
         }
-        if let Some(past) = &self.pasts[place] {
-            return Ok(past::klines(past, interval, from, to.unwrap_or(i64::MAX), limit, unit));
-        }
-        let bars = self.symbols[place].history.bars(interval, from, to.unwrap_or(i64::MAX), self.market_now(), limit);
-        let mut body = vec![b'['];
-        for (i, (span, bar)) in bars.iter().enumerate() {
-            if i > 0 {
-                body.push(b',');
-            }
-            render::kline_row(&mut body, *span, bar, unit);
-        }
-        body.push(b']');
-        Ok(Answer { body, ..Answer::default() })
+        let wanted = (interval, from, to.unwrap_or(i64::MAX), limit);
+        Ok(klines(self, place, wanted, |out, span, bar| render::kline_row(out, span, bar, unit)))
     }
 
     /// The market's own time: the clock's, or in replay that of the last frame.
@@ -95,45 +96,14 @@ impl Core {
         let place = self.wanted_symbol(params)?;
         let limit = params.limit(500, 1_000)?;
         let from_id = if call == Call::HistoricalTrades { params.integer("fromId")? } else { None };
-        if let Some(past) = &self.pasts[place] {
-            return Ok(past::trades(past, from_id, limit, unit));
-        }
-        let rows = self.symbols[place].history.trades();
-        let begin = match from_id {
-            Some(id) => rows.partition_point(|r| i64::try_from(r.id).is_ok_and(|r| r < id)),
-            None => rows.len().saturating_sub(limit),
-        };
-        Ok(page(
-            rows,
-            begin..rows.len().min(begin.saturating_add(limit)),
-            |r| r.id,
-            |out, row| {
-                render::trade_row(out, row, unit);
-            },
-        ))
+        Ok(trades(self, place, (from_id, 0), limit, |out, row| render::trade_row(out, row, unit)))
     }
 
     fn agg_trades_answer(&self, params: &mut Params, unit: TimeUnit) -> Result<Answer, ApiError> {
         let place = self.wanted_symbol(params)?;
         let limit = params.limit(500, 1_000)?;
-        if let Some(past) = &self.pasts[place] {
-            return past::aggregated(past, params, limit, unit);
-        }
-        let from_id = params.integer("fromId")?;
-        let (from, to) = (params.time("startTime")?, params.time("endTime")?);
-        if from_id.is_some() && (from.is_some() || to.is_some()) {
-            return Err(ApiError::new(-1128, "Combination of optional parameters invalid."));
-        }
-        let rows = self.symbols[place].history.aggs();
-        // Times are inclusive to the unit they were sent in; a millisecond holds a thousand of ours.
-        let until = to.map_or(rows.len(), |to| rows.partition_point(|r| r.time_us <= to.saturating_add(999)));
-        let begin = match (from_id, from) {
-            (Some(id), _) => rows.partition_point(|r| i64::try_from(r.id).is_ok_and(|r| r < id)),
-            (None, Some(from)) => rows.partition_point(|r| r.time_us < from),
-            (None, None) => until.saturating_sub(limit),
-        };
-        let end = until.min(begin.saturating_add(limit)).max(begin);
-        Ok(page(rows, begin..end, |r| r.id, |out, row| render::agg_row(out, row, unit)))
+        let wanted = past::AggWanted::read(params)?;
+        Ok(aggregated(self, place, &wanted, limit, |out, row| render::agg_row(out, row, unit)))
     }
 
     fn depth_answer(&mut self, params: &mut Params) -> Result<Answer, ApiError> {
@@ -163,7 +133,7 @@ impl Core {
         }
         let places: Vec<usize> = match params.take("symbols") {
             Some(list) => info::symbol_list(&list)?.iter().map(|s| self.known_symbol(s)).collect::<Result<_, _>>()?,
-            None => (0..self.symbols.len()).collect(),
+            None => self.spot_places().collect(),
         };
         Ok(places.into_iter().map(|place| ticker(self, place)).collect::<Value>().into())
     }
@@ -199,7 +169,7 @@ impl Core {
     }
 
     /// The last 24 hours.
-    fn day(&self, place: usize) -> Day {
+    pub(crate) fn day(&self, place: usize) -> Day {
         let now = self.market_now();
         let bars = self.symbols[place].history.bars(Interval::Minutes(1), Some(now - DAY_US), now, now, 2_000);
         let traded: Vec<_> = bars.iter().map(|(_, bar)| bar).filter(|bar| bar.trades > 0).collect();
@@ -224,18 +194,84 @@ impl Core {
 
 const DAY_US: i64 = 86_400_000_000;
 
-#[derive(Default)]
-struct Day {
-    open: i64,
-    last: i64,
-    high: i64,
-    low: i64,
-    volume: i64,
-    quote_volume: i64,
-    average: i64,
-    first_id: u64,
-    last_id: u64,
-    trades: u64,
+/// What was traded in the last 24 hours, `e8`.
+#[derive(Debug, Default)]
+pub(crate) struct Day {
+    pub open: i64,
+    pub last: i64,
+    pub high: i64,
+    pub low: i64,
+    pub volume: i64,
+    pub quote_volume: i64,
+    pub average: i64,
+    pub first_id: u64,
+    pub last_id: u64,
+    pub trades: u64,
+}
+
+/// Candles: interval, first and last instant, how many; `write` writes a row in the form of the side that was asked.
+pub(crate) fn klines(
+    core: &Core,
+    place: usize,
+    (interval, from_us, to_us, limit): (Interval, Option<i64>, i64, usize),
+    write: impl Fn(&mut Vec<u8>, BarSpan, &Bar),
+) -> Answer {
+    let now_us = core.market_now();
+    if let Some(past) = &core.pasts[place] {
+        return past::klines(past, Wanted { interval, from_us, to_us, now_us, limit }, write);
+    }
+    let bars = core.symbols[place].history.bars(interval, from_us, to_us, now_us, limit);
+    let mut body = vec![b'['];
+    for (i, (span, bar)) in bars.iter().enumerate() {
+        if i > 0 {
+            body.push(b',');
+        }
+        write(&mut body, *span, bar);
+    }
+    body.push(b']');
+    Answer { body, ..Answer::default() }
+}
+
+/// Trades from an id on, or the newest; none before an instant.
+pub(crate) fn trades(
+    core: &Core,
+    place: usize,
+    (from_id, oldest_us): (Option<i64>, i64),
+    limit: usize,
+    write: impl Fn(&mut Vec<u8>, &TradeRow),
+) -> Answer {
+    if let Some(past) = &core.pasts[place] {
+        return past::trades(past, (from_id, oldest_us), limit, write);
+    }
+    let rows = core.symbols[place].history.trades();
+    let begin = match from_id {
+        Some(id) => rows.partition_point(|r| i64::try_from(r.id).is_ok_and(|r| r < id)),
+        None => rows.len().saturating_sub(limit),
+    };
+    let begin = begin.max(rows.partition_point(|r| r.time_us < oldest_us));
+    page(rows, begin..rows.len().min(begin.saturating_add(limit)), |r| r.id, write)
+}
+
+/// Aggregated trades from an id or a time on, or the newest.
+pub(crate) fn aggregated(
+    core: &Core,
+    place: usize,
+    wanted: &past::AggWanted,
+    limit: usize,
+    write: impl Fn(&mut Vec<u8>, &AggRow),
+) -> Answer {
+    if let Some(past) = &core.pasts[place] {
+        return past::aggregated(past, wanted, limit, write);
+    }
+    let rows = core.symbols[place].history.aggs();
+    let until = wanted.until().map_or(rows.len(), |until| rows.partition_point(|r| r.time_us <= until));
+    let begin = match (wanted.from_id, wanted.from) {
+        (Some(id), _) => rows.partition_point(|r| i64::try_from(r.id).is_ok_and(|r| r < id)),
+        (None, Some(from)) => rows.partition_point(|r| r.time_us < from),
+        (None, None) => until.saturating_sub(limit),
+    };
+    let begin = begin.max(rows.partition_point(|r| r.time_us < wanted.oldest));
+    page(rows, begin..until.min(begin.saturating_add(limit)).max(begin), |r| r.id, write)
 }
 
 /// A JSON array of some rows, with the first and last id for the ledger.

@@ -2,11 +2,11 @@
 
 mod info;
 pub(crate) mod limiter;
-mod market;
-mod past;
+pub(crate) mod market;
+pub(crate) mod past;
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,12 +18,14 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::render::TimeUnit;
+use super::{Binance, usdm};
 use crate::clock::{now_ns, now_us};
 use crate::hub::Core;
 use crate::ledger::LedgerRecord;
 use crate::rest::params::{ApiError, Params};
 use crate::rest::{Answer, spoil};
-use limiter::{RestLimiter, Verdict};
+use limiter::Verdict;
+pub(crate) use market::Day;
 
 /// How long a request for a recorded snapshot waits for the replay to reach it.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -90,19 +92,70 @@ impl Call {
     }
 }
 
+/// A call of one of the two sides; none where there is no such path.
+#[derive(Clone, Copy)]
+enum Asked {
+    Spot(Option<Call>),
+    Usdm(Option<usdm::rest::Call>),
+}
+
+impl Asked {
+    fn of(path: &str) -> Self {
+        if path.starts_with(usdm::rest::PREFIX) {
+            Self::Usdm(usdm::rest::Call::of(path))
+        } else {
+            Self::Spot(Call::of(path))
+        }
+    }
+
+    fn weight(self, query: &str) -> u32 {
+        match self {
+            Self::Spot(call) => call.map_or(1, |call| call.weight(query)),
+            Self::Usdm(call) => call.map_or(1, |call| call.weight(query)),
+        }
+    }
+
+    fn has_rows(self) -> bool {
+        match self {
+            Self::Spot(call) => call.is_some_and(Call::has_rows),
+            Self::Usdm(call) => call.is_some_and(usdm::rest::Call::has_rows),
+        }
+    }
+
+    fn too_much(self, binance: &Binance, core: &Core, ip: IpAddr) -> String {
+        let limit = core.options.limits.weight_per_minute;
+        match self {
+            Self::Spot(_) => format!(
+                "Too much request weight used; current limit is {limit} request weight per 1 MINUTE. Please use WebSocket \
+                 Streams for live updates to avoid polling the API."
+            ),
+            Self::Usdm(_) => binance.usdm.too_much(ip),
+        }
+    }
+
+    fn banned(self, until: i64, ip: IpAddr) -> String {
+        match self {
+            Self::Spot(_) => format!(
+                "Way too much request weight used; IP banned until {until}. Please use WebSocket Streams for live updates \
+                 to avoid bans."
+            ),
+            Self::Usdm(_) => usdm::Usdm::banned(ip, until),
+        }
+    }
+}
+
 /// Answers a REST request; `None`: the connection ends instead.
 pub(super) async fn handle(
+    binance: &Binance,
     core: &Rc<RefCell<Core>>,
-    limiter: &RefCell<RestLimiter>,
     peer: SocketAddr,
     request: &Request<Incoming>,
 ) -> Option<Response<Full<Bytes>>> {
     let path = request.uri().path().to_owned();
-    let query = request.uri().query().unwrap_or("").to_owned();
-    let micros = request.headers().get("x-mbx-time-unit").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"microsecond"));
-    let unit = if micros { TimeUnit::Micros } else { TimeUnit::Millis };
-    let call = Call::of(&path);
-    let weight = call.map_or(1, |c| c.weight(&query));
+    let query = request.uri().query().unwrap_or("");
+    let asked = Asked::of(&path);
+    let limiter = if matches!(asked, Asked::Usdm(_)) { &binance.usdm.limiter } else { &binance.limiter };
+    let weight = asked.weight(query);
     let now = now_us();
     let (verdict, refused) = {
         let mut core = core.borrow_mut();
@@ -113,32 +166,18 @@ pub(super) async fn handle(
         }
         (limiter.borrow_mut().charge(peer.ip(), weight, now), refused.is_some())
     };
+    let refusal = |status, message: String| Err(ApiError { status, ..ApiError::new(-1003, message) });
     let (used, retry_after, outcome) = match verdict {
-        _ if refused => {
-            let error = ApiError { status: 429, ..ApiError::new(-1003, "Too many requests.") };
-            (weight, Some(1), Err(error))
-        }
-        Verdict::Limited(used, wait) => {
-            let message = "Too much request weight used; current limit is 6000 request weight per 1 MINUTE. Please use \
-                           WebSocket Streams for live updates to avoid polling the API.";
-            let message = message.replace("6000", &core.borrow().options.limits.weight_per_minute.to_string());
-            (used, Some(wait), Err(ApiError { status: 429, ..ApiError::new(-1003, message) }))
-        }
-        Verdict::Banned(until, wait) => {
-            let message = format!(
-                "Way too much request weight used; IP banned until {until}. Please use WebSocket Streams for live updates \
-                 to avoid bans."
-            );
-            (0, Some(wait), Err(ApiError { status: 418, ..ApiError::new(-1003, message) }))
-        }
-        Verdict::Pass(used) => (used, None, answer(core, request.method(), call, &query, unit).await),
+        _ if refused => (weight, Some(1), refusal(429, "Too many requests.".to_owned())),
+        Verdict::Limited(used, wait) => (used, Some(wait), refusal(429, asked.too_much(binance, &core.borrow(), peer.ip()))),
+        Verdict::Banned(until, wait) => (0, Some(wait), refusal(418, asked.banned(until, peer.ip()))),
+        Verdict::Pass(used) => (used, None, answer(binance, core, asked, request).await),
     };
     let (status, mut answer) = match outcome {
         Ok(answer) => (200, answer),
         Err(error) => (error.status, Answer { body: error.body(), ..Answer::default() }),
     };
-    let status =
-        if status == 200 && call.is_some_and(Call::has_rows) { spoil(core, &mut answer).await } else { Some(status) };
+    let status = if status == 200 && asked.has_rows() { spoil(core, &mut answer).await } else { Some(status) };
     let Some(status) = status else {
         let target = request.uri().path_and_query().map_or_else(|| path.clone(), |t| t.as_str().to_owned());
         let (ids, bytes, fault) = (None, 0, Some("reset".to_owned()));
@@ -151,15 +190,17 @@ pub(super) async fn handle(
     let (bytes, ids) = (answer.body.len(), answer.ids);
     let record = LedgerRecord::Rest { ts: now_ns(), target, status, weight, used, bytes, ids, fault };
     core.borrow().shared.ledger.record(&record);
-    Some(respond(status, answer.body, used, retry_after))
+    Some(respond(asked, status, answer.body, used, retry_after))
 }
 
-fn respond(status: u16, body: Vec<u8>, used: u32, retry_after: Option<u64>) -> Response<Full<Bytes>> {
+fn respond(asked: Asked, status: u16, body: Vec<u8>, used: u32, retry_after: Option<u64>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"));
-    headers.insert("x-mbx-used-weight", used.into());
+    if matches!(asked, Asked::Spot(_)) {
+        headers.insert("x-mbx-used-weight", used.into());
+    }
     headers.insert("x-mbx-used-weight-1m", used.into());
     if let Some(seconds) = retry_after {
         headers.insert(RETRY_AFTER, seconds.into());
@@ -168,23 +209,31 @@ fn respond(status: u16, body: Vec<u8>, used: u32, retry_after: Option<u64>) -> R
 }
 
 async fn answer(
+    binance: &Binance,
     core: &Rc<RefCell<Core>>,
-    method: &Method,
-    call: Option<Call>,
-    query: &str,
-    unit: TimeUnit,
+    asked: Asked,
+    request: &Request<Incoming>,
 ) -> Result<Answer, ApiError> {
-    let Some(call) = call else {
+    if matches!(asked, Asked::Spot(None) | Asked::Usdm(None)) {
         return Err(ApiError { status: 404, ..ApiError::new(-1, "there is no such path on this exchange") });
-    };
-    if method != Method::GET {
+    }
+    if request.method() != Method::GET {
         return Err(ApiError { status: 405, ..ApiError::new(-1, "only GET is served") });
     }
-    let params = Params::parse(query)?;
-    if call == Call::Depth && core.borrow().replay.is_some() {
-        return recorded_depth(core, params).await;
+    let (query, headers) = (request.uri().query().unwrap_or(""), request.headers());
+    match asked {
+        Asked::Spot(Some(call)) => {
+            let micros = headers.get("x-mbx-time-unit").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"microsecond"));
+            let unit = if micros { TimeUnit::Micros } else { TimeUnit::Millis };
+            let params = Params::parse(query)?;
+            if call == Call::Depth && core.borrow().replay.is_some() {
+                return recorded_depth(core, params).await;
+            }
+            core.borrow_mut().call(call, params, unit)
+        }
+        Asked::Usdm(Some(call)) => binance.usdm.call(&mut core.borrow_mut(), call, query, headers),
+        Asked::Spot(None) | Asked::Usdm(None) => Ok(Answer::default()),
     }
-    core.borrow_mut().call(call, params, unit)
 }
 
 /// A snapshot in replay: waits until the replay has reached the recorded one.
