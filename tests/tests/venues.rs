@@ -68,6 +68,22 @@ const KUCOIN: Venue = Venue {
     counts: false,
     orders_quotes: false,
 };
+const DERIBIT: Venue = Venue {
+    name: "deribit",
+    symbols: ["BTC/USD:BTC", "BTC/USDC"],
+    streams: ["trades:BTC-PERPETUAL:100ms", "quote:BTC-PERPETUAL", "book:BTC-PERPETUAL"],
+    repairs: true,
+    counts: true,
+    orders_quotes: false,
+};
+const USDM: Venue = Venue {
+    name: "binance",
+    symbols: ["BTC/USDT:USDT", "BTC/USDT"],
+    streams: ["usdm:btcusdt@aggTrade", "usdm:btcusdt@bookTicker", "usdm:btcusdt@depth@100ms"],
+    repairs: true,
+    counts: true,
+    orders_quotes: true,
+};
 const BITFINEX: Venue = Venue {
     name: "bitfinex",
     symbols: ["BTC/USD", "BTC/USDT:USDT"],
@@ -93,7 +109,11 @@ impl Venue {
 /// Small books, so that levels fall out of them all the time; whole ones where the exchange sends whole ones, and the adapter cuts them.
 fn setup(exchange: &Exchange) -> Setup {
     let depth = if exchange.name() == COINBASE.name { 5_000 } else { 25 };
-    Setup { depth, ..Setup::new(exchange) }
+    let (rest, ws) = (exchange.rest_url(), exchange.ws_url());
+    // Perpetuals live at other addresses, which are the same here.
+    let linear = format!("linear: {{rest_url: '{rest}', ws_url: '{ws}'}}");
+    let linear = if exchange.name() == USDM.name { linear } else { String::new() };
+    Setup { depth, exchange: linear, ..Setup::new(exchange) }
 }
 
 fn end(mut tree: Tree, exchange: &mut Exchange, lost: u64) -> Audit {
@@ -201,4 +221,4 @@ macro_rules! venues {
     )*};
 }
 
-venues!(kraken: KRAKEN, bybit: BYBIT, okx: OKX, coinbase: COINBASE, kucoin: KUCOIN, bitfinex: BITFINEX);
+venues!(kraken: KRAKEN, bybit: BYBIT, okx: OKX, coinbase: COINBASE, kucoin: KUCOIN, bitfinex: BITFINEX, deribit: DERIBIT, usdm: USDM);
