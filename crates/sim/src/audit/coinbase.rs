@@ -215,6 +215,23 @@ fn read(ledger: &Path) -> Result<BTreeMap<String, Market>, AuditError> {
     Ok(markets)
 }
 
+/// What is to be stored of tickers in the order of their sequence. One comes with each trade, and is a record whether the best prices
+/// moved or not. Its number is told once more when a subscription begins, maybe with the prices of that moment: of a number that was
+/// told with several prices, whichever came first is stored, and nobody knows which that was.
+fn told(tickers: &[Entry<SentQuote>]) -> Vec<Told> {
+    let mut told: Vec<Told> = Vec::new();
+    for same in tickers.chunk_by(|a, b| a.ts_us == b.ts_us) {
+        let is_sure = same.windows(2).all(|pair| pair[0].what == pair[1].what);
+        let must = is_sure && same.iter().any(|entry| entry.must && !entry.is_snapshot);
+        for (place, Entry { ts_us, repeats, what: quote, .. }) in same.iter().enumerate() {
+            let label = u64::try_from(*ts_us).unwrap_or(0);
+            told.push(Told { label, quote: *quote, must: must && place == 0 });
+            told.extend((0..*repeats).map(|_| Told { label, quote: *quote, must: false }));
+        }
+    }
+    told
+}
+
 /// Holds a ledger against the files of the exchange.
 pub(super) fn audit(ledger: &Path, data_path: &Path) -> Result<Audit, AuditError> {
     let mut series = Vec::new();
@@ -229,14 +246,7 @@ pub(super) fn audit(ledger: &Path, data_path: &Path) -> Result<Audit, AuditError
         }
         let tickers = market.quotes.sorted();
         if !tickers.is_empty() {
-            let mut told: Vec<Told> = Vec::new();
-            for Entry { ts_us, is_snapshot, must, repeats, what: quote } in tickers {
-                let label = u64::try_from(ts_us).unwrap_or(0);
-                // One with each trade, with its number: each is a record, whether the best prices moved or not.
-                told.push(Told { label, quote, must: must && !is_snapshot });
-                told.extend((0..repeats).map(|_| Told { label, quote, must: false }));
-            }
-            series.push(quotes::audit(symbol.as_str(), &told, &files(Channel::Quotes)?)?);
+            series.push(quotes::audit(symbol.as_str(), &told(&tickers), &files(Channel::Quotes)?)?);
         }
         if !market.book.is_empty() {
             let stream = format!("level2_batch:{id}");
@@ -300,5 +310,20 @@ mod tests {
             assert!(!says(from, to), "{from}");
         }
         assert!(!is_told_all_the_same(raw, None));
+    }
+    #[test]
+    fn each_ticker_is_a_record_and_of_one_that_was_shown_with_other_prices_either_is() {
+        let entry =
+            |ts_us, is_snapshot, bid| Entry { ts_us, is_snapshot, must: true, repeats: 0, what: [bid, 1.0, 9.0, 1.0] };
+        let tickers = [
+            entry(1, true, 1.0),
+            entry(2, false, 2.0),
+            entry(3, false, 2.0),
+            entry(3, true, 2.0),
+            entry(4, false, 2.0),
+            entry(4, true, 3.0),
+        ];
+        let musts: Vec<_> = told(&tickers).iter().map(|told| (told.label, told.must)).collect();
+        assert_eq!(musts, [(1, false), (2, true), (3, true), (3, false), (4, false), (4, false)]);
     }
 }
