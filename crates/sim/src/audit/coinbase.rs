@@ -217,7 +217,8 @@ fn read(ledger: &Path) -> Result<BTreeMap<String, Market>, AuditError> {
 
 /// What is to be stored of tickers in the order of their sequence. One comes with each trade, and is a record whether the best prices
 /// moved or not. Its number is told once more when a subscription begins, maybe with the prices of that moment: of a number that was
-/// told with several prices, whichever came first is stored, and nobody knows which that was.
+/// told with several prices, whichever came first is stored, and nobody knows which that was. What says the
+/// same right after one that needn't be stored can't be told from it.
 fn told(tickers: &[Entry<SentQuote>]) -> Vec<Told> {
     let mut told: Vec<Told> = Vec::new();
     for same in tickers.chunk_by(|a, b| a.ts_us == b.ts_us) {
@@ -225,7 +226,8 @@ fn told(tickers: &[Entry<SentQuote>]) -> Vec<Told> {
         let must = is_sure && same.iter().any(|entry| entry.must && !entry.is_snapshot);
         for (place, Entry { ts_us, repeats, what: quote, .. }) in same.iter().enumerate() {
             let label = u64::try_from(*ts_us).unwrap_or(0);
-            told.push(Told { label, quote: *quote, must: must && place == 0 });
+            let is_like_one_not_asked_for = told.last().is_some_and(|last| !last.must && last.quote == *quote);
+            told.push(Told { label, quote: *quote, must: must && place == 0 && !is_like_one_not_asked_for });
             told.extend((0..*repeats).map(|_| Told { label, quote: *quote, must: false }));
         }
     }
@@ -322,8 +324,10 @@ mod tests {
             entry(3, true, 2.0),
             entry(4, false, 2.0),
             entry(4, true, 3.0),
+            entry(5, false, 3.0),
+            entry(6, false, 2.0),
         ];
         let musts: Vec<_> = told(&tickers).iter().map(|told| (told.label, told.must)).collect();
-        assert_eq!(musts, [(1, false), (2, true), (3, true), (3, false), (4, false), (4, false)]);
+        assert_eq!(musts, [(1, false), (2, true), (3, true), (3, false), (4, false), (4, false), (5, false), (6, true)]);
     }
 }
