@@ -52,6 +52,8 @@ const OKX: Venue = Venue {
     orders_quotes: false,
 };
 
+/// A message of a book that is dropped on a living connection nothing tells of, as nothing numbers them: the book goes on without it
+/// until it can't be one. What is proven is that it is made of all that arrived, and begins anew where it can't be.
 const COINBASE: Venue = Venue {
     name: "coinbase",
     symbols: ["BTC/USD", "ETH/USD"],

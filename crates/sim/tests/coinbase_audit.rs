@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use common::coinbase::{Coinbase, options};
@@ -21,6 +22,10 @@ struct Recorder {
     trades: Vec<TradeRow>,
     quotes: Vec<QuoteRow>,
     book: Vec<BookRow>,
+    /// The rows of the book, by their places, that end a level which wasn't there.
+    idle: Vec<usize>,
+    /// Levels that are there: the side, and the bits of the price.
+    levels: BTreeSet<(bool, u64)>,
     gaps: Vec<Gap>,
     quote_gaps: Vec<Gap>,
     /// Whether a connection ended since the last quote.
@@ -75,6 +80,7 @@ impl Recorder {
             }
             Some("snapshot") => {
                 self.epoch += 1;
+                self.levels.clear();
                 let ts = now();
                 if let Some(last) = self.book.last() {
                     self.gaps.push(Gap {
@@ -103,6 +109,12 @@ impl Recorder {
 
     fn level(&mut self, ts: UnixNanos, side: BookSide, price: &Value, amount: &Value, is_snapshot: bool) {
         let (epoch, price, amount) = (self.epoch, number(price), number(amount));
+        let key = (side == BookSide::Bid, price.to_bits());
+        if amount > 0.0 {
+            self.levels.insert(key);
+        } else if !self.levels.remove(&key) {
+            self.idle.push(self.book.len());
+        }
         // Times of a series never go back.
         self.ts = self.ts.max(ts);
         let (ts, count, ts_recv) = (self.ts, 0, UnixNanos(0));
@@ -224,15 +236,15 @@ async fn what_was_recorded_as_it_should_be_is_clean_and_each_lack_is_found() {
     assert_eq!(spoiled(&turned), [(0, 0, 1, 0), none, none]);
     assert_eq!(spoiled(&|bad| bad.trades[7].ts.0 += 1_000), [(0, 0, 1, 0), none, none]);
     assert_eq!(spoiled(&|bad| bad.quotes[9].bid += 0.1)[1].2, 1);
-    // One that is other than those beside it; of the same prices told again, one is enough.
+    // Each is a record, whether the best prices moved or not.
     let prices = |row: &QuoteRow| [row.bid, row.bid_amount, row.ask, row.ask_amount].map(f64::to_bits);
-    let alone = (30..good.quotes.len() - 1)
-        .find(|at| [at - 1, at + 1].iter().all(|other| prices(&good.quotes[*at]) != prices(&good.quotes[*other])))
-        .expect("a quote that is other than its neighbours");
-    let less = |bad: &mut Recorder| {
-        bad.quotes.remove(alone);
-    };
-    assert_eq!(spoiled(&less), [none, (1, 0, 0, 0), none]);
+    let again = (30..good.quotes.len()).find(|at| prices(&good.quotes[*at]) == prices(&good.quotes[at - 1]));
+    for at in [good.quotes.len() / 2, again.expect("a quote that says what the last one said")] {
+        let less = |bad: &mut Recorder| {
+            bad.quotes.remove(at);
+        };
+        assert_eq!(spoiled(&less), [none, (1, 0, 0, 0), none]);
+    }
     let last = good.book.len() - 1;
     assert!(spoiled(&|bad| bad.book[last].amount += 1.0)[2].2 > 0);
     let middle = good.book[last].update_id;
@@ -262,5 +274,30 @@ async fn what_a_lost_connection_took_is_missing_unless_it_is_declared_and_what_n
     silent.book.iter_mut().for_each(|row| row.epoch = 1);
     let series = silent.audit(&scene, dir.path());
     assert!(series[0].missing > 0 || series[2].wrong > 0, "{series:?}");
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_that_came_again_may_say_less_and_nothing_less_than_it_said_at_first() {
+    let target = || Target::stream("level2_batch:BTC-USD");
+    let faults = [Fault::Duplicate { target: target(), count: 5 }, Fault::Drop { target: target(), count: 2 }];
+    let (scene, good) = recorded(&faults).await;
+    let dir = tempfile::tempdir().unwrap();
+    let none = [(0, 0, 0, 0); 3];
+    let numbers = |recorder: &Recorder| recorder.audit(&scene, dir.path()).iter().map(numbers).collect::<Vec<_>>();
+    assert_eq!(numbers(&good), none);
+    // What it ends was ended.
+    let without = |lost: &[usize]| {
+        let mut less = good.clone();
+        let mut place = 0..;
+        less.book.retain(|_| place.next().is_none_or(|at| !lost.contains(&at)));
+        numbers(&less)
+    };
+    assert!(!good.idle.is_empty());
+    assert_eq!(without(&good.idle), none);
+    // An end of what was there is another thing.
+    let is_end = |at: &usize| !good.book[*at].is_snapshot && good.book[*at].amount == 0.0 && !good.idle.contains(at);
+    let end = (0..good.book.len()).find(is_end).expect("an end of a level");
+    assert!(without(&[end])[2].2 > 0);
     scene.finish().await;
 }

@@ -71,7 +71,7 @@ pub(super) const FACTS: Facts = Facts {
         ChannelFacts {
             channel: Channel::Quotes,
             stream: "`ticker`",
-            integrity: "ordered by their numbers; one with each trade",
+            integrity: "ordered by their numbers; one with each trade, also where it says what the last one said",
         },
     ],
     quirks: &[

@@ -53,9 +53,13 @@ struct TradeData<'a> {
     time: &'a str,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq)]
 struct TickerData<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    product_id: &'a str,
     sequence: i64,
+    time: &'a str,
     best_bid: &'a str,
     best_bid_size: &'a str,
     best_ask: &'a str,
@@ -136,11 +140,19 @@ fn book_entries(mut frames: Vec<BookFrame>) -> Result<Vec<Entry<Levels>>, String
         };
         if status.arrives() {
             let is_snapshot = data.time_us().is_none();
-            let entry = || Some(Entry { ts_us, is_snapshot, must: true, repeats: 0, what: data.levels()? });
+            // Backwards, the second of two that are the same comes first.
+            let repeats = u32::from(status == FrameStatus::Duplicated);
+            let entry = || Some(Entry { ts_us, is_snapshot, must: true, repeats, what: data.levels()? });
             entries.take(&name, status, entry).ok_or_else(|| raw.clone())?;
         }
     }
     Ok(entries.sorted())
+}
+
+/// Whether a ticker that was damaged still says all that is a quote's: it may be believed, and needn't be.
+fn is_told_all_the_same(raw: &str, wire: Option<&str>) -> bool {
+    let read = |text| serde_json::from_str::<TickerData<'_>>(text).ok();
+    wire.and_then(read).is_some_and(|damaged| read(raw) == Some(damaged))
 }
 
 impl Market {
@@ -181,8 +193,8 @@ fn read(ledger: &Path) -> Result<BTreeMap<String, Market>, AuditError> {
     // Streams of connections on which something came already; a subscription that begins anew shows something anew.
     let mut begun: BTreeSet<(u32, String)> = BTreeSet::new();
     for record in LedgerReader::open(ledger)? {
-        let (ts, conn, seq, stream, status, raw) = match record? {
-            LedgerRecord::Frame { ts, conn, seq, stream, status, raw, .. } => (ts, conn, seq, stream, status, raw),
+        let (ts, conn, seq, stream, status, raw, wire) = match record? {
+            LedgerRecord::Frame { ts, conn, seq, stream, status, raw, wire } => (ts, conn, seq, stream, status, raw, wire),
             LedgerRecord::Received { conn, raw, .. } if raw.contains("\"unsubscribe\"") => {
                 begun.retain(|(of, _)| *of != conn);
                 continue;
@@ -196,11 +208,30 @@ fn read(ledger: &Path) -> Result<BTreeMap<String, Market>, AuditError> {
             continue;
         }
         let shown_to = begun.insert((conn, stream.clone())).then_some(conn);
-        if status.arrives() {
+        if status.arrives() || (channel == "ticker" && is_told_all_the_same(&raw, wire.as_deref())) {
             market.take(channel, &raw, shown_to, status).ok_or_else(|| AuditError::Frame { stream: stream.clone(), raw })?;
         }
     }
     Ok(markets)
+}
+
+/// What is to be stored of tickers in the order of their sequence. One comes with each trade, and is a record whether the best prices
+/// moved or not. Its number is told once more when a subscription begins, maybe with the prices of that moment: of a number that was
+/// told with several prices, whichever came first is stored, and nobody knows which that was. What says the
+/// same right after one that needn't be stored can't be told from it.
+fn told(tickers: &[Entry<SentQuote>]) -> Vec<Told> {
+    let mut told: Vec<Told> = Vec::new();
+    for same in tickers.chunk_by(|a, b| a.ts_us == b.ts_us) {
+        let is_sure = same.windows(2).all(|pair| pair[0].what == pair[1].what);
+        let must = is_sure && same.iter().any(|entry| entry.must && !entry.is_snapshot);
+        for (place, Entry { ts_us, repeats, what: quote, .. }) in same.iter().enumerate() {
+            let label = u64::try_from(*ts_us).unwrap_or(0);
+            let is_like_one_not_asked_for = told.last().is_some_and(|last| !last.must && last.quote == *quote);
+            told.push(Told { label, quote: *quote, must: must && place == 0 && !is_like_one_not_asked_for });
+            told.extend((0..*repeats).map(|_| Told { label, quote: *quote, must: false }));
+        }
+    }
+    told
 }
 
 /// Holds a ledger against the files of the exchange.
@@ -217,15 +248,7 @@ pub(super) fn audit(ledger: &Path, data_path: &Path) -> Result<Audit, AuditError
         }
         let tickers = market.quotes.sorted();
         if !tickers.is_empty() {
-            let mut told: Vec<Told> = Vec::new();
-            for Entry { ts_us, is_snapshot, repeats, what: quote, .. } in tickers {
-                let label = u64::try_from(ts_us).unwrap_or(0);
-                // They come with each trade, whether the best prices moved or not.
-                let is_new = told.last().is_none_or(|before| before.quote != quote);
-                told.push(Told { label, quote, must: is_new && !is_snapshot });
-                told.extend((0..repeats).map(|_| Told { label, quote, must: false }));
-            }
-            series.push(quotes::audit(symbol.as_str(), &told, &files(Channel::Quotes)?)?);
+            series.push(quotes::audit(symbol.as_str(), &told(&tickers), &files(Channel::Quotes)?)?);
         }
         if !market.book.is_empty() {
             let stream = format!("level2_batch:{id}");
@@ -269,5 +292,42 @@ mod tests {
         let expected = [(7, true), (2_999_999, true), (3_000_000, false), (3_999_999, true), (5_000_000, false)];
         assert_eq!(found, expected);
         assert!(book_entries(vec![frame(1, 1, sent, "{}")]).is_err());
+    }
+    #[test]
+    fn a_message_that_came_twice_may_be_stored_twice() {
+        let raw = r#"{"type":"l2update","product_id":"A-B","changes":[],"time":"1970-01-01T00:00:03.000000Z"}"#;
+        let (sent, again) = (FrameStatus::Sent, FrameStatus::Duplicated);
+        let entries = book_entries(vec![frame(1, 1, sent, raw), frame(1, 2, again, raw), frame(2, 1, sent, raw)]).unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.repeats).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_ticker_that_was_damaged_where_it_is_of_no_concern_may_be_believed() {
+        let raw = r#"{"type":"ticker","sequence":9,"product_id":"A-B","price":"7","best_bid":"1","best_bid_size":"2","best_ask":"3","best_ask_size":"4","time":"1970-01-01T00:00:03.000000Z"}"#;
+        let says = |from, to| is_told_all_the_same(raw, Some(&raw.replacen(from, to, 1)));
+        assert!(says(r#""price":"7""#, r##""#rice":"#""##));
+        for (from, to) in
+            [("\"2\"", "\"#\""), ("A-B", "A#B"), ("ticker", "t#cker"), ("best_ask", "b#st_ask"), ("3.0", "#.0")]
+        {
+            assert!(!says(from, to), "{from}");
+        }
+        assert!(!is_told_all_the_same(raw, None));
+    }
+    #[test]
+    fn each_ticker_is_a_record_and_of_one_that_was_shown_with_other_prices_either_is() {
+        let entry =
+            |ts_us, is_snapshot, bid| Entry { ts_us, is_snapshot, must: true, repeats: 0, what: [bid, 1.0, 9.0, 1.0] };
+        let tickers = [
+            entry(1, true, 1.0),
+            entry(2, false, 2.0),
+            entry(3, false, 2.0),
+            entry(3, true, 2.0),
+            entry(4, false, 2.0),
+            entry(4, true, 3.0),
+            entry(5, false, 3.0),
+            entry(6, false, 2.0),
+        ];
+        let musts: Vec<_> = told(&tickers).iter().map(|told| (told.label, told.must)).collect();
+        assert_eq!(musts, [(1, false), (2, true), (3, true), (3, false), (4, false), (4, false), (5, false), (6, true)]);
     }
 }

@@ -2,6 +2,7 @@
 //! ones, message by message, and make the same book.
 //!
 //! Rows that end a level which fell out of the depth are in no message; they are right where the sent book doesn't have the level.
+//! What a message ends that isn't there (it came again, or one before it was dropped) says nothing, and needn't have a row.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,6 +33,11 @@ impl Sides {
 
     fn len(&self) -> (usize, usize) {
         (self.bids.len(), self.asks.len())
+    }
+
+    /// Whether this ends a level that isn't there.
+    fn is_idle(&mut self, (is_bid, price, amount): (bool, f64, f64)) -> bool {
+        amount == 0.0 && !self.side(is_bid).contains_key(&price.to_bits())
     }
 
     fn set(&mut self, (is_bid, price, amount): (bool, f64, f64)) {
@@ -173,12 +179,16 @@ impl Walk<'_> {
         epoch.snapshot.iter().for_each(|level| kept.set(*level));
         self.entries[snapshot].what.iter().for_each(|level| sent.set(*level));
         self.met[snapshot] = true;
-        // Where we are, what of that message is still to come, and how often it may come again.
-        let (mut at, mut left, mut repeats, mut messages) = (snapshot, Levels::new(), 0, 0);
+        // Where we are, what of that message is still to come or may come, and how often it may come again.
+        let (mut at, mut left, mut idle, mut repeats, mut messages) = (snapshot, Levels::new(), Levels::new(), 0, 0);
         for (ts, level) in &epoch.updates {
             loop {
                 if let Some(place) = left.iter().position(|wanted| wanted == level) {
                     left.swap_remove(place);
+                    break;
+                }
+                if let Some(place) = idle.iter().position(|wanted| wanted == level) {
+                    idle.swap_remove(place);
                     break;
                 }
                 let (is_bid, price, amount) = *level;
@@ -205,27 +215,47 @@ impl Walk<'_> {
                 let follows = next.is_some_and(|next| self.entries[at + 1..next].iter().all(|entry| entry.is_snapshot));
                 if !follows && repeats > 0 && self.entries[at].what.contains(level) {
                     repeats -= 1;
-                    left.clone_from(&self.entries[at].what);
+                    (idle, left) = self.levels(at, &mut sent);
                     continue;
                 }
                 let Some(next) = next else {
                     self.wrong(epoch, format!("the row {level:?} of {ts} was never sent"));
                     break;
                 };
+                self.pass_idle(at + 1..next, &mut sent);
                 at = next;
                 messages += 1;
                 repeats = self.entries[at].repeats;
-                left.clone_from(&self.entries[at].what);
+                (idle, left) = self.levels(at, &mut sent);
                 left.iter().for_each(|level| sent.set(*level));
                 sent.cut(self.depth);
                 self.met[at] = true;
             }
             kept.set(*level);
         }
+        self.pass_idle(at + 1..self.entries.len(), &mut sent);
         if !left.is_empty() {
             self.wrong(epoch, format!("of its last message {left:?} is missing"));
         } else if sent != kept {
             self.wrong(epoch, "its rows do not make the book that was sent".to_owned());
+        }
+    }
+
+    /// The levels of a message: those that say nothing of this book, as they end what isn't there, and those that do.
+    fn levels(&self, at: usize, sent: &mut Sides) -> (Levels, Levels) {
+        self.entries[at].what.iter().partition(|level| sent.is_idle(**level))
+    }
+
+    /// Messages that say nothing of this book need no row; the first one that does may be missing, and so may all after it.
+    fn pass_idle(&mut self, range: std::ops::Range<usize>, sent: &mut Sides) {
+        for at in range {
+            if self.entries[at].is_snapshot {
+                continue;
+            }
+            if !self.levels(at, sent).1.is_empty() {
+                break;
+            }
+            self.met[at] = true;
         }
     }
 
