@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use dccd_sim::{FaultPlan, LedgerReader, LedgerRecord, SimOptions};
+use dccd_sim::{Fault, FaultPlan, LedgerReader, LedgerRecord, RestFault, SimOptions};
 use dccd_testkit::wait_for;
 use dccd_tests::past::{self, DAY, Past, kill_after};
 use dccd_tests::{PATIENCE, Place};
@@ -186,6 +186,71 @@ fn candles_of_kraken_are_built_from_trades_where_its_own_do_not_reach() {
     past.compare(&data, "BTC/USD", "5m", true);
     past.compare(&data, "BTC/USD", "1m", true);
     let _ = place.run(&["verify"]).code(0);
+}
+
+/// Each kind of fault of the REST side once, between good answers. Not a row that is left out: where candles without trades are, such
+/// an answer is as good as any, and nobody can tell.
+fn backfill_with_faults(past: &Past, place: &Place) {
+    let mut child = place.command(&["backfill"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let kinds = [
+        RestFault::Empty,
+        RestFault::Duplicate,
+        RestFault::Reorder,
+        RestFault::Outside,
+        RestFault::Truncate,
+        RestFault::Error,
+        RestFault::Reset,
+        RestFault::Delay,
+    ];
+    for (number, what) in (1..).zip(kinds) {
+        let asked = || (past.exchange.stats().rest_requests, child.try_wait().unwrap().is_some());
+        wait_for(PATIENCE, asked, |(asked, has_ended)| *asked > 2 * number || *has_ended);
+        past.exchange.inject(Fault::Rest { what, count: 1 });
+    }
+    assert!(child.wait().unwrap().success());
+    let records = LedgerReader::open(&past.exchange.ledger()).unwrap().map(Result::unwrap);
+    let spoiled = records.filter(|record| matches!(record, LedgerRecord::Rest { fault: Some(_), .. })).count();
+    println!("{spoiled} answers were spoiled");
+    assert!(spoiled > 3, "{spoiled} faults are no test");
+}
+
+/// Candles in which nothing was traded are left out: what an outage and what a lost page leave behind look the same, and only the
+/// truth can tell.
+fn a_past_without_empty_candles_is_stored_row_by_row(exchange: &str, symbols: [&str; 2], days: i64) {
+    let past = Past::start(past::options(exchange, &symbols, days, 60));
+    let place = Place::new();
+    let [first, second] = symbols;
+    place.put("config.yml", &past.config(&[(first, 60), (second, 300), (first, 3_600)], ""));
+    let data = place.path().join("data");
+    let compare = || {
+        for (symbol, span) in [(first, "1m"), (second, "5m"), (first, "1h")] {
+            let rows = past.compare(&data, symbol, span, false);
+            println!("{exchange} {symbol} {span}: {rows} rows");
+        }
+    };
+    backfill_with_faults(&past, &place);
+    compare();
+    // A series that is gone is no series that the exchange leaves out.
+    let gone = format!("{exchange}/ohlc/{}/5m", second.replace('/', "-"));
+    std::fs::remove_dir_all(data.join(gone)).unwrap();
+    let _ = place.run(&["backfill"]).code(0);
+    compare();
+    let _ = place.run(&["verify"]).code(0);
+}
+
+#[test]
+fn a_past_of_kucoin_is_stored_row_by_row() {
+    a_past_without_empty_candles_is_stored_row_by_row("kucoin", ["BTC/USDT", "ETH/USDT"], 40);
+}
+
+#[test]
+fn a_past_of_coinbase_is_stored_row_by_row() {
+    a_past_without_empty_candles_is_stored_row_by_row("coinbase", ["BTC/USD", "ETH/USD"], 10);
+}
+
+#[test]
+fn a_past_of_bitfinex_is_stored_row_by_row() {
+    a_past_without_empty_candles_is_stored_row_by_row("bitfinex", ["BTC/USD", "ETH/USD"], 40);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use dccd_sim::audit::Audit;
-use dccd_sim::{Corruption, Disconnection, Fault, FaultPlan, MarketOptions, SimOptions, Target};
+use dccd_sim::{Corruption, Disconnection, Fault, FaultPlan, KucoinOptions, MarketOptions, SimOptions, Target};
 use dccd_testkit::{POLL_INTERVAL, wait_for};
 use dccd_tests::{Exchange, PATIENCE, Setup, Tree};
 
@@ -99,7 +99,10 @@ impl Venue {
     fn options(&self) -> SimOptions {
         let busy = Exchange::options(300.0, 500.0);
         let symbols = self.symbols.map(str::to_owned).to_vec();
-        SimOptions { exchange: self.name.to_owned(), market: MarketOptions { symbols, ..busy.market }, ..busy }
+        // A collector that is killed forgets how often it connected, and KuCoin lets nobody in for the rest of a minute who tried more
+        // than thirty times. The rule stays; its minute is so short that who meets it is live again within a test's patience.
+        let kucoin = KucoinOptions { connect_window: Duration::from_secs(10), ..KucoinOptions::default() };
+        SimOptions { exchange: self.name.to_owned(), market: MarketOptions { symbols, ..busy.market }, kucoin, ..busy }
     }
 
     /// How many trades may be missing in the end, where that can be counted.
