@@ -96,9 +96,12 @@ fn setup(exchange: &Exchange) -> Setup {
     Setup { depth, ..Setup::new(exchange) }
 }
 
-fn end(mut tree: Tree, exchange: &mut Exchange, lost: u64) -> Audit {
+fn end(venue: &Venue, mut tree: Tree, exchange: &mut Exchange, lost: u64) -> Audit {
     tree.wait_fresh(FEEDS);
-    tree.drain(exchange, lost);
+    tree.drain(exchange, venue.lost(lost));
+    if venue.repairs && !venue.counts {
+        tree.wait_repaired();
+    }
     tree.stop();
     tree.verify();
     let audit = tree.audit(exchange);
@@ -113,7 +116,7 @@ fn a_quiet_run_stores_what_was_sent(venue: &Venue) {
     let tree = Tree::start(&setup(&exchange));
     tree.wait_live(FEEDS);
     wait_for(PATIENCE, || exchange.stats().trades_made, |made| *made > 1_000);
-    let audit = end(tree, &mut exchange, venue.lost(0));
+    let audit = end(venue, tree, &mut exchange, 0);
     assert!(audit.series.iter().all(|series| series.gaps + series.repaired == 0), "{:#?}", audit.series);
 }
 
@@ -153,7 +156,7 @@ fn faults_are_recovered_from(venue: &Venue) {
         println!("{fault:?}: all live after {:?}", began.elapsed());
     }
     let lost = exchange.trades_skipped();
-    let audit = end(tree, &mut exchange, venue.lost(lost));
+    let audit = end(venue, tree, &mut exchange, lost);
     let trades = audit.series.iter().filter(|series| series.series.ends_with("trades"));
     assert!(!venue.repairs || trades.clone().all(|series| series.gaps == 0 && series.fetched > 0), "{:#?}", audit.series);
 }
@@ -175,7 +178,7 @@ fn kills_lose_nothing_undeclared(venue: &Venue) {
         tree.kill(pid);
         pid = tree.wait_ready(Some(pid));
     }
-    let audit = end(tree, &mut exchange, venue.lost(0));
+    let audit = end(venue, tree, &mut exchange, 0);
     let trades = audit.series.iter().filter(|series| series.series.ends_with("trades"));
     assert!(!venue.repairs || trades.clone().all(|series| series.gaps == 0 && series.repaired > 0), "{:#?}", audit.series);
 }

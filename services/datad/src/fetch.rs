@@ -2,7 +2,7 @@
 //! which journals them. One attempt in flight per feed, paced; everything draws on the exchange's one rate governor.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,6 +75,29 @@ struct Pace {
     pause: Duration,
 }
 
+/// The trades of a market that were fetched last, up to the newest, where ids don't count: one answer is about all holes in its time,
+/// not just the one that it was asked for. A hole that came while the answer was on its way, and isn't in it, is asked for again later.
+struct Reached {
+    from: UnixNanos,
+    until: Instant,
+}
+
+/// Of each market. As large as the number of them.
+#[derive(Clone, Default)]
+struct AllReached(Arc<Mutex<HashMap<Symbol, Reached>>>);
+
+impl AllReached {
+    /// Whether trades that came after this hole was wanted reach over it.
+    fn holds(&self, symbol: &Symbol, ts_before: UnixNanos, wanted: Instant) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(symbol).is_some_and(|reached| reached.from <= ts_before && wanted <= reached.until)
+    }
+
+    fn put(&self, symbol: &Symbol, reached: Reached) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(symbol.clone(), reached);
+    }
+}
+
 impl Fetcher {
     /// Fetches until nobody can ask any more.
     pub(crate) async fn run(mut self) {
@@ -82,6 +105,7 @@ impl Fetcher {
         let mut in_flight: HashMap<Job, bool> = HashMap::new(); // true: wanted again meanwhile
         let mut paces: HashMap<Symbol, Pace> = HashMap::new();
         let slots = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
+        let reached = AllReached::default();
         loop {
             tokio::select! {
                 request = self.requests.recv() => {
@@ -100,7 +124,7 @@ impl Fetcher {
                         continue;
                     }
                     in_flight.insert(job.clone(), false);
-                    self.start(&mut running, job, &mut paces, &slots);
+                    self.start(&mut running, job, &mut paces, &slots, &reached);
                 }
                 Some(done) = running.join_next(), if !running.is_empty() => {
                     let Ok(job) = done else { continue };
@@ -108,7 +132,7 @@ impl Fetcher {
                         // A snapshot that was wanted again while it was fetched may be too old: fetch another.
                         Some(true) if matches!(job, Job::Snapshot(_)) => {
                             in_flight.insert(job.clone(), false);
-                            self.start(&mut running, job, &mut paces, &slots);
+                            self.start(&mut running, job, &mut paces, &slots, &reached);
                         }
                         _ => {}
                     }
@@ -117,7 +141,14 @@ impl Fetcher {
         }
     }
 
-    fn start(&self, running: &mut JoinSet<Job>, job: Job, paces: &mut HashMap<Symbol, Pace>, slots: &Arc<Semaphore>) {
+    fn start(
+        &self,
+        running: &mut JoinSet<Job>,
+        job: Job,
+        paces: &mut HashMap<Symbol, Pace>,
+        slots: &Arc<Semaphore>,
+        reached: &AllReached,
+    ) {
         let pause = match &job {
             Job::Snapshot(symbol) => next_pause(paces, symbol, Instant::now()),
             Job::Trades(..) | Job::Traded(..) => Duration::ZERO,
@@ -128,7 +159,7 @@ impl Fetcher {
             http: self.http.clone(),
             hot: self.hot.clone(),
         };
-        let slots = slots.clone();
+        let (slots, reached, wanted) = (slots.clone(), reached.clone(), Instant::now());
         running.spawn(async move {
             tokio::time::sleep(pause).await;
             // The semaphore is never closed.
@@ -136,8 +167,14 @@ impl Fetcher {
             match &job {
                 Job::Snapshot(symbol) => worker.snapshot(symbol).await,
                 Job::Trades(symbol, from_id, to_id, ts_before) => {
+                    if reached.holds(symbol, *ts_before, wanted) {
+                        return job;
+                    }
                     let hole = TradeHole { from_id: *from_id, to_id: *to_id, ts_before: *ts_before };
-                    worker.trades(symbol, &hole).await;
+                    let is_whole = worker.trades(symbol, &hole).await;
+                    if is_whole && !worker.adapter.capabilities().trade_ids_contiguous {
+                        reached.put(symbol, Reached { from: *ts_before, until: Instant::now() });
+                    }
                 }
                 Job::Traded(symbol, since) => {
                     let traded = worker.traded(symbol, *since).await;
@@ -181,12 +218,12 @@ impl Worker {
         }
     }
 
-    /// Fetches the missing trades answer by answer; stops early when one can't be had.
-    async fn trades(&self, symbol: &Symbol, hole: &TradeHole) {
+    /// Fetches the missing trades answer by answer; stops early when one can't be had. Whether they were all handed over.
+    async fn trades(&self, symbol: &Symbol, hole: &TradeHole) -> bool {
         let missing = hole.to_id.saturating_sub(hole.from_id).saturating_add(1);
         if missing > TRADES_PER_GAP {
             info!(%symbol, missing, "a gap is too long to repair live; it stays declared until a backfill");
-            return;
+            return false;
         }
         let per_answer = self.adapter.limits().trades_per_request.max(1);
         let answers_max = missing / u64::from(per_answer) + ANSWERS_BESIDE;
@@ -203,20 +240,21 @@ impl Worker {
                 next = self.adapter.trades_next(hole, at, limit, body)?;
                 Ok(())
             };
-            let Some(body) = self.get(&request, read).await else { return };
+            let Some(body) = self.get(&request, read).await else { return false };
             if !self.hand_over(request.subject, body).await {
-                return;
+                return false;
             }
             match next {
                 Some(next) if next != at => at = next,
                 _ => {
                     let (from_id, to_id) = (hole.from_id, hole.to_id);
                     info!(%symbol, from_id, to_id, "fetched the trades of a gap");
-                    return;
+                    return true;
                 }
             }
         }
         info!(%symbol, missing, "the exchange's answers did not reach the end of a gap; it stays declared");
+        false
     }
 
     /// Whether the market has traded since, by the exchange's own candles: those that opened since then. `None`: nobody can say.
