@@ -476,6 +476,17 @@ impl Tree {
         u64::try_from(ids.values().filter_map(hole).sum::<u128>()).ok()
     }
 
+    /// Waits until every gap in trades is made good, where it is the exchange's quota that says how long that takes.
+    #[track_caller]
+    pub fn wait_repaired(&self) {
+        let open = || {
+            self.flush();
+            let rows = dccd_store::inventory(&self.data_path).unwrap();
+            rows.iter().filter(|row| row.kind == "trades").map(|row| row.gaps).sum::<u64>()
+        };
+        wait_for(PATIENCE * 4, open, |open| *open == 0);
+    }
+
     /// Trade ids that the store declares missing.
     #[must_use]
     pub fn missing_trades(&self) -> u64 {

@@ -212,6 +212,68 @@ fn quotes_that_have_no_snapshot_are_asked_for_again() {
     let mut scene = Scene::of(&["quotes"]);
     scene.says(1, QUOTES, r#""hb""#).expect("want resubscribe BTC/USD on 1");
     assert_eq!(scene.session.ending(0, 1).unwrap(), r#"{"chanId":18,"event":"unsubscribe"}"#);
+    // Once, until that had time enough.
+    scene.says(1, QUOTES, "[99,1,1]").says(1, QUOTES, r#""hb""#).expect("");
+    scene.clock += 10_000;
+    scene.says(1, QUOTES, "[99,1,1]").expect("want resubscribe BTC/USD on 1");
+}
+
+#[test]
+fn several_holes_ask_for_quotes_once_and_one_before_their_snapshot_takes_nothing_from_them() {
+    let mut scene = Scene::of(&["quotes"]);
+    scene.says(1, QUOTES, "[[99,1,1],[101,1,-1]]").skip();
+    scene.loses(1, 1).says(1, TRADES, r#""hb""#).expect("want resubscribe BTC/USD on 1");
+    scene.loses(1, 1).says(1, TRADES, r#""hb""#).says(1, QUOTES, "[99,1,2]").expect("");
+    scene.frame(1, &subscribed(QUOTES)).skip();
+    scene.loses(1, 1).says(1, TRADES, r#""hb""#).expect("");
+    scene.says(1, QUOTES, "[[99,1,3],[101,1,-1]]").expect("gap 700..1300 sequence\nquote 99x3 101x1 flG");
+    // One whose snapshot was lost shows it with the next change.
+    scene
+        .frame(1, &subscribed(QUOTES))
+        .skip()
+        .loses(1, 1)
+        .says(1, QUOTES, "[99,1,4]")
+        .expect("want resubscribe BTC/USD on 1");
+}
+
+#[test]
+fn quotes_that_another_connection_said_unheard_are_in_a_gap() {
+    let mut scene = Scene::of(&["quotes"]);
+    scene.says(1, QUOTES, "[[99,1,1],[101,1,-1]]").connected(2).skip();
+    // The second takes over, and what the first says from there on isn't heard.
+    scene.says(2, QUOTES, "[[99,1,1],[101,1,-1]]").says(1, QUOTES, "[99,1,2]").expect("");
+    scene.loses(2, 1).says(2, TRADES, r#""hb""#).expect("want resubscribe BTC/USD on 2");
+    scene.says(1, QUOTES, "[99,1,3]").expect("gap 700..1700 sequence\nquote 99x3 101x1 flG");
+    // The second was asked for anew and has nothing, so nothing takes over from the first.
+    scene.closed(1).frame(2, &subscribed(QUOTES)).skip().says(2, QUOTES, "[[99,1,5],[101,1,-1]]").expect(
+        "gap 1700..2000 disconnected
+         quote 99x5 101x1 flG",
+    );
+}
+
+#[test]
+fn a_wrong_checksum_of_quotes_is_a_gap_from_the_last_that_was_right() {
+    let (first, second) = (crc("99:1:101:-1"), crc("99:5:101:-1"));
+    let sum = |sum: i32| format!(r#""cs",{sum}"#);
+    let mut scene = Scene::of(&["quotes"]);
+    // Where none was right before, it may be the sum of something else.
+    scene.says(1, QUOTES, "[[99,1,1],[101,1,-1]]").says(1, QUOTES, &sum(7)).expect("quote 99x1 101x1 fl");
+    scene
+        .says(1, QUOTES, &sum(first))
+        .says(1, QUOTES, "[99,2,5]")
+        .says(1, QUOTES, &sum(second))
+        .expect("quote 99x5 101x1 fl");
+    // A change of the ask was not sent, and the next one of the bid was given out beside the old one.
+    scene.says(1, QUOTES, "[99,2,6]").expect("quote 99x6 101x1 fl");
+    scene.says(1, QUOTES, &sum(crc("99:6:102:-1"))).expect("want resubscribe BTC/USD on 1");
+    scene.frame(1, &subscribed(QUOTES)).skip().restored().says(1, QUOTES, "[[99,1,6],[102,1,-1]]").expect(
+        "gap 1100..1500 integrity
+         quote 99x6 102x1 flG",
+    );
+    // Whether it is the sum of them is to be seen again.
+    scene.says(1, QUOTES, &sum(7)).expect("");
+    // A change was not sent: this ends a bid that nobody knows of.
+    scene.says(1, QUOTES, "[102,1,-3]").skip().says(1, QUOTES, "[98,0,1]").expect("want resubscribe BTC/USD on 1");
 }
 
 #[test]

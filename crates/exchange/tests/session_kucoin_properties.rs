@@ -269,11 +269,11 @@ proptest! {
         }
         // Where nothing got lost, out of order or closed it was never doubted; all of it may have waited from the first step to the last.
         if !disturbed {
-            let states = out.events.iter().filter_map(|event| match event {
+            let mut states = out.events.iter().filter_map(|event| match event {
                 Event::State(_, state, _) => Some(*state),
                 _ => None,
             });
-            let state = states.last().unwrap_or(BookState::Syncing);
+            let state = states.next_back().unwrap_or(BookState::Syncing);
             prop_assert_eq!((out.gaps().count(), state, out.wants().count()), (0, BookState::Valid, 0));
         }
     }

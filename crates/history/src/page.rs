@@ -89,8 +89,6 @@ pub struct PageCheck {
     answers: u32,
     /// Of these, how many said in a row exactly what is known now.
     agreeing: u32,
-    /// A candle without trades is left out by this exchange, so that a missing one says little.
-    omits_empty: bool,
     /// The exchange answers with what it was asked for and nothing else: an answer that has more is broken.
     is_exact: bool,
     /// The exchange answers with its newest candles, as many as it has, whatever it is asked for.
@@ -101,7 +99,7 @@ impl PageCheck {
     /// The page of the candles that open in `[from, to)`, both of the grid, from an exchange that gives them so.
     #[must_use]
     pub fn new(grid: Grid, from: UnixNanos, to: UnixNanos, pages: &CandlePages) -> Self {
-        let (omits_empty, is_exact) = (!pages.sends_empty, pages.reach.is_none());
+        let is_exact = pages.reach.is_none();
         let reaches_back_only = !is_exact && pages.sends_empty;
         let count = usize::try_from(grid.count(from, to)).unwrap_or(0);
         Self {
@@ -113,7 +111,6 @@ impl PageCheck {
             newest: None,
             answers: 0,
             agreeing: 0,
-            omits_empty,
             is_exact,
             reaches_back_only,
         }
@@ -162,8 +159,7 @@ impl PageCheck {
         self.answers += 1;
         let is_full = known == self.slots.len();
         let is_confirmed = self.agreeing >= if known == 0 { AGREEING_EMPTY } else { AGREEING };
-        let is_plausible = self.omits_empty && known > 0;
-        Ok(if is_full || is_confirmed || is_plausible { Verdict::Settled } else { Verdict::AskAgain })
+        Ok(if is_full || is_confirmed { Verdict::Settled } else { Verdict::AskAgain })
     }
 
     fn judge(&self, candles: &[Candle]) -> Result<(), PageProblem> {
@@ -404,10 +400,14 @@ mod tests {
     }
 
     #[test]
-    fn an_exchange_that_leaves_quiet_candles_out_is_asked_again_for_an_empty_page_only() {
+    fn an_exchange_that_leaves_quiet_candles_out_is_believed_when_it_leaves_out_the_same_ones_twice() {
         let mut page = page_of(&CandlePages { sends_empty: false, ..NEWEST }, 10, 20);
         assert_eq!(page.answer(&[]), Ok(Verdict::AskAgain));
-        assert_eq!(page.answer(&candles(&[15])), Ok(Verdict::Settled));
+        assert_eq!(page.answer(&candles(&[15])), Ok(Verdict::AskAgain));
+        // One that an answer lacks was lost on the way.
+        assert_eq!(page.answer(&candles(&[12, 15])), Ok(Verdict::AskAgain));
+        assert_eq!(page.answer(&candles(&[12, 15])), Ok(Verdict::Settled));
+        assert_eq!(page.candles().count(), 2);
     }
 
     #[test]

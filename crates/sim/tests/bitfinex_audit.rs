@@ -23,6 +23,7 @@ struct Recorder {
     quotes: Vec<QuoteRow>,
     book: Vec<BookRow>,
     gaps: Vec<Gap>,
+    quote_gaps: Vec<Gap>,
     epoch: u32,
     seq: u64,
     is_lost: bool,
@@ -121,7 +122,7 @@ impl Recorder {
         trades.iter().for_each(|row| file.push(*row).unwrap());
         file.finish().unwrap();
         let (id, path) = series(Channel::Quotes);
-        let mut file = ExportWriter::create(&path, &id, Vec::new()).unwrap();
+        let mut file = ExportWriter::create(&path, &id, self.quote_gaps.clone()).unwrap();
         self.quotes.iter().for_each(|row| file.push(*row).unwrap());
         file.finish().unwrap();
         let (id, path) = series(Channel::Book);
@@ -231,5 +232,48 @@ async fn what_a_fault_took_is_missing_unless_it_is_declared() {
     silent.gaps.clear();
     let series = &silent.audit(&scene, dir.path())[2];
     assert!(series.missing > 0 && series.declared == 0, "{series:?}");
+    let of_book = |bad: &Recorder| bad.audit(&scene, dir.path())[2].clone();
+    let (gap, end) =
+        good.gaps.iter().enumerate().find_map(|(at, gap)| Some((at, ends_with_a_batch(&good, gap.from)?))).unwrap();
+    // A recorder that believes each change at once may end within a batch, where it declares what is missing.
+    let mut cut = good.clone();
+    cut.book.remove(end);
+    let (declared, series) = (of_book(&good).declared, of_book(&cut));
+    assert_eq!((numbers(&series).0, numbers(&series).2, series.declared), (0, 0, declared + 1), "{series:?}");
+    cut.gaps.remove(gap);
+    assert!(of_book(&cut).wrong > 0);
+    // What no checksum proved any more may be wrong within the gap, and nowhere else.
+    let mut wrong = good.clone();
+    wrong.book[end].amount += 1.0;
+    assert!(of_book(&wrong).wrong > 0);
+    let batch = wrong.book[end].ts;
+    wrong.gaps[gap].from = wrong.book.iter().rfind(|row| row.ts < batch).unwrap().ts;
+    let series = of_book(&wrong);
+    assert_eq!((numbers(&series).0, numbers(&series).2, series.declared), (0, 0, declared + 1), "{series:?}");
+    scene.finish().await;
+}
+
+/// The last of several rows of this moment that an epoch goes on to end with.
+fn ends_with_a_batch(recorder: &Recorder, ts: UnixNanos) -> Option<usize> {
+    let end = recorder.book.iter().rposition(|row| row.ts == ts && !row.is_snapshot)?;
+    let is_end = recorder.book.get(end + 1).is_some_and(|next| next.epoch != recorder.book[end].epoch);
+    (is_end && recorder.book[end - 1].ts == ts).then_some(end)
+}
+
+#[tokio::test]
+async fn quotes_that_a_later_checksum_denies_are_declared_from_the_last_that_was_right() {
+    let (scene, good) = recorded(0, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let middle = good.quotes.len() / 2;
+    let mut wrong = good.clone();
+    wrong.quotes[middle..middle + 3].iter_mut().for_each(|row| row.bid += 1.0);
+    let of_quotes = |bad: &Recorder| numbers(&bad.audit(&scene, dir.path())[1]);
+    assert_eq!(of_quotes(&wrong), (3, 0, 3, 0));
+    let (from, to) = (good.quotes[middle - 1].ts, good.quotes[middle + 3].ts);
+    wrong.quote_gaps.push(Gap { from, to, reason: GapReason::Integrity, repaired: false, ids: None });
+    assert_eq!(of_quotes(&wrong), (0, 0, 0, 3));
+    // One that comes before or after is as wrong as ever.
+    wrong.quote_gaps[0].from = good.quotes[middle].ts;
+    assert_eq!(of_quotes(&wrong).2, 1);
     scene.finish().await;
 }

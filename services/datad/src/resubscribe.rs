@@ -1,5 +1,6 @@
 //! When a feed is subscribed anew so that its book begins with a snapshot: one attempt under way for each, longer pauses for one that
-//! keeps asking, and no more on one connection than the exchange allows. Keeps time by what it is told; does nothing itself.
+//! keeps asking, shorter ones again for one whose attempts hold, and no more on one connection than the exchange allows. Keeps time by
+//! what it is told; does nothing itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -13,6 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 /// A feed that didn't ask for so long after its pause is forgiven, and begins with no pause again.
 const CALM: Duration = Duration::from_secs(60);
+/// An attempt that held for so many times the pause before the next was no failure,
+const HELD: u32 = 2;
+/// and that pause is divided by this.
+const CUT: u32 = 4;
 /// After so many attempts that came to nothing it may be the connection: it is replaced, too.
 const ATTEMPTS_PER_CONNECTION: u32 = 4;
 
@@ -71,8 +76,18 @@ impl Resubscribes {
         of.due = None;
     }
 
-    /// The session wants the feed subscribed anew.
+    /// The session wants the feed subscribed anew. What it had until now it had from the last attempt.
     pub(crate) fn ask(&mut self, feed: FeedIndex, conn: u32, now: Instant) {
+        let of = self.of(feed);
+        let held = of.subscribed.map(|at| now.duration_since(at));
+        if of.due.is_none() && held.is_some_and(|held| held >= of.pause * HELD) {
+            of.count = 0;
+            of.pause = Some(of.pause / CUT).filter(|pause| *pause >= PAUSE.0).unwrap_or_default();
+        }
+        self.want(feed, conn, now);
+    }
+
+    fn want(&mut self, feed: FeedIndex, conn: u32, now: Instant) {
         let of = self.of(feed);
         of.conn = conn;
         if of.due.is_some() {
@@ -90,7 +105,7 @@ impl Resubscribes {
     pub(crate) fn remind(&mut self, feed: FeedIndex, conn: u32, now: Instant) {
         let of = self.of(feed);
         if of.due.is_none() && of.subscribed.is_none_or(|at| now.duration_since(at) >= PATIENCE) {
-            self.ask(feed, conn, now);
+            self.want(feed, conn, now);
         }
     }
 
@@ -169,6 +184,35 @@ mod tests {
         now += Duration::from_secs(180);
         all.ask(1, 7, now);
         assert_eq!(due(&mut all, now), [1], "after a calm time at once");
+    }
+
+    #[test]
+    fn one_whose_attempts_hold_is_asked_for_at_once_and_one_that_failed_before_sooner_each_time() {
+        let mut all = Resubscribes::new(&limits(1_000));
+        let mut now = Instant::now();
+        for _ in 0..10 {
+            all.ask(1, 7, now);
+            assert_eq!(all.take_due(now, |_, _| vec![7]), [Attempt { feed: 1, conn: 7, replaces: false }]);
+            now += ms(3_000);
+        }
+        // Some come to nothing; then each holds for ten seconds.
+        for _ in 0..4 {
+            all.ask(1, 7, now);
+            while due(&mut all, now).is_empty() {
+                now += ms(50);
+            }
+        }
+        let mut waited = Vec::new();
+        for _ in 0..4 {
+            let asked = now;
+            all.ask(1, 7, now);
+            while due(&mut all, now).is_empty() {
+                now += ms(50);
+            }
+            waited.push((now - asked).as_millis());
+            now += ms(10_000);
+        }
+        assert_eq!(waited, [2_000, 1_000, 500, 250]);
     }
 
     #[test]

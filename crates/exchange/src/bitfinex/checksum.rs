@@ -5,14 +5,25 @@
 use dccd_model::{BookSide, Decimal};
 
 use crate::Ladder;
+use crate::session::Level;
 
 /// Levels a side that it covers.
 const LEVELS: usize = 25;
 
 /// Of this book; `text` is used again.
 pub(super) fn checksum(book: &Ladder, text: &mut Vec<u8>) -> i32 {
+    of(book.best_last(BookSide::Bid, LEVELS), book.best_last(BookSide::Ask, LEVELS), text)
+}
+
+/// Of a book of these levels alone.
+pub(super) fn of_levels(bid: Option<Level>, ask: Option<Level>, text: &mut Vec<u8>) -> i32 {
+    let (bid, ask) = (bid.map(|level| (level.price, level.amount)), ask.map(|level| (level.price, level.amount)));
+    of(bid.as_slice(), ask.as_slice(), text)
+}
+
+/// Of these levels, the best of a side last.
+fn of(bids: &[(Decimal, Decimal)], asks: &[(Decimal, Decimal)], text: &mut Vec<u8>) -> i32 {
     text.clear();
-    let (bids, asks) = (book.best_last(BookSide::Bid, LEVELS), book.best_last(BookSide::Ask, LEVELS));
     for at in 0..LEVELS {
         for (side, sign) in [(bids, b"".as_slice()), (asks, b"-")] {
             if let Some((price, amount)) = side.len().checked_sub(at + 1).and_then(|place| side.get(place)) {

@@ -14,6 +14,9 @@ const CONNECTIONS_MAX: usize = 64;
 /// Channels of one connection remembered; more than the exchange allows. Past that the one that was first is forgotten.
 const CHANNELS_MAX: usize = 64;
 
+/// A subscription that was wanted anew and isn't after this time is wanted again.
+const ATTEMPT_NANOS: i64 = 10_000_000_000;
+
 /// A subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Subscription {
@@ -26,6 +29,19 @@ pub(super) struct Subscription {
     pub(super) is_begun: bool,
     /// What it brought, of quotes.
     pub(super) top: Top,
+    /// When it was last wanted anew, by our clock; `None`: it wasn't.
+    asked: Option<UnixNanos>,
+}
+
+impl Subscription {
+    /// Whether it is to be asked for anew now: not while an attempt is under way.
+    pub(super) fn asks(&mut self, ts_recv: UnixNanos) -> bool {
+        let is_due = self.asked.is_none_or(|asked| ts_recv.0.saturating_sub(asked.0) >= ATTEMPT_NANOS);
+        if is_due {
+            self.asked = Some(ts_recv);
+        }
+        is_due
+    }
 }
 
 /// As [`Kind`], saved.
@@ -158,7 +174,8 @@ impl Connection {
         if self.channels.len() >= CHANNELS_MAX {
             self.channels.remove(0);
         }
-        self.channels.push(Subscription { chan_id, kind, name: name.to_owned(), is_begun: false, top: Top::default() });
+        let (name, top) = (name.to_owned(), Top::default());
+        self.channels.push(Subscription { chan_id, kind, name, is_begun: false, top, asked: None });
     }
 }
 

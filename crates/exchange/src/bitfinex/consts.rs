@@ -69,7 +69,8 @@ pub(super) const LIMITS: Limits = Limits {
     ping_interval: Duration::from_secs(15),
     pong_timeout: Duration::from_secs(60),
     client_ping_interval: Some(Duration::from_secs(15)),
-    resubscribes_per_window: 30,
+    // The exchange names no such limit. One hole costs all books and quotes of a connection: there may be ten in a minute.
+    resubscribes_per_window: 250,
     resubscribe_window: Duration::from_secs(60),
     rest: RestQuota::Paced { every: Duration::from_millis(667), burst: TRADES_WEIGHT },
     used_weight_header: None,

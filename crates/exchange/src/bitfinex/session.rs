@@ -1,6 +1,6 @@
 //! Bitfinex' dialect: what each message and answer means, by what was said before on its connection.
 
-use dccd_model::{Channel, Entry, Symbol, UnixNanos};
+use dccd_model::{Channel, Entry, GapReason, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -8,7 +8,7 @@ use super::book::Book;
 use super::connections::{Connections, Step, Subscribed, Subscription};
 use super::consts::{CHANNELS, NAME};
 use super::messages::{Batch, Body, Event, Message};
-use super::quotes::{Quotes, Values};
+use super::quotes::{Left, Quotes, Values};
 use super::{history, http, parse, subscribe};
 use crate::session::{self, Answer, Feeds, Quoted};
 use crate::wire::Cursor;
@@ -22,6 +22,8 @@ pub(super) struct Dialect {
     said: Said,
     /// The message at hand.
     batch: Batch,
+    /// What a checksum of quotes is over.
+    text: Vec<u8>,
 }
 
 /// What is saved.
@@ -82,7 +84,7 @@ impl Dialect {
                     feeds.of_book(feed, out, |book, _| book.subscribed(length));
                 }
             }
-            Subscribed::Quotes => self.said.quotes.leave(name, conn),
+            Subscribed::Quotes => self.said.quotes.leave(name, conn, left(GapReason::Sequence)),
             Subscribed::Trades | Subscribed::Other => {}
         }
     }
@@ -97,7 +99,7 @@ impl Dialect {
                     feeds.of_book(feed, out, |book, sink| book.unsubscribed(entry.conn, entry.ts_recv, sink));
                 }
             }
-            Subscribed::Quotes => self.said.quotes.leave(&name, entry.conn),
+            Subscribed::Quotes => self.said.quotes.leave(&name, entry.conn, left(GapReason::Sequence)),
             Subscribed::Trades | Subscribed::Other => {}
         }
     }
@@ -122,7 +124,7 @@ impl Dialect {
         match number.map(|number| connection.count(number, entry.payload)) {
             None | Some(Step::Next) => {}
             Some(Step::Again) => return,
-            Some(Step::Break) => self.missed(entry.conn, feeds, out),
+            Some(Step::Break) => self.missed(entry, feeds, out),
         }
         match place {
             Some(place) => self.content(place, body, ts, entry, feeds, out),
@@ -132,20 +134,28 @@ impl Dialect {
     }
 
     /// Messages of this connection are missing: whatever it carries may be wrong.
-    fn missed(&mut self, conn: u32, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
-        feeds.missed(conn, out);
-        for place in 0..self.said.connections.of(conn).channels.len() {
-            self.quotes_begin_anew(conn, place, feeds, out);
+    fn missed(&mut self, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
+        feeds.missed(entry.conn, out);
+        for place in 0..self.said.connections.of(entry.conn).channels.len() {
+            self.quotes_begin_anew(place, left(GapReason::Sequence), entry, feeds, out);
         }
     }
 
-    /// If this channel brings quotes, what it brought can't be believed any more.
-    fn quotes_begin_anew(&mut self, conn: u32, place: usize, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
-        let channel = self.said.connections.of(conn).channels.get_mut(place);
-        let Some(channel) = channel.filter(|channel| channel.kind == Subscribed::Quotes) else { return };
+    /// If this channel brings quotes, what it brought can't be believed any more. Where its snapshot is still to come, the next
+    /// message of it tells whether that was lost.
+    fn quotes_begin_anew(
+        &mut self,
+        place: usize,
+        left: Left,
+        entry: &Entry<'_>,
+        feeds: &mut Feeds<Book>,
+        out: &mut dyn Output,
+    ) {
+        let channel = self.said.connections.of(entry.conn).channels.get_mut(place);
+        let Some(channel) = channel.filter(|channel| channel.kind == Subscribed::Quotes && channel.is_begun) else { return };
         channel.is_begun = false;
-        self.said.quotes.leave(&channel.name, conn);
-        want_quotes(&channel.name, conn, feeds, out);
+        self.said.quotes.leave(&channel.name, entry.conn, left);
+        want_anew(channel, entry, feeds, out);
     }
 
     fn unreadable(
@@ -166,7 +176,7 @@ impl Dialect {
             None => feeds.unreadable_of(entry, reason, None, out),
         }
         let places = place.map_or(0..connection.channels.len(), |place| place..place + 1);
-        places.for_each(|place| self.quotes_begin_anew(entry.conn, place, feeds, out));
+        places.for_each(|place| self.quotes_begin_anew(place, left(GapReason::Unreadable), entry, feeds, out));
     }
 
     fn content(
@@ -201,21 +211,36 @@ impl Dialect {
             }
             (Subscribed::Quotes, Body::Levels) if !channel.is_begun || !is_bulk => {
                 channel.is_begun = true;
-                channel.top.begin(levels);
+                channel.top.begin(levels, moment(ts, ts_recv));
                 let values = channel.top.values(true);
                 quote(&channel.name, values, ts, &mut self.said.quotes, entry, feeds, out);
             }
             (Subscribed::Quotes, Body::Levels | Body::Change) if channel.is_begun => {
-                channel.top.apply(levels);
+                if let Err(since) = channel.top.apply(levels) {
+                    let left = Left { reason: GapReason::Integrity, since: Some(since) };
+                    return self.quotes_begin_anew(place, left, entry, feeds, out);
+                }
                 let values = channel.top.values(false);
                 quote(&channel.name, values, ts, &mut self.said.quotes, entry, feeds, out);
             }
             (Subscribed::Quotes, Body::Heartbeat | Body::Checksum(_)) if channel.is_begun => {
+                if let Body::Checksum(sum) = body {
+                    let right = channel.top.check(sum, moment(ts, ts_recv), &mut self.text);
+                    let was_right = self.said.quotes.summed(&channel.name, right.is_ok());
+                    if let Err(since) = right
+                        && was_right
+                    {
+                        let left = Left { reason: GapReason::Integrity, since: Some(since) };
+                        return self.quotes_begin_anew(place, left, entry, feeds, out);
+                    }
+                }
                 let values = channel.top.values(true);
                 quote(&channel.name, values, ts, &mut self.said.quotes, entry, feeds, out);
             }
-            // It lives, and its snapshot doesn't come.
-            (Subscribed::Quotes, Body::Heartbeat) => want_quotes(&channel.name, conn, feeds, out),
+            // It lives, and its snapshot didn't come.
+            (Subscribed::Quotes, Body::Heartbeat | Body::Change | Body::Checksum(_)) => {
+                want_anew(channel, entry, feeds, out)
+            }
             (Subscribed::Other, Body::Other) => feeds.unknown(conn, out),
             _ => {}
         }
@@ -245,18 +270,34 @@ fn quote(
     out: &mut dyn Output,
 ) {
     let Some(values) = values.filter(|_| feeds.quotes_feed(name).is_some()) else { return };
-    let Some(number) = quotes.arrive(name, entry.conn, values) else { return };
+    let Some((number, left)) = quotes.arrive(name, entry.conn, values) else { return };
+    if let Some(Left { reason, since }) = left {
+        feeds.quotes_torn(name, reason, since);
+    }
     let [bid, bid_amount, ask, ask_amount] = values;
     feeds.quote(entry, name, &Quoted { number, ts_venue, bid, bid_amount, ask, ask_amount }, out);
 }
 
-/// A feed of quotes begins anew on this connection.
-fn want_quotes(name: &str, conn: u32, feeds: &Feeds<Book>, out: &mut dyn Output) {
-    let feed = feeds.quotes_feed(name);
+/// The feed of this channel begins anew on this connection, unless that is under way.
+fn want_anew(channel: &mut Subscription, entry: &Entry<'_>, feeds: &Feeds<Book>, out: &mut dyn Output) {
+    let of = channel.kind.channel();
+    let feed = of.and_then(|of| feeds.feed_of(&channel.name, of));
     let symbol = feed.and_then(|feed| feeds.list().get(feed as usize)).map(|feed| feed.symbol.clone());
-    if let (Some(feed), Some(symbol)) = (feed, symbol) {
-        out.want(Want::Resubscribe { feed, symbol, conn });
+    if let (Some(feed), Some(symbol)) = (feed, symbol)
+        && channel.asks(entry.ts_recv)
+    {
+        out.want(Want::Resubscribe { feed, symbol, conn: entry.conn });
     }
+}
+
+/// Quotes may be missing for this reason; those that were given out are right.
+const fn left(reason: GapReason) -> Left {
+    Left { reason, since: None }
+}
+
+/// The exchange's time, or ours where it sends none.
+fn moment(ts: UnixNanos, ts_recv: UnixNanos) -> UnixNanos {
+    if ts == UnixNanos::UNKNOWN { ts_recv } else { ts }
 }
 
 impl session::Dialect for Dialect {

@@ -108,6 +108,11 @@ impl Quotes {
         QuoteStep::New { gap }
     }
 
+    /// What came after this moment can't be believed: a gap before the next quote begins here.
+    pub(crate) fn doubt(&mut self, since: UnixNanos) {
+        self.last_ts = self.last_ts.min(since);
+    }
+
     pub(crate) fn last(&self) -> Option<u64> {
         self.last
     }

@@ -117,7 +117,8 @@ impl Uncounted {
             return;
         }
         // It begins with a trade that was there: what came after that one comes by it, too.
-        if is_known && self.broken.is_some_and(|(_, reason)| reason == GapReason::Disconnected) {
+        // Not so where it came after the hole began, from one that isn't whole.
+        if is_known && self.broken.is_some_and(|(from, reason)| reason == GapReason::Disconnected && ts <= from) {
             self.broken = None;
         }
         let is_whole = is_first_of_all || (is_known && self.broken.is_none());
@@ -170,14 +171,13 @@ impl Uncounted {
 
     /// Something that this connection brought, or should have, may have been of this feed and is not there.
     pub(crate) fn missed(&mut self, conn: u32, reason: GapReason) {
-        let Some(carrier) = self.carriers.iter_mut().find(|carrier| carrier.conn == conn && carrier.is_whole) else {
-            return;
-        };
+        let Some(carrier) = self.carriers.iter_mut().find(|carrier| carrier.conn == conn) else { return };
         // It begins anew with its next trade.
-        carrier.is_whole = false;
         carrier.first = NONE;
-        let until = carrier.last_ts;
-        self.break_off(until, reason);
+        if std::mem::take(&mut carrier.is_whole) {
+            let until = carrier.last_ts;
+            self.break_off(until, reason);
+        }
     }
 
     /// What was received was not recorded, among it maybe the end of a connection.
@@ -322,6 +322,25 @@ mod tests {
         trades.closed(0);
         // One that begins with what was there proves that nothing is missing.
         assert_eq!([at(&mut trades, 5, 24), at(&mut trades, 5, 25)], [UncountedStep::Duplicate, NEW]);
+    }
+
+    #[test]
+    fn a_trade_of_a_connection_that_missed_some_joins_nothing() {
+        let mut trades = Uncounted::default();
+        at(&mut trades, 1, 10);
+        // The second began with what was there, missed something twice, and is ahead of the first when that ends.
+        assert_eq!([at(&mut trades, 2, 10), at(&mut trades, 1, 11)], [UncountedStep::Duplicate, NEW]);
+        trades.missed(2, GapReason::Sequence);
+        assert_eq!(at(&mut trades, 2, 13), NEW);
+        trades.missed(2, GapReason::Sequence);
+        assert_eq!(at(&mut trades, 2, 15), NEW);
+        // That the first brings what the second began with before it missed more says nothing.
+        assert_eq!([at(&mut trades, 1, 12), at(&mut trades, 1, 13)], [NEW, UncountedStep::Duplicate]);
+        trades.closed(1);
+        trades.closed(2);
+        // Nor is the third joined by what only the second brought.
+        assert_eq!(at(&mut trades, 3, 15), UncountedStep::Duplicate);
+        assert_eq!(at(&mut trades, 3, 16), gap(13, 16, GapReason::Disconnected));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! Messages carry the number of their channel and of their connection; what is left is the same on every connection. The messages of
 //! one batch have one time, where the connection asked for times; without them each message stands for itself. A batch must be
-//! stored when some connection got all of it, its checksum included. Ids of trades are not counted: what was traded while nobody was
-//! connected is in no frame, and nothing here misses it.
+//! stored when some connection got all of it, its checksum included. Of one that it did not get whole the changes before the hole may
+//! be stored, and a gap is declared from there on; so may rows that no checksum proved any more, within a gap from the last that did.
+//! Ids of trades are not counted: what was traded while nobody was connected is in no frame, and nothing here misses it.
 //!
 //! Best prices are those of the book with one level; without such a book those of the ticker, and without that, where some are stored,
 //! those of the deepest book. Of books those with prices of full precision are looked at.
@@ -276,10 +277,10 @@ pub(super) fn audit(ledger: &Path, data_path: &Path) -> Result<Audit, AuditError
         };
         // What was shown alone is no series.
         if told.iter().any(|told| told.must) {
-            series.push(quotes::audit(symbol.as_str(), &told, &quoted)?);
+            series.push(quotes::audit_doubted(symbol.as_str(), &told, &quoted)?);
         }
         if !books.is_empty() {
-            series.push(book::audit(symbol.as_str(), &books, &files(Channel::Book)?)?);
+            series.push(book::audit_one_by_one(symbol.as_str(), &books, &files(Channel::Book)?)?);
         }
     }
     Ok(Audit { series })
@@ -315,7 +316,7 @@ fn trades(name: &str, market: &Market, files: &[PathBuf]) -> Result<SeriesAudit,
             None if is_declared(&gaps, *id, trade) => result.declared += 1,
             None => {
                 result.missing += 1;
-                result.problem(|| format!("trade {id} was sent and is neither stored nor declared"));
+                result.problem(|| format!("trade {id} of {} ms was sent and is neither stored nor declared", trade.time));
             }
         }
     }

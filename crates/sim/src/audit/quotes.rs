@@ -22,6 +22,16 @@ pub(super) struct Told {
 }
 
 pub(super) fn audit(id: &str, sent: &[Told], files: &[PathBuf]) -> Result<SeriesAudit, AuditError> {
+    audit_rows(id, sent, false, files)
+}
+
+/// The same where a checksum that comes later shows that quotes were wrong: a gap is declared from the last one that was right, and the
+/// rows within it say nothing.
+pub(super) fn audit_doubted(id: &str, sent: &[Told], files: &[PathBuf]) -> Result<SeriesAudit, AuditError> {
+    audit_rows(id, sent, true, files)
+}
+
+fn audit_rows(id: &str, sent: &[Told], may_doubt: bool, files: &[PathBuf]) -> Result<SeriesAudit, AuditError> {
     let required = |told: &[Told]| told.iter().filter(|told| told.must).count() as u64;
     let mut result = SeriesAudit { series: format!("{id}/quotes"), sent: required(sent), ..SeriesAudit::default() };
     let gaps = gaps(files)?;
@@ -31,6 +41,9 @@ pub(super) fn audit(id: &str, sent: &[Told], files: &[PathBuf]) -> Result<Series
         for row in dccd_store::read_quotes(file)? {
             rows.push(row?);
         }
+    }
+    if may_doubt {
+        rows.retain(|row| !gaps.iter().any(|gap| !gap.repaired && gap.from < row.ts && row.ts < gap.to));
     }
     result.stored = rows.len() as u64;
     let mut next = 0;

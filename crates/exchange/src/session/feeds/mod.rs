@@ -348,6 +348,17 @@ impl<B: BookRules> Feeds<B> {
         announce(feed, &settled, tally, out);
     }
 
+    /// Quotes of this name may be missing before the next one, whatever connections carry them. What was given out after `since` can't be
+    /// believed: the gap begins there.
+    pub(crate) fn quotes_torn(&mut self, name: &str, reason: GapReason, since: Option<UnixNanos>) {
+        let feed = self.quotes_feed(name);
+        let Some(state) = feed.and_then(|feed| self.state.states.get_mut(feed as usize)) else { return };
+        state.continuity.interrupt(reason);
+        if let (Some(since), Sequence::Quotes(quotes)) = (since, &mut state.sequence) {
+            quotes.doubt(since);
+        }
+    }
+
     /// A quote arrived, under the name that messages have for its symbol.
     pub(crate) fn quote(&mut self, entry: &Entry<'_>, name: &str, quote: &Quoted, out: &mut dyn Output) {
         let Some(feed) = self.routes.get(name).and_then(|r| r.quotes) else {
