@@ -191,9 +191,13 @@ impl Bus {
 
     fn published(&mut self, index: FeedIndex, count: u64) {
         self.records += count;
-        if let Some(feed) = self.feeds.get_mut(index as usize).and_then(Option::as_mut)
-            && !feed.touched
-        {
+        let Some(feed) = self.feeds.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        if feed.error.is_some() {
+            // What was refused was another feed of this symbol: this one delivers.
+            (feed.error, feed.state) = (None, FeedState::Live);
+            feed.show_state();
+        }
+        if !feed.touched {
             feed.touched = true;
             self.touched.push(index);
         }

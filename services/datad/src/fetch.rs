@@ -29,6 +29,8 @@ const ANSWERS_BESIDE: u64 = 16;
 const ATTEMPTS: u32 = 8;
 /// Before an exchange that can't answer now is asked again.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(1);
+/// How long an answer to whether a market has traded is waited for.
+const TRADED_TIMEOUT: Duration = Duration::from_secs(20);
 /// A candle counts against a silent feed when it opened so long after the feed spoke last: the clocks may differ.
 const SILENCE_SLACK: i64 = 2_000_000_000;
 /// First and longest pause between snapshots of one book that keeps asking.
@@ -156,7 +158,8 @@ impl Fetcher {
                     worker.trades(symbol, &hole).await;
                 }
                 Job::Traded(symbol, since) => {
-                    let traded = worker.traded(symbol, *since).await;
+                    // A hanging exchange tells nothing, and holds up no other question.
+                    let traded = tokio::time::timeout(TRADED_TIMEOUT, worker.traded(symbol, *since)).await.ok().flatten();
                     // Without a hot thread nobody asks.
                     let _ = worker.hot.send(Command::Traded { traded }).await;
                 }

@@ -14,8 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 /// A feed that didn't ask for so long after its pause is forgiven, and begins with no pause again.
 const CALM: Duration = Duration::from_secs(60);
-/// An attempt that held for so many times the pause before the next was no failure,
+/// An attempt that held for so many times the pause before the next was no failure, if it was no shorter than this,
 const HELD: u32 = 2;
+/// See [`HELD`]: a book that is wrong again right after its snapshot has failed.
+const HELD_MIN: Duration = Duration::from_secs(2);
 /// and that pause is divided by this.
 const CUT: u32 = 4;
 /// After so many attempts that came to nothing it may be the connection: it is replaced, too.
@@ -80,7 +82,7 @@ impl Resubscribes {
     pub(crate) fn ask(&mut self, feed: FeedIndex, conn: u32, now: Instant) {
         let of = self.of(feed);
         let held = of.subscribed.map(|at| now.duration_since(at));
-        if of.due.is_none() && held.is_some_and(|held| held >= of.pause * HELD) {
+        if of.due.is_none() && held.is_some_and(|held| held >= (of.pause * HELD).max(HELD_MIN)) {
             of.count = 0;
             of.pause = Some(of.pause / CUT).filter(|pause| *pause >= PAUSE.0).unwrap_or_default();
         }
@@ -117,7 +119,8 @@ impl Resubscribes {
         }
         let mut due: Vec<FeedIndex> =
             self.feeds.iter().filter(|(_, of)| of.due.is_some_and(|at| at <= now)).map(|(feed, _)| *feed).collect();
-        due.sort_unstable();
+        // Who has waited longest comes first: one that keeps asking takes no place of another.
+        due.sort_unstable_by_key(|feed| (self.feeds.get(feed).and_then(|of| of.subscribed), *feed));
         let mut attempts = Vec::new();
         for feed in due {
             let conn = self.of(feed).conn;
@@ -213,6 +216,41 @@ mod tests {
             now += ms(10_000);
         }
         assert_eq!(waited, [2_000, 1_000, 500, 250]);
+    }
+
+    #[test]
+    fn one_that_fails_right_after_its_snapshot_waits_longer_and_gets_another_connection() {
+        let mut all = Resubscribes::new(&limits(1_000));
+        let mut now = Instant::now();
+        let mut replaced = 0;
+        let mut waited = Vec::new();
+        for _ in 0..6 {
+            let asked = now;
+            all.ask(1, 7, now);
+            let attempts = loop {
+                let attempts = all.take_due(now, |_, _| vec![7]);
+                if !attempts.is_empty() {
+                    break attempts;
+                }
+                now += ms(50);
+            };
+            replaced += usize::from(attempts[0].replaces);
+            waited.push((now - asked).as_millis());
+            now += ms(1_000);
+        }
+        assert_eq!((waited, replaced), (vec![0, 250, 500, 1_000, 2_000, 4_000], 1));
+    }
+
+    #[test]
+    fn who_has_waited_longest_comes_first() {
+        let mut all = Resubscribes::new(&limits(1));
+        let now = Instant::now();
+        all.subscribed(1, now + ms(500));
+        all.subscribed(2, now);
+        all.ask(1, 7, now + ms(1_000));
+        all.ask(2, 7, now + ms(1_000));
+        assert_eq!(due(&mut all, now + ms(1_000)), [2]);
+        assert_eq!(due(&mut all, now + ms(61_000)), [1]);
     }
 
     #[test]

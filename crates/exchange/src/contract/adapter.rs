@@ -322,6 +322,11 @@ pub trait Adapter: Send + Sync {
     /// The request for a snapshot of this symbol's book; `None` where books always begin with a snapshot on their connection.
     fn snapshot_request(&self, symbol: &Symbol, markets: &Markets) -> Option<RestRequest>;
 
+    /// Whether a feed of this channel has something to say whenever its market trades, so that one that doesn't is asleep.
+    fn speaks_when_traded(&self, _channel: Channel) -> bool {
+        true
+    }
+
     /// Where the answers that fill this hole begin.
     fn trades_begin(&self, hole: &TradeHole) -> TradeCursor {
         TradeCursor::Id(hole.from_id)

@@ -180,12 +180,12 @@ impl Uncounted {
         }
     }
 
-    /// What was received was not recorded, among it maybe the end of a connection.
-    pub(crate) fn lost(&mut self) {
+    /// What was received was not recorded, among it maybe the end of a connection; or nothing came although there was something.
+    pub(crate) fn lost(&mut self, reason: GapReason) {
         self.carriers.clear();
         if !self.recent.is_empty() {
             let from = self.broken.map_or(self.last_ts, |(from, _)| from);
-            self.broken = Some((from, GapReason::NotRecorded));
+            self.broken = Some((from, reason));
         }
     }
 
@@ -392,7 +392,7 @@ mod tests {
     fn what_cant_be_read_or_was_not_recorded_is_a_gap() {
         let mut trades = Uncounted::default();
         trades.unreadable(1);
-        trades.lost();
+        trades.lost(GapReason::NotRecorded);
         at(&mut trades, 1, 10);
         trades.unreadable(2);
         assert_eq!(at(&mut trades, 1, 11), NEW);
@@ -406,7 +406,7 @@ mod tests {
         trades.closed(2);
         assert_eq!(at(&mut trades, 1, 15), NEW);
         trades.closed(0);
-        trades.lost();
+        trades.lost(GapReason::NotRecorded);
         assert_eq!(at(&mut trades, 3, 15), UncountedStep::Duplicate);
         assert_eq!(at(&mut trades, 3, 16), gap(15, 16, GapReason::NotRecorded));
     }

@@ -70,6 +70,11 @@ impl Adapter for Kraken {
         }
     }
 
+    /// Its quotes tell of changes of the best prices alone: a market may trade for long at the same ones.
+    fn speaks_when_traded(&self, channel: Channel) -> bool {
+        channel != Channel::Quotes
+    }
+
     fn facts(&self) -> &'static Facts {
         &FACTS
     }

@@ -126,6 +126,7 @@ impl Hot {
             self.links.remove(index, |conn| session.ending(index, conn));
             self.resubscribes.forget(index);
             self.silence.forget(index);
+            self.silent.remove(&index);
             self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
             self.bus.close(index);
             "closed".clone_into(&mut info.state);

@@ -6,7 +6,7 @@
 
 mod feeds;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -120,6 +120,8 @@ pub(crate) struct Hot {
     resubscribes: Resubscribes,
     /// Which feeds say nothing although they should.
     silence: Silence,
+    /// Feeds that are to be subscribed anew because of that.
+    silent: HashSet<FeedIndex>,
     /// When they were last looked at.
     silence_looked: Instant,
 }
@@ -158,6 +160,7 @@ impl Hot {
             books_asked: HashMap::new(),
             resubscribes,
             silence: Silence::new(now),
+            silent: HashSet::new(),
             silence_looked: now,
         }
     }
@@ -379,6 +382,10 @@ impl Hot {
             warn!(feed = name, conn = attempt.conn, ?replaced, "no valid book; subscribing it anew");
             let session = &self.session;
             self.links.resubscribe(attempt.feed, attempt.conn, |conn| session.ending(attempt.feed, conn));
+            if self.silent.remove(&attempt.feed) {
+                // It may have woken up before: what comes between the two subscriptions is missing all the same.
+                self.enter(EntryKind::Resync, 0, &name, RESYNC_SILENT);
+            }
             replaced.into_iter().for_each(|conn| self.links.replace(conn));
         }
     }
@@ -421,8 +428,13 @@ impl Hot {
     /// Feeds whose subscription fell asleep are found here, channel by channel and symbol by symbol.
     fn look_for_silence(&mut self, now: Instant) {
         for (index, feed) in self.bus.iter() {
-            let is_connected = !self.links.carriers(index, 0).is_empty() && feed.error.is_none();
-            self.silence.look(index, self.session.feed_status(index).records, is_connected, now);
+            let speaks = self.adapter.speaks_when_traded(feed.channel);
+            let is_heard = speaks && !self.links.carriers(index, 0).is_empty() && feed.error.is_none();
+            let status = self.session.feed_status(index);
+            self.silence.look(index, (status.records, status.last_recv), is_heard, now);
+        }
+        if let Some((feed, remedy)) = self.silence.remedy(now) {
+            self.break_silence(feed, remedy);
         }
         let Some(question) = self.silence.question(now) else { return };
         let since = UnixNanos(clock::now().0 - i64::try_from(question.silence.as_nanos()).unwrap_or(i64::MAX));
@@ -439,6 +451,7 @@ impl Hot {
         let subject = format!("{} {}", feed.symbol, feed.channel);
         warn!(feed = subject, ?remedy, "the market trades and the feed says nothing; subscribing it anew");
         self.enter(EntryKind::Resync, 0, &subject, RESYNC_SILENT);
+        self.silent.insert(index);
         self.resubscribes.ask(index, 0, Instant::now());
         if remedy == Remedy::Replace {
             self.links.carriers(index, 0).into_iter().for_each(|conn| self.links.replace(conn));
@@ -494,9 +507,7 @@ impl Hot {
                 let _ = reply.send(book.ok_or_else(|| format!("there is no open book of {symbol}; open its feed first")));
             }
             Command::Traded { traded } => {
-                if let Some((feed, remedy)) = self.silence.answered(traded, Instant::now()) {
-                    self.break_silence(feed, remedy);
-                }
+                self.silence.answered(traded, Instant::now());
             }
             Command::Fetched { subject, body } => self.enter(EntryKind::Response, 0, &subject, &body),
             Command::JournalEnd { reply } => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dccd_exchange::{Adapter, Markets, MarketsList, Product, RestRequest};
 use dccd_history::RestClients;
+use dccd_model::Symbol;
 use dccd_net::Priority;
 use dccd_service::ServiceContext;
 use tracing::{info, warn};
@@ -70,7 +71,9 @@ impl Parts<'_> {
                     let trouble = missing.map(|(_, reason)| format!("waiting for the list of derivatives: {reason}"));
                     if let Some(reason) = &trouble {
                         warn!(reason, "cannot collect derivatives yet; everything else goes on");
-                        self.await_others(asking);
+                        let wanted = self.options.feeds.iter().map(|(symbol, _)| symbol);
+                        let absent = wanted.filter(|symbol| markets.by_symbol(symbol).is_none()).cloned().collect();
+                        self.await_others(asking, absent);
                     }
                     self.shared.set_trouble(Part::Markets, trouble);
                     return Some(markets);
@@ -96,16 +99,21 @@ impl Parts<'_> {
         }
     }
 
-    /// Asks until the whole list is there, and kept; then the service is to begin anew.
-    fn await_others(&self, asking: Asking) {
+    /// Asks until the whole list is there, and kept; then the service is to begin anew, if that has one of these that are absent.
+    fn await_others(&self, asking: Asking, absent: Vec<Symbol>) {
         let list_wanted = self.list_wanted.clone();
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(OTHERS_RETRY).await;
                 let last = dccd_history::kept_markets(&asking.path);
                 let last = last.as_ref().map(|kept| kept.markets.as_ref());
-                if asking.fetch(MARKETS_PATIENCE_REGISTERED, last).await.is_ok_and(|fetched| fetched.missing.is_none()) {
-                    return list_wanted.notify_one();
+                let Ok(fetched) = asking.fetch(MARKETS_PATIENCE_REGISTERED, last).await else { continue };
+                // Beginning anew is worth it only for markets that are wanted and listed now.
+                let is_news = absent.iter().any(|symbol| fetched.markets.by_symbol(symbol).is_some());
+                match (fetched.missing, is_news) {
+                    (None, true) => return list_wanted.notify_one(),
+                    (None, false) => return,
+                    (Some(_), _) => {}
                 }
             }
         });

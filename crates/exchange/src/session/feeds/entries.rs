@@ -118,7 +118,7 @@ impl<B: BookRules> Feeds<B> {
                 if is_silent && let Some(state) = self.state.states.get_mut(index as usize) {
                     state.continuity.interrupt(reason);
                     if let Sequence::Uncounted(trades) = &mut state.sequence {
-                        trades.lost();
+                        trades.lost(reason);
                     }
                 }
                 self.of_book(index, out, |book, sink| book.rebuild(reason, sink));
@@ -139,7 +139,7 @@ impl<B: BookRules> Feeds<B> {
             if feed.open {
                 state.continuity.interrupt(GapReason::NotRecorded);
                 if let Sequence::Uncounted(trades) = &mut state.sequence {
-                    trades.lost();
+                    trades.lost(GapReason::NotRecorded);
                 }
                 self.of_book(index, out, |book, sink| book.rebuild(GapReason::NotRecorded, sink));
             }
