@@ -236,7 +236,7 @@ fn replies_are_told_apart() {
 }
 
 #[test]
-fn messages_hold_a_hundred_symbols_or_one_book() {
+fn messages_hold_as_many_symbols_as_a_connection_or_one_book() {
     let (kucoin, markets) = (kucoin(), markets());
     let feed = |symbol: &str, channel| (symbol.parse::<Symbol>().unwrap(), channel);
     let feeds = [
@@ -259,7 +259,7 @@ fn messages_hold_a_hundred_symbols_or_one_book() {
     assert!(text.contains(r#""action":"unsubscribe""#) && text.contains(r#""channel":"obu""#), "{text}");
     let many = |channel| (0..250).map(|i| feed(&format!("C{i}/USDT"), channel)).collect::<Vec<_>>();
     let sizes = |channel| kucoin.subscribe(&many(channel), &markets, 1).iter().map(|m| m.feeds.len()).collect::<Vec<_>>();
-    assert_eq!((sizes(Channel::Quotes), sizes(Channel::Book).len()), (vec![100, 100, 50], 250));
+    assert_eq!((sizes(Channel::Quotes), sizes(Channel::Book).len()), (vec![30, 30, 30, 30, 30, 30, 30, 30, 10], 250));
     let sockets = [Channel::Trades, Channel::Quotes, Channel::Book].map(|channel| kucoin.socket_of(&feeds[0].0, channel));
     assert_eq!(sockets, [0, 0, 1]);
     assert_eq!(kucoin.socket_url(1, kucoin.ws_url()), "wss://x-push-spot.kucoin.com/");

@@ -52,8 +52,8 @@ pub(super) const LIMITS: Limits = Limits {
     // 400 topics of the classic socket, 600 of the other. Fewer, because a book takes a message of its own, a snapshot up to six seconds
     // after it, and one that doesn't come within ten is asked for again.
     streams_per_connection: 30,
-    // Of the classic socket; the other takes one book a message.
-    streams_per_message: 100,
+    // The exchange itself takes a hundred topics in a message; a connection carries no more than these.
+    streams_per_message: 30,
     // 100 in ten seconds on the classic socket, three times as many on the other.
     messages_per_second: 9,
     // Of the classic socket; the other allows more.
