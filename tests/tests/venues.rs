@@ -200,7 +200,8 @@ fn faults_are_recovered_from(venue: &Venue) {
 
 fn kills_lose_nothing_undeclared(venue: &Venue) {
     let drop = if venue.repairs { 0.001 } else { 0.0 };
-    let reorder = if venue.orders_quotes { 0.004 } else { 0.0 };
+    // On Bitfinex each message that changes places breaks a whole connection: several times a second no book would ever be whole.
+    let reorder = if venue.orders_quotes && venue.name != BITFINEX.name { 0.004 } else { 0.0 };
     let plan = FaultPlan { seed: SEED, drop, duplicate: 0.002, reorder, ..FaultPlan::default() };
     let mut exchange = Exchange::start(SimOptions { faults: plan, ..venue.options() });
     let mut tree = Tree::start(&setup(&exchange));

@@ -14,10 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 /// A feed that didn't ask for so long after its pause is forgiven, and begins with no pause again.
 const CALM: Duration = Duration::from_secs(60);
-/// An attempt that held for so many times the pause before the next was no failure, if it was no shorter than this,
+/// An attempt that held for so many times the pause before the next was no failure,
 const HELD: u32 = 2;
-/// See [`HELD`]: a book that is wrong again right after its snapshot has failed.
-const HELD_MIN: Duration = Duration::from_secs(2);
 /// and that pause is divided by this.
 const CUT: u32 = 4;
 /// After so many attempts that came to nothing it may be the connection: it is replaced, too.
@@ -82,7 +80,7 @@ impl Resubscribes {
     pub(crate) fn ask(&mut self, feed: FeedIndex, conn: u32, now: Instant) {
         let of = self.of(feed);
         let held = of.subscribed.map(|at| now.duration_since(at));
-        if of.due.is_none() && held.is_some_and(|held| held >= (of.pause * HELD).max(HELD_MIN)) {
+        if of.due.is_none() && held.is_some_and(|held| held >= of.pause * HELD) {
             of.count = 0;
             of.pause = Some(of.pause / CUT).filter(|pause| *pause >= PAUSE.0).unwrap_or_default();
         }
@@ -216,29 +214,6 @@ mod tests {
             now += ms(10_000);
         }
         assert_eq!(waited, [2_000, 1_000, 500, 250]);
-    }
-
-    #[test]
-    fn one_that_fails_right_after_its_snapshot_waits_longer_and_gets_another_connection() {
-        let mut all = Resubscribes::new(&limits(1_000));
-        let mut now = Instant::now();
-        let mut replaced = 0;
-        let mut waited = Vec::new();
-        for _ in 0..6 {
-            let asked = now;
-            all.ask(1, 7, now);
-            let attempts = loop {
-                let attempts = all.take_due(now, |_, _| vec![7]);
-                if !attempts.is_empty() {
-                    break attempts;
-                }
-                now += ms(50);
-            };
-            replaced += usize::from(attempts[0].replaces);
-            waited.push((now - asked).as_millis());
-            now += ms(1_000);
-        }
-        assert_eq!((waited, replaced), (vec![0, 250, 500, 1_000, 2_000, 4_000], 1));
     }
 
     #[test]
