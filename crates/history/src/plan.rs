@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use dccd_exchange::{Market, Markets, RestQuota, TradeCursor};
+use dccd_exchange::{Market, Markets, TradeCursor};
 use dccd_model::UnixNanos;
+use dccd_net::Quota;
 use dccd_store::{CandleSeriesId, candle_coverage};
 use serde::Serialize;
 
@@ -106,15 +107,33 @@ async fn trade_pages(
 }
 
 impl HistoryContext {
-    /// How long requests of this weight about a market take, if the exchange's limit alone holds them back.
+    /// How long requests of this weight about a market take, if the limit on them alone holds them back: the exchange's, or the one that
+    /// is configured.
     fn seconds(&self, market: &Market, weight: u64) -> Duration {
-        let adapter = &self.source.adapter;
-        let (per_second, share) = match adapter.limits_of(adapter.rest_of(&market.symbol)).rest {
-            RestQuota::Window { weight, window } => (f64::from(weight) / window.as_secs_f64().max(1e-9), SHARE),
-            RestQuota::Paced { every, .. } => (1.0 / every.as_secs_f64().max(1e-9), 1.0),
-        };
-        #[allow(clippy::cast_precision_loss)] // an estimate
-        let weight = weight as f64;
-        Duration::try_from_secs_f64(weight / (per_second * share).max(1e-9)).unwrap_or(Duration::MAX)
+        let product = self.source.adapter.rest_of(&market.symbol);
+        duration(self.source.rest.governor(product).quota(), weight)
+    }
+}
+
+fn duration(quota: Quota, weight: u64) -> Duration {
+    let (per_second, share) = match quota {
+        Quota::Window { weight, window } => (f64::from(weight) / window.as_secs_f64().max(1e-9), SHARE),
+        Quota::Interval { every, .. } => (1.0 / every.as_secs_f64().max(1e-9), 1.0),
+    };
+    #[allow(clippy::cast_precision_loss)] // an estimate
+    let weight = weight as f64;
+    Duration::try_from_secs_f64(weight / (per_second * share).max(1e-9)).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_estimate_goes_by_the_limit_that_is_in_force() {
+        let minute = |weight| Quota::Window { weight, window: Duration::from_secs(60) };
+        assert_eq!(duration(minute(6_000), 4_200), Duration::from_secs(60));
+        assert_eq!(duration(minute(600), 4_200), Duration::from_secs(600));
+        assert_eq!(duration(Quota::Interval { every: Duration::from_millis(100), burst: 9 }, 50), Duration::from_secs(5));
     }
 }

@@ -153,6 +153,12 @@ impl Governor {
         }
     }
 
+    /// How it counts.
+    #[must_use]
+    pub fn quota(&self) -> Quota {
+        self.options.quota
+    }
+
     /// The ledger as it stands.
     pub fn snapshot(&self) -> Snapshot {
         let quota = self.options.quota;

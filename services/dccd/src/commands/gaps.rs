@@ -44,7 +44,8 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         return out.json(&rows);
     }
     if rows.is_empty() {
-        say("no gaps");
+        // What came in the last seconds may not be in any file yet, and its gaps neither.
+        say(if is_stored { "no gaps in what is stored" } else { "nothing is stored yet" });
         return Ok(());
     }
     table(&rows, &zone(global, None)).print(&mut out)
