@@ -3,7 +3,7 @@
 
 mod support;
 
-use dccd_exchange::{Product, RestRequest, Want};
+use dccd_exchange::{Product, RESYNC_SILENT, RestRequest, Want};
 use dccd_model::{Channel, EntryKind, Symbol};
 use support::bybit::{Scene, book, book_with, bybit, markets, page, trades};
 
@@ -241,4 +241,27 @@ fn messages_hold_ten_topics_of_one_socket() {
     let path_and_query = "/v5/market/recent-trade?category=linear&symbol=BTCUSDT&limit=1000".to_owned();
     let subject = format!("trades {LINEAR} since {}", dccd_model::UnixNanos::UNKNOWN.as_millis());
     assert_eq!(trades, RestRequest { path_and_query, weight: 1, subject, product: Product::Spot });
+}
+
+/// Its market traded and it said nothing: what may be missing is declared as such, whatever kind of feed it is.
+#[test]
+fn a_silence_is_a_gap_of_its_own_reason() {
+    let mut scene = Scene::of(&["BTC/USDT trades", "BTC/USDT quotes", "BTC/USDT book"]);
+    let quote = |u: u64| book(1, "snapshot", u, r#"["99.9","1"]"#, &format!(r#"["100.1","{u}"]"#));
+    let whole = |u: u64| book(50, "snapshot", u, r#"["99.9","1"]"#, &format!(r#"["100.1","{u}"]"#));
+    scene.frame(1, &trades(false, &[1_000])).frame(1, &quote(1)).frame(1, &whole(10)).skip();
+    for channel in ["trades", "quotes", "book"] {
+        scene.entry(EntryKind::Resync, 0, &format!("BTC/USDT {channel}"), RESYNC_SILENT);
+    }
+    scene.skip().frame(1, &trades(false, &[5_000])).frame(1, &quote(2)).frame(1, &whole(20)).expect(
+        "gap 1000..5000 silent
+         want trades BTC/USDT 1000-1000
+         trade 5000 100.10x2 Sell flG e0
+         gap 10..20 silent
+         quote 99.9x1 100.1x2 flG
+         gap 100..200 silent
+         bid 99.9x1 u200 t200 e2 SfG
+         ask 100.1x20 u200 t200 e2 Sl
+         valid e2",
+    );
 }
