@@ -80,7 +80,7 @@ impl Dialect {
         self.said.connections.of(conn).subscribed(chan_id, kind, name);
         match kind {
             Subscribed::Book => {
-                if let Some((feed, length)) = feeds.book_feed(name).zip(event.length) {
+                if let Some((feed, length)) = feeds.feed_of(name, Channel::Book).zip(event.length) {
                     feeds.of_book(feed, out, |book, _| book.subscribed(length));
                 }
             }
@@ -95,7 +95,7 @@ impl Dialect {
         let Subscription { kind, name, .. } = connection.channels.remove(place);
         match kind {
             Subscribed::Book => {
-                if let Some(feed) = feeds.book_feed(&name) {
+                if let Some(feed) = feeds.feed_of(&name, Channel::Book) {
                     feeds.of_book(feed, out, |book, sink| book.unsubscribed(entry.conn, entry.ts_recv, sink));
                 }
             }
@@ -269,7 +269,7 @@ fn quote(
     feeds: &mut Feeds<Book>,
     out: &mut dyn Output,
 ) {
-    let Some(values) = values.filter(|_| feeds.quotes_feed(name).is_some()) else { return };
+    let Some(values) = values.filter(|_| feeds.feed_of(name, Channel::Quotes).is_some()) else { return };
     let Some((number, left)) = quotes.arrive(name, entry.conn, values) else { return };
     if let Some(Left { reason, since }) = left {
         feeds.quotes_torn(name, reason, since);

@@ -35,7 +35,8 @@ impl Dialect {
                 if let Some(id) = id {
                     out.notice(Notice::Ack { conn, id });
                 }
-                let subscribed = book.and_then(|(symbol, depth)| Some((feeds.book_feed(text(symbol)?)?, depth)));
+                let subscribed =
+                    book.and_then(|(symbol, depth)| Some((feeds.feed_of(text(symbol)?, Channel::Book)?, depth)));
                 if let Some((feed, depth)) = subscribed {
                     feeds.of_book(feed, out, |book, _| book.subscribed(depth));
                 }

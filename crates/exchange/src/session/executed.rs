@@ -1,6 +1,6 @@
 //! Trades whose ids don't count, on their way from messages and answers to records: [`crate::integrity::Uncounted`] has the rules.
 
-use dccd_model::{Decimal, Entry, Flags, Gap, Side, Symbol, Trade, TradeId, UnixNanos};
+use dccd_model::{Channel, Decimal, Entry, Flags, Gap, Side, Symbol, Trade, TradeId, UnixNanos};
 
 use super::BookRules;
 use super::feeds::{FeedState, Feeds, Sequence, State, announce};
@@ -22,7 +22,7 @@ pub(crate) struct Executed {
 impl<B: BookRules> Feeds<B> {
     /// A trade whose id doesn't count arrived live, under the name that messages have for its symbol.
     pub(crate) fn executed(&mut self, entry: &Entry<'_>, name: &str, trade: &Executed, out: &mut dyn Output) {
-        let Some(feed) = self.trades_feed(name) else {
+        let Some(feed) = self.feed_of(name, Channel::Trades) else {
             return self.unrouted(entry.conn, out);
         };
         let State { feeds, states, .. } = &mut self.state;

@@ -309,7 +309,7 @@ impl<B: BookRules> Feeds<B> {
         (space, id, ts): (IdSpace, u64, UnixNanos),
         out: &mut dyn Output,
     ) {
-        let Some(feed) = self.trades_feed(name) else { return };
+        let Some(feed) = self.feed_of(name, Channel::Trades) else { return };
         let State { feeds, states, connections, .. } = &mut self.state;
         let Some(FeedState { continuity, tally, sequence: Sequence::Trades(trades), .. }) = states.get_mut(feed as usize)
         else {
@@ -351,7 +351,7 @@ impl<B: BookRules> Feeds<B> {
     /// Quotes of this name may be missing before the next one, whatever connections carry them. What was given out after `since` can't be
     /// believed: the gap begins there.
     pub(crate) fn quotes_torn(&mut self, name: &str, reason: GapReason, since: Option<UnixNanos>) {
-        let feed = self.quotes_feed(name);
+        let feed = self.feed_of(name, Channel::Quotes);
         let Some(state) = feed.and_then(|feed| self.state.states.get_mut(feed as usize)) else { return };
         state.continuity.interrupt(reason);
         if let (Some(since), Sequence::Quotes(quotes)) = (since, &mut state.sequence) {
@@ -437,24 +437,15 @@ impl<B: BookRules> Feeds<B> {
         self.with_book(feed, out, |book, _, _, _, sink| f(book, sink));
     }
 
-    /// The open feed of the trades that have this name in messages.
-    pub(super) fn trades_feed(&self, name: &str) -> Option<FeedIndex> {
-        self.routes.get(name).and_then(|r| r.trades)
-    }
-
-    /// The open feed of the book that has this name in messages.
-    pub(crate) fn book_feed(&self, name: &str) -> Option<FeedIndex> {
-        self.routes.get(name).and_then(|r| r.book)
-    }
-
     /// The open feed of this channel that has this name in messages.
     pub(crate) fn feed_of(&self, name: &str, channel: Channel) -> Option<FeedIndex> {
-        self.routes.get(name).and_then(|routes| *{ *routes }.slot(channel)?)
-    }
-
-    /// The open feed of the quotes that have this name in messages.
-    pub(crate) fn quotes_feed(&self, name: &str) -> Option<FeedIndex> {
-        self.routes.get(name).and_then(|r| r.quotes)
+        let routes = self.routes.get(name)?;
+        match channel {
+            Channel::Trades => routes.trades,
+            Channel::Book => routes.book,
+            Channel::Quotes => routes.quotes,
+            Channel::Ohlc => None,
+        }
     }
 
     /// Calls `f` with the book of this feed, if it has one, and all that it needs.
