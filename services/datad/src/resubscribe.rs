@@ -1,5 +1,5 @@
-//! When a feed is subscribed anew so that its book begins with a snapshot: one attempt under way for each, longer pauses for one that
-//! keeps asking, shorter ones again for one whose attempts hold, and no more on one connection than the exchange allows. Keeps time by
+//! When a feed is subscribed anew so that its book begins with a snapshot: one attempt under way for each, farther from the last one
+//! the more it keeps asking, nearer again where attempts hold, and no more on one connection than the exchange allows. Keeps time by
 //! what it is told; does nothing itself.
 
 use std::collections::{HashMap, VecDeque};
@@ -10,13 +10,11 @@ use tokio::time::Instant;
 
 /// A snapshot that doesn't come within this time after its subscription is asked for again.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// First and longest pause between attempts for a feed that keeps asking.
+/// First and longest distance between attempts for a feed that keeps asking.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 /// A feed that didn't ask for so long after its pause is forgiven, and begins with no pause again.
 const CALM: Duration = Duration::from_secs(60);
-/// An attempt that held for so many times the pause before the next was no failure,
-const HELD: u32 = 2;
-/// and that pause is divided by this.
+/// After an attempt that held until the next might be made, their distance is divided by this.
 const CUT: u32 = 4;
 /// After so many attempts that came to nothing it may be the connection: it is replaced, too.
 const ATTEMPTS_PER_CONNECTION: u32 = 4;
@@ -29,7 +27,7 @@ struct Attempts {
     due: Option<Instant>,
     /// When the exchange was last told to begin, by an attempt or by the connection's own subscriptions.
     subscribed: Option<Instant>,
-    /// Pause before the next attempt but one.
+    /// The least time between the last attempt and the next.
     pause: Duration,
     /// Attempts since the feed was last calm.
     count: u32,
@@ -80,7 +78,7 @@ impl Resubscribes {
     pub(crate) fn ask(&mut self, feed: FeedIndex, conn: u32, now: Instant) {
         let of = self.of(feed);
         let held = of.subscribed.map(|at| now.duration_since(at));
-        if of.due.is_none() && held.is_some_and(|held| held >= of.pause * HELD) {
+        if of.due.is_none() && held.is_some_and(|held| held >= of.pause) {
             of.count = 0;
             of.pause = Some(of.pause / CUT).filter(|pause| *pause >= PAUSE.0).unwrap_or_default();
         }
@@ -97,7 +95,8 @@ impl Resubscribes {
         if calm {
             (of.pause, of.count) = (Duration::ZERO, 0);
         }
-        of.due = Some(now + of.pause);
+        // Attempts keep their distance: one that held for so long has waited enough.
+        of.due = Some(of.subscribed.map_or(now, |at| now.max(at + of.pause)));
         of.pause = (of.pause * 2).clamp(PAUSE.0, PAUSE.1);
     }
 
@@ -109,8 +108,8 @@ impl Resubscribes {
         }
     }
 
-    /// What is due now. `carriers` tells which connections a feed would be subscribed on; where there are none, the next one
-    /// subscribes it by itself.
+    /// What is due now. `carriers` tells which connections a feed would be subscribed on; there are none where the next one
+    /// subscribes it by itself, or what was wanted has come meanwhile.
     pub(crate) fn take_due(&mut self, now: Instant, carriers: impl Fn(FeedIndex, u32) -> Vec<u32>) -> Vec<Attempt> {
         while self.recent.front().is_some_and(|(_, at)| now.duration_since(*at) >= self.window) {
             self.recent.pop_front();
@@ -196,7 +195,7 @@ mod tests {
             assert_eq!(all.take_due(now, |_, _| vec![7]), [Attempt { feed: 1, conn: 7, replaces: false }]);
             now += ms(3_000);
         }
-        // Some come to nothing; then each holds for ten seconds.
+        // Some come to nothing; then each holds for a second and a half, and then for ten.
         for _ in 0..4 {
             all.ask(1, 7, now);
             while due(&mut all, now).is_empty() {
@@ -204,16 +203,16 @@ mod tests {
             }
         }
         let mut waited = Vec::new();
-        for _ in 0..4 {
+        for held in [1_500, 1_500, 10_000, 1_500, 1_500] {
+            now += ms(held);
             let asked = now;
             all.ask(1, 7, now);
             while due(&mut all, now).is_empty() {
                 now += ms(50);
             }
             waited.push((now - asked).as_millis());
-            now += ms(10_000);
         }
-        assert_eq!(waited, [2_000, 1_000, 500, 250]);
+        assert_eq!(waited, [500, 2_500, 0, 2_500, 6_500]);
     }
 
     #[test]

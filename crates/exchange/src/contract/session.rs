@@ -120,6 +120,17 @@ pub enum Want {
     },
 }
 
+impl Want {
+    /// The feed that is to be subscribed anew.
+    #[must_use]
+    pub const fn resubscribes(&self) -> Option<FeedIndex> {
+        match self {
+            Self::Resubscribe { feed, .. } => Some(*feed),
+            Self::BookSnapshot { .. } | Self::Trades { .. } | Self::Pong { .. } | Self::Replace { .. } => None,
+        }
+    }
+}
+
 /// Something that is no record.
 #[derive(Debug)]
 pub enum Notice<'a> {

@@ -283,10 +283,20 @@ impl<C: BookCopy> Carried<C> {
         waits
     }
 
-    /// As [`super::BookRules::unreadable`], of books for which a loss must be assumed.
+    /// As [`super::BookRules::unreadable`], of books for which a loss must be assumed. It may have been the snapshot that one waits for.
     pub(crate) fn unreadable(&mut self, conn: u32, sink: &mut Sink<'_>) {
         if self.copy_mut(conn).is_some() {
             self.reject(GapReason::Unreadable, conn, sink);
+        } else if self.waits_on(conn) {
+            self.resubscribe(conn, sink);
+        }
+    }
+
+    /// Whether a snapshot is wanted that this connection would bring.
+    fn waits_on(&self, conn: u32) -> bool {
+        match self.wanted {
+            Some(wanted) => wanted == conn || wanted == 0,
+            None => self.carrier.is_none(),
         }
     }
 

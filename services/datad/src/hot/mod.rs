@@ -374,8 +374,10 @@ impl Hot {
 
     /// Subscribes anew what is due to be.
     fn resubscribe_due(&mut self, now: Instant) {
-        let links = &self.links;
-        for attempt in self.resubscribes.take_due(now, |feed, conn| links.carriers(feed, conn)) {
+        let (links, session, silent) = (&self.links, &self.session, &self.silent);
+        let is_wanted = |feed| silent.contains(&feed) || session.outstanding().iter().any(|want| want.resubscribes() == Some(feed));
+        let carriers = |feed, conn| if is_wanted(feed) { links.carriers(feed, conn) } else { Vec::new() };
+        for attempt in self.resubscribes.take_due(now, carriers) {
             let Some(feed) = self.bus.get(attempt.feed) else { continue };
             let name = format!("{} {}", feed.symbol, feed.channel);
             let replaced = if attempt.replaces { self.links.carriers(attempt.feed, attempt.conn) } else { Vec::new() };
