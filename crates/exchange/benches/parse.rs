@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dccd_exchange::conformance::Recorded;
 use dccd_exchange::{AdapterOptions, FeedIndex, Notice, Output, Session, Want, adapter};
-use dccd_model::{BookLevel, BookState, Entry, EntryKind, Gap, Quote, Trade, UnixNanos};
+use dccd_model::{BookLevel, BookState, Candle, Entry, EntryKind, Gap, Quote, Trade, UnixNanos};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Time that this thread has spent on a processor.
@@ -44,6 +44,10 @@ impl Output for Count {
     }
     fn level(&mut self, _: FeedIndex, level: &BookLevel) {
         black_box(level);
+        self.0 += 1;
+    }
+    fn candle(&mut self, _: FeedIndex, candle: &Candle) {
+        black_box(candle);
         self.0 += 1;
     }
     fn gap(&mut self, _: FeedIndex, gap: &Gap) {
