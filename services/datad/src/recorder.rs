@@ -18,10 +18,10 @@ use dccd_store::{CommitMode, Position, Recorder, SeriesHandle, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use crate::candles::{self, LiveCandles, Nowhere, Window};
+use crate::candles::{self, LiveCandles, Nowhere, Storing};
 use crate::error::{DatadError, chain};
 use crate::fetch::FetchRequest;
-use crate::history::{HistoryCommand, Landing, sends_empty};
+use crate::history::{HistoryCommand, sends_empty};
 use crate::shared::{Part, Shared};
 
 /// How often the journal's end is looked at while nothing happens.
@@ -35,8 +35,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 const ASKS_MAX: u32 = 5;
 /// How long to wait before a failed commit is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
-/// The same of candles that could not be handed on.
-const LAND_RETRY: Duration = Duration::from_secs(5);
 
 /// Payload of a `FeedOpened` entry whose feed goes to the store.
 pub(crate) const RECORDED: &[u8] = b"recorded";
@@ -130,13 +128,6 @@ pub(crate) fn live_candles(adapter: &dyn Adapter) -> LiveCandles {
     LiveCandles::new(&adapter.capabilities(), sends_empty(adapter, candles::SPAN))
 }
 
-/// Closed candles on their way to the store.
-struct LandingUnderWay {
-    symbol: Symbol,
-    windows: Vec<Window>,
-    answer: oneshot::Receiver<Result<u64, String>>,
-}
-
 /// The recorder's loop and what it owns.
 pub(crate) struct RecorderLoop {
     ctx: RecorderContext,
@@ -145,8 +136,7 @@ pub(crate) struct RecorderLoop {
     session: Box<dyn Session>,
     feeds: Feeds,
     candles: LiveCandles,
-    landing: Option<LandingUnderWay>,
-    land_after: Instant,
+    storing: Storing,
     position: Position,
     retry_at: Option<Instant>,
     /// How often each hole (feed, first and last missing id) was asked for since this process began.
@@ -246,9 +236,10 @@ impl Output for StoreOutput<'_> {
     fn book_state(&mut self, _feed: FeedIndex, _state: BookState, _epoch: u32) {}
 
     fn want(&mut self, want: Want) {
-        // Books are the live side's business: it is the one that must be valid now. Trades are ours: what the store lacks.
+        // Books are the live side's business: it is the one that must be valid now. Trades are ours: what the store lacks, or its
+        // candles do.
         if let Want::Trades { feed, .. } = &want
-            && self.feeds.handle(*feed).is_some()
+            && (self.feeds.handle(*feed).is_some() || self.candles.needs(*feed))
         {
             self.wants.push(want);
         }
@@ -291,6 +282,7 @@ impl RecorderLoop {
             opened => (opened.map_err(journal_error)?, position, false),
         };
         let asked_at = Instant::now();
+        let storing = Storing::new(ctx.history.clone(), ctx.shared.clone());
         let mut this = Self {
             ctx,
             recorder,
@@ -298,8 +290,7 @@ impl RecorderLoop {
             session,
             feeds,
             candles,
-            landing: None,
-            land_after: asked_at,
+            storing,
             position,
             retry_at: None,
             asked: HashMap::new(),
@@ -352,7 +343,7 @@ impl RecorderLoop {
                 }
             };
             self.commit_if_due(false);
-            self.land_candles();
+            self.storing.turn(&mut self.candles);
             if self.asked_at.elapsed() >= ASK_AGAIN {
                 self.ask_for_open_gaps();
             }
@@ -465,7 +456,9 @@ impl RecorderLoop {
     fn ask_for_open_gaps(&mut self) {
         self.asked_at = Instant::now();
         let mut wants = self.session.outstanding();
-        wants.retain(|want| matches!(want, Want::Trades { feed, .. } if self.feeds.handle(*feed).is_some()));
+        let (feeds, candles) = (&self.feeds, &self.candles);
+        let is_ours = |feed: FeedIndex| feeds.handle(feed).is_some() || candles.needs(feed);
+        wants.retain(|want| matches!(want, Want::Trades { feed, .. } if is_ours(*feed)));
         let open: HashSet<_> = wants
             .iter()
             .filter_map(|want| match want {
@@ -489,42 +482,6 @@ impl RecorderLoop {
             .map_err(|source| DatadError::Store { dir: self.ctx.data_path.clone(), source })?;
         let rows = report.rows.iter().map(|(_, rows)| rows).sum();
         Ok(FlushReport { position: self.position.0, rows, files: u64::from(report.files), bytes: report.bytes })
-    }
-
-    /// Hands closed candles on, and takes in what became of those before.
-    fn land_candles(&mut self) {
-        if let Some(mut landing) = self.landing.take() {
-            match landing.answer.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => {
-                    self.landing = Some(landing);
-                    return;
-                }
-                Ok(Ok(rows)) => {
-                    self.candles.stored(&landing.symbol, &landing.windows);
-                    self.ctx.shared.add_rows((landing.symbol, Channel::Ohlc), rows, crate::clock::now().0);
-                    self.ctx.shared.set_trouble(Part::Candles, None);
-                }
-                Ok(Err(reason)) => {
-                    if self.ctx.shared.set_trouble(Part::Candles, Some(reason.clone())) {
-                        error!(symbol = %landing.symbol, reason, "live candles could not be stored; they are kept and tried again");
-                    }
-                    self.land_after = Instant::now() + LAND_RETRY;
-                }
-                Err(oneshot::error::TryRecvError::Closed) => self.land_after = Instant::now() + LAND_RETRY,
-            }
-        }
-        if Instant::now() < self.land_after {
-            return;
-        }
-        let Some((symbol, windows)) = self.candles.waiting() else { return };
-        let (symbol, windows): (Symbol, Vec<Window>) = (symbol.clone(), windows.iter().cloned().collect());
-        let (reply, answer) = oneshot::channel();
-        let landing = Landing { symbol: symbol.clone(), windows: windows.clone(), reply };
-        if self.ctx.history.try_send(HistoryCommand::Land { landing }).is_ok() {
-            self.landing = Some(LandingUnderWay { symbol, windows, answer });
-        } else {
-            self.land_after = Instant::now() + LAND_RETRY;
-        }
     }
 
     fn commit_if_due(&mut self, force: bool) {

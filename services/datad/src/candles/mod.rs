@@ -5,6 +5,7 @@
 //! has one of its own, hands closed candles on to be stored ([`Window`]), and keeps them in its checkpoint until they are.
 
 mod building;
+mod storing;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use building::{Builder, Made};
+pub(crate) use storing::Storing;
 
 /// The length of candles that come live.
 pub(crate) const SPAN: Span = Span::ONE_MINUTE;
@@ -162,6 +164,12 @@ impl LiveCandles {
                 *role = Role::Trades(at);
             }
         }
+    }
+
+    /// Whether stored candles are built from this feed of trades, so that what is missing of it is to be fetched.
+    pub(crate) fn needs(&self, feed: FeedIndex) -> bool {
+        let Role::Trades(at) = self.role(feed) else { return false };
+        !self.are_sent && self.markets.get(at).is_some_and(|market| market.keeps)
     }
 
     fn role(&self, feed: FeedIndex) -> Role {
