@@ -82,6 +82,8 @@ pub struct Tree {
     data_path: PathBuf,
     /// The exchange that it collects from.
     exchange: String,
+    /// A root of this tree was killed: the processes that the next one adopts are not its children.
+    root_was_killed: bool,
 }
 
 impl Place {
@@ -206,7 +208,8 @@ impl Setup {
             depth: 1_000,
             data_path: None,
             exchange: String::new(),
-            more: "daemon: {restart: {max_restarts: 1000, window: 600, base_delay: 0, max_delay: 1}}\n".to_owned(),
+            more: "daemon: {orphan_grace: 60, restart: {max_restarts: 1000, window: 600, base_delay: 0, max_delay: 1}}\n"
+                .to_owned(),
         }
     }
 
@@ -249,7 +252,15 @@ impl Tree {
         place.put("config.yml", config);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let runtime_dir = RuntimeDir::at(place.path().join("run/dccd").join(place.instance()));
-        let mut tree = Self { place, root: None, runtime, runtime_dir, data_path, exchange: exchange.to_owned() };
+        let mut tree = Self {
+            place,
+            root: None,
+            runtime,
+            runtime_dir,
+            data_path,
+            exchange: exchange.to_owned(),
+            root_was_killed: false,
+        };
         tree.start_root();
         tree
     }
@@ -404,11 +415,12 @@ impl Tree {
         kill_process(pid_of(pid), Signal::KILL).unwrap();
     }
 
-    /// Kills the root and waits for its end; its services live on for now.
+    /// Kills the root and waits for its end; its services live on.
     pub fn kill_root(&mut self) {
         let mut root = self.root.take().expect("the root runs");
         root.kill().unwrap();
         root.wait().unwrap();
+        self.root_was_killed = true;
     }
 
     /// Whether a process exists.
@@ -497,19 +509,22 @@ impl Tree {
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {
         let stopped = self.run(&["stop"]).code(0);
-        assert!(stopped.err.contains(&format!("{} is gone (exit 0)", self.service())), "{}", stopped.err);
+        let gone = |exit| stopped.err.contains(&format!("{} is gone ({exit})", self.service()));
+        assert!(gone("exit 0") || (self.root_was_killed && gone("exit unknown, adopted")), "{}", stopped.err);
         let mut root = self.root.take().expect("the root runs");
         let status = wait_for(PATIENCE, || root.try_wait().unwrap(), Option::is_some).unwrap();
         assert!(status.success(), "{status}:\n{}", std::fs::read_to_string(self.root_log()).unwrap_or_default());
         assert_eq!(self.place.rings(), [""; 0], "rings are left behind");
-        let sockets: Vec<_> = std::fs::read_dir(self.runtime_dir.path())
-            .into_iter()
-            .flatten()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.ends_with(".sock"))
-            .collect();
-        assert!(sockets.is_empty(), "{sockets:?} are left behind");
+        assert_eq!(self.left_behind(), [""; 0], "sockets or records are left behind");
         status
+    }
+
+    /// Sockets in the runtime directory, and what a root has written down of its services.
+    #[must_use]
+    pub fn left_behind(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.runtime_dir.path()).into_iter().flatten();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".sock") || name.ends_with(".child")).collect()
     }
 
     /// What was sent against what is stored; fails unless it is clean, and prints its numbers.
@@ -545,14 +560,19 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        let Some(mut root) = self.root.take() else { return };
-        drop(root.stdin.take());
-        let started = Instant::now();
-        while started.elapsed() < PATIENCE && matches!(root.try_wait(), Ok(None)) {
-            std::thread::sleep(dccd_testkit::POLL_INTERVAL);
+        if let Some(mut root) = self.root.take() {
+            drop(root.stdin.take());
+            let started = Instant::now();
+            while started.elapsed() < PATIENCE && matches!(root.try_wait(), Ok(None)) {
+                std::thread::sleep(dccd_testkit::POLL_INTERVAL);
+            }
+            let _ = root.kill(); // it may have ended by itself
+            let _ = root.wait();
         }
-        let _ = root.kill(); // it may have ended by itself
-        let _ = root.wait();
+        // What a root that was killed has left, where a test failed halfway.
+        if !self.runtime_dir.recorded_services().is_empty() {
+            let _ = self.run(&["stop", "--force"]);
+        }
     }
 }
 

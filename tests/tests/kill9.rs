@@ -9,6 +9,7 @@ use dccd_tests::{COLLECTOR, Exchange, PATIENCE, Setup, Tree};
 /// Moments drawn from it: a failure can be looked at again.
 const SEED: u64 = 20_261_123;
 const KILLS: usize = 50;
+const ROOT_KILLS: usize = 5;
 
 #[test]
 fn fifty_kills_of_the_collector_under_load_lose_nothing_undeclared() {
@@ -53,23 +54,80 @@ fn fifty_kills_of_the_collector_under_load_lose_nothing_undeclared() {
 }
 
 #[test]
-fn a_collector_whose_root_is_killed_flushes_and_ends_and_the_next_root_goes_on() {
-    let mut exchange = Exchange::busy(200.0, 400.0);
+fn five_kills_of_the_root_under_load_cost_no_record_and_no_process() {
+    let mut exchange = Exchange::busy(500.0, 1_500.0);
     let mut tree = Tree::start(&Setup::new(&exchange));
+    tree.wait_fresh(6);
+    let pid = tree.collector().and_then(|c| c.pid).unwrap();
+    let feeds = tree.feeds();
+    let generations =
+        || feeds.iter().map(|feed| dccd_ring::Reader::open(&feed.ring).unwrap().generation()).collect::<Vec<_>>();
+    let before = generations();
+    let mut took = Vec::new();
+    for _ in 0..ROOT_KILLS {
+        tree.kill_root();
+        // Nobody looks after it, and everything arrives.
+        tree.wait_fresh(6);
+        let started = Instant::now();
+        tree.start_root();
+        took.push(started.elapsed());
+        let collector = tree.collector().unwrap();
+        assert_eq!((collector.pid, collector.restarts, collector.last_exit), (Some(pid), 0, None));
+    }
+    took.sort_unstable();
+    println!("start of the next root to adopted, {ROOT_KILLS} times: min {:?}, max {:?}", took[0], took[ROOT_KILLS - 1]);
+    assert_eq!(generations(), before);
+    let services = tree.services().unwrap();
+    assert!(services[1].uptime_s > services[0].uptime_s, "{services:#?}");
+    tree.wait_fresh(6);
+    tree.drain(&exchange, 0);
+    tree.stop();
+    // It has exited; whoever reaps the orphans of this host does so soon.
+    wait_for(PATIENCE, || Tree::exists(pid), |exists| !exists);
+    let audit = tree.audit(&mut exchange);
+    assert!(audit.series.iter().all(|s| s.gaps == 0 && s.repaired == 0 && s.declared == 0), "{:#?}", audit.series);
+    tree.verify();
+}
+
+#[test]
+fn a_collector_that_no_root_comes_for_flushes_and_ends_and_the_next_root_goes_on() {
+    let mut exchange = Exchange::busy(200.0, 400.0);
+    let setup = Setup::new(&exchange);
+    let mut tree = Tree::start(&Setup { more: setup.more.replace("orphan_grace: 60", "orphan_grace: 1"), ..setup });
     tree.wait_fresh(6);
     let pid = tree.collector().and_then(|c| c.pid).unwrap();
     let killed = Instant::now();
     tree.kill_root();
     wait_for(PATIENCE, || Tree::exists(pid), |exists| !exists);
     println!("the root was killed; {COLLECTOR} had flushed and ended {:?} later", killed.elapsed());
-    assert!(tree.log().contains("everything received is in the store"), "{}", tree.log());
+    let log = tree.log();
+    assert!(log.contains("no dccd-root has come") && log.contains("everything received is in the store"), "{log}");
+    assert_eq!(tree.place().rings(), [""; 0], "rings are left behind");
+    // The socket of the root that was killed is the next root's to remove.
+    assert_eq!(tree.left_behind(), ["root.sock"]);
     tree.verify();
-    // The next root clears the rings of dead writers away, and leaves none itself.
     tree.start_root();
     tree.wait_fresh(6);
     tree.drain(&exchange, 0);
     tree.stop();
-    assert_eq!(tree.place().rings(), [""; 0], "rings are left behind");
     tree.audit(&mut exchange);
     tree.verify();
+}
+
+#[test]
+fn stop_ends_collectors_that_have_lost_their_root() {
+    let mut exchange = Exchange::busy(200.0, 400.0);
+    let mut tree = Tree::start(&Setup::new(&exchange));
+    tree.wait_fresh(6);
+    let pid = tree.collector().and_then(|c| c.pid).unwrap();
+    tree.kill_root();
+    let stopped = tree.run(&["stop"]).code(0);
+    assert!(stopped.err.contains(&format!("{COLLECTOR} is gone")), "{}", stopped.err);
+    assert!(tree.log().contains("everything received is in the store"), "{}", tree.log());
+    wait_for(PATIENCE, || Tree::exists(pid), |exists| !exists);
+    assert_eq!(tree.place().rings(), [""; 0], "rings are left behind");
+    assert_eq!(tree.left_behind(), ["root.sock"]);
+    let _ = tree.run(&["stop"]).code(11);
+    tree.verify();
+    exchange.stop();
 }

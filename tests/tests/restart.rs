@@ -37,6 +37,40 @@ fn readers_stay_attached_over_an_ordered_restart() {
 }
 
 #[test]
+fn the_root_is_replaced_under_its_services() {
+    let mut exchange = Exchange::busy(100.0, 100.0);
+    let setup = Setup::new(&exchange);
+    let mut tree = Tree::start(&setup);
+    let feeds = tree.wait_live(6);
+    let reader = Reader::open(&feeds[0].ring).unwrap();
+    let generation = reader.generation();
+    let pid = tree.collector().and_then(|s| s.pid).unwrap();
+    let root = tree.services().unwrap()[0].clone();
+    for _ in 0..2 {
+        let ran = tree.run(&["restart", "dccd-root"]).code(0);
+        assert!(ran.err.contains(&format!("datad.binance goes on (pid {pid})")), "{}", ran.err);
+    }
+    let services = tree.services().unwrap();
+    // The same process, as a service manager or a terminal looks after it, and all the same another root.
+    assert_eq!((services[0].pid, services[1].pid, services[1].restarts), (root.pid, Some(pid), 0));
+    assert!(services[0].uptime_s < services[1].uptime_s, "{services:#?}");
+    assert_eq!(Reader::open(&feeds[0].ring).unwrap().generation(), generation);
+    // A configuration that is wrong is found before anything happens.
+    tree.place().put("config.yml", "stream_jobs: [");
+    let _ = tree.run(&["restart", "dccd-root"]).code(1);
+    assert_eq!(tree.collector().and_then(|s| s.pid), Some(pid));
+    // One that says something else of a service replaces its process.
+    tree.place().put("config.yml", &Setup { time_step: 2, ..setup }.text(tree.data_path()));
+    let ran = tree.run(&["restart", "dccd-root"]).code(0);
+    assert!(ran.err.contains(&format!("datad.binance was replaced (pid {pid}, now ")), "{}", ran.err);
+    tree.wait_fresh(6);
+    tree.drain(&exchange, 0);
+    tree.stop();
+    tree.audit(&mut exchange);
+    tree.verify();
+}
+
+#[test]
 fn an_exchange_that_accepts_and_says_nothing_keeps_nobody_waiting() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = silent.local_addr().unwrap();

@@ -287,7 +287,7 @@ const DAEMON: &[Key] = &[
         "orphan_grace",
         Kind::Int(0, DAY),
         Is("300"),
-        "How long a service goes on without a root. No effect yet: it flushes and ends at once.",
+        "How long a service whose root died goes on without one; the next root adopts it. Then it flushes and ends. 0: at once.",
         "60",
     )
     .unit("seconds"),

@@ -211,15 +211,12 @@ fn what_is_not_used_yet_is_said_so() {
     let text = "
 storage: {remotes: [{remote: 'nas:x'}]}
 alerts: {webhook_url: 'https://hooks.example/x'}
-daemon: {rpc: {address: 127.0.0.1:1}, http: null, orphan_grace: 60}
+daemon: {rpc: {address: 127.0.0.1:1}, http: null}
 exchanges: {binance: {connections: 2}}
 stream_jobs: [{exchange: binance, pairs: [BTC/USDT], channels: [trades]}]";
     let (_, warnings) = read(text);
     let keys: Vec<_> = warnings.iter().map(|warning| warning.split(": ").nth(1).unwrap()).collect();
-    assert_eq!(
-        keys,
-        ["storage.remotes", "alerts.webhook_url", "daemon.rpc", "daemon.orphan_grace", "exchanges.binance.connections"]
-    );
+    assert_eq!(keys, ["storage.remotes", "alerts.webhook_url", "daemon.rpc", "exchanges.binance.connections"]);
 }
 
 #[test]

@@ -122,6 +122,12 @@ impl Registry {
         Ok(call(ROOT_NAME, "restart", self.client.restart(context(deadline), name.to_owned())).await?)
     }
 
+    /// Lets the root replace itself: it leaves its services as they are, ends, and starts anew with the arguments it was
+    /// started with. Answers when the services are let go of; the new root is to be waited for.
+    pub async fn hand_over(&self, deadline: Duration) -> Result<(), RegistryError> {
+        Ok(call(ROOT_NAME, "hand_over", self.client.hand_over(context(deadline))).await?)
+    }
+
     /// The root itself.
     pub async fn status(&self, deadline: Duration) -> Result<RootStatus, RegistryError> {
         Ok(call(ROOT_NAME, "status", self.client.status(context(deadline))).await?)

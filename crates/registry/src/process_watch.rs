@@ -1,9 +1,11 @@
 //! Waits for the end of a process, also of one that is not our child, without polling: a pidfd.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -31,6 +33,19 @@ impl ProcessWatch {
         let _ = pidfd_send_signal(&self.0, signal);
     }
 
+    /// How an exited process ended; `None` where it lives, or where only another process is told: its parent. Reaps a
+    /// child of ours.
+    #[must_use]
+    pub fn status(&self) -> Option<ExitStatus> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let status = waitid(WaitId::PidFd(self.0.get_ref().as_fd()), options).ok()??;
+        let raw = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => (code & 0xff) << 8,
+            (None, signal) => signal?,
+        };
+        Some(ExitStatus::from_raw(raw))
+    }
+
     /// Resolves when the process has exited (a child of ours is then a zombie, still to be reaped).
     pub async fn exited(&self) {
         // An error means that the runtime is shutting down; there is nobody left to wait then.
@@ -51,6 +66,23 @@ mod tests {
         drop(child.stdin.take());
         tokio::time::timeout(Duration::from_secs(5), watch.exited()).await.unwrap();
         assert!(child.try_wait().unwrap().unwrap().success());
+        assert_eq!(watch.status(), None, "it was reaped by another");
         assert_eq!(ProcessWatch::open(child.id()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    #[allow(clippy::zombie_processes, reason = "the watch reaps them")]
+    async fn the_exit_status_of_a_child_is_told_once() {
+        let child = std::process::Command::new("sh").args(["-c", "exit 3"]).spawn().unwrap();
+        let watch = ProcessWatch::open(child.id()).unwrap();
+        tokio::time::timeout(Duration::from_secs(5), watch.exited()).await.unwrap();
+        assert_eq!(watch.status().unwrap().code(), Some(3));
+        assert_eq!(watch.status(), None);
+        let child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let watch = ProcessWatch::open(child.id()).unwrap();
+        assert_eq!(watch.status(), None, "it lives");
+        watch.signal(Signal::KILL);
+        tokio::time::timeout(Duration::from_secs(5), watch.exited()).await.unwrap();
+        assert_eq!(watch.status().unwrap().signal(), Some(9));
     }
 }

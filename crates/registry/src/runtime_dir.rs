@@ -6,6 +6,8 @@ use dccd_rpc::{DirectoryError, TransportError, check_socket_path, private_direct
 
 /// The instance that is meant when none is named.
 pub const INSTANCE_DEFAULT: &str = "main";
+/// What the files of the root's records end in.
+const RECORD_EXTENSION: &str = "child";
 
 /// `$XDG_RUNTIME_DIR/dccd/<instance>/`, without that variable `/tmp/dccd-<uid>/<instance>/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +93,23 @@ impl RuntimeDir {
     pub fn service_lock(&self, service: &str) -> PathBuf {
         self.path.join(format!("{service}.lock"))
     }
+
+    /// What the root keeps of the process of that service, so that the next root can tell it from any other.
+    #[must_use]
+    pub fn service_record(&self, service: &str) -> PathBuf {
+        self.path.join(format!("{service}.{RECORD_EXTENSION}"))
+    }
+
+    /// The services that an earlier root has left such a record of; none where the directory can't be read.
+    #[must_use]
+    pub fn recorded_services(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let name = |entry: std::fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some(name.strip_suffix(RECORD_EXTENSION)?.strip_suffix('.')?.to_owned())
+        };
+        entries.filter_map(name).collect()
+    }
 }
 
 impl AsRef<Path> for RuntimeDir {
@@ -125,6 +144,18 @@ mod tests {
             assert!(matches!(RuntimeDir::resolve(bad), Err(RuntimeDirError::Name { .. })), "{bad}");
         }
         assert!(RuntimeDir::resolve("paper-2_b").unwrap().path().ends_with("paper-2_b"));
+    }
+
+    #[test]
+    fn services_with_a_record_are_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = RuntimeDir::at(dir.path());
+        assert_eq!(RuntimeDir::at(dir.path().join("missing")).recorded_services(), [""; 0]);
+        for name in ["datad.binance.child", "datad.kraken.lock", "root.sock", "child"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        assert_eq!(runtime.recorded_services(), ["datad.binance"]);
+        assert!(runtime.service_record("datad.binance").exists());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const ROOT_PROTOCOL: u32 = 2;
+pub const ROOT_PROTOCOL: u32 = 3;
 
 /// The root's name in listings, logs and errors.
 pub const ROOT_NAME: &str = "dccd-root";
@@ -19,7 +19,8 @@ pub const ROOT_NAME: &str = "dccd-root";
 pub trait RootService {
     /// First call of a connection; refuses a caller that speaks another version.
     async fn hello(hello: Hello) -> Result<HelloReply, RpcError>;
-    /// A service says that it is ready. Needs the one-time token of its spawn, from the very process that was spawned.
+    /// A service says that it is ready. Needs the token of its spawn, from the very process that was spawned; once with each
+    /// root: the next one adopts the process by it.
     async fn register(registration: Registration) -> Result<RegisterReply, RpcError>;
     /// A service says that it lives, and what it has done so far.
     async fn heartbeat(name: String, progress: Progress) -> Result<(), RpcError>;
@@ -41,6 +42,9 @@ pub trait RootService {
     async fn restart(name: String) -> Result<Endpoint, EnsureError>;
     /// The root itself.
     async fn status() -> Result<RootStatus, RpcError>;
+    /// The root ends without its services, which go on, and starts anew in the same process; the new one adopts them.
+    /// Answers when they are let go of.
+    async fn hand_over() -> Result<(), RpcError>;
 }
 
 /// What a service says of itself when it is ready.
@@ -56,7 +60,7 @@ pub struct Registration {
     pub version: String,
     /// Protocol number of its own contract.
     pub protocol: u32,
-    /// The token it was given at spawn; good for one registration.
+    /// The token it was given at spawn; good for one registration with each root.
     pub token: String,
     /// What is wrong from the first, in words; `None` when nothing is. Heartbeats say how it goes on.
     pub degraded: Option<String>,
@@ -64,7 +68,7 @@ pub struct Registration {
 
 impl fmt::Debug for Registration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The token is a secret until it is used.
+        // The token is a secret as long as the process lives.
         f.debug_struct("Registration")
             .field("name", &self.name)
             .field("pid", &self.pid)
@@ -184,7 +188,7 @@ pub struct ServiceInfo {
     pub endpoint: Option<Endpoint>,
     /// Seconds since the process was spawned; `None` without a process.
     pub uptime_s: Option<f64>,
-    /// Restarts after failures since the root's start.
+    /// Restarts after failures; an adopted service's count goes on.
     pub restarts: u64,
     /// How the last process ended: `exit 1`, `SIGKILL`, `watchdog`, `start timeout`, …
     pub last_exit: Option<String>,

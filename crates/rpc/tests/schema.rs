@@ -72,6 +72,7 @@ fn the_wire_of_the_root_is_frozen() {
         RootServiceRequest::Stop { request: stop },
         RootServiceRequest::Restart { name: s("n") },
         RootServiceRequest::Status {},
+        RootServiceRequest::HandOver {},
     ] {
         schema.add("request", &request);
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use dccd_registry::INSTANCE_DEFAULT;
 
@@ -22,7 +23,12 @@ pub struct ServiceArgs {
     pub log_level: String,
     /// One JSON object a line instead of text for people.
     pub log_json: bool,
+    /// How long it goes on without a root; a whole number of milliseconds.
+    pub orphan_grace: Duration,
 }
+
+/// How long a service goes on without a root, unless it is told otherwise.
+pub const ORPHAN_GRACE_DEFAULT: Duration = Duration::from_secs(300);
 
 /// Why the arguments make no service.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +51,12 @@ pub enum ArgsError {
         /// The flag.
         flag: &'static str,
     },
+    /// A value that is no whole number.
+    #[error("the value of {flag} is not a whole number")]
+    NotNumber {
+        /// The flag.
+        flag: &'static str,
+    },
     /// A flag that has no default is missing.
     #[error("{flag} is missing; services are started by dccd-root, with: dccd start")]
     Missing {
@@ -53,8 +65,16 @@ pub enum ArgsError {
     },
 }
 
-const FLAGS: [&str; 7] =
-    ["--service", "--instance", "--runtime-dir", "--data-path", "--config", "--log-level", "--log-format"];
+const FLAGS: [&str; 8] = [
+    "--service",
+    "--instance",
+    "--runtime-dir",
+    "--data-path",
+    "--config",
+    "--log-level",
+    "--log-format",
+    "--orphan-grace-ms",
+];
 
 impl ServiceArgs {
     /// As an array for `exec`, without `argv[0]`; [`ServiceArgs::parse`] reads it back.
@@ -73,6 +93,8 @@ impl ServiceArgs {
             (&self.log_level).into(),
             "--log-format".into(),
             if self.log_json { "json" } else { "text" }.into(),
+            "--orphan-grace-ms".into(),
+            self.orphan_grace.as_millis().to_string().into(),
         ];
         if let Some(config) = &self.config_path {
             args.extend(["--config".into(), config.into()]);
@@ -90,10 +112,17 @@ impl ServiceArgs {
             };
             values[index] = Some(args.next().ok_or(ArgsError::NoValue { flag: FLAGS[index] })?);
         }
-        let [name, instance, runtime_dir, data_path, config, log_level, log_format] = values;
+        let [name, instance, runtime_dir, data_path, config, log_level, log_format, orphan_grace] = values;
         let text = |flag: &'static str, value: Option<OsString>| match value {
             None => Ok(None),
             Some(value) => value.into_string().map(Some).map_err(|_| ArgsError::NotText { flag }),
+        };
+        let orphan_grace = match text("--orphan-grace-ms", orphan_grace)? {
+            None => ORPHAN_GRACE_DEFAULT,
+            Some(ms) => {
+                let ms = ms.parse().map_err(|_| ArgsError::NotNumber { flag: "--orphan-grace-ms" })?;
+                Duration::from_millis(ms)
+            }
         };
         Ok(Self {
             name: text("--service", name)?.ok_or(ArgsError::Missing { flag: "--service" })?,
@@ -103,6 +132,7 @@ impl ServiceArgs {
             config_path: config.map(PathBuf::from),
             log_level: text("--log-level", log_level)?.unwrap_or_else(|| "info".to_owned()),
             log_json: text("--log-format", log_format)?.as_deref() == Some("json"),
+            orphan_grace,
         })
     }
 }
@@ -120,6 +150,7 @@ mod tests {
             config_path: Some("/etc/dccd.yml".into()),
             log_level: "info,datad=debug".into(),
             log_json: true,
+            orphan_grace: Duration::from_millis(1_500),
         }
     }
 
@@ -135,6 +166,7 @@ mod tests {
     fn wrong_arguments_are_named() {
         let parse = |args: &[&str]| ServiceArgs::parse(args.iter().map(OsString::from)).unwrap_err().to_string();
         assert_eq!(parse(&["--what"]), "unknown argument --what");
+        assert_eq!(parse(&["--orphan-grace-ms", "1.5"]), "the value of --orphan-grace-ms is not a whole number");
         assert_eq!(parse(&["--service"]), "--service needs a value");
         assert_eq!(
             parse(&["--service", "x"]),

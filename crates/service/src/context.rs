@@ -1,19 +1,17 @@
-//! What a running service holds: who it is, where things are, and its line to the root.
+//! What a running service holds: who it is, where things are, how it stands with its root.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dccd_registry::{Registry, RegistryError, RuntimeDir};
+use dccd_registry::{Registry, RuntimeDir};
+use dccd_rpc::BUILD;
 use dccd_rpc::root::{Endpoint, Registration};
-use dccd_rpc::{BUILD, CallError};
-use tokio::time::MissedTickBehavior;
 
-use crate::{Progress, ServiceArgs, ServiceError, Shutdown, ShutdownReason, log};
-
-/// Patience with one call to the root.
-const CALL_DEADLINE: Duration = Duration::from_secs(5);
+use crate::line::Line;
+use crate::link::Link;
+use crate::{Progress, ServiceArgs, ServiceError, Shutdown, ShutdownReason};
 
 /// A service's context; clones share it.
 #[derive(Clone, Debug)]
@@ -24,19 +22,19 @@ struct Inner {
     args: ServiceArgs,
     runtime: RuntimeDir,
     token: String,
-    parent: Option<i32>,
+    link: Link,
     shutdown: Shutdown,
     progress: Progress,
     registered: AtomicBool,
 }
 
 impl ServiceContext {
-    pub(crate) fn new(args: ServiceArgs, runtime: RuntimeDir, token: String, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(args: ServiceArgs, runtime: RuntimeDir, token: String, link: Link, shutdown: Shutdown) -> Self {
         Self(Arc::new(Inner {
             args,
             runtime,
             token,
-            parent: parent(),
+            link,
             shutdown,
             progress: Progress::new(),
             registered: AtomicBool::new(false),
@@ -98,7 +96,8 @@ impl ServiceContext {
     }
 
     /// Tells the root that this service is ready to be called at [`ServiceContext::endpoint_path`], which must be bound
-    /// by now, and starts the heartbeats. Once only.
+    /// by now, and starts the heartbeats. Once only. Should the root die meanwhile, it waits for the next one; when the
+    /// process is to stop before one came, that is no error.
     pub async fn register(&self) -> Result<(), ServiceError> {
         self.register_protocol(0).await
     }
@@ -108,72 +107,42 @@ impl ServiceContext {
         if self.0.registered.swap(true, Ordering::Relaxed) {
             return Err(ServiceError::RegisteredTwice);
         }
-        let registry = Registry::connect_in(&self.0.runtime, CALL_DEADLINE).await.map_err(ServiceError::Register)?;
-        let registration = Registration {
-            name: self.name().to_owned(),
-            pid: std::process::id(),
-            endpoint: Endpoint::unix(&self.endpoint_path()),
-            version: BUILD.to_owned(),
-            protocol,
-            token: self.0.token.clone(),
-            degraded: self.0.progress.trouble(),
-        };
-        let reply = registry.register(registration, CALL_DEADLINE).await.map_err(ServiceError::Register)?;
-        tracing::info!(service = self.name(), pid = std::process::id(), "ready");
-        // Ends with the runtime. If it panicked, the root would miss the heartbeats and restart this process.
-        tokio::spawn(self.clone().heartbeats(registry, reply.heartbeat_interval.max(Duration::from_millis(10))));
+        if let Some(line) = Line::first(self.clone(), protocol).await.map_err(ServiceError::Register)? {
+            tracing::info!(service = self.name(), pid = std::process::id(), "ready");
+            // Ends with the runtime. If it panicked, the root would miss the heartbeats and restart this process.
+            tokio::spawn(line.keep());
+        }
         Ok(())
     }
 
-    /// Beats until the process ends, also while it flushes. A root that is slow or stuck is put up with as long as it
-    /// lives: data is worth more than supervision.
-    async fn heartbeats(self, registry: Registry, interval: Duration) {
-        let mut registry = Some(registry);
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failing = false;
+    /// Waits as long as this process has a root, and ends it when it has had none for too long. Runs beside the service.
+    pub(crate) async fn mind_the_root(self) {
+        let grace = self.0.args.orphan_grace;
         loop {
-            ticks.tick().await;
-            if parent() != self.0.parent {
-                log::reader_gone();
+            self.0.link.until_lost().await;
+            if !self.0.shutdown.is_triggered() {
+                let grace_s = grace.as_secs_f64();
+                tracing::warn!(service = self.name(), grace_s, "dccd-root is gone; going on, and waiting for the next one");
+            }
+            if tokio::time::timeout(grace, self.0.link.until_attached()).await.is_err() {
+                if !self.0.shutdown.is_triggered() {
+                    let waited_s = grace.as_secs_f64();
+                    tracing::warn!(service = self.name(), waited_s, "no dccd-root has come; ending");
+                }
                 self.0.shutdown.trigger(ShutdownReason::RootGone);
                 return;
-            }
-            match self.beat(&mut registry).await {
-                Ok(()) => {
-                    if failing {
-                        tracing::info!("dccd-root answers heartbeats again");
-                    }
-                    failing = false;
-                }
-                Err(RegistryError::Call(CallError::Answer(error))) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "dccd-root no longer knows this process");
-                    self.0.shutdown.trigger(ShutdownReason::RootGone);
-                    return;
-                }
-                Err(error) => {
-                    if !failing {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "dccd-root does not answer heartbeats");
-                    }
-                    failing = true;
-                }
             }
         }
     }
 
-    async fn beat(&self, registry: &mut Option<Registry>) -> Result<(), RegistryError> {
-        let connected = match registry.take() {
-            Some(connected) => connected,
-            None => Registry::connect_in(&self.0.runtime, CALL_DEADLINE).await?,
-        };
-        connected.heartbeat(self.name(), self.0.progress.snapshot(), CALL_DEADLINE).await?;
-        *registry = Some(connected);
-        Ok(())
-    }
-
     /// Tells the root that this process is about to exit. Failing is harmless: the root sees the exit itself.
     pub(crate) async fn deregister(&self, reason: &str) {
-        if !self.0.registered.load(Ordering::Relaxed) || parent() != self.0.parent {
+        if !self.0.link.is_attached() {
+            // An end in order: the next root is to find nothing that looks like a crash. Ours alone, while we hold the lock.
+            let _ = std::fs::remove_file(self.0.runtime.service_record(self.name()));
+            return;
+        }
+        if !self.0.registered.load(Ordering::Relaxed) {
             return;
         }
         let said = async {
@@ -186,9 +155,22 @@ impl ServiceContext {
             tracing::debug!(error = &error as &dyn std::error::Error, "dccd-root took no farewell");
         }
     }
-}
 
-/// The parent process: the root, until it dies. (No parent is an answer, too: one outside of this pid namespace.)
-fn parent() -> Option<i32> {
-    rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get())
+    /// This process has a root, or had one.
+    pub(crate) fn link(&self) -> &Link {
+        &self.0.link
+    }
+
+    /// What this process says of itself to a root.
+    pub(crate) fn registration(&self, protocol: u32) -> Registration {
+        Registration {
+            name: self.name().to_owned(),
+            pid: std::process::id(),
+            endpoint: Endpoint::unix(&self.endpoint_path()),
+            version: BUILD.to_owned(),
+            protocol,
+            token: self.0.token.clone(),
+            degraded: self.0.progress.trouble(),
+        }
+    }
 }

@@ -2,7 +2,10 @@
 //!
 //! A service is `run(args, |ctx| async { … })`. It binds its socket ([`ServiceContext::endpoint_path`]), then calls
 //! [`ServiceContext::register`]: registered means ready. When [`ServiceContext::shutdown`] resolves (a signal, a
-//! request, the root's death), it stops accepting, finishes what it has begun, flushes and returns.
+//! request, no root for too long), it stops accepting, finishes what it has begun, flushes and returns.
+//!
+//! The root's death stops nothing: the service goes on, logs into its file by itself, and registers with the next root, which
+//! adopts it. Without one for [`ServiceArgs::orphan_grace`], or refused by it, it shuts down.
 //!
 //! Two processes of the same name never run at once in an instance: each holds `<runtime>/<name>.lock`. Nothing here
 //! survives a crash, and nothing needs to.
@@ -10,17 +13,21 @@
 mod args;
 mod context;
 mod error;
+mod line;
+mod link;
 mod lock;
 pub mod log;
 pub mod process;
 mod progress;
+mod rotating;
 mod run;
 mod shutdown;
 
-pub use args::{ArgsError, ServiceArgs};
+pub use args::{ArgsError, ORPHAN_GRACE_DEFAULT, ServiceArgs};
 pub use context::ServiceContext;
 pub use error::{ServiceError, chain};
 pub use lock::{PidLock, PidLockError};
 pub use progress::{Counter, Progress};
+pub use rotating::{RotatingFile, rotate_log};
 pub use run::run;
 pub use shutdown::{Shutdown, ShutdownReason};

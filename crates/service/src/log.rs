@@ -1,16 +1,20 @@
 //! The log of one process: lines on stderr, which the root captures into `<data_path>/.dccd/logs/<service>.log`.
 //!
 //! Logging never blocks and never fails the process. When the root doesn't read (it hangs, or it died), lines go
-//! straight to the same file instead; when that can't be written either, they are dropped.
+//! straight to the same file instead; when that can't be written either, they are dropped. A process whose root died puts its
+//! file aside by itself when that is full, as the root would: also when the next root has adopted it.
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::RotatingFile;
 
 /// How to log.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +67,7 @@ pub fn init(options: LogOptions) -> Result<(), LogError> {
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         // Its own complaints go to stderr by `eprintln!`, which panics when nobody reads there any more.
         .log_internal_errors(false)
-        .with_writer(LogWriter { fallback: options.fallback });
+        .with_writer(LogWriter::new(options.fallback));
     let set = if options.json { builder.json().try_init() } else { builder.try_init() };
     set.map_err(|_| LogError::Twice)?;
     log_panics();
@@ -111,42 +115,38 @@ pub(crate) fn reader_gone() {
 /// Writes whole lines to stderr, and what that doesn't take to the fallback file.
 struct LogWriter {
     fallback: Option<PathBuf>,
+    /// The same file, once nobody reads stderr any more.
+    own: Option<Mutex<RotatingFile>>,
+}
+
+impl LogWriter {
+    fn new(fallback: Option<PathBuf>) -> Self {
+        let own = fallback.clone().map(RotatingFile::new).map(Mutex::new);
+        Self { fallback, own }
+    }
 }
 
 impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> LineWriter<'a> {
-        LineWriter { fallback: self.fallback.as_deref() }
+        LineWriter { fallback: self.fallback.as_deref(), own: self.own.as_ref() }
     }
 }
 
 struct LineWriter<'a> {
     fallback: Option<&'a Path>,
+    own: Option<&'a Mutex<RotatingFile>>,
 }
 
 impl Write for LineWriter<'_> {
     /// Takes all of it, whatever becomes of it: a log that can't be written must not become an error of its own.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if READER_GONE.load(Ordering::Relaxed) && self.fallback.is_some() {
-            write_line(&mut Gone, self.fallback, line);
-        } else {
-            write_line(&mut io::stderr().lock(), self.fallback, line);
+        match self.own.filter(|_| READER_GONE.load(Ordering::Relaxed)) {
+            Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).append(line),
+            None => write_line(&mut io::stderr().lock(), self.fallback, line),
         }
         Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A stderr that nobody reads.
-struct Gone;
-
-impl Write for Gone {
-    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::BrokenPipe.into())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -206,7 +206,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
         reader_gone();
-        LineWriter { fallback: Some(&path) }.write_all(b"last words\n").unwrap();
+        LogWriter::new(Some(path.clone())).make_writer().write_all(b"last words\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "last words\n");
     }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use dccd_registry::RuntimeDir;
 
+use crate::link::{FIRST_ROOT, Link};
 use crate::log::{self, LogOptions};
-use crate::{PidLock, ServiceArgs, ServiceContext, ServiceError, Shutdown, ShutdownReason, chain, process};
+use crate::{PidLock, ServiceArgs, ServiceContext, ServiceError, Shutdown, chain, process};
 
 /// Patience with the root's first line.
 const TOKEN_DEADLINE: Duration = Duration::from_secs(10);
@@ -52,12 +53,15 @@ where
     let runtime_dir = RuntimeDir::at(&args.runtime_dir);
     runtime_dir.create()?;
     let shutdown = Shutdown::new();
-    let token = token_from_stdin(&shutdown)?;
+    let link = Link::new();
+    let token = token_from_stdin(&link)?;
     let _lock = PidLock::acquire(&runtime_dir.service_lock(&args.name))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServiceError::Runtime)?;
     let result = runtime.block_on(async {
-        shutdown.trigger_on_signals().map_err(ServiceError::Runtime)?;
-        let ctx = ServiceContext::new(args, runtime_dir, token, shutdown.clone());
+        shutdown.trigger_on_signals_of_a_service().map_err(ServiceError::Runtime)?;
+        let ctx = ServiceContext::new(args, runtime_dir, token, link, shutdown.clone());
+        // Ends with the runtime. If it panicked, a process without a root would stay, for the next root to deal with.
+        tokio::spawn(ctx.clone().mind_the_root());
         let result = main(ctx.clone()).await.map_err(|error| ServiceError::Service(error.into()));
         let reason = match (&result, shutdown.reason()) {
             (Err(error), _) => chain(error),
@@ -74,9 +78,9 @@ where
 
 /// Reads the token line and goes on watching standard input: the root keeps its end open as long as it lives, so the
 /// end of input means the end of the root, whatever killed it.
-fn token_from_stdin(shutdown: &Shutdown) -> Result<String, ServiceError> {
+fn token_from_stdin(link: &Link) -> Result<String, ServiceError> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    let shutdown = shutdown.clone();
+    let link = link.clone();
     // A plain thread, because reading a pipe may block for ever. It ends with the process.
     std::thread::Builder::new()
         .name("root-watch".into())
@@ -91,7 +95,7 @@ fn token_from_stdin(shutdown: &Shutdown) -> Result<String, ServiceError> {
             }
             drop(sender);
             log::reader_gone();
-            shutdown.trigger(ShutdownReason::RootGone);
+            link.lost(FIRST_ROOT);
         })
         .map_err(ServiceError::Runtime)?;
     receiver.recv_timeout(TOKEN_DEADLINE).map_err(|_| ServiceError::NoToken { waited: TOKEN_DEADLINE })

@@ -18,7 +18,7 @@ pub enum ShutdownReason {
     HangUp,
     /// Somebody asked for it over RPC, or the program itself.
     Requested,
-    /// The root died, or no longer knows this process.
+    /// There has been no root for too long, or the one that came doesn't want this process.
     RootGone,
 }
 
@@ -85,19 +85,31 @@ impl Shutdown {
     /// Lets SIGTERM, SIGINT and SIGHUP trigger it, for the rest of the process's life; further signals change nothing.
     /// Must be called inside a tokio runtime.
     pub fn trigger_on_signals(&self) -> io::Result<()> {
-        for (kind, reason) in [
-            (SignalKind::terminate(), ShutdownReason::Terminate),
-            (SignalKind::interrupt(), ShutdownReason::Interrupt),
-            (SignalKind::hangup(), ShutdownReason::HangUp),
-        ] {
-            let mut signals = signal(kind)?;
-            let shutdown = self.clone();
-            tokio::spawn(async move {
-                while signals.recv().await.is_some() {
-                    shutdown.trigger(reason);
-                }
-            });
-        }
+        self.trigger_on(SignalKind::hangup(), ShutdownReason::HangUp)?;
+        self.trigger_on_orders()
+    }
+
+    /// The same for a process without a terminal: a hang-up is no word to it. (The kernel sends one to a process that is
+    /// stopped, by a debugger say, at the moment at which its root dies.)
+    pub(crate) fn trigger_on_signals_of_a_service(&self) -> io::Result<()> {
+        // Heard from now on, and not listened to.
+        drop(signal(SignalKind::hangup())?);
+        self.trigger_on_orders()
+    }
+
+    fn trigger_on_orders(&self) -> io::Result<()> {
+        self.trigger_on(SignalKind::terminate(), ShutdownReason::Terminate)?;
+        self.trigger_on(SignalKind::interrupt(), ShutdownReason::Interrupt)
+    }
+
+    fn trigger_on(&self, kind: SignalKind, reason: ShutdownReason) -> io::Result<()> {
+        let mut signals = signal(kind)?;
+        let shutdown = self.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                shutdown.trigger(reason);
+            }
+        });
         Ok(())
     }
 }

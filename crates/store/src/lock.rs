@@ -117,6 +117,21 @@ impl StoreLock {
         std::fs::create_dir_all(&directory).map_err(|source| LockError::Io { path: path.clone(), source })?;
         Ok(Self { _lock: FileLock::acquire(&path, data_path)? })
     }
+
+    /// The same for work that no recorder may run beside: services whose root died go on recording without this lock.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`]; [`LockError::Held`] with the recorder's pid where one writes an exchange's journal.
+    pub fn acquire_alone(data_path: &Path) -> Result<Self, LockError> {
+        let own = Self::acquire(data_path)?;
+        for journal in std::fs::read_dir(data_path.join(".dccd/journal")).into_iter().flatten().flatten() {
+            let lock = journal.path().join("lock");
+            if lock.exists() {
+                drop(FileLock::acquire(&lock, data_path)?);
+            }
+        }
+        Ok(own)
+    }
 }
 
 #[cfg(test)]
@@ -139,5 +154,18 @@ mod tests {
         }
         drop(held);
         StoreLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_recorder_without_a_root_keeps_others_from_working_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join(".dccd/journal/binance");
+        std::fs::create_dir_all(&journal).unwrap();
+        let recorder = FileLock::acquire(&journal.join("lock"), &journal).unwrap();
+        StoreLock::acquire(dir.path()).unwrap();
+        let refused = StoreLock::acquire_alone(dir.path());
+        assert!(matches!(&refused, Err(LockError::Held { path, .. }) if path == dir.path()), "{refused:?}");
+        drop(recorder);
+        StoreLock::acquire_alone(dir.path()).unwrap();
     }
 }

@@ -1,15 +1,17 @@
 //! What is known of one service, shared between its supervisor and the RPC side. Every change of state goes through
 //! [`Cell::set`], which tells those who wait for it, the event log and the process log.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dccd_rpc::RpcError;
 use dccd_rpc::root::{Endpoint, Progress, ROOT_NAME, RegisterReply, Registration, ServiceInfo, ServiceState};
+use dccd_service::process;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::adopt::Record;
 use crate::events::EventLog;
+use crate::token::TokenHash;
 use crate::{ServiceSpec, Supervision};
 
 /// Last words of a service are cut here; the whole of them is in its log.
@@ -34,6 +36,8 @@ pub(crate) enum Command {
 pub(crate) struct StopOrder {
     /// Patience before killing.
     pub(crate) patience: Duration,
+    /// The process is not to stop but to be left to the next root; only the root's care for it ends.
+    pub(crate) keep: bool,
     /// Told how it went.
     pub(crate) done: oneshot::Sender<Stopped>,
 }
@@ -63,8 +67,15 @@ pub(crate) struct State {
     pub(crate) pid: Option<u32>,
     pub(crate) endpoint: Option<Endpoint>,
     version: Option<String>,
-    token: Option<Token>,
+    token: Option<TokenHash>,
+    /// Since when its process runs.
     pub(crate) spawned: Option<Instant>,
+    /// Since when we wait for its process to register.
+    awaited: Option<Instant>,
+    /// Whether its process is an earlier root's and has not registered with us yet.
+    adopting: bool,
+    /// Why that one is not adopted.
+    refused: Option<&'static str>,
     pub(crate) ready_since: Option<Instant>,
     pub(crate) last_beat: Option<Instant>,
     last_moved: Option<Instant>,
@@ -74,15 +85,6 @@ pub(crate) struct State {
     pub(crate) restarts: u64,
     pub(crate) last_exit: Option<String>,
     farewell: Option<String>,
-}
-
-/// A token that must not show up in a log.
-pub(crate) struct Token(pub(crate) String);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
 }
 
 impl Cell {
@@ -102,6 +104,9 @@ impl Cell {
             version: None,
             token: None,
             spawned: None,
+            awaited: None,
+            adopting: false,
+            refused: None,
             ready_since: None,
             last_beat: None,
             last_moved: None,
@@ -175,11 +180,49 @@ impl Cell {
         true
     }
 
-    /// A new process is about to be spawned.
-    pub(crate) fn begin(&self, token: String) {
+    /// A process of an earlier root runs: it may register with us from now on. `number` as in [`Cell::claim_start`].
+    pub(crate) fn adopt(&self, record: &Record, number: impl FnOnce() -> u64) {
+        // The queue is new and has room.
+        if !self.claim_start(number) {
+            return;
+        }
+        self.begin(record.token());
+        let mut state = self.state();
+        let now = Instant::now();
+        state.pid = Some(record.pid);
+        state.spawned = Some(now.checked_sub(process::age(record.start_ticks)).unwrap_or(now));
+        state.awaited = Some(now);
+        state.adopting = true;
+        state.restarts = record.restarts;
+        state.last_exit.clone_from(&record.last_exit);
+        let service = self.name();
+        tracing::info!(service, pid = record.pid, "a process of an earlier root runs; waiting for it to register");
+    }
+
+    /// The service's last process crashed while there was no root.
+    pub(crate) fn crashed_before(&self, record: &Record) {
+        let mut state = self.state();
+        state.restarts = record.restarts + 1;
+        state.last_exit = Some("ended without a root".to_owned());
+        tracing::warn!(service = self.name(), pid = record.pid, "the service's process ended while there was no root");
+    }
+
+    /// Whether the process is still to register with us after an earlier root.
+    pub(crate) fn is_adopting(&self) -> bool {
+        self.state().adopting
+    }
+
+    /// Why a process of an earlier root is not adopted, once that is certain.
+    pub(crate) fn refused(&self) -> Option<&'static str> {
+        self.state().refused
+    }
+
+    /// A new process is about to be spawned, or one to be adopted.
+    pub(crate) fn begin(&self, token: TokenHash) {
         let mut state = self.state();
         state.incarnation += 1;
-        state.token = Some(Token(token));
+        state.token = Some(token);
+        (state.adopting, state.refused) = (false, None);
         state.farewell = None;
         state.progress = Progress::default();
         (state.version, state.cpu_pct) = (None, None);
@@ -190,7 +233,8 @@ impl Cell {
     pub(crate) fn spawned(&self, pid: u32) {
         let mut state = self.state();
         state.pid = Some(pid);
-        state.spawned = Some(Instant::now());
+        let now = Instant::now();
+        (state.spawned, state.awaited) = (Some(now), Some(now));
         // The phase is `starting` already; the event that carries the pid is worth having all the same.
         self.events.push(self.name(), state.phase, state.pid, None);
         tracing::info!(service = self.name(), pid, "service spawned");
@@ -202,11 +246,13 @@ impl Cell {
         let mut state = self.state();
         state.last_exit = Some(exit);
         (state.pid, state.endpoint, state.spawned, state.token) = (None, None, None, None);
-        state.last_beat = None;
+        (state.awaited, state.last_beat) = (None, None);
+        (state.adopting, state.refused) = (false, None);
         state.farewell.take()
     }
 
-    /// A process says that it is ready. It must be the very one that was spawned, with the token of its spawn.
+    /// A process says that it is ready. It must be the very one that was spawned, or that an earlier root spawned, with
+    /// the token of its spawn.
     pub(crate) fn register(&self, registration: Registration, peer: Option<u32>) -> Result<RegisterReply, RpcError> {
         let refused = |reason: &str| {
             tracing::warn!(service = self.name(), pid = registration.pid, ?peer, reason, "registration refused");
@@ -216,17 +262,31 @@ impl Cell {
         if state.pid != Some(registration.pid) || peer.is_some_and(|peer| peer != registration.pid) {
             return Err(refused("this process was not started as this service"));
         }
-        match &state.token {
-            None => return Err(refused("the token was used already")),
-            Some(token) if !same(token.0.as_bytes(), registration.token.as_bytes()) => {
-                return Err(refused("the token is wrong"));
+        let Some(token) = &state.token else { return Err(refused("the token was used already")) };
+        let wrong = if !token.is_of(&registration.token) {
+            Some("the token is wrong")
+        } else if state.adopting && self.spec.protocol.is_some_and(|protocol| protocol != registration.protocol) {
+            Some("it speaks another version of its contract")
+        } else {
+            None
+        };
+        if let Some(wrong) = wrong {
+            if state.adopting {
+                // Its supervisor replaces it; a child of ours may try again.
+                state.refused = Some(wrong);
+                self.changed.send_modify(|n| *n += 1);
             }
-            Some(_) => {}
+            return Err(refused(wrong));
         }
         if state.phase != ServiceState::Starting {
             return Err(refused("the service is not starting"));
         }
         let now = Instant::now();
+        if std::mem::take(&mut state.adopting) {
+            let running_s = state.spawned.map(|spawned| now.duration_since(spawned).as_secs_f64());
+            let version = &registration.version;
+            tracing::info!(service = self.name(), pid = state.pid, running_s, version, "service adopted");
+        }
         state.token = None;
         state.endpoint = Some(registration.endpoint);
         state.version = Some(registration.version);
@@ -320,7 +380,10 @@ impl Cell {
         let state = self.state();
         match (state.ready_since, state.last_beat) {
             (Some(_), Some(beat)) => Some((beat + self.supervision.heartbeat_timeout, "watchdog")),
-            _ => state.spawned.map(|spawned| (spawned + self.supervision.start_timeout, "start timeout")),
+            _ if state.adopting => {
+                state.awaited.map(|since| (since + self.supervision.adoption_timeout, "not adopted in time"))
+            }
+            _ => state.awaited.map(|since| (since + self.supervision.start_timeout, "start timeout")),
         }
     }
 
@@ -329,8 +392,8 @@ impl Cell {
         let mut state = self.state();
         if let Some(beat) = &mut state.last_beat {
             *beat = now;
-        } else if let Some(spawned) = &mut state.spawned {
-            *spawned = now;
+        } else if let Some(awaited) = &mut state.awaited {
+            *awaited = now;
         }
     }
 
@@ -355,9 +418,4 @@ impl Cell {
             counters: state.progress.counters.clone(),
         }
     }
-}
-
-/// Compares in a time that depends on the lengths only.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,13 @@ use dccd_rpc::BUILD;
 use dccd_rpc::root::{Endpoint, EnsureError, ROOT_NAME, RootStatus, ServiceInfo, ServiceState, StopReport};
 use dccd_service::{chain, process};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
+use crate::adopt::{Candidate, Predecessor, predecessor_gone};
 use crate::cell::{Cell, Command};
 use crate::events::{EventLog, unix_nanos};
+use crate::process::Process;
 use crate::supervisor::supervise;
 use crate::{Options, Resolve, RootError, ServiceSpec, Supervision, Sweep};
 
@@ -35,6 +38,12 @@ pub(crate) struct Context {
     /// How stopping went, once it is done.
     pub(crate) stopped: watch::Sender<Option<StopReport>>,
     pub(crate) sweep: Option<Sweep>,
+    /// Processes that are left to the next root.
+    kept: Mutex<Vec<Process>>,
+    /// Whether this root ends for the next one to take over.
+    pub(crate) handing_over: AtomicBool,
+    /// The ends of processes that nobody wants any more.
+    leftovers: Mutex<Vec<JoinHandle<()>>>,
     resolve: Resolve,
     table: Mutex<Table>,
     starts: AtomicU64,
@@ -59,7 +68,8 @@ enum Wanted {
 }
 
 impl Context {
-    /// A context with a cell for each service; none is started yet.
+    /// A context with a cell for each service, and for each one that an earlier root has left running; none is started yet,
+    /// but the latter may register.
     pub(crate) fn new(options: Options) -> Result<Arc<Self>, RootError> {
         let ctx = Arc::new(Self {
             instance: options.instance,
@@ -72,6 +82,9 @@ impl Context {
             force: watch::channel(false).0,
             stopped: watch::channel(None).0,
             sweep: options.sweep,
+            kept: Mutex::default(),
+            handing_over: AtomicBool::new(false),
+            leftovers: Mutex::default(),
             resolve: options.resolve,
             table: Mutex::default(),
             starts: AtomicU64::new(0),
@@ -87,10 +100,74 @@ impl Context {
             if table.cells.contains_key(&spec.name) {
                 return Err(RootError::Duplicate { name: spec.name });
             }
-            let cell = ctx.new_cell(spec);
+            let cell = ctx.inherit(spec);
             table.cells.insert(cell.name().to_owned(), cell);
         }
+        for name in ctx.runtime_dir.recorded_services() {
+            let mut table = ctx.table();
+            if table.cells.contains_key(&name) {
+                continue;
+            }
+            match ctx.resolve_usable(&name) {
+                // Somebody asked the earlier root for it.
+                Some(spec) => {
+                    let cell = ctx.inherit(spec);
+                    table.cells.insert(cell.name().to_owned(), cell);
+                }
+                None => ctx.end_leftover(name),
+            }
+        }
         Ok(ctx)
+    }
+
+    /// A cell for a service with whatever an earlier root has left of it.
+    fn inherit(self: &Arc<Self>, spec: ServiceSpec) -> Arc<Cell> {
+        match Predecessor::of(&self.runtime_dir, &spec) {
+            Predecessor::None => self.new_cell(spec, None),
+            Predecessor::Crashed(record) => {
+                record.remove(&self.runtime_dir, &spec.name);
+                let cell = self.new_cell(spec, None);
+                cell.crashed_before(&record);
+                cell
+            }
+            Predecessor::Runs(candidate) => self.new_cell(spec, Some(candidate)),
+            Predecessor::Stranger => {
+                if !spec.eager {
+                    // Its supervisor would only deal with it when somebody asks for the service.
+                    self.end_leftover(spec.name.clone());
+                }
+                self.new_cell(spec, None)
+            }
+        }
+    }
+
+    /// Sees to the end of a process of an earlier root that nobody wants any more.
+    fn end_leftover(self: &Arc<Self>, name: String) {
+        let ctx = Arc::clone(self);
+        let ending = tokio::spawn(async move {
+            predecessor_gone(&ctx.runtime_dir, &name, ctx.supervision.shutdown_timeout).await;
+        });
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).push(ending);
+    }
+
+    /// Waits until those are gone.
+    pub(crate) async fn leftovers_gone(&self) {
+        let leftovers = std::mem::take(&mut *self.leftovers.lock().unwrap_or_else(PoisonError::into_inner));
+        for leftover in leftovers {
+            // It only waits, and has its own deadline.
+            let _ = leftover.await;
+        }
+    }
+
+    /// Leaves a process to the next root, from the moment at which this one lets go of it.
+    pub(crate) fn keep(&self, process: Process) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+    }
+
+    /// Lets go of the processes that are left to the next root.
+    pub(crate) fn let_go(&self) {
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        kept.into_iter().for_each(Process::let_go);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -98,11 +175,18 @@ impl Context {
     }
 
     /// A cell with its supervisor. If the supervisor panicked, orders to it fail and its process is killed with it.
-    fn new_cell(self: &Arc<Self>, spec: ServiceSpec) -> Arc<Cell> {
+    fn new_cell(self: &Arc<Self>, spec: ServiceSpec, candidate: Option<Candidate>) -> Arc<Cell> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
         let cell = Arc::new(Cell::new(spec, self.supervision, Arc::clone(&self.events), sender));
-        tokio::spawn(supervise(Arc::clone(self), Arc::clone(&cell), receiver));
+        if let Some(candidate) = &candidate {
+            cell.adopt(&candidate.record, || self.next_start());
+        }
+        tokio::spawn(supervise(Arc::clone(self), Arc::clone(&cell), receiver, candidate));
         cell
+    }
+
+    fn next_start(&self) -> u64 {
+        self.starts.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn cells(&self) -> Vec<Arc<Cell>> {
@@ -122,7 +206,7 @@ impl Context {
 
     /// Orders a start unless the service is on its way already.
     fn start(&self, cell: &Cell) -> bool {
-        cell.claim_start(|| self.starts.fetch_add(1, Ordering::Relaxed) + 1)
+        cell.claim_start(|| self.next_start())
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -144,18 +228,23 @@ impl Context {
         if let Some(cell) = table.cells.get(name) {
             return Ok(Arc::clone(cell));
         }
+        let Some(spec) = self.resolve_usable(name) else {
+            return Err(EnsureError::Unknown { name: name.to_owned(), known: table.cells.keys().cloned().collect() });
+        };
+        let cell = self.new_cell(spec, None);
+        table.cells.insert(name.to_owned(), Arc::clone(&cell));
+        Ok(cell)
+    }
+
+    /// What only the executable knows of, if it can have a socket.
+    fn resolve_usable(&self, name: &str) -> Option<ServiceSpec> {
         let usable = |spec: &ServiceSpec| {
             spec.name == name
                 && dccd_rpc::check_socket_path(&self.runtime_dir.service_socket(name))
                     .map_err(|error| tracing::warn!(service = name, error = %chain(&error), "service cannot exist"))
                     .is_ok()
         };
-        let Some(spec) = (self.resolve)(name).filter(usable) else {
-            return Err(EnsureError::Unknown { name: name.to_owned(), known: table.cells.keys().cloned().collect() });
-        };
-        let cell = self.new_cell(spec);
-        table.cells.insert(name.to_owned(), Arc::clone(&cell));
-        Ok(cell)
+        (self.resolve)(name).filter(usable)
     }
 
     /// Starts a service if need be and waits until it is ready.

@@ -2,9 +2,11 @@
 //! heartbeats, restarts what fails, and stops everything in order.
 //!
 //! It carries no market data and knows no exchange: what to run comes as [`ServiceSpec`]s from the executable. Services
-//! outlive neither it nor its `stop`: when it dies, they notice, flush and exit by themselves. What survives a crash is
-//! `<data_path>/.dccd/state/services.json` (the last known state, for `dccd status` without a daemon) and the logs.
+//! do not outlive its `stop`, but its death: they go on, and the next root of the instance adopts them, by the records that
+//! this one left in the runtime directory. What survives a crash besides is `<data_path>/.dccd/state/services.json` (the last
+//! known state, for `dccd status` without a daemon) and the logs.
 
+mod adopt;
 mod boot;
 mod budget;
 mod capture;
@@ -19,9 +21,11 @@ mod service;
 mod state_file;
 mod stop;
 mod supervisor;
+mod token;
 
-pub use capture::rotate_log;
+pub use adopt::{Orphan, orphans};
 pub use error::RootError;
 pub use options::{BootGuard, BoxError, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision, Sweep};
-pub use service::Root;
+pub use service::{Ended, Root};
 pub use state_file::{SavedState, load as load_state, path as state_path};
+pub use token::fingerprint;

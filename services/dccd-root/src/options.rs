@@ -68,6 +68,14 @@ pub struct ServiceSpec {
     pub eager: bool,
     /// What it may use.
     pub limits: Limits,
+    /// Stands for everything it is told at its start, its arguments and its part of the configuration; [`fingerprint`] makes
+    /// one. A process of an earlier root that was told something else is replaced, not adopted.
+    ///
+    /// [`fingerprint`]: crate::fingerprint
+    pub fingerprint: String,
+    /// The protocol number of its contract that this executable's clients speak; `None`: any. A process of an earlier
+    /// root with another one is replaced.
+    pub protocol: Option<u32>,
 }
 
 /// How often and how soon a failing service is started again.
@@ -115,6 +123,8 @@ pub struct Supervision {
     pub memory_grace: Duration,
     /// Patience with a service that was asked to stop, before it is killed.
     pub shutdown_timeout: Duration,
+    /// Patience with the process of an earlier root until it registers with this one. (It looks for its root twice a second.)
+    pub adoption_timeout: Duration,
 }
 
 impl Default for Supervision {
@@ -127,6 +137,7 @@ impl Default for Supervision {
             progress_timeout: Duration::from_secs(30),
             memory_grace: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(60),
+            adoption_timeout: Duration::from_secs(10),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! One child process: spawned with its token on standard input, watched through a pidfd, killed with its whole group.
+//! One process of a service, spawned or adopted: watched through a pidfd, killed with its whole group.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -7,32 +8,51 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use dccd_registry::ProcessWatch;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use dccd_service::{RotatingFile, process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::oneshot;
 
 use crate::ServiceSpec;
-use crate::capture::{RotatingFile, capture};
+use crate::capture::capture;
 
 /// Patience with a process after SIGKILL; only one stuck in the kernel (dead disk) needs longer.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// Patience with the last lines of a log.
 const LOG_DEADLINE: Duration = Duration::from_secs(2);
 
-/// A running child. Dropped without [`Process::reap`] it is killed: nothing we started is left to itself.
+/// A running process of a service. Dropped without [`Process::reap`] or [`Process::let_go`] it is killed: nothing is left to
+/// itself by mistake.
 #[derive(Debug)]
 pub(crate) struct Process {
-    child: Child,
     pid: Pid,
     watch: ProcessWatch,
+    own: Option<Own>,
+    over: bool,
+}
+
+/// What we have of a child of ours and not of an adopted process.
+#[derive(Debug)]
+struct Own {
+    child: Child,
     log: Option<oneshot::Receiver<()>>,
     /// Open as long as we live: its end tells the child that we died.
-    _stdin: Option<ChildStdin>,
-    reaped: bool,
+    stdin: Option<ChildStdin>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// As it said, or as the kernel said.
+    Status(ExitStatus),
+    /// It was no child of ours; only its parent is told.
+    Unknown,
+    /// The kernel doesn't let go of it.
+    NotReaped,
 }
 
 impl Process {
-    /// Starts `executable` under the service's name, in a process group of its own, and hands it the token.
-    pub(crate) fn spawn(executable: &Path, spec: &ServiceSpec, token: &str, log_file: &Path) -> io::Result<Self> {
+    /// Starts `executable` under the service's name, in a process group of its own. It waits for its token then.
+    pub(crate) fn spawn(executable: &Path, spec: &ServiceSpec, log_file: &Path) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new(executable);
         command
@@ -46,18 +66,16 @@ impl Process {
         // Gives back our copies of the pipe's writing end, so that the log ends with the child.
         drop(command);
         let made = (|| {
-            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+            let pid = pid_of(child.id())?;
             let watch = ProcessWatch::open(child.id())?;
             let log = capture(reader, RotatingFile::new(log_file.to_owned()))?;
-            let mut stdin = child.stdin.take();
-            if let Some(stdin) = &mut stdin {
-                // Fits into the empty pipe, so it can't block. A child that died at once shows in its exit status.
-                let _ = writeln!(stdin, "{token}");
-            }
-            Ok((pid, watch, log, stdin))
+            Ok((pid, watch, log))
         })();
         match made {
-            Ok((pid, watch, log, stdin)) => Ok(Self { child, pid, watch, log: Some(log), _stdin: stdin, reaped: false }),
+            Ok((pid, watch, log)) => {
+                let stdin = child.stdin.take();
+                Ok(Self { pid, watch, own: Some(Own { child, log: Some(log), stdin }), over: false })
+            }
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -66,64 +84,106 @@ impl Process {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// Hands a new child its token.
+    pub(crate) fn hand(&mut self, token: &str) {
+        if let Some(stdin) = self.own.as_mut().and_then(|own| own.stdin.as_mut()) {
+            // Fits into the empty pipe, so it can't block. A child that died at once shows in its exit status.
+            let _ = writeln!(stdin, "{token}");
+        }
     }
 
-    /// Resolves when the process has exited; it is a zombie then, until [`Process::reap`].
+    /// Takes over the process of an earlier root. Its output goes where it puts it itself.
+    pub(crate) fn adopt(pid: u32, watch: ProcessWatch) -> io::Result<Self> {
+        Ok(Self { pid: pid_of(pid)?, watch, own: None, over: false })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Resolves when the process has exited; a child is a zombie then, until [`Process::reap`].
     pub(crate) async fn exited(&self) {
         self.watch.exited().await;
     }
 
     /// Asks it to stop. The leader alone: it knows what to do with its own children.
     pub(crate) fn terminate(&self) {
-        // It may have exited just now, which is what we want.
-        let _ = kill_process(self.pid, Signal::TERM);
+        self.watch.signal(Signal::TERM);
     }
 
-    /// Kills it and everything in its group. The process is not reaped yet, so that the group can't be another's.
+    /// Kills it and everything in its group.
     pub(crate) fn kill_group(&self) {
-        if !self.reaped {
+        // A child of ours is not reaped yet, so that the group can't be another's. One that we adopted may be gone together
+        // with its number; what it left of its group is not ours to find then.
+        let still_ours = self.own.is_some() || process::start_ticks(self.pid()).is_some();
+        self.watch.signal(Signal::KILL);
+        if !self.over && still_ours {
             // No such group: all gone already.
             let _ = kill_process_group(self.pid, Signal::KILL);
         }
     }
 
-    /// Kills what is left of the group, takes the exit status and waits for the last line of the log. `None` when the
-    /// process can't be killed because the kernel doesn't let go of it.
-    pub(crate) async fn reap(mut self) -> Option<ExitStatus> {
-        self.kill_group();
+    /// Kills what is left of the group, takes the exit status and waits for the last line of the log.
+    pub(crate) async fn reap(mut self) -> Exit {
+        let exited_before = tokio::time::timeout(Duration::ZERO, self.exited()).await.is_ok();
+        if self.own.is_some() || !exited_before {
+            self.kill_group();
+        }
         let exited = tokio::time::timeout(KILL_DEADLINE, self.exited()).await;
         // From here on dropping this must not wait for it.
-        self.reaped = true;
-        exited.ok()?;
-        let status = self.child.try_wait().ok().flatten();
-        if let Some(log) = self.log.take() {
+        self.over = true;
+        if exited.is_err() {
+            return Exit::NotReaped;
+        }
+        let Some(own) = &mut self.own else { return self.watch.status().map_or(Exit::Unknown, Exit::Status) };
+        let status = own.child.try_wait().ok().flatten();
+        if let Some(log) = own.log.take() {
             // A grandchild that left the group may hold the pipe; its lines are still captured, only not waited for.
             let _ = tokio::time::timeout(LOG_DEADLINE, log).await;
         }
-        status
+        status.map_or(Exit::NotReaped, Exit::Status)
+    }
+
+    /// Leaves the process to the next root: it sees that this one is gone, and goes on.
+    pub(crate) fn let_go(mut self) {
+        self.over = true;
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.reaped {
+        if !self.over {
             self.kill_group();
-            let _ = self.child.wait();
+            if let Some(own) = &mut self.own {
+                let _ = own.child.wait();
+            }
         }
     }
 }
 
-/// `exit 1`, `SIGSEGV`, …
-pub(crate) fn describe(status: Option<ExitStatus>) -> String {
-    match status {
-        None => "not reaped".to_owned(),
-        Some(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exit {code}"),
-            (None, Some(signal)) => signal_name(signal),
-            (None, None) => status.to_string(),
-        },
+fn pid_of(pid: u32) -> io::Result<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+impl Exit {
+    /// Whether it says of itself that all went well.
+    pub(crate) fn is_clean(self) -> bool {
+        matches!(self, Self::Status(status) if status.success())
+    }
+}
+
+impl fmt::Display for Exit {
+    /// `exit 1`, `SIGSEGV`, …
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("exit unknown, adopted"),
+            Self::NotReaped => f.write_str("not reaped"),
+            Self::Status(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => write!(f, "exit {code}"),
+                (None, Some(signal)) => f.write_str(&signal_name(signal)),
+                (None, None) => status.fmt(f),
+            },
+        }
     }
 }
 
@@ -156,10 +216,13 @@ mod tests {
 
     #[test]
     fn exits_are_described() {
-        assert_eq!(describe(Some(ExitStatus::from_raw(0x100))), "exit 1");
-        assert_eq!(describe(Some(ExitStatus::from_raw(9))), "SIGKILL");
-        assert_eq!(describe(Some(ExitStatus::from_raw(11))), "SIGSEGV");
-        assert_eq!(describe(Some(ExitStatus::from_raw(40))), "signal 40");
-        assert_eq!(describe(None), "not reaped");
+        let describe = |raw| Exit::Status(ExitStatus::from_raw(raw)).to_string();
+        assert_eq!(describe(0x100), "exit 1");
+        assert_eq!(describe(9), "SIGKILL");
+        assert_eq!(describe(11), "SIGSEGV");
+        assert_eq!(describe(40), "signal 40");
+        assert_eq!(Exit::NotReaped.to_string(), "not reaped");
+        assert_eq!(Exit::Unknown.to_string(), "exit unknown, adopted");
+        assert!(Exit::Status(ExitStatus::from_raw(0)).is_clean() && !Exit::Unknown.is_clean());
     }
 }

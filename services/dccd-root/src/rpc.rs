@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 
 use crate::cell::Cell;
 use crate::context::Context;
-use crate::stop::stop;
+use crate::stop::{hand_over, stop};
 
 /// How long before a caller's deadline we answer, so that it hears our words and not its own clock.
 const ANSWER_EARLY: Duration = Duration::from_millis(100);
@@ -97,5 +97,9 @@ impl RootService for RootServer {
 
     async fn status(self, _: tarpc::context::Context) -> Result<RootStatus, RpcError> {
         Ok(self.ctx.status())
+    }
+
+    async fn hand_over(self, _: tarpc::context::Context) -> Result<(), RpcError> {
+        hand_over(&self.ctx).await
     }
 }

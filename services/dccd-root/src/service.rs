@@ -1,6 +1,7 @@
 //! The root's life: boot, serve, stop.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dccd_rpc::root::{ROOT_NAME, ROOT_PROTOCOL, RootService, StopReport, StopRequest};
@@ -16,6 +17,15 @@ use crate::{Options, RootError, state_file};
 /// How long clients may read their last answers when everything is stopped.
 const DRAIN: Duration = Duration::from_millis(200);
 
+/// Why a root has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything is stopped.
+    Stopped(StopReport),
+    /// Its services run on, for the next root of the instance to adopt, which the caller is to start now.
+    HandedOver,
+}
+
 /// A root that is about to run.
 #[derive(Debug)]
 pub struct Root {
@@ -29,13 +39,13 @@ impl Root {
         Self { options }
     }
 
-    /// Boots, serves, and returns when everything is stopped: because `shutdown` was triggered (signals are the caller's
+    /// Boots, adopts what an earlier root has left, serves, and returns when everything is stopped or handed over: because `shutdown` was triggered (signals are the caller's
     /// to connect, [`Shutdown::trigger_on_signals`]) or a client asked. Returns at once with an error when it can't
     /// start; nothing is left behind then.
     ///
     /// Runs on the caller's tokio runtime, any kind. Services that fail to start are no error here: they show in the
     /// listings and in events.
-    pub async fn run(self, shutdown: Shutdown) -> Result<StopReport, RootError> {
+    pub async fn run(self, shutdown: Shutdown) -> Result<Ended, RootError> {
         let mut options = self.options;
         let held = boot(&mut options)?;
         let listener = unix_listen(&options.runtime_dir.root_socket())?;
@@ -70,6 +80,11 @@ impl Root {
         let _ = serving.await;
         drop(held);
         tracing::info!("dccd-root is down");
-        Ok(report)
+        if ctx.handing_over.load(Ordering::Relaxed) {
+            // Not before: what is let go of looks for its root at once, and is to find the next one.
+            ctx.let_go();
+            return Ok(Ended::HandedOver);
+        }
+        Ok(Ended::Stopped(report))
     }
 }

@@ -3,9 +3,11 @@
 //! from those that hold the data.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use dccd_rpc::root::{StopReport, StopRequest, StoppedService};
+use dccd_rpc::RpcError;
+use dccd_rpc::root::{ROOT_NAME, StopReport, StopRequest, StoppedService};
 use tokio::sync::oneshot;
 
 use crate::cell::{Cell, Command, StopOrder};
@@ -63,6 +65,7 @@ async fn stop_all(ctx: Arc<Context>, patience: Duration) {
     while let Some(stopped) = reports.recv().await {
         services.push(stopped);
     }
+    ctx.leftovers_gone().await;
     // No service runs any more, and none is started again: what they kept for their successors has no use now.
     if let Some(sweep) = ctx.sweep.clone()
         && let Err(error) = tokio::task::spawn_blocking(move || sweep()).await
@@ -74,11 +77,42 @@ async fn stop_all(ctx: Arc<Context>, patience: Duration) {
     ctx.stopped.send_replace(Some(StopReport { services, took }));
 }
 
+/// Ends the care for all services and leaves them running, for the next root. Returns when that is so.
+pub(crate) async fn hand_over(ctx: &Arc<Context>) -> Result<(), RpcError> {
+    if !ctx.begin_stopping() {
+        let (service, reason) = (ROOT_NAME.to_owned(), "it is stopping already".to_owned());
+        return Err(RpcError::Unavailable { service, reason });
+    }
+    tracing::info!("handing over to the next root");
+    ctx.handing_over.store(true, Ordering::Relaxed);
+    // Wakes those who wait for a service that will not come any more.
+    ctx.force.send_modify(|_| ());
+    // A task of its own: the caller may go away, handing over goes on.
+    let handing = tokio::spawn(hand_over_all(Arc::clone(ctx)));
+    handing.await.map_err(|error| RpcError::Failed { operation: "handing over".to_owned(), reason: error.to_string() })
+}
+
+async fn hand_over_all(ctx: Arc<Context>) {
+    let begun = Instant::now();
+    for cell in ctx.cells() {
+        let (done, released) = oneshot::channel();
+        let order = StopOrder { patience: Duration::ZERO, keep: true, done };
+        if cell.command(Command::Stop(order)).await {
+            // One that is just being replaced is waited for.
+            let _ = released.await;
+        }
+    }
+    ctx.leftovers_gone().await;
+    let took = begun.elapsed();
+    tracing::info!(took_ms = took.as_millis(), "no service is looked after any more");
+    ctx.stopped.send_replace(Some(StopReport { services: Vec::new(), took }));
+}
+
 /// Stops one service; `None` when it wasn't running.
 async fn order_stop(cell: &Cell, patience: Duration) -> Option<StoppedService> {
     let begun = Instant::now();
     let (done, stopped) = oneshot::channel();
-    let order = StopOrder { patience, done };
+    let order = StopOrder { patience, keep: false, done };
     if !cell.command(Command::Stop(order)).await {
         return None;
     }

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dccd_registry::ProcessWatch;
 use dccd_rpc::root::ServiceState;
-use dccd_service::{PidLock, chain, log};
+use dccd_service::{chain, log};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
+use crate::adopt::{Candidate, Record, predecessor_gone};
 use crate::budget::{Budget, Decision};
 use crate::cell::{Cell, Command, StopOrder};
 use crate::context::Context;
-use crate::process::{Process, describe};
+use crate::process::Process;
+use crate::token::{TokenHash, new_token};
 use crate::{Policy, Supervision};
 
 /// A timer of ours that fires this late says that the root itself was held up (stopped, swapped out, suspended); what
@@ -26,20 +27,28 @@ enum End {
     Failed { exit: String, clean: bool },
     /// Somebody asked for a new one.
     Restart,
+    /// It was an earlier root's, and is not adopted.
+    Replaced,
     /// The service stops for good.
     Stopped(StopOrder, Option<(String, bool)>),
 }
 
-/// Runs until it is told to stop for good, or the root drops the other end of the queue.
-pub(crate) async fn supervise(ctx: Arc<Context>, cell: Arc<Cell>, mut commands: mpsc::Receiver<Command>) {
-    let mut supervisor = Supervisor { budget: Budget::new(ctx.supervision.restart), ctx, cell };
+/// Runs until it is told to stop for good, or the root drops the other end of the queue. Begins with the process of an
+/// earlier root, if there is one.
+pub(crate) async fn supervise(
+    ctx: Arc<Context>,
+    cell: Arc<Cell>,
+    mut commands: mpsc::Receiver<Command>,
+    candidate: Option<Candidate>,
+) {
+    let mut supervisor = Supervisor { budget: Budget::new(ctx.supervision.restart), ctx, cell, candidate };
     while let Some(command) = commands.recv().await {
         match command {
             Command::Start => {}
             Command::Restart => supervisor.budget.reset(),
             Command::Recycle(_) => continue,
             Command::Stop(order) => {
-                supervisor.cell.set(ServiceState::Stopped, None);
+                supervisor.stopped(&order);
                 // Whoever asked may be gone.
                 let _ = order.done.send(None);
                 return;
@@ -56,9 +65,18 @@ struct Supervisor {
     ctx: Arc<Context>,
     cell: Arc<Cell>,
     budget: Budget,
+    /// A process of an earlier root, until it is dealt with.
+    candidate: Option<Candidate>,
 }
 
 impl Supervisor {
+    /// Shows that the service has stopped for good; one that is left to the next root has not.
+    fn stopped(&self, order: &StopOrder) {
+        if !order.keep {
+            self.cell.set(ServiceState::Stopped, None);
+        }
+    }
+
     fn supervision(&self) -> &Supervision {
         &self.ctx.supervision
     }
@@ -66,7 +84,9 @@ impl Supervisor {
     /// Runs processes of the service until it needs none any more. `Some`: it stops for good.
     async fn run(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<(StopOrder, Option<(String, bool)>)> {
         loop {
-            self.cell.set(ServiceState::Starting, None);
+            if self.candidate.is_none() {
+                self.cell.set(ServiceState::Starting, None);
+            }
             let ready_before = self.cell.state().incarnation;
             let (exit, clean) = match self.run_once(commands).await {
                 End::Failed { exit, clean } => (exit, clean),
@@ -74,8 +94,9 @@ impl Supervisor {
                     self.budget.reset();
                     continue;
                 }
+                End::Replaced => continue,
                 End::Stopped(order, stopped) => {
-                    self.cell.set(ServiceState::Stopped, None);
+                    self.stopped(&order);
                     return Some((order, stopped));
                 }
             };
@@ -109,10 +130,10 @@ impl Supervisor {
                         None => {}
                         Some(End::Restart) => self.budget.reset(),
                         Some(End::Stopped(order, stopped)) => {
-                            self.cell.set(ServiceState::Stopped, None);
+                            self.stopped(&order);
                             return Some((order, stopped));
                         }
-                        Some(End::Failed { .. }) => return None,
+                        Some(End::Failed { .. } | End::Replaced) => return None,
                     }
                 }
             }
@@ -138,36 +159,73 @@ impl Supervisor {
         }
     }
 
-    /// One process, from before its spawn to after its end.
-    async fn run_once(&self, commands: &mut mpsc::Receiver<Command>) -> End {
+    /// One process, from before its spawn or adoption to after its end.
+    async fn run_once(&mut self, commands: &mut mpsc::Receiver<Command>) -> End {
+        let process = match self.candidate.take() {
+            Some(Candidate { record, watch }) => match Process::adopt(record.pid, watch) {
+                Ok(process) => process,
+                Err(error) => return self.not_started(format!("cannot adopt {}: {}", record.pid, chain(&error))),
+            },
+            None => match self.start(commands).await {
+                Ok(process) => process,
+                Err(end) => return end,
+            },
+        };
+        self.watch_over(process, commands).await
+    }
+
+    /// A new process, when no other runs as this service any more.
+    async fn start(&self, commands: &mut mpsc::Receiver<Command>) -> Result<Process, End> {
         let cell = &self.cell;
-        let predecessor = self.predecessor_gone();
+        let predecessor = predecessor_gone(&self.ctx.runtime_dir, cell.name(), self.supervision().shutdown_timeout);
         tokio::pin!(predecessor);
         loop {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
                     Some(Command::Start | Command::Restart | Command::Recycle(_)) => {}
-                    Some(Command::Stop(order)) => return End::Stopped(order, None),
-                    None => return End::Failed { exit: "the root ended".to_owned(), clean: true },
+                    Some(Command::Stop(order)) => return Err(End::Stopped(order, None)),
+                    None => return Err(End::Failed { exit: "the root ended".to_owned(), clean: true }),
                 },
                 () = &mut predecessor => break,
             }
         }
         let token = match new_token() {
             Ok(token) => token,
-            Err(error) => return self.not_started(format!("no randomness for a token: {error}")),
+            Err(error) => return Err(self.not_started(format!("no randomness for a token: {error}"))),
         };
-        cell.begin(token.clone());
+        let hash = TokenHash::of(&token);
+        cell.begin(hash.clone());
         let log_file = log::file(&self.ctx.data_path, cell.name());
-        let process = match Process::spawn(&self.ctx.executable, &cell.spec, &token, &log_file) {
+        let mut process = match Process::spawn(&self.ctx.executable, &cell.spec, &log_file) {
             Ok(process) => process,
             Err(error) => {
                 let executable = self.ctx.executable.display();
-                return self.not_started(format!("cannot start {executable}: {}", chain(&error)));
+                return Err(self.not_started(format!("cannot start {executable}: {}", chain(&error))));
             }
         };
+        self.write_down(process.pid(), &hash);
         cell.spawned(process.pid());
+        process.hand(&token);
+        Ok(process)
+    }
+
+    /// Writes down of a new process what the next root needs to adopt it.
+    fn write_down(&self, pid: u32, token: &TokenHash) {
+        let (restarts, last_exit) = {
+            let state = self.cell.state();
+            (state.restarts, state.last_exit.clone())
+        };
+        let Some(record) = Record::of(pid, token, &self.cell.spec, restarts, last_exit) else { return };
+        if let Err(error) = record.save(&self.ctx.runtime_dir.service_record(self.cell.name())) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(service = self.cell.name(), pid, error, "the next root will not be able to adopt this process");
+        }
+    }
+
+    /// A process, to after its end.
+    async fn watch_over(&self, process: Process, commands: &mut mpsc::Receiver<Command>) -> End {
+        let cell = &self.cell;
         let mut changes = cell.subscribe();
         loop {
             // What changed up to here is in the deadline.
@@ -189,6 +247,10 @@ impl Supervisor {
                         cell.state().last_exit = Some(why.to_owned());
                         return End::Failed { exit: why.to_owned(), clean: false };
                     }
+                    Some(Command::Stop(order)) if order.keep => {
+                        self.ctx.keep(process);
+                        return End::Stopped(order, None);
+                    }
                     Some(Command::Stop(order)) => {
                         let stopped = self.stop_process(process, order.patience).await;
                         return End::Stopped(order, Some(stopped));
@@ -198,7 +260,11 @@ impl Supervisor {
                         return self.ended(process, None).await;
                     }
                 },
-                _ = changes.changed() => {}
+                _ = changes.changed() => {
+                    if let Some(why) = cell.refused() {
+                        return self.replace(process, why).await;
+                    }
+                }
                 () = sleep_until(at.into()) => {
                     let now = Instant::now();
                     if now.duration_since(at) > OWN_DELAY_MAX {
@@ -207,6 +273,9 @@ impl Supervisor {
                     } else if let Some((current, why)) = cell.deadline()
                         && current <= now
                     {
+                        if cell.is_adopting() {
+                            return self.replace(process, why).await;
+                        }
                         process.kill_group();
                         return self.ended(process, Some(why)).await;
                     }
@@ -220,16 +289,32 @@ impl Supervisor {
         End::Failed { exit: reason, clean: false }
     }
 
+    /// Asks a process of an earlier root to end, because it can't be adopted.
+    async fn replace(&self, process: Process, why: &'static str) -> End {
+        tracing::warn!(service = self.cell.name(), pid = process.pid(), why, "replacing a process of an earlier root");
+        self.stop_process(process, self.supervision().shutdown_timeout).await;
+        self.cell.state().last_exit = Some(why.to_owned());
+        End::Replaced
+    }
+
     /// Takes leave of a process that exited, or that we killed for `why`.
     async fn ended(&self, process: Process, why: Option<&'static str>) -> End {
+        let never_adopted = self.cell.is_adopting();
         let status = process.reap().await;
-        let exit = why.map_or_else(|| describe(status), str::to_owned);
-        let clean = why.is_none() && status.is_some_and(|status| status.success());
+        self.forget();
+        let exit = why.map_or_else(|| status.to_string(), str::to_owned);
+        let clean = why.is_none() && status.is_clean();
         let exit = match self.cell.ended(exit.clone()) {
             Some(last_words) => format!("{exit} ({last_words})"),
             None => exit,
         };
-        End::Failed { exit, clean }
+        if never_adopted { End::Replaced } else { End::Failed { exit, clean } }
+    }
+
+    /// Removes what was written down of a process that has ended.
+    fn forget(&self) {
+        // What stays is taken for a crash by the next root, or written over by this one.
+        let _ = std::fs::remove_file(self.ctx.runtime_dir.service_record(self.cell.name()));
     }
 
     /// Asks a process to stop, waits, kills it and its group if need be. Returns how it ended and whether by force.
@@ -259,44 +344,11 @@ impl Supervisor {
                 "killing a service"
             );
         }
-        let exit = describe(process.reap().await);
+        let exit = process.reap().await.to_string();
+        self.forget();
         self.cell.ended(exit.clone());
         (exit, !gently)
     }
-
-    /// Waits until no process of an earlier root holds this service's lock: asks it to end, and kills it when it doesn't.
-    async fn predecessor_gone(&self) {
-        let lock = self.ctx.runtime_dir.service_lock(self.cell.name());
-        // Twice, in case another one took the lock over just then. What is left after that shows as a failed start.
-        for _ in 0..2 {
-            let Ok(Some(pid)) = PidLock::holder(&lock) else { return };
-            let Ok(watch) = ProcessWatch::open(pid) else { return };
-            if !matches!(PidLock::holder(&lock), Ok(Some(still)) if still == pid) {
-                continue;
-            }
-            let service = self.cell.name();
-            tracing::warn!(service, pid, "a process of an earlier root is still there; asking it to end");
-            watch.signal(rustix::process::Signal::TERM);
-            if timeout(self.supervision().shutdown_timeout, watch.exited()).await.is_err() {
-                tracing::warn!(service, pid, "killing a process of an earlier root");
-                watch.signal(rustix::process::Signal::KILL);
-                let _ = timeout(Duration::from_secs(10), watch.exited()).await;
-            }
-        }
-    }
-}
-
-/// 32 random bytes as hexadecimal digits.
-fn new_token() -> Result<String, getrandom::Error> {
-    use std::fmt::Write;
-    let mut bytes = [0u8; 32];
-    getrandom::fill(&mut bytes)?;
-    let mut token = String::with_capacity(64);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(token, "{byte:02x}");
-    }
-    Ok(token)
 }
 
 /// Uniform in 0..1; the middle when there is no randomness.

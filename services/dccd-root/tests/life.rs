@@ -1,4 +1,4 @@
-//! The root's own life: one per instance, tidy at boot, orderly at the end, and what happens when it is killed.
+//! The root's own life: one per instance, tidy at boot, orderly at the end.
 #![allow(clippy::print_stdout, reason = "tests say what they measure and what they skip")]
 
 mod tree;
@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,39 +16,8 @@ use dccd_root::{BootGuard, Policy, Root, RootError};
 use dccd_rpc::root::ServiceState;
 use dccd_service::{PidLock, PidLockError, Shutdown};
 use rustix::process::Signal;
-use tree::{EXECUTABLE, PATIENCE, Place, Tree, alive, mode_of, send, wait_for};
-
-/// Kills the root of a process of its own, should a test fail.
-struct RootProcess(Child);
-
-impl Drop for RootProcess {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn root_process(place: &Place) -> RootProcess {
-    let child = Command::new(EXECUTABLE)
-        .arg0("dccd-root")
-        .arg(place.runtime().path())
-        .arg(place.data())
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    RootProcess(child)
-}
-
-async fn ready_pids(place: &Place) -> (Registry, Vec<u32>) {
-    let runtime = place.runtime();
-    let registry = wait_for("the root", async || Registry::connect_in(&runtime, PATIENCE).await.ok()).await;
-    for name in ["a", "b"] {
-        registry.ensure(name, PATIENCE).await.unwrap();
-    }
-    let pids = registry.list(PATIENCE).await.unwrap().iter().skip(1).map(|info| info.pid.unwrap()).collect();
-    (registry, pids)
-}
+use tree::process::{ready_pids, root_process};
+use tree::{PATIENCE, Place, Tree, alive, mode_of, send, wait_for};
 
 #[tokio::test]
 async fn sockets_and_locks_are_for_this_user_alone() {
@@ -200,7 +169,7 @@ async fn lazy_services_stop_before_eager_ones_and_the_last_started_first() {
     let flushed = tree.place.notes("flushed");
     assert_eq!(flushed, ["three SIGTERM", "one SIGTERM", "two SIGTERM", "data SIGTERM"]);
     let ended = tokio::time::timeout(PATIENCE, tree.task).await.unwrap().unwrap().unwrap();
-    assert_eq!(ended.services.len(), 4);
+    assert_eq!(tree::report(ended).services.len(), 4);
 }
 
 #[tokio::test]
@@ -231,7 +200,7 @@ async fn a_forced_stop_ends_a_patient_one() {
     tree.until_state("a", ServiceState::Stopping).await;
     let forced = tree.registry.stop(true, None);
     let report = tokio::select! {
-        report = tokio::time::timeout(PATIENCE, tree.task) => report.expect("a forced stop ends").unwrap().unwrap(),
+        ended = tokio::time::timeout(PATIENCE, tree.task) => tree::report(ended.expect("a forced stop ends").unwrap().unwrap()),
         _ = forced => panic!("the root is in this process, which does not exit"),
     };
     assert!(report.services[0].killed);
@@ -261,66 +230,6 @@ async fn the_state_is_saved_and_says_stopped_at_the_end() {
     let saved = dccd_root::load_state(&place.data()).unwrap().unwrap();
     assert_eq!(saved.services[1].state, ServiceState::Stopped);
     assert!(saved.daemon.stopping);
-}
-
-#[tokio::test]
-async fn a_killed_root_leaves_services_that_flush_and_exit_and_the_next_root_takes_over() {
-    let place = Place::new();
-    let mut root = root_process(&place);
-    let (registry, pids) = ready_pids(&place).await;
-    assert_eq!(pids.len(), 2);
-    root.0.kill().unwrap();
-    root.0.wait().unwrap();
-    for &pid in &pids {
-        wait_for("the end of a service without a root", async || (!alive(pid)).then_some(())).await;
-    }
-    let mut flushed = place.notes("flushed");
-    flushed.sort();
-    assert_eq!(flushed, ["a dccd-root is gone", "b dccd-root is gone"]);
-    // Their last words had no reader any more, and are in their logs all the same.
-    assert!(place.log("a").contains("flushing"), "{}", place.log("a"));
-    drop(registry);
-    let root = root_process(&place);
-    let (registry, again) = ready_pids(&place).await;
-    assert!(again.iter().all(|pid| !pids.contains(pid)));
-    // This time the client sees the root's own exit, too.
-    let report = registry.stop(false, Some(PATIENCE)).await.unwrap();
-    assert_eq!(report.services.len(), 2);
-    assert!(!alive(root.0.id()));
-}
-
-#[tokio::test]
-async fn a_service_that_is_not_ready_yet_notices_the_death_of_its_root_too() {
-    let place = Place::new();
-    place.mode("a", "silent");
-    let mut root = root_process(&place);
-    let is_a = |line: &String| line.strip_prefix("a ").map(|pid| pid.parse::<u32>().unwrap());
-    let pid = wait_for("the spawn", async || place.notes("spawns").iter().find_map(is_a)).await;
-    // It has read its token, and so waits for nothing but its shutdown, once it listens.
-    let socket = place.runtime().service_socket("a");
-    wait_for("the service's socket", async || socket.exists().then_some(())).await;
-    root.0.kill().unwrap();
-    wait_for("the end of the service", async || (!alive(pid)).then_some(())).await;
-}
-
-#[tokio::test]
-async fn a_service_that_hangs_beyond_its_root_is_removed_by_the_next() {
-    let place = Place::new();
-    place.mode("a", "stubborn");
-    let mut root = root_process(&place);
-    let (_, pids) = ready_pids(&place).await;
-    place.mode("a", "run");
-    root.0.kill().unwrap();
-    root.0.wait().unwrap();
-    let services = [place.spec("a", Policy::Permanent, true)];
-    let mut options = place.options(&services);
-    options.supervision.shutdown_timeout = Duration::from_millis(300);
-    let tree = Tree::start_with(place, options).await;
-    let info = tree.until_state("a", ServiceState::Ready).await;
-    assert_ne!(info.pid.unwrap(), pids[0]);
-    assert_eq!(info.restarts, 0);
-    assert!(!alive(pids[0]));
-    tree.stop().await;
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use dccd_config::{Config, Loaded, Lookup, TradeStream};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
 use dccd_root::{BootGuard, Limits, Options, Policy, RestartOptions, ServiceSpec, Supervision};
-use dccd_service::{ServiceArgs, ServiceContext};
+use dccd_rpc::datad::DATAD_PROTOCOL;
+use dccd_service::{ServiceArgs, ServiceContext, ShutdownReason};
 
 /// The prefix of `argv[0]` of the services of exchanges.
 const DATAD: &str = "datad.";
@@ -33,19 +34,28 @@ pub fn is_service(name: &str) -> bool {
 pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let args = ServiceArgs::parse(args)?;
     let result = dccd_service::run(args, |ctx| async move {
-        let options = datad_options(&ctx)?;
-        datad::run(options, ctx).await.map_err(anyhow::Error::from)
+        let options = own_options(&ctx)?;
+        let result = datad::run(options, ctx.clone()).await.map_err(anyhow::Error::from);
+        if ctx.shutdown().reason() == Some(ShutdownReason::RootGone) {
+            // What a root would do: no successor is there to take the rings over.
+            sweep_rings(ctx.instance());
+        }
+        result
     });
     Ok(result?)
 }
 
 /// What the configuration says about the exchange of this service.
-fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
+fn own_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
     let name = ctx.name().strip_prefix(DATAD).ok_or_else(|| anyhow!("no service is named {}", ctx.name()))?;
     let exchange: ExchangeName = name.parse()?;
     let loaded =
         Config::load(&Lookup::new(ctx.config_path().map(Path::to_owned))).context("cannot read the configuration")?;
-    let config = loaded.config;
+    Ok(datad_options(&loaded.config, exchange, ctx.instance(), ctx.data_path()))
+}
+
+/// What the configuration says about an exchange.
+fn datad_options(config: &Config, exchange: ExchangeName, instance: &str, data_path: &Path) -> DatadOptions {
     let settings = config.exchange(&exchange);
     let jobs: Vec<_> = config.live_jobs(&exchange).collect();
     let mut seen = BTreeSet::new();
@@ -59,9 +69,9 @@ fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
             }
         }
     }
-    Ok(DatadOptions {
-        instance: ctx.instance().to_owned(),
-        data_path: ctx.data_path().to_owned(),
+    DatadOptions {
+        instance: instance.to_owned(),
+        data_path: data_path.to_owned(),
         rest: crate::histo::addresses(&settings),
         ws_url: settings.ws_url,
         linear_ws_url: settings.linear.ws_url,
@@ -69,11 +79,11 @@ fn datad_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
         time_step: jobs.iter().map(|job| job.time_step).min().unwrap_or(std::time::Duration::from_secs(60)),
         depth: jobs.iter().map(|job| job.depth).max(),
         aggregated_trades: settings.trade_stream == TradeStream::Aggregated,
-        histo: crate::histo::jobs(&config).remove(&exchange).unwrap_or_default(),
+        histo: crate::histo::jobs(config).remove(&exchange).unwrap_or_default(),
         ring_slots: settings.ring_slots,
         journal_keep_bytes: config.storage.journal_keep_mb << 20,
         exchange,
-    })
+    }
 }
 
 /// The root of this configuration.
@@ -97,10 +107,14 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
                 config_path: Some(copy.clone()),
                 log_level: log_level.clone(),
                 log_json: false,
+                orphan_grace: config.daemon.orphan_grace,
             };
+            let told = datad_options(&config, exchange.clone(), &args.instance, &args.data_path);
             let limits = config.limits(exchange);
             ServiceSpec {
                 name: args.name.clone(),
+                fingerprint: dccd_root::fingerprint(&format!("{:?} {told:?}", args.to_args())),
+                protocol: Some(DATAD_PROTOCOL),
                 args: args.to_args(),
                 policy: Policy::Permanent,
                 eager,
@@ -179,7 +193,7 @@ impl Drop for ConfigCopy {
 
 /// Removes the rings of this instance that no writer holds: those of the dead, and, when everything is stopped, all.
 /// Readers notice that the ring was closed.
-fn sweep_rings(instance: &str) {
+pub fn sweep_rings(instance: &str) {
     match dccd_ring::sweep(Some(instance)) {
         Ok(swept) => {
             for ring in swept {

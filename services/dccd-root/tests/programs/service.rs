@@ -32,11 +32,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// `dccd-root RUNTIME_DIR DATA_PATH`: a root with the eager services `a` and `b`.
-fn run_root(paths: Vec<PathBuf>) -> Result {
-    let [runtime_dir, data_path] = &paths[..] else { return Err("usage: dccd-root RUNTIME_DIR DATA_PATH".into()) };
+/// `dccd-root RUNTIME_DIR DATA_PATH [GRACE_MS]`: a root with the eager services `a` and `b`, which go on without it for so long.
+fn run_root(mut paths: Vec<PathBuf>) -> Result {
+    let grace = match paths.get(2) {
+        None => dccd_service::ORPHAN_GRACE_DEFAULT,
+        Some(ms) => Duration::from_millis(ms.to_string_lossy().parse()?),
+    };
+    paths.truncate(2);
+    let [runtime_dir, data_path] = &paths[..] else { return Err("usage: dccd-root RUNTIME_DIR DATA_PATH [MS]".into()) };
     let mut options = Options::new("test", RuntimeDir::at(runtime_dir), data_path.clone(), std::env::current_exe()?);
-    options.services = ["a", "b"].map(|name| spec(name, runtime_dir, data_path)).to_vec();
+    options.services = ["a", "b"].map(|name| spec(name, runtime_dir, data_path, grace)).to_vec();
     options.supervision.shutdown_timeout = Duration::from_secs(5);
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let shutdown = Shutdown::new();
@@ -46,7 +51,7 @@ fn run_root(paths: Vec<PathBuf>) -> Result {
     })
 }
 
-fn spec(name: &str, runtime_dir: &Path, data_path: &Path) -> ServiceSpec {
+fn spec(name: &str, runtime_dir: &Path, data_path: &Path, orphan_grace: Duration) -> ServiceSpec {
     let args = ServiceArgs {
         name: name.to_owned(),
         instance: "test".to_owned(),
@@ -55,6 +60,7 @@ fn spec(name: &str, runtime_dir: &Path, data_path: &Path) -> ServiceSpec {
         config_path: Some(data_path.join(format!("{name}.mode"))),
         log_level: "info".to_owned(),
         log_json: false,
+        orphan_grace,
     };
     ServiceSpec {
         name: name.to_owned(),
@@ -62,6 +68,8 @@ fn spec(name: &str, runtime_dir: &Path, data_path: &Path) -> ServiceSpec {
         policy: Policy::Permanent,
         eager: true,
         limits: Default::default(),
+        fingerprint: String::new(),
+        protocol: None,
     }
 }
 

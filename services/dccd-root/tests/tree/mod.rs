@@ -1,15 +1,17 @@
 //! A root inside the test's process, with services that are real processes, in a temporary directory.
 #![allow(dead_code, unreachable_pub, reason = "shared by several test files, each of which uses its part")]
 
+pub mod process;
+
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dccd_registry::{Registry, RuntimeDir};
-use dccd_root::{Limits, Options, Policy, RestartOptions, Root, RootError, ServiceSpec, Supervision};
+use dccd_root::{Ended, Limits, Options, Policy, RestartOptions, Root, RootError, ServiceSpec, Supervision};
 use dccd_rpc::root::{ServiceInfo, ServiceState, StopReport};
-use dccd_service::{ServiceArgs, Shutdown};
+use dccd_service::{PidLock, ServiceArgs, Shutdown};
 use tokio::task::JoinHandle;
 
 /// Patience of every wait in the tests.
@@ -74,8 +76,17 @@ impl Place {
             config_path: Some(self.data().join(format!("{name}.mode"))),
             log_level: "info".to_owned(),
             log_json: false,
+            orphan_grace: dccd_service::ORPHAN_GRACE_DEFAULT,
         };
-        ServiceSpec { name: name.to_owned(), args: args.to_args(), policy, eager, limits: Limits::default() }
+        ServiceSpec {
+            name: name.to_owned(),
+            args: args.to_args(),
+            policy,
+            eager,
+            limits: Limits::default(),
+            fingerprint: String::new(),
+            protocol: Some(0),
+        }
     }
 
     pub fn options(&self, services: &[ServiceSpec]) -> Options {
@@ -86,12 +97,23 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    /// What a test that failed halfway has left without a root goes with its directory.
+    fn drop(&mut self) {
+        for name in self.runtime().recorded_services() {
+            if let Ok(Some(pid)) = PidLock::holder(&self.runtime().service_lock(&name)) {
+                let _ = rustix::process::kill_process(pid_of(pid), rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
 /// A running root.
 pub struct Tree {
     pub place: Place,
     pub registry: Registry,
     pub shutdown: Shutdown,
-    pub task: JoinHandle<Result<StopReport, RootError>>,
+    pub task: JoinHandle<Result<Ended, RootError>>,
 }
 
 impl Tree {
@@ -125,8 +147,24 @@ impl Tree {
     /// Stops the root as SIGTERM would.
     pub async fn stop(self) -> (Place, StopReport) {
         self.shutdown.trigger(dccd_service::ShutdownReason::Terminate);
-        let report = tokio::time::timeout(PATIENCE, self.task).await.expect("the root stops").unwrap().unwrap();
-        (self.place, report)
+        let ended = tokio::time::timeout(PATIENCE, self.task).await.expect("the root stops").unwrap().unwrap();
+        (self.place, report(ended))
+    }
+
+    /// Lets the root hand over: its services go on, without a root for now.
+    pub async fn hand_over(self) -> Place {
+        self.registry.hand_over(PATIENCE).await.unwrap();
+        let ended = tokio::time::timeout(PATIENCE, self.task).await.expect("the root ends").unwrap().unwrap();
+        assert_eq!(ended, Ended::HandedOver);
+        self.place
+    }
+}
+
+/// How a root that was stopped has stopped.
+pub fn report(ended: Ended) -> StopReport {
+    match ended {
+        Ended::Stopped(report) => report,
+        Ended::HandedOver => panic!("nobody asked for that"),
     }
 }
 

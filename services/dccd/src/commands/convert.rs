@@ -24,7 +24,7 @@ pub struct Arguments {
 /// Converts them; dccd must not be running.
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let data_path = block_on(data_path(global))?;
-    let _lock = StoreLock::acquire(&data_path)?;
+    let _lock = StoreLock::acquire_alone(&data_path)?;
     let copy_to = arguments.copy_to.clone().unwrap_or_else(|| data_path.join(".dccd").join("legacy"));
     let report = dccd_store::convert_legacy(&data_path, &copy_to)?;
     let mut out = Out::new();

@@ -200,7 +200,7 @@ struct Part {
 
 async fn by_this_process(config: &Config, work: Work, shutdown: &Shutdown) -> Result<Outcome, Failure> {
     let data_path = config.data_path();
-    let _lock = StoreLock::acquire(data_path)?;
+    let _lock = StoreLock::acquire_alone(data_path)?;
     let cancel = Cancel::default();
     let mut parts = Vec::new();
     for (exchange, wanted) in work.series {

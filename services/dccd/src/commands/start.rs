@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use dccd_config::{Config, Loaded};
 use dccd_registry::{Registry, RegistryError, RuntimeDir};
-use dccd_root::{BootGuard, BoxError, Root, RootError};
+use dccd_root::{BootGuard, BoxError, Ended, Root, RootError};
 use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState};
 use dccd_service::log::LogOptions;
 use dccd_service::{Shutdown, ShutdownReason};
@@ -64,6 +64,7 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         // Fails only for the leader of a group, which is in no danger from its terminal either.
         let _ = rustix::process::setsid();
     }
+    let again = Again::new()?;
     let loaded = global.load_aloud()?;
     let config = &loaded.config;
     let level = global.log_level.clone().unwrap_or_else(|| config.daemon.log_level.to_string());
@@ -75,21 +76,56 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             .map_err(|error| Failure::new(exit::COULD_NOT_START, error))?;
     }
     let runtime_dir = RuntimeDir::resolve(&global.instance)?;
-    let mut options = roles::root_options(&loaded, &global.instance, runtime_dir, &level)?;
-    if let Some(path) = config.daemon.pid_file.clone() {
-        options
-            .boot_guards
-            .push(BootGuard { what: "the pid file", acquire: Box::new(move || Ok(Box::new(PidFile::write(path)?))) });
+    let shutdown = Shutdown::new();
+    if arguments.stop_at_end_of_input {
+        stop_at_end_of_input(shutdown.clone())?;
     }
-    block_on(async {
-        let shutdown = Shutdown::new();
-        shutdown.trigger_on_signals().context("cannot listen for signals")?;
-        if arguments.stop_at_end_of_input {
-            stop_at_end_of_input(shutdown.clone())?;
+    loop {
+        let mut options = roles::root_options(&loaded, &global.instance, runtime_dir.clone(), &level)?;
+        if let Some(path) = config.daemon.pid_file.clone() {
+            options
+                .boot_guards
+                .push(BootGuard { what: "the pid file", acquire: Box::new(move || Ok(Box::new(PidFile::write(path)?))) });
         }
-        let report = Root::new(options).run(shutdown).await.map_err(root_failure)?;
-        stop::killed(&report).map_or(Ok(()), |error| Err(error.into()))
-    })
+        let ended = block_on(async {
+            shutdown.trigger_on_signals().context("cannot listen for signals")?;
+            Root::new(options).run(shutdown.clone()).await.map_err(root_failure)
+        })?;
+        match ended {
+            Ended::Stopped(report) => return stop::killed(&report).map_or(Ok(()), |error| Err(error.into())),
+            // Told to stop just then: the next root, in this process, adopts the services and stops them.
+            Ended::HandedOver if shutdown.is_triggered() => {}
+            Ended::HandedOver => {
+                let error = again.replace_this_process();
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "cannot start the executable anew; going on with the present one");
+            }
+        }
+    }
+}
+
+/// How this process was started, to do it again: the same pid, arguments and terminal, another executable if the file was replaced.
+struct Again {
+    executable: PathBuf,
+    directory: PathBuf,
+}
+
+impl Again {
+    /// Remembers it. Call it first: later the file may have been replaced, and the directory is another.
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            executable: std::env::current_exe().context("cannot find this executable on the disk")?,
+            directory: std::env::current_dir().context("cannot tell the current directory")?,
+        })
+    }
+
+    /// Returns only if it can't be done.
+    fn replace_this_process(&self) -> std::io::Error {
+        let mut args = std::env::args_os();
+        let mut command = Command::new(&self.executable);
+        command.arg0(args.next().unwrap_or_else(|| ROOT_NAME.into())).args(args);
+        command.current_dir(&self.directory).exec()
+    }
 }
 
 /// Lets the end of standard input stop the root: whoever started it is gone.
@@ -189,7 +225,7 @@ impl Daemon {
         let log = dccd_service::log::file(&data_path, ROOT_NAME);
         let failed = || format!("cannot write the log {}", log.display());
         std::fs::create_dir_all(dccd_service::log::directory(&data_path)).with_context(failed)?;
-        dccd_root::rotate_log(&log).with_context(failed)?;
+        dccd_service::rotate_log(&log).with_context(failed)?;
         let file = OpenOptions::new().append(true).create(true).open(&log).with_context(failed)?;
         let log_starts = log_lengths(&data_path);
         let mut command = Command::new(std::env::current_exe().context("cannot find this executable on the disk")?);
@@ -302,10 +338,13 @@ impl Daemon {
         };
         let stopped = tokio::time::timeout(UNDO_DEADLINE * 2, stopping).await;
         if !matches!(stopped, Ok(Some(()))) {
-            // Its services notice and end by themselves.
             let _ = self.child.kill();
         }
         let _ = self.child.wait();
+        // A root that died without stopping its services has left them running.
+        if let Ok(runtime_dir) = RuntimeDir::resolve(&global.instance) {
+            stop::orphans(&runtime_dir, &global.instance, UNDO_DEADLINE).await;
+        }
     }
 }
 

@@ -65,7 +65,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn lock(data_path: &std::path::Path) -> Result<StoreLock, Failure> {
-    StoreLock::acquire(data_path).map_err(|error| match error {
+    StoreLock::acquire_alone(data_path).map_err(|error| match error {
         LockError::Held { .. } => Failure::new(exit::ALREADY_RUNNING, error),
         error => error.into(),
     })

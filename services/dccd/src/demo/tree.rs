@@ -151,7 +151,8 @@ async fn connect(runtime_dir: &RuntimeDir, root: &mut Reaped, log: &Path) -> any
 fn configuration(data_path: &Path, rest_url: &str, ws_url: &str, symbols: &[String]) -> String {
     format!(
         "settings:\n  data_path: {}\nstream_jobs:\n  - exchange: binance\n    pairs: [{}]\n    channels: [trades, book, quotes]\n    \
-         time_step: 2\nexchanges:\n  binance:\n    rest_url: {rest_url}\n    ws_url: {ws_url}\n",
+         time_step: 2\nexchanges:\n  binance:\n    rest_url: {rest_url}\n    ws_url: {ws_url}\n\
+         daemon: {{orphan_grace: 0}}\n", // nobody comes back to a demo
         serde_json::Value::from(data_path.display().to_string()),
         symbols.join(", "),
     )

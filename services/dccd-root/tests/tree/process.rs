@@ -1,0 +1,56 @@
+//! A root of a process of its own, to be killed.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use dccd_registry::Registry;
+
+use super::{EXECUTABLE, PATIENCE, Place, wait_for};
+
+/// Kills the root of a process of its own, should a test fail.
+pub struct RootProcess(pub Child);
+
+impl RootProcess {
+    /// `kill -9`, to after its end.
+    pub fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for RootProcess {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A root of a process of its own, with the services `a` and `b`.
+pub fn root_process(place: &Place) -> RootProcess {
+    root_process_with(place, None)
+}
+
+/// One whose services go on without it for so many milliseconds.
+pub fn root_process_with(place: &Place, grace_ms: Option<u64>) -> RootProcess {
+    let child = Command::new(EXECUTABLE)
+        .arg0("dccd-root")
+        .arg(place.runtime().path())
+        .arg(place.data())
+        .args(grace_ms.map(|ms| ms.to_string()))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    RootProcess(child)
+}
+
+/// Waits for a root process and its services.
+pub async fn ready_pids(place: &Place) -> (Registry, Vec<u32>) {
+    let runtime = place.runtime();
+    let registry = wait_for("the root", async || Registry::connect_in(&runtime, PATIENCE).await.ok()).await;
+    for name in ["a", "b"] {
+        registry.ensure(name, PATIENCE).await.unwrap();
+    }
+    let pids = registry.list(PATIENCE).await.unwrap().iter().skip(1).map(|info| info.pid.unwrap()).collect();
+    (registry, pids)
+}
