@@ -56,7 +56,7 @@ pub(crate) struct Window {
 
 /// How the two sources of a market's candles agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Agreement {
+pub(crate) struct Compared {
     /// Candles that were the same from both.
     pub(crate) agreed: u64,
     /// Candles that differed.
@@ -76,7 +76,7 @@ struct Market {
     /// Closed candles of either source that have not been compared yet.
     sent: VecDeque<Candle>,
     built: VecDeque<Candle>,
-    agreement: Agreement,
+    compared: Compared,
     /// Closed candles are kept to be stored.
     #[serde(skip)]
     keeps: bool,
@@ -120,7 +120,7 @@ impl LiveCandles {
             Ok(markets) => self.markets = markets,
             Err(error) => warn!(%error, "the state of the live candles can't be read and begins anew"),
         }
-        self.markets.iter_mut().for_each(|market| market.agreement = Agreement::default());
+        self.markets.iter_mut().for_each(|market| market.compared = Compared::default());
         self.follow(feeds, recorded);
     }
 
@@ -222,9 +222,9 @@ impl LiveCandles {
     }
 
     /// How the two sources of a feed's candles agree; `None` where there is but one.
-    pub(crate) fn agreement(&self, feed: FeedIndex) -> Option<Agreement> {
+    pub(crate) fn compared(&self, feed: FeedIndex) -> Option<Compared> {
         let Role::Candles(at) = self.role(feed) else { return None };
-        self.markets.get(at).filter(|market| self.are_sent && market.builder.is_some()).map(|market| market.agreement)
+        self.markets.get(at).filter(|market| self.are_sent && market.builder.is_some()).map(|market| market.compared)
     }
 
     /// What waits to be stored of the market of which most does.
@@ -269,7 +269,7 @@ impl Market {
             builder: None,
             sent: VecDeque::new(),
             built: VecDeque::new(),
-            agreement: Agreement::default(),
+            compared: Compared::default(),
             keeps: false,
             windows: VecDeque::new(),
         }
@@ -306,10 +306,10 @@ impl Market {
             self.sent.remove(at);
             let of = |c: &Candle| [c.open, c.high, c.low, c.close, c.volume];
             if of(&sent) == of(&built) {
-                self.agreement.agreed += 1;
+                self.compared.agreed += 1;
                 continue;
             }
-            self.agreement.differed += 1;
+            self.compared.differed += 1;
             let [sent, built] =
                 [&sent, &built].map(|c| format!("{} {} {} {} x {}", c.open, c.high, c.low, c.close, c.volume));
             warn!(symbol = %self.symbol, sent, built, "the exchange's candle is not that of its trades; its own is kept");

@@ -203,18 +203,18 @@ fn what_the_exchange_sends_is_given_out_and_compared_with_its_trades() {
     let mut scene = Scene::of("binance", true);
     scene.trade(50.0, "9").trade(61.0, "10").sent(60, false, "10").expect(&[]);
     scene.sent(60, true, "10").restored().expect(&["60 10 10 10 10 x0.1 q0 n1"]);
-    assert_eq!(scene.candles.agreement(CANDLES), Some(Agreement::default()));
+    assert_eq!(scene.candles.compared(CANDLES), Some(Compared::default()));
     scene.trade(121.0, "11").trade(181.0, "12").sent(120, true, "11.5").expect(&["120 11.5 11.5 11.5 11.5 x0.1 q0 n1"]);
-    assert_eq!(scene.candles.agreement(CANDLES), Some(Agreement { agreed: 1, differed: 1 }));
+    assert_eq!(scene.candles.compared(CANDLES), Some(Compared { agreed: 1, differed: 1 }));
     assert_eq!(scene.windows(), [(60, 180, 2)]);
     // Of a minute that the trades don't have whole nothing is said.
     scene.gap(181, 200, (9, 9), false).trade_of(10, 241.0, "12").sent(180, true, "3");
-    assert_eq!(scene.candles.agreement(CANDLES), Some(Agreement { agreed: 1, differed: 1 }));
+    assert_eq!(scene.candles.compared(CANDLES), Some(Compared { agreed: 1, differed: 1 }));
     // Without trades there is nothing to compare with.
     let mut alone = feeds();
     alone[0].open = false;
     scene.candles.follow(&alone, &[true, true]);
-    assert_eq!(scene.candles.agreement(CANDLES), None);
+    assert_eq!(scene.candles.compared(CANDLES), None);
 }
 
 #[test]

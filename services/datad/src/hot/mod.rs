@@ -506,7 +506,7 @@ impl Hot {
 
     /// What clients are told of a feed.
     fn info(&self, index: FeedIndex, feed: &BusFeed, now: UnixNanos) -> FeedInfo {
-        let compared = self.candles.agreement(index).map(|agreement| (agreement.agreed, agreement.differed));
+        let compared = self.candles.compared(index).map(|compared| (compared.agreed, compared.differed));
         FeedInfo { compared, ..feed.info(self.is_recorded(index), now) }
     }
 
