@@ -27,7 +27,7 @@ const EXCHANGES: [(&str, &[&str]); 8] = [
 /// The exchanges that send closed candles.
 const SENT: [&str; 3] = ["binance", "bybit", "okx"];
 /// Minutes after the kill that are waited for.
-const MINUTES: i64 = 2;
+const MINUTES: i64 = 1;
 
 fn exchange(name: &str, symbols: &[&str]) -> Exchange {
     let options = Exchange::options(20.0, 5.0);
@@ -146,7 +146,8 @@ fn live_candles_are_those_of_the_exchanges_history_whatever_was_killed() {
         let (first, last) = (*live.keys().next().unwrap(), *live.keys().last().unwrap());
         let minutes: Vec<i64> = (first..=last).collect();
         assert_eq!(live.keys().copied().collect::<Vec<_>>(), minutes, "{name}: minutes are missing");
-        for (minute, row) in &live {
+        // The last one may come later over REST: it isn't believed before there is one after it.
+        for (minute, row) in live.iter().filter(|(minute, _)| **minute < last || truth.contains_key(*minute)) {
             assert_eq!(Some(row), truth.get(minute), "{name}: the minute {minute}");
         }
         println!("{name}: {} candles, all of the exchange's own history", live.len());
