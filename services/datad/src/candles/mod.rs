@@ -16,7 +16,7 @@ use dccd_model::{Candle, Channel, Flags, Gap, Grid, Span, Symbol, Trade, UnixNan
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use building::{Builder, Made};
+use building::{Builder, Kind, Made};
 pub(crate) use storing::Storing;
 
 /// The length of candles that come live.
@@ -150,7 +150,9 @@ impl LiveCandles {
             let trades = place(&market.symbol, Channel::Trades).filter(|_| market.is_open);
             if trades != market.trades || trades.is_none() {
                 // What was built before is over: the first minute of the next trades isn't whole.
-                market.builder = trades.map(|_| Builder::new(SPAN, self.fills));
+                let is_inverse = market.symbol.settle().is_some_and(|settle| settle == market.symbol.base());
+                let kind = Kind { span: SPAN, fills: self.fills, is_inverse };
+                market.builder = trades.map(|_| Builder::new(kind));
                 market.built.clear();
                 market.trades = trades;
             }
