@@ -82,6 +82,14 @@ impl Markets {
         Self::new(parts.into_iter().flat_map(|part| part.list).collect(), skipped)
     }
 
+    /// These, and those of a later list whose symbols are new, as they are there; `None` where it has none that are. What is known
+    /// stays as it was: whoever reads what was received while this list held must understand it as before.
+    #[must_use]
+    pub fn grown(&self, later: &Self) -> Option<Self> {
+        let new: Vec<Market> = later.iter().filter(|market| self.by_symbol(&market.symbol).is_none()).cloned().collect();
+        (!new.is_empty()).then(|| Self::new(self.iter().cloned().chain(new).collect(), later.skipped))
+    }
+
     /// The market of this symbol.
     #[must_use]
     pub fn by_symbol(&self, symbol: &Symbol) -> Option<&Market> {
@@ -186,6 +194,20 @@ mod tests {
         assert_eq!((markets.len(), markets.skipped()), (2, 3));
         assert_eq!(markets.by_id("BTCUSDT").unwrap().symbol.as_str(), "BTC/USDT");
         assert_eq!(markets.by_symbol(&"BTC/USDT:USDT".parse().unwrap()).unwrap().id, "BTCUSDT");
+    }
+
+    #[test]
+    fn a_list_grows_by_what_is_new_and_keeps_what_it_has() {
+        let old: Markets = [market("BTC/USDT", "BTCUSDT", MarketStatus::Trading)].into_iter().collect();
+        let later: Markets = [
+            market("BTC/USDT", "BTC-USDT", MarketStatus::Halted),
+            market("ETH/USDT", "ETHUSDT", MarketStatus::Trading),
+        ]
+        .into_iter()
+        .collect();
+        let grown = old.grown(&later).unwrap();
+        assert_eq!(grown.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["BTCUSDT", "ETHUSDT"]);
+        assert!(grown.grown(&later).is_none());
     }
 
     #[test]

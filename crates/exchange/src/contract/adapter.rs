@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dccd_model::{Channel, Span, Symbol, UnixNanos};
+use serde::{Deserialize, Serialize};
 
 use super::{CandlePages, ExchangeError, Facts, History, HistoryError, Session, TradeCursor};
 use crate::Markets;
@@ -114,7 +115,8 @@ impl RestQuota {
 }
 
 /// What a socket or a request is about. Derivatives may live at another address, which the configuration names apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Product {
     /// Spot, and whatever else an exchange carries on its only socket.
     Spot,

@@ -1,9 +1,12 @@
 //! A session: the state machine that turns entries into records and declared gaps. Pure: no I/O, no clock.
 
+use std::sync::Arc;
+
 use dccd_model::{BookLevel, BookState, Channel, Entry, Gap, Quote, Symbol, Trade, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::{EntryFault, FrameError};
+use crate::Markets;
 
 /// Index of a feed in [`Session::feeds`]: assigned in the order of the FeedOpened entries, never changed.
 pub type FeedIndex = u32;
@@ -44,6 +47,10 @@ pub trait Session: Send {
     /// a replay, because replays ignore [`Output::want`]. Of books that begin with a snapshot on their connection all that have
     /// none: right after a subscription it may just be on its way.
     fn outstanding(&self) -> Vec<Want>;
+
+    /// The list of markets has grown: [`Markets::grown`] of the one before. Feeds that open from now on may be of what is new; nothing
+    /// else changes.
+    fn markets_grew(&mut self, markets: Arc<Markets>);
 
     /// The message that ends this feed's subscription on this connection, where the exchange numbers subscriptions: see
     /// [`super::Adapter::numbers_subscriptions`]. `None`: it doesn't, or there is no such subscription.

@@ -117,6 +117,11 @@ impl<B: BookRules> Feeds<B> {
         feeds
     }
 
+    /// As [`crate::Session::markets_grew`].
+    pub(super) fn markets_grew(&mut self, markets: Arc<Markets>) {
+        self.markets = markets;
+    }
+
     pub(super) fn state(&self) -> &State<B> {
         &self.state
     }
