@@ -96,6 +96,16 @@ impl Markets {
         self.by_symbol.get(symbol).map(|i| &self.list[*i])
     }
 
+    /// Why this symbol can't be traded, in a word, as far as the list tells; `None` where nothing is known against it.
+    #[must_use]
+    pub fn objection(&self, symbol: &Symbol) -> Option<&'static str> {
+        match self.by_symbol(symbol).map(|market| market.status) {
+            None => Some("not listed"),
+            Some(MarketStatus::Halted) => Some("halted"),
+            Some(MarketStatus::Trading | MarketStatus::Unknown) => None,
+        }
+    }
+
     /// The market with this id at the exchange; upper and lower case differ. Where a derivative has the same id as the spot
     /// market of its currencies: the spot market.
     #[must_use]
@@ -205,6 +215,8 @@ mod tests {
         ]
         .into_iter()
         .collect();
+        let said = |symbol: &str| later.objection(&symbol.parse().unwrap());
+        assert_eq!([said("BTC/USDT"), said("ETH/USDT"), said("LUNA/USDT")], [Some("halted"), None, Some("not listed")]);
         let grown = old.grown(&later).unwrap();
         assert_eq!(grown.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["BTCUSDT", "ETHUSDT"]);
         assert!(grown.grown(&later).is_none());
