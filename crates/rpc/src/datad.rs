@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const DATAD_PROTOCOL: u32 = 2;
+pub const DATAD_PROTOCOL: u32 = 3;
 
 /// The service of one exchange.
 #[tarpc::service]
@@ -67,7 +67,7 @@ pub struct SearchHit {
     pub exchange: String,
     /// The market.
     pub market: MarketInfo,
-    /// Higher is better; comparable within one answer.
+    /// Higher is better; comparable between exchanges for one pattern.
     pub score: u32,
 }
 
@@ -156,6 +156,10 @@ pub struct JobInfo {
     /// When it is due next; 0: not by the clock.
     #[serde(default)]
     pub next_run: i64,
+    /// Why its market can't be traded, in a word, by the exchange's own list: `halted`, `not listed`; `None` where nothing is known
+    /// against it.
+    #[serde(default)]
+    pub market: Option<String>,
 }
 
 /// What a backfill is for. Times are ns since the epoch.
@@ -273,6 +277,8 @@ pub struct Stats {
     pub weight_limit: u32,
     /// Until when REST is frozen by the exchange, ns; 0: not frozen.
     pub frozen_until: i64,
+    /// Books that were begun anew because their best prices went on to differ from the quotes'.
+    pub books_disagreed: u64,
 }
 
 /// What a flush did.

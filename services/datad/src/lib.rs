@@ -12,6 +12,7 @@ mod history;
 mod hot;
 mod journaling;
 mod links;
+mod lister;
 mod output;
 mod recorder;
 mod resubscribe;

@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Fetched { subject: String, body: bytes::Bytes },
     /// Whether a market traded while one of its feeds said nothing; `None`: nobody could say.
     Traded { traded: Option<bool> },
+    /// The list of markets has grown, and the recorder knows.
+    MarketsGrew { markets: Arc<Markets> },
     /// Where the journal ends now.
     JournalEnd { reply: oneshot::Sender<Position> },
     /// Disconnect, commit, and end; answers with the journal, which locks out every other writer of this store until the
@@ -510,6 +512,11 @@ impl Hot {
             }
             Command::Traded { traded } => {
                 self.silence.answered(traded, Instant::now());
+            }
+            Command::MarketsGrew { markets } => {
+                self.session.markets_grew(markets.clone());
+                self.links.markets_grew(markets.clone());
+                self.markets = markets;
             }
             Command::Fetched { subject, body } => self.enter(EntryKind::Response, 0, &subject, &body),
             Command::JournalEnd { reply } => {
