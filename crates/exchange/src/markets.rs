@@ -96,11 +96,15 @@ impl Markets {
         self.by_symbol.get(symbol).map(|i| &self.list[*i])
     }
 
-    /// Why this symbol can't be traded, in a word, as far as the list tells; `None` where nothing is known against it.
+    /// Why this symbol can't be traded, in a word, as far as the list tells; `None` where nothing is known against it. A list without
+    /// any derivatives tells nothing of them: their part may not be there.
     #[must_use]
     pub fn objection(&self, symbol: &Symbol) -> Option<&'static str> {
         match self.by_symbol(symbol).map(|market| market.status) {
-            None => Some("not listed"),
+            None => {
+                let kind = |symbol: &Symbol| symbol.settle().is_some();
+                self.list.iter().any(|market| kind(&market.symbol) == kind(symbol)).then_some("not listed")
+            }
             Some(MarketStatus::Halted) => Some("halted"),
             Some(MarketStatus::Trading | MarketStatus::Unknown) => None,
         }
@@ -209,14 +213,13 @@ mod tests {
     #[test]
     fn a_list_grows_by_what_is_new_and_keeps_what_it_has() {
         let old: Markets = [market("BTC/USDT", "BTCUSDT", MarketStatus::Trading)].into_iter().collect();
-        let later: Markets = [
-            market("BTC/USDT", "BTC-USDT", MarketStatus::Halted),
-            market("ETH/USDT", "ETHUSDT", MarketStatus::Trading),
-        ]
-        .into_iter()
-        .collect();
+        let later: Markets =
+            [market("BTC/USDT", "BTC-USDT", MarketStatus::Halted), market("ETH/USDT", "ETHUSDT", MarketStatus::Trading)]
+                .into_iter()
+                .collect();
         let said = |symbol: &str| later.objection(&symbol.parse().unwrap());
         assert_eq!([said("BTC/USDT"), said("ETH/USDT"), said("LUNA/USDT")], [Some("halted"), None, Some("not listed")]);
+        assert_eq!(said("BTC/USDT:USDT"), None, "their list may not have come");
         let grown = old.grown(&later).unwrap();
         assert_eq!(grown.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["BTCUSDT", "ETHUSDT"]);
         assert!(grown.grown(&later).is_none());

@@ -65,7 +65,8 @@ fn quote_places<'a>(markets: &[&'a Market]) -> FxHashMap<&'a str, u32> {
     for market in markets.iter().filter(|market| market.status == MarketStatus::Trading) {
         *quotes.entry(market.symbol.quote()).or_default() += 1;
     }
-    let mut order: Vec<(std::cmp::Reverse<u32>, &str)> = quotes.iter().map(|(quote, n)| (std::cmp::Reverse(*n), *quote)).collect();
+    let mut order: Vec<(std::cmp::Reverse<u32>, &str)> =
+        quotes.iter().map(|(quote, n)| (std::cmp::Reverse(*n), *quote)).collect();
     order.sort_unstable();
     order.into_iter().map(|(_, quote)| quote).zip(0..).collect()
 }

@@ -84,7 +84,7 @@ pub struct FeedInfo {
     pub generation: u64,
     /// Records published so far.
     pub cursor: u64,
-    /// `live`, `stale`, `syncing`, `closed`.
+    /// `live`, `stale`, `syncing`, `silent` (its market trades, and it says nothing), `closed`.
     pub state: String,
     /// `syncing`, `valid`, `suspect`; books only.
     pub book_state: Option<String>,
@@ -139,7 +139,7 @@ pub struct JobInfo {
     pub job: String,
     /// `stream` or `histo`.
     pub kind: String,
-    /// `live`, `stale`, `syncing`, `closed`, `error`; of history: `scheduled`, `running`, `paused`, `failed`.
+    /// `live`, `stale`, `syncing`, `silent`, `closed`, `error`; of history: `scheduled`, `running`, `paused`, `failed`.
     pub state: String,
     /// Last record received, or last run.
     pub last_run: i64,

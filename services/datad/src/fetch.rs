@@ -332,7 +332,8 @@ mod tests {
         let rest = RestClients::new(&"binance".parse().unwrap(), adapter.as_ref(), &addresses, None).unwrap();
         let (wants, requests) = mpsc::channel(16);
         let (hot, mut fetched) = mpsc::channel(16);
-        let fetching = tokio::spawn(Fetcher { adapter, markets: watch::channel(Arc::default()).1, rest, requests, hot }.run());
+        let fetching =
+            tokio::spawn(Fetcher { adapter, markets: watch::channel(Arc::default()).1, rest, requests, hot }.run());
         let perpetuals = (0..2 * REQUESTS_AT_ONCE).map(|i| format!("C{i}/USDT:USDT"));
         for symbol in perpetuals.chain(["BTC/USDT".to_owned()]) {
             let want = Want::BookSnapshot { feed: 0, symbol: symbol.parse().unwrap() };

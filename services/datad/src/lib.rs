@@ -3,6 +3,7 @@
 //! Threads: the *hot* thread (sockets, journal, session, rings), the *recorder* thread (journal → store), the *history* thread
 //! (candles by the clock, backfills), the journal's sync thread, and the calling runtime (RPC, REST, heartbeats). They share counters and bounded queues and nothing else.
 
+mod agreement;
 mod bus;
 mod clock;
 mod derive;

@@ -176,11 +176,7 @@ impl Lister {
     }
 
     /// Renews the list when it is due or asked for, until nobody can ask any more. That it ends changes nothing for the others.
-    pub(crate) async fn run(
-        mut self,
-        hot: mpsc::Sender<Command>,
-        recorder: std::sync::mpsc::SyncSender<RecorderCommand>,
-    ) {
+    pub(crate) async fn run(mut self, hot: mpsc::Sender<Command>, recorder: std::sync::mpsc::SyncSender<RecorderCommand>) {
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep_until(self.schedule.due) => None,

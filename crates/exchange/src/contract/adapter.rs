@@ -329,6 +329,12 @@ pub trait Adapter: Send + Sync {
         true
     }
 
+    /// Whether quotes tell of each change of the best prices, or at least of the last one of each second, and of the same orders as the
+    /// book: then the two have to agree, and a book that goes on to differ is wrong. Otherwise nothing follows from it.
+    fn quotes_follow_book(&self) -> bool {
+        true
+    }
+
     /// Where the answers that fill this hole begin.
     fn trades_begin(&self, hole: &TradeHole) -> TradeCursor {
         TradeCursor::Id(hole.from_id)

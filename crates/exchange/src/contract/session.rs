@@ -11,8 +11,26 @@ use crate::Markets;
 /// Index of a feed in [`Session::feeds`]: assigned in the order of the FeedOpened entries, never changed.
 pub type FeedIndex = u32;
 
-/// Payload of a Resync entry about a feed that said nothing while its market traded: what it may have missed is a gap.
-pub const RESYNC_SILENT: &[u8] = b"silent";
+/// Words of a Resync entry about a feed that said nothing while its market traded: what it may have missed is a gap. Of one that never
+/// had a record it begins at the time of [`resync_since`].
+pub const RESYNC_SILENT: &str = "silent";
+
+/// Between the words of a Resync entry and the time of [`resync_since`].
+const SINCE: &str = " since ";
+
+/// The payload of a Resync entry about what went wrong at this time, or later, host clock: of a silent feed when it was subscribed, of a
+/// book since when it can't be believed.
+#[must_use]
+pub fn resync_since(words: &str, since: UnixNanos) -> String {
+    format!("{words}{SINCE}{}", since.0)
+}
+
+/// The words of a Resync entry's payload, and the time.
+pub(crate) fn read_resync(payload: &[u8]) -> (&str, Option<UnixNanos>) {
+    let text = std::str::from_utf8(payload).unwrap_or_default();
+    let told = text.rsplit_once(SINCE).and_then(|(words, since)| Some((words, UnixNanos(since.parse().ok()?))));
+    told.map_or((text, None), |(words, since)| (words, Some(since)))
+}
 
 /// One feed of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -424,7 +424,7 @@ impl Parts<'_> {
             session,
             recorded,
             journal,
-            bus: Bus::new(&self.options.instance, self.options.exchange.as_str(), sizes),
+            bus: Bus::new(&self.options.instance, self.options.exchange.as_str(), sizes, self.adapter.quotes_follow_book()),
             links: Links::new(self.adapter.clone(), markets, link_options),
             commands,
             fetches,

@@ -299,6 +299,10 @@ impl<B: BookRules> Feeds<B> {
             TradeStep::Foreign => return self.unrouted(entry.conn, out),
         }
         continuity.carried(entry.conn, counters.entries);
+        if let Some(gap) = tally.heard(entry.ts_recv) {
+            flags |= Flags::GAP;
+            out.gap(feed, &gap);
+        }
         tally.records += 1;
         tally.last_recv = entry.ts_recv;
         out.trade(feed, &record(trade, entry.ts_recv, flags, trades.epoch()));
@@ -399,6 +403,10 @@ impl<B: BookRules> Feeds<B> {
                 flags |= Flags::GAP;
                 out.gap(feed, &gap);
             }
+        }
+        if let Some(gap) = tally.heard(entry.ts_recv) {
+            flags |= Flags::GAP;
+            out.gap(feed, &gap);
         }
         tally.records += 1;
         tally.last_recv = entry.ts_recv;
