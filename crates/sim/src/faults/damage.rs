@@ -45,7 +45,7 @@ pub(crate) fn corrupt(text: &[u8], how: Corruption, salt: u64) -> Vec<u8> {
 }
 
 /// Where the price of the highest bid ends among those that aren't ends of levels.
-fn highest_bid(text: &[u8]) -> Option<usize> {
+pub(super) fn highest_bid(text: &[u8]) -> Option<usize> {
     const KEY: &str = r#""b":[["#;
     let text = std::str::from_utf8(text).ok()?;
     let begin = text.find(KEY)? + KEY.len();
