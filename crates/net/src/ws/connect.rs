@@ -18,7 +18,7 @@ use crate::clock::now_ns;
 use crate::retry::retry_after;
 
 /// How much of a refusal's body a reason keeps.
-const REFUSAL_BODY_BYTES: usize = 200;
+const REFUSAL_BODY_CHARS: usize = 200;
 
 /// How much of it is looked at: what is to be hidden may lie across the end of what is kept.
 const REFUSAL_READ_BYTES: usize = 4_096;
@@ -103,7 +103,7 @@ async fn open(target: &Target, options: &LinkOptions, secrets: &Secrets) -> Resu
             Err(CloseCause::Refused {
                 status: response.status().as_u16(),
                 retry_after: wait.and_then(|value| retry_after(value, now_ns())),
-                body: body[..body.floor_char_boundary(REFUSAL_BODY_BYTES)].trim().to_owned(),
+                body: body.chars().take(REFUSAL_BODY_CHARS).collect::<String>().trim().to_owned(),
             })
         }
         Ok(Err(WsError::Io(source))) if is_tls(&source) => Err(CloseCause::Tls { source }),
