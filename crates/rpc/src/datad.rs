@@ -67,7 +67,7 @@ pub struct SearchHit {
     pub exchange: String,
     /// The market.
     pub market: MarketInfo,
-    /// Higher is better; comparable within one answer.
+    /// Higher is better; comparable between exchanges for one pattern.
     pub score: u32,
 }
 
@@ -84,7 +84,7 @@ pub struct FeedInfo {
     pub generation: u64,
     /// Records published so far.
     pub cursor: u64,
-    /// `live`, `stale`, `syncing`, `closed`.
+    /// `live`, `stale`, `syncing`, `silent` (its market trades, and it says nothing), `closed`.
     pub state: String,
     /// `syncing`, `valid`, `suspect`; books only.
     pub book_state: Option<String>,
@@ -142,7 +142,7 @@ pub struct JobInfo {
     pub job: String,
     /// `stream` or `histo`.
     pub kind: String,
-    /// `live`, `stale`, `syncing`, `closed`, `error`; of history: `scheduled`, `running`, `paused`, `failed`.
+    /// `live`, `stale`, `syncing`, `silent`, `closed`, `error`; of history: `scheduled`, `running`, `paused`, `failed`.
     pub state: String,
     /// Last record received, or last run.
     pub last_run: i64,
@@ -159,6 +159,10 @@ pub struct JobInfo {
     /// When it is due next; 0: not by the clock.
     #[serde(default)]
     pub next_run: i64,
+    /// Why its market can't be traded, in a word, by the exchange's own list: `halted`, `not listed`; `None` where nothing is known
+    /// against it.
+    #[serde(default)]
+    pub market: Option<String>,
 }
 
 /// What a backfill is for. Times are ns since the epoch.
@@ -276,6 +280,8 @@ pub struct Stats {
     pub weight_limit: u32,
     /// Until when REST is frozen by the exchange, ns; 0: not frozen.
     pub frozen_until: i64,
+    /// Books that were begun anew because their best prices went on to differ from the quotes'.
+    pub books_disagreed: u64,
 }
 
 /// What a flush did.

@@ -10,7 +10,7 @@ use dccd_exchange::{Adapter, HistoryError, Markets, Product, RestRequest, TradeC
 use dccd_history::RestClients;
 use dccd_model::{Candle, Grid, Span, Symbol, UnixNanos};
 use dccd_net::{Priority, Retry};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -56,8 +56,8 @@ pub(crate) enum FetchRequest {
 pub(crate) struct Fetcher {
     /// The exchange's adapter.
     pub(crate) adapter: Arc<dyn Adapter>,
-    /// Its markets.
-    pub(crate) markets: Arc<Markets>,
+    /// Its markets, as the sessions know them.
+    pub(crate) markets: watch::Receiver<Arc<Markets>>,
     /// The clients; they carry the governors.
     pub(crate) rest: RestClients,
     /// Wants; 1,024 wait at most, then a new one is dropped and counted (later events raise it again).
@@ -139,7 +139,7 @@ impl Fetcher {
         };
         let worker = Worker {
             adapter: self.adapter.clone(),
-            markets: self.markets.clone(),
+            markets: self.markets.borrow().clone(),
             rest: self.rest.clone(),
             hot: self.hot.clone(),
         };
@@ -332,7 +332,8 @@ mod tests {
         let rest = RestClients::new(&"binance".parse().unwrap(), adapter.as_ref(), &addresses, None).unwrap();
         let (wants, requests) = mpsc::channel(16);
         let (hot, mut fetched) = mpsc::channel(16);
-        let fetching = tokio::spawn(Fetcher { adapter, markets: Arc::default(), rest, requests, hot }.run());
+        let fetching =
+            tokio::spawn(Fetcher { adapter, markets: watch::channel(Arc::default()).1, rest, requests, hot }.run());
         let perpetuals = (0..2 * REQUESTS_AT_ONCE).map(|i| format!("C{i}/USDT:USDT"));
         for symbol in perpetuals.chain(["BTC/USDT".to_owned()]) {
             let want = Want::BookSnapshot { feed: 0, symbol: symbol.parse().unwrap() };

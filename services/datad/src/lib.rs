@@ -3,6 +3,7 @@
 //! Threads: the *hot* thread (sockets, journal, session, rings), the *recorder* thread (journal → store), the *history* thread
 //! (candles by the clock, backfills), the journal's sync thread, and the calling runtime (RPC, REST, heartbeats). They share counters and bounded queues and nothing else.
 
+mod agreement;
 mod bus;
 mod candles;
 mod clock;
@@ -13,6 +14,7 @@ mod history;
 mod hot;
 mod journaling;
 mod links;
+mod lister;
 mod output;
 mod recorder;
 mod resubscribe;

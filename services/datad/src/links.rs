@@ -54,6 +54,11 @@ impl Links {
         Self { adapter, markets, options, slots: Vec::new(), turn: 0, pinged: None }
     }
 
+    /// The list of markets has grown.
+    pub(crate) fn markets_grew(&mut self, markets: Arc<Markets>) {
+        self.markets = markets;
+    }
+
     /// Options of links to each of the adapter's sockets, within its limits. `ws_base` tells the base address of a socket where the
     /// configuration names one; `http` asks for the tickets of sockets that want one.
     pub(crate) fn options(

@@ -45,7 +45,9 @@ pub(crate) const LIVE_ONLY: &[u8] = b"live";
 pub(crate) enum RecorderCommand {
     /// Make everything up to this journal position durable, then answer.
     Flush { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
-    /// The same, with open days merged into their files, and end.
+    /// The list of markets has grown; answered when the session knows.
+    MarketsGrew { markets: Arc<Markets>, reply: oneshot::Sender<()> },
+    /// The same as [`Self::Flush`], with open days merged into their files, and end.
     Close { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
 }
 
@@ -354,6 +356,10 @@ impl RecorderLoop {
                 Ok(RecorderCommand::Flush { upto, reply }) => {
                     let report = self.flush(upto, CommitMode::Step);
                     let _ = reply.send(report); // who asked may have given up waiting
+                }
+                Ok(RecorderCommand::MarketsGrew { markets, reply }) => {
+                    self.session.markets_grew(markets);
+                    let _ = reply.send(());
                 }
                 Ok(RecorderCommand::Close { upto, reply }) => {
                     let report = self.flush(upto, CommitMode::Close);

@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) gaps: AtomicU64,
     /// Gaps made good.
     pub(crate) gap_repairs: AtomicU64,
+    /// Books begun anew because they and the quotes went on to differ.
+    pub(crate) books_disagreed: AtomicU64,
     /// Median of frame to ring over the last interval, ns.
     pub frame_to_ring_p50: AtomicU64,
     /// 99th percentile of the same.

@@ -66,6 +66,11 @@ impl Adapter for Coinbase {
         }
     }
 
+    /// They are those of the ticker, which comes with trades alone.
+    fn quotes_follow_book(&self) -> bool {
+        false
+    }
+
     fn facts(&self) -> &'static Facts {
         &FACTS
     }

@@ -16,6 +16,7 @@ pub(super) fn check(adapter: &dyn Adapter, protocol: &Told<'_>, markets: &Market
     books_survive_a_replaced_connection(adapter, protocol, markets);
     what_cant_be_read_is_noticed(adapter, protocol, markets);
     a_session_goes_on_where_it_was_saved(adapter, protocol, markets);
+    what_is_listed_later_opens_like_what_was_there(adapter, protocol, markets);
 }
 
 fn frame(conn: u32, text: String) -> (EntryKind, u32, String, Vec<u8>) {
@@ -305,4 +306,18 @@ fn a_session_goes_on_where_it_was_saved(adapter: &dyn Adapter, protocol: &Told<'
     }
     assert!(adapter.restore(shared(markets), b"").is_err(), "nothing is taken for a saved session");
     assert!(adapter.restore(shared(markets), b"{\"version\":0}").is_err(), "another version is taken for ours");
+}
+
+fn what_is_listed_later_opens_like_what_was_there(adapter: &dyn Adapter, protocol: &Told<'_>, markets: &Markets) {
+    let mut scene = quotes_scene(protocol, adapter);
+    scene.extend(book_scene(protocol, adapter, markets));
+    scene.extend(trades_scene(protocol, adapter, markets));
+    let before: Markets = markets.iter().filter(|market| market.symbol != protocol.symbol).cloned().collect();
+    let mut session = adapter.session(shared(&before));
+    match before.grown(markets) {
+        Some(grown) => session.markets_grew(shared(&grown)),
+        None => panic!("{} is no market of its own", protocol.symbol),
+    }
+    let expected = run(adapter, markets, &scene, protocol);
+    assert_eq!(play(session.as_mut(), &scene, 0, protocol), expected, "a market that was listed later is another one");
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dccd_model::{Channel, Span, Symbol, UnixNanos};
+use serde::{Deserialize, Serialize};
 
 use super::{CandlePages, ExchangeError, Facts, History, HistoryError, Session, TradeCursor};
 use crate::Markets;
@@ -120,7 +121,8 @@ impl RestQuota {
 }
 
 /// What a socket or a request is about. Derivatives may live at another address, which the configuration names apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Product {
     /// Spot, and whatever else an exchange carries on its only socket.
     Spot,
@@ -330,6 +332,12 @@ pub trait Adapter: Send + Sync {
 
     /// Whether a feed of this channel has something to say whenever its market trades, so that one that doesn't is asleep.
     fn speaks_when_traded(&self, _channel: Channel) -> bool {
+        true
+    }
+
+    /// Whether quotes tell of each change of the best prices, or at least of the last one of each second, and of the same orders as the
+    /// book: then the two have to agree, and a book that goes on to differ is wrong. Otherwise nothing follows from it.
+    fn quotes_follow_book(&self) -> bool {
         true
     }
 

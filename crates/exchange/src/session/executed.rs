@@ -45,6 +45,10 @@ impl<B: BookRules> Feeds<B> {
                 return;
             }
         }
+        if let Some(gap) = tally.heard(entry.ts_recv) {
+            flags |= Flags::GAP;
+            out.gap(feed, &gap);
+        }
         tally.records += 1;
         tally.last_recv = entry.ts_recv;
         out.trade(feed, &executed(trade, entry.ts_recv, flags));

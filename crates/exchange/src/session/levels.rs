@@ -66,6 +66,10 @@ impl Sink<'_> {
     /// taken out of them.
     pub(crate) fn event(&mut self, head: EventHead, facts: &mut Flags, levels: impl Iterator<Item = (BookSide, Level)>) {
         let common = Flags(facts.0 & Flags::SNAPSHOT.0);
+        if let Some(gap) = self.tally.heard(head.ts_recv) {
+            *facts |= Flags::GAP;
+            self.out.gap(self.feed, &gap);
+        }
         for (i, (side, level)) in levels.enumerate() {
             let mut flags = common;
             if i == 0 {

@@ -76,6 +76,9 @@ pub(crate) trait Dialect: Send {
     /// Entries are missing. The feeds know already.
     fn lost(&mut self, _out: &mut dyn Output) {}
 
+    /// As [`Session::markets_grew`]. Of concern where the dialect itself goes by what markets are like.
+    fn markets_grew(&mut self, _markets: &Markets) {}
+
     /// As [`Session::ending`].
     fn ending(&self, _feeds: &Feeds<Self::Book>, _feed: FeedIndex, _conn: u32) -> Option<String> {
         None
@@ -234,6 +237,11 @@ impl<D: Dialect> Session for LiveSession<D> {
 
     fn outstanding(&self) -> Vec<Want> {
         self.feeds.outstanding()
+    }
+
+    fn markets_grew(&mut self, markets: Arc<Markets>) {
+        self.dialect.markets_grew(&markets);
+        self.feeds.markets_grew(markets);
     }
 
     fn ending(&self, feed: FeedIndex, conn: u32) -> Option<String> {

@@ -57,6 +57,9 @@ pub enum Corruption {
     Flip,
     /// The checksum in it is another, all else is as it should be. Meets frames that have one.
     Checksum,
+    /// The highest of its bids stands at a price with one more digit, all else is as it should be: a level that nobody ends. Meets
+    /// frames that list bids as Binance and Bybit do.
+    Price,
 }
 
 /// How a connection ends.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::damage::checksum_at;
+use super::damage::{checksum_at, highest_bid};
 use super::{Corruption, Disconnection, Fault, FaultPlan, RestFault, Target};
 
 /// What becomes of one frame.
@@ -95,7 +95,12 @@ impl FaultState {
             | Fault::Duplicate { target, .. }
             | Fault::Reorder { target, .. } => target.meets(conn, stream),
             Fault::Corrupt { target, how, .. } => {
-                target.meets(conn, stream) && (*how != Corruption::Checksum || checksum_at(text).is_some())
+                let has_what_it_takes = match how {
+                    Corruption::Truncate | Corruption::Flip => true,
+                    Corruption::Checksum => checksum_at(text).is_some(),
+                    Corruption::Price => highest_bid(text).is_some(),
+                };
+                target.meets(conn, stream) && has_what_it_takes
             }
             _ => false,
         });

@@ -152,6 +152,7 @@ impl Job {
             consecutive_errors: record.consecutive_errors,
             last_error: record.last_error.clone(),
             next_run: if record.paused { 0 } else { self.next_run.0 },
+            market: None,
         }
     }
 

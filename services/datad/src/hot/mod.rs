@@ -5,6 +5,7 @@
 //! state says so, and recording resumes by itself with a `Lost` entry that declares the hole.
 
 mod feeds;
+mod watch;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use crate::output::{About, LiveOutput, Refusal};
 use crate::recorder::{LIVE_ONLY, RECORDED};
 use crate::resubscribe::Resubscribes;
 use crate::shared::Shared;
-use crate::silence::{Remedy, Silence};
+use crate::silence::Silence;
 
 /// Heartbeats, retries and planned replacements are looked at this often.
 const TICK: Duration = Duration::from_millis(250);
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Fetched { subject: String, body: bytes::Bytes },
     /// Whether a market traded while one of its feeds said nothing; `None`: nobody could say.
     Traded { traded: Option<bool> },
+    /// The list of markets has grown, and the recorder knows.
+    MarketsGrew { markets: Arc<Markets> },
     /// Where the journal ends now.
     JournalEnd { reply: oneshot::Sender<Position> },
     /// Disconnect, commit, and end; answers with the journal, which locks out every other writer of this store until the
@@ -399,7 +402,7 @@ impl Hot {
             self.links.resubscribe(attempt.feed, attempt.conn, |conn| session.ending(attempt.feed, conn));
             if self.silent.remove(&attempt.feed) {
                 // It may have woken up before: what comes between the two subscriptions is missing all the same.
-                self.enter(EntryKind::Resync, 0, &name, RESYNC_SILENT);
+                self.enter(EntryKind::Resync, 0, &name, RESYNC_SILENT.as_bytes());
             }
             replaced.into_iter().for_each(|conn| self.links.replace(conn));
         }
@@ -433,44 +436,11 @@ impl Hot {
         if self.links.connections() > 0 {
             self.ask_for_books(now);
         }
+        self.begin_disagreeing_anew();
         self.resubscribe_due(now);
         if now.duration_since(self.silence_looked) >= SILENCE_LOOK {
             self.silence_looked = now;
             self.look_for_silence(now);
-        }
-    }
-
-    /// Feeds whose subscription fell asleep are found here, channel by channel and symbol by symbol.
-    fn look_for_silence(&mut self, now: Instant) {
-        for (index, feed) in self.bus.iter() {
-            let is_built = self.adapter.capabilities().builds(feed.channel);
-            let speaks = !is_built && self.adapter.speaks_when_traded(feed.channel);
-            let is_heard = speaks && !self.links.carriers(index, 0).is_empty() && feed.error.is_none();
-            let status = self.session.feed_status(index);
-            self.silence.look(index, (status.records, status.last_recv), is_heard, now);
-        }
-        if let Some((feed, remedy)) = self.silence.remedy(now) {
-            self.break_silence(feed, remedy);
-        }
-        let Some(question) = self.silence.question(now) else { return };
-        let since = UnixNanos(clock::now().0 - i64::try_from(question.silence.as_nanos()).unwrap_or(i64::MAX));
-        let symbol = self.bus.get(question.feed).map(|feed| feed.symbol.clone());
-        let asked = symbol.map(|symbol| self.fetches.try_send(FetchRequest::Traded { symbol, since }));
-        if !matches!(asked, Some(Ok(()))) {
-            self.silence.answered(None, now);
-        }
-    }
-
-    /// The market traded, the feed said nothing: it is subscribed anew, and what it may have missed is declared.
-    fn break_silence(&mut self, index: FeedIndex, remedy: Remedy) {
-        let Some(feed) = self.bus.get(index) else { return };
-        let subject = format!("{} {}", feed.symbol, feed.channel);
-        warn!(feed = subject, ?remedy, "the market trades and the feed says nothing; subscribing it anew");
-        self.enter(EntryKind::Resync, 0, &subject, RESYNC_SILENT);
-        self.silent.insert(index);
-        self.resubscribes.ask(index, 0, Instant::now());
-        if remedy == Remedy::Replace {
-            self.links.carriers(index, 0).into_iter().for_each(|conn| self.links.replace(conn));
         }
     }
 
@@ -530,6 +500,11 @@ impl Hot {
             }
             Command::Traded { traded } => {
                 self.silence.answered(traded, Instant::now());
+            }
+            Command::MarketsGrew { markets } => {
+                self.session.markets_grew(markets.clone());
+                self.links.markets_grew(markets.clone());
+                self.markets = markets;
             }
             Command::Fetched { subject, body } => self.enter(EntryKind::Response, 0, &subject, &body),
             Command::JournalEnd { reply } => {

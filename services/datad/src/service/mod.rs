@@ -16,7 +16,7 @@ use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _, JobInfo};
 use dccd_service::{Progress, ServiceContext};
 use dccd_store::journal::{JournalOptions, JournalSync, JournalWriter};
 use dccd_store::{Recorder, RecorderOptions};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
@@ -26,6 +26,7 @@ use crate::fetch::{FetchRequest, Fetcher};
 use crate::history::{HistoryCommand, HistoryOptions, HistoryThread};
 use crate::hot::{Command, Hot, HotContext};
 use crate::links::Links;
+use crate::lister::Lister;
 use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread, Recovered, live_candles};
 use crate::rpc::{ConfiguredFeed, Running, Server, Session};
 use crate::shared::{Part, Shared};
@@ -160,7 +161,6 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         adapter,
         shared,
         rest,
-        list_wanted: Arc::default(),
         journal_dir,
         sync: sync.clone(),
         server: &server,
@@ -251,8 +251,6 @@ struct Parts<'a> {
     adapter: Arc<dyn Adapter>,
     shared: Arc<Shared>,
     rest: RestClients,
-    /// Told when markets that are wanted, and weren't to be had, are listed at last.
-    list_wanted: Arc<Notify>,
     journal_dir: PathBuf,
     sync: Arc<JournalSync>,
     server: &'a Server,
@@ -268,11 +266,11 @@ impl Parts<'_> {
         ctx: &ServiceContext,
     ) -> Result<(), DatadError> {
         let mut registered = false;
-        let Some(markets) = self.markets(ctx, &mut registered).await else {
+        let Some(beginning) = self.markets(ctx, &mut registered).await else {
             self.stop_history().await;
             return Ok(()); // shut down before the exchange answered
         };
-        let markets = Arc::new(markets);
+        let markets = beginning.markets.clone();
         let (fetches, fetch_requests) = mpsc::channel(FETCH_QUEUE);
         let (commands, command_queue) = mpsc::channel(HOT_QUEUE);
 
@@ -299,16 +297,19 @@ impl Parts<'_> {
         let recorder = RecorderThread::start(recorder)?;
         let hot_ended =
             self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx.progress().clone())?;
+        let renew_after = dccd_history::renew_after(&self.options.exchange);
+        let (lister, lists) = Lister::new(beginning, renew_after, self.wanted(), self.shared.clone());
+        let listing = tokio::spawn(lister.run(commands.clone(), recorder.commands.clone()));
         let fetcher = Fetcher {
             adapter: self.adapter.clone(),
-            markets: markets.clone(),
+            markets: lists.known.clone(),
             rest: self.rest.clone(),
             requests: fetch_requests,
             hot: commands.clone(),
         };
         let fetching = tokio::spawn(fetcher.run());
         self.open_configured(&commands).await;
-        running.send_replace(Some(Running { hot: commands.clone(), recorder: recorder.commands.clone(), markets }));
+        running.send_replace(Some(Running { hot: commands.clone(), recorder: recorder.commands.clone(), lists }));
         if !registered {
             ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
             ctx.register_protocol(DATAD_PROTOCOL).await.map_err(|e| DatadError::Serve(Box::new(e)))?;
@@ -317,6 +318,7 @@ impl Parts<'_> {
 
         let outcome = self.until_shutdown(ctx, &commands, &recorder, hot_ended).await;
         fetching.abort();
+        listing.abort();
         let jobs_path = state_dir(self.options).join("jobs.json");
         let jobs = self.server.save_jobs(&jobs_path).await;
         running.send_replace(None);
@@ -328,6 +330,12 @@ impl Parts<'_> {
         stopped?;
         self.server.save_last_jobs(&jobs_path, jobs, histo);
         Ok(())
+    }
+
+    /// The symbols of all that the configuration wants.
+    fn wanted(&self) -> Vec<Symbol> {
+        let live = self.options.feeds.iter().map(|(symbol, _)| symbol.clone());
+        live.chain(self.options.histo.iter().map(|wanted| wanted.symbol.clone())).collect()
     }
 
     /// Ends the history thread; gives the last state of its jobs. What it has fetched is safe wherever it is stopped.
@@ -412,7 +420,7 @@ impl Parts<'_> {
             session,
             recorded: recovered.recorded,
             journal,
-            bus: Bus::new(&self.options.instance, self.options.exchange.as_str(), sizes),
+            bus: Bus::new(&self.options.instance, self.options.exchange.as_str(), sizes, self.adapter.quotes_follow_book()),
             candles,
             links: Links::new(self.adapter.clone(), markets, link_options),
             commands,
@@ -509,10 +517,6 @@ impl Parts<'_> {
         loop {
             tokio::select! {
                 _ = ctx.shutdown().wait() => return Ok(()),
-                () = self.list_wanted.notified() => {
-                    info!("the markets that were missing are listed now; beginning anew with them");
-                    return Ok(());
-                }
                 _ = &mut hot => return Err(DatadError::Thread { name: "hot" }),
                 _ = save.tick() => {
                     if hot_watch.still == 0 {

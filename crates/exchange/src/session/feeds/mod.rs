@@ -120,6 +120,11 @@ impl<B: BookRules> Feeds<B> {
         feeds
     }
 
+    /// As [`crate::Session::markets_grew`].
+    pub(super) fn markets_grew(&mut self, markets: Arc<Markets>) {
+        self.markets = markets;
+    }
+
     pub(super) fn state(&self) -> &State<B> {
         &self.state
     }
@@ -299,6 +304,10 @@ impl<B: BookRules> Feeds<B> {
             TradeStep::Foreign => return self.unrouted(entry.conn, out),
         }
         continuity.carried(entry.conn, counters.entries);
+        if let Some(gap) = tally.heard(entry.ts_recv) {
+            flags |= Flags::GAP;
+            out.gap(feed, &gap);
+        }
         tally.records += 1;
         tally.last_recv = entry.ts_recv;
         out.trade(feed, &record(trade, entry.ts_recv, flags, trades.epoch()));
@@ -399,6 +408,10 @@ impl<B: BookRules> Feeds<B> {
                 flags |= Flags::GAP;
                 out.gap(feed, &gap);
             }
+        }
+        if let Some(gap) = tally.heard(entry.ts_recv) {
+            flags |= Flags::GAP;
+            out.gap(feed, &gap);
         }
         tally.records += 1;
         tally.last_recv = entry.ts_recv;
