@@ -17,6 +17,7 @@ mod messages;
 mod parse;
 mod session;
 mod subscribe;
+mod subscriptions;
 mod view;
 
 use std::sync::Arc;

@@ -193,7 +193,8 @@ fn book_scene(protocol: &Told<'_>, adapter: &dyn Adapter, markets: &Markets) -> 
             let snapshot = |n: u64| frame(1, snapshot(n, ms(n)));
             let update = |n: u64| frame(1, update(n, ms(n)));
             let impossible = frame(1, impossible(ms(5)));
-            scene.extend([update(1), snapshot(1), update(2), update(3), impossible, update(6), snapshot(7), update(8)]);
+            // What a change before the snapshot means is the exchange's own: its order is all that there is.
+            scene.extend([snapshot(1), update(2), update(3), impossible, update(6), snapshot(7), update(8)]);
         }
     }
     scene
@@ -267,8 +268,12 @@ fn books_survive_a_replaced_connection(adapter: &dyn Adapter, protocol: &Told<'_
     let events = |out: &Recorded| out.levels().filter(|level| level.flags.contains(Flags::FIRST)).count();
     assert_eq!((out.gaps().count(), events(&out)), (0, 5), "a snapshot and four updates: {:?}", out.events);
     assert!(out.levels().all(|level| level.epoch == 1), "a new epoch although nothing was missing");
-    let lost = [plain(EntryKind::Closed, 1, "gone"), update(2, 4), snapshot(2, 4), update(2, 5)];
-    let out = run(adapter, markets, &[begin.to_vec(), lost.to_vec()].concat(), protocol);
+    let mut lost = vec![plain(EntryKind::Closed, 1, "gone"), update(2, 4), snapshot(2, 4), update(2, 5)];
+    if matches!(protocol.book, BookProtocol::Unnumbered { .. }) {
+        // As above.
+        lost.remove(1);
+    }
+    let out = run(adapter, markets, &[begin.to_vec(), lost].concat(), protocol);
     assert_eq!((out.gaps().count(), events(&out)), (1, 4), "two events, a gap, two events: {:?}", out.events);
 }
 

@@ -176,7 +176,8 @@ pub struct TradeHole {
     pub from_id: u64,
     /// The last missing id.
     pub to_id: u64,
-    /// The exchange's time of the last trade before the hole that we have; none of the missing ones is older.
+    /// The exchange's time of the last trade before the hole that we have; none of the missing ones is older. It goes on with what is
+    /// fetched, so that a hole of any length is made good in the end, although not all of it is fetched at once.
     pub ts_before: UnixNanos,
 }
 

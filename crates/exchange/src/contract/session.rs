@@ -62,7 +62,7 @@ pub trait Session: Send {
     fn counters(&self) -> Counters;
 
     /// What is wanted and hasn't come yet: snapshots and missing trades. For a live side that begins to go on after
-    /// a replay, because replays ignore [`Output::want`]. Of books that begin with a snapshot on their connection all that have
+    /// a replay, because replays ignore [`Output::want`], and for one that is about to do what was wanted a while ago. Of books that begin with a snapshot on their connection all that have
     /// none: right after a subscription it may just be on its way.
     fn outstanding(&self) -> Vec<Want>;
 

@@ -79,6 +79,11 @@ pub(crate) trait Dialect: Send {
     /// As [`Session::markets_grew`]. Of concern where the dialect itself goes by what markets are like.
     fn markets_grew(&mut self, _markets: &Markets) {}
 
+    /// What of [`Session::outstanding`] only the dialect knows.
+    fn outstanding(&self, _feeds: &Feeds<Self::Book>) -> Vec<Want> {
+        Vec::new()
+    }
+
     /// As [`Session::ending`].
     fn ending(&self, _feeds: &Feeds<Self::Book>, _feed: FeedIndex, _conn: u32) -> Option<String> {
         None
@@ -236,7 +241,9 @@ impl<D: Dialect> Session for LiveSession<D> {
     }
 
     fn outstanding(&self) -> Vec<Want> {
-        self.feeds.outstanding()
+        let mut wants = self.feeds.outstanding();
+        wants.extend(self.dialect.outstanding(&self.feeds));
+        wants
     }
 
     fn markets_grew(&mut self, markets: Arc<Markets>) {

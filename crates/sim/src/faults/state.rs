@@ -60,6 +60,14 @@ impl FaultState {
         self.quiet = false;
     }
 
+    /// Nothing goes wrong from here on.
+    pub(crate) fn calm(&mut self) {
+        self.plan = FaultPlan { seed: self.plan.seed, ..FaultPlan::default() };
+        self.armed.clear();
+        self.silences.clear();
+        self.quiet = true;
+    }
+
     /// Forgets what is over.
     pub(crate) fn tidy(&mut self, now_us: i64) {
         self.silences.retain(|(_, until)| *until > now_us);
@@ -258,6 +266,17 @@ mod tests {
         );
         state.tidy(0);
         assert!(state.quiet());
+    }
+
+    #[test]
+    fn nothing_goes_wrong_once_it_is_calm() {
+        let mut state = FaultState::new(FaultPlan { drop: 1.0, stale_snapshot: 1.0, ..FaultPlan::default() });
+        state.arm(Fault::Duplicate { target: Target::default(), count: 1 });
+        state.silence(Target::stream("a@trade"), 1);
+        assert!(!state.quiet() && state.stales_snapshot("A/B"));
+        state.calm();
+        assert!(state.quiet() && !state.stales_snapshot("A/B"));
+        assert_eq!(state.decide(1, "a@trade", b"{}", 0), Action::Send);
     }
 
     #[test]

@@ -74,16 +74,66 @@ pub(in crate::coinbase) fn message<'a>(frame: &'a [u8], levels: &mut Levels) -> 
         Kind::Heartbeat => heartbeat(&mut cursor)?,
         Kind::Snapshot | Kind::Update => book(&mut cursor, kind, levels)?,
         Kind::Error => refusal(&mut cursor)?,
-        Kind::Subscriptions | Kind::Other => {
+        Kind::Subscriptions => {
+            let (mut channels, mut first) = (None, true);
+            while let Some(key) = cursor.key(&mut first)? {
+                if key == b"channels" {
+                    channels = Some(cursor);
+                }
+                cursor.skip()?;
+            }
+            let channels = channels.ok_or(FrameError::Missing { event: kind.name(), field: "channels" })?;
+            Message::Subscriptions { channels }
+        }
+        Kind::Other => {
             let mut first = true;
             while cursor.key(&mut first)?.is_some() {
                 cursor.skip()?;
             }
-            if kind == Kind::Other { Message::Other } else { Message::Subscriptions }
+            Message::Other
         }
     };
     cursor.end()?;
     Ok(message)
+}
+
+/// `[{"name":"level2_50","product_ids":["BTC-USD"]},..]`: each product with the channel of ours that it is subscribed on. The name of
+/// a book's channel is not always that under which it is asked for.
+pub(in crate::coinbase) fn subscriptions(
+    mut channels: Cursor<'_>,
+    mut f: impl FnMut(Option<Channel>, &str),
+) -> Result<(), FrameError> {
+    let event = "subscriptions";
+    channels.list()?;
+    let mut first = true;
+    while channels.item(&mut first)? {
+        let (mut channel, mut products, mut first) = (None, None, true);
+        channels.object()?;
+        while let Some(key) = channels.key(&mut first)? {
+            match (key, channels.peek()) {
+                (b"name", Some(b'"')) => {
+                    channel = match channels.text()? {
+                        b"matches" => Some(Channel::Trades),
+                        b"ticker" => Some(Channel::Quotes),
+                        name if name.starts_with(b"level2") => Some(Channel::Book),
+                        _ => None,
+                    };
+                }
+                (b"product_ids", Some(b'[')) => {
+                    products = Some(channels);
+                    channels.skip()?;
+                }
+                _ => channels.skip()?,
+            }
+        }
+        let Some(mut products) = products else { continue };
+        products.list()?;
+        let mut first = true;
+        while products.item(&mut first)? {
+            f(channel, product(&mut products, event)?);
+        }
+    }
+    Ok(())
 }
 
 /// What `type` says, which is nearly always the first key.

@@ -5,7 +5,7 @@ mod rest;
 
 use dccd_model::{Decimal, Side};
 
-pub(super) use live::{message, stream_of};
+pub(super) use live::{message, stream_of, subscriptions};
 pub(super) use rest::{candles, trades};
 
 use crate::FrameError;

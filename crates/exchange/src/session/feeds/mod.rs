@@ -9,7 +9,7 @@ use dccd_model::{Channel, Decimal, Entry, Flags, Gap, GapReason, Quote, Side, Tr
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::executed::want_around;
+use super::executed::want_since;
 use super::{BookRules, Dialect, Sink};
 use crate::integrity::{
     Candles, Connections, Continuity, IdSpace, QuoteStep, Quotes, Tally, TimedQuotes, TradeStep, Trades, Uncounted,
@@ -537,7 +537,9 @@ impl<B: BookRules> Feeds<B> {
                 Sequence::Trades(trades) => wants.extend(trades.missing_since().map(|(ts_before, (from_id, to_id))| {
                     Want::Trades { feed, symbol: of.symbol.clone(), from_id, to_id, ts_before }
                 })),
-                Sequence::Uncounted(trades) => wants.extend(trades.open().map(|gap| want_around(feed, &of.symbol, gap))),
+                Sequence::Uncounted(trades) => {
+                    wants.extend(trades.missing_since().map(|since| want_since(feed, &of.symbol, since)));
+                }
                 Sequence::Quotes(_) | Sequence::Timed(_) | Sequence::Candles(_) => {}
             }
         }
