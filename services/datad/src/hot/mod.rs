@@ -328,6 +328,10 @@ impl Hot {
     /// After each turn: readers are told, and what sessions and books asked for is passed on.
     fn settle(&mut self) {
         self.bus.end_batch();
+        // Feeds that are opened one after the other are subscribed together; with a tick at the latest.
+        if self.commands.is_empty() {
+            self.links.subscribe_waiting();
+        }
         self.shared.records.store(self.bus.records, Ordering::Relaxed);
         while let Some(index) = self.bus.crossed.pop() {
             if let Some(feed) = self.bus.get(index) {
@@ -375,7 +379,8 @@ impl Hot {
     /// Subscribes anew what is due to be.
     fn resubscribe_due(&mut self, now: Instant) {
         let (links, session, silent) = (&self.links, &self.session, &self.silent);
-        let is_wanted = |feed| silent.contains(&feed) || session.outstanding().iter().any(|want| want.resubscribes() == Some(feed));
+        let is_wanted =
+            |feed| silent.contains(&feed) || session.outstanding().iter().any(|want| want.resubscribes() == Some(feed));
         let carriers = |feed, conn| if is_wanted(feed) { links.carriers(feed, conn) } else { Vec::new() };
         for attempt in self.resubscribes.take_due(now, carriers) {
             let Some(feed) = self.bus.get(attempt.feed) else { continue };
@@ -402,6 +407,7 @@ impl Hot {
         let now = Instant::now();
         self.shared.hot_turns.fetch_add(1, Ordering::Relaxed);
         self.bus.heartbeat(clock::now());
+        self.links.subscribe_waiting();
         self.links.retire_due(now);
         self.links.ping_due(now);
         self.progress.set("frames", self.shared.frames.load(Ordering::Relaxed));
