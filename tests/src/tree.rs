@@ -382,7 +382,13 @@ impl Tree {
     /// Waits until so many feeds are live and have delivered, books valid.
     #[track_caller]
     pub fn wait_live(&self, count: usize) -> Vec<FeedInfo> {
-        wait_for(PATIENCE, || self.feeds(), |feeds| all_live(feeds, count))
+        self.wait_live_for(count, PATIENCE)
+    }
+
+    /// The same with this patience: many feeds take an exchange's limits of connections and messages to open.
+    #[track_caller]
+    pub fn wait_live_for(&self, count: usize, patience: Duration) -> Vec<FeedInfo> {
+        wait_for(patience, || self.feeds(), |feeds| all_live(feeds, count))
     }
 
     /// Waits until every feed has records that are newer than now: whatever was lost before shows.

@@ -45,7 +45,7 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "path",
-        measures: "a whole live collector: idle cost, frame to ring, trades a second from socket to ring and journal",
+        measures: "a whole live collector: idle cost, frame to ring, trades a second from socket to ring and journal, 200 markets",
         args: &["bench", "--package", "dccd-tests", "--bench", "path"],
     },
     Bench {
@@ -60,8 +60,8 @@ const BENCHES: &[Bench] = &[
     },
 ];
 
-/// Runs one or all; returns whether all that ran succeeded.
-pub(crate) fn run(name: Option<&str>) -> Result<bool> {
+/// Runs one, with arguments that it knows itself, or all; returns whether all that ran succeeded.
+pub(crate) fn run(name: Option<&str>, own: &[&str]) -> Result<bool> {
     let chosen: Vec<_> = BENCHES.iter().filter(|bench| name.is_none_or(|name| name == bench.name)).collect();
     if chosen.is_empty() {
         let known: Vec<_> = BENCHES.iter().map(|bench| format!("  {:8} {}", bench.name, bench.measures)).collect();
@@ -74,7 +74,11 @@ pub(crate) fn run(name: Option<&str>) -> Result<bool> {
             // It measures the executable, which is none of its dependencies.
             succeeded &= sh(&mut cargo(["build", "--release", "--package", "dccd"]))?;
         }
-        succeeded &= sh(&mut cargo(bench.args))?;
+        let mut command = cargo(bench.args);
+        if !own.is_empty() {
+            command.arg("--").args(own);
+        }
+        succeeded &= sh(&mut command)?;
     }
     Ok(succeeded)
 }

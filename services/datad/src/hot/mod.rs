@@ -343,6 +343,10 @@ impl Hot {
     /// After each turn: readers are told, and what sessions and books asked for is passed on.
     fn settle(&mut self) {
         self.bus.end_batch();
+        // Feeds that are opened one after the other are subscribed together; with a tick at the latest.
+        if self.commands.is_empty() {
+            self.links.subscribe_waiting();
+        }
         self.shared.records.store(self.bus.records, Ordering::Relaxed);
         while let Some(index) = self.bus.crossed.pop() {
             if let Some(feed) = self.bus.get(index) {
@@ -418,6 +422,7 @@ impl Hot {
         let now = Instant::now();
         self.shared.hot_turns.fetch_add(1, Ordering::Relaxed);
         self.bus.heartbeat(clock::now());
+        self.links.subscribe_waiting();
         self.links.retire_due(now);
         self.links.ping_due(now);
         self.progress.set("frames", self.shared.frames.load(Ordering::Relaxed));

@@ -1,5 +1,6 @@
 //! From options to a running datad and back: recovery, threads, RPC, ordered shutdown.
 
+mod jobs;
 mod markets;
 
 use std::path::PathBuf;
@@ -442,61 +443,11 @@ impl Parts<'_> {
         Ok(ended)
     }
 
-    async fn open_configured(&self, commands: &mpsc::Sender<Command>) {
-        for index in 0..self.options.feeds.len() {
-            self.open_job(commands, index).await;
-        }
-        // Fails only when the hot thread is gone, which is reported elsewhere.
-        let _ = commands.send(Command::ConfiguredOpen).await;
-    }
-
-    /// Opens the feed of one job and notes why it could not.
-    async fn open_job(&self, commands: &mpsc::Sender<Command>, index: usize) {
-        let (symbol, channel) = self.options.feeds[index].clone();
-        let (reply, answer) = oneshot::channel();
-        let command = Command::OpenFeed { symbol: symbol.clone(), channel, configured: true, reply };
-        if commands.send(command).await.is_err() {
-            return; // the hot thread is gone, and `until_shutdown` reports it
-        }
-        let Ok(result) = answer.await else { return };
-        let reason = result.err();
-        let mut jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if jobs[index].error != reason {
-            match &reason {
-                Some(reason) => error!(%symbol, %channel, reason, "cannot open a feed; everything else goes on"),
-                None => info!(%symbol, %channel, "the feed is open now"),
-            }
-        }
-        jobs[index].error = reason;
-    }
-
-    /// What is wrong with the configuration's feeds, if anything.
-    fn job_trouble(&self) -> Option<String> {
-        let jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut failed = jobs.iter().filter_map(|job| job.error.as_ref());
-        let first = failed.next()?;
-        Some(match failed.count() {
-            0 => format!("a feed cannot be opened: {first}"),
-            more => format!("{} feeds cannot be opened, the first because {first}", more + 1),
-        })
-    }
-
     /// Says so when nothing has been connected for some looks although something should be.
     fn unconnected_for(&self, looks: &mut u32) -> Option<String> {
         let connected = self.options.feeds.is_empty() || self.shared.connections.load(Ordering::Relaxed) > 0;
         *looks = if connected { 0 } else { looks.saturating_add(1) };
         (*looks >= UNCONNECTED_LOOKS).then(|| "not connected to the exchange; trying on".to_owned())
-    }
-
-    /// Tries again what could not be opened: shared memory may have room now.
-    async fn retry_jobs(&self, commands: &mpsc::Sender<Command>) {
-        let failed: Vec<usize> = {
-            let jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            jobs.iter().enumerate().filter(|(_, job)| job.error.is_some()).map(|(index, _)| index).collect()
-        };
-        for index in failed {
-            self.open_job(commands, index).await;
-        }
     }
 
     /// Waits for the end, asked for or not; watches the threads and saves the jobs' state meanwhile.
