@@ -115,6 +115,10 @@ pub(crate) fn row(case: &Case<'_>) {
             }
         }
     }
+    if records == 0 {
+        println!("{title}: skipped, the session gave nothing out");
+        return;
+    }
     let bytes = measured.iter().map(|frame| frame.len()).sum::<usize>() / measured.len();
     let figures = times.map(|times| if times.is_empty() { None } else { Some(median(times)) });
     let best = figures[1..].iter().flatten().copied().fold(f64::INFINITY, f64::min);
