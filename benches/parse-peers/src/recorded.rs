@@ -137,6 +137,7 @@ impl dccd_exchange::Output for Silent {
     fn trade(&mut self, _: u32, _: &dccd_model::Trade) {}
     fn quote(&mut self, _: u32, _: &dccd_model::Quote) {}
     fn level(&mut self, _: u32, _: &dccd_model::BookLevel) {}
+    fn candle(&mut self, _: u32, _: &dccd_model::Candle) {}
     fn gap(&mut self, _: u32, _: &dccd_model::Gap) {}
     fn book_state(&mut self, _: u32, _: dccd_model::BookState, _: u32) {}
     fn want(&mut self, _: dccd_exchange::Want) {}

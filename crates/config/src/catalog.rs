@@ -15,18 +15,21 @@ pub struct Exchange {
     pub history: bool,
 }
 
+/// Trades, books, quotes, candles: the exchange's own, or built from its trades.
+const ALL: Option<&[Channel]> = Some(&Channel::ALL);
+
 /// Every exchange that may be named, in alphabetical order.
 pub const EXCHANGES: &[Exchange] = &[
-    Exchange { name: "binance", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
-    Exchange { name: "bitfinex", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
-    Exchange { name: "bybit", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
-    Exchange { name: "coinbase", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
-    Exchange { name: "deribit", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
+    Exchange { name: "binance", live: ALL, history: true },
+    Exchange { name: "bitfinex", live: ALL, history: true },
+    Exchange { name: "bybit", live: ALL, history: true },
+    Exchange { name: "coinbase", live: ALL, history: true },
+    Exchange { name: "deribit", live: ALL, history: true },
     Exchange { name: "gate", live: None, history: false },
     Exchange { name: "hyperliquid", live: None, history: false },
-    Exchange { name: "kraken", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
-    Exchange { name: "kucoin", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
-    Exchange { name: "okx", live: Some(&[Channel::Trades, Channel::Book, Channel::Quotes]), history: true },
+    Exchange { name: "kraken", live: ALL, history: true },
+    Exchange { name: "kucoin", live: ALL, history: true },
+    Exchange { name: "okx", live: ALL, history: true },
     Exchange { name: "polymarket", live: None, history: false },
 ];
 

@@ -65,12 +65,8 @@ impl Rules<'_> {
                 if !offered.iter().any(|known| known.as_str() == channel) {
                     let offered = offered.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ");
                     let (exchange, channel) = (exchange.name.to_owned(), channel.to_owned());
-                    let candles = (channel == "ohlc").then_some("candles are collected by histo_jobs");
-                    self.error(
-                        &format!("{path}.channels[{at}]"),
-                        Problem::NotOffered { exchange, channel, offered },
-                        candles,
-                    );
+                    let problem = Problem::NotOffered { exchange, channel, offered };
+                    self.error(&format!("{path}.channels[{at}]"), problem, None);
                     continue;
                 }
                 for (pair, symbol) in words(&job["pairs"]) {

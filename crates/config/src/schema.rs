@@ -196,7 +196,7 @@ const HISTO_JOB: &[Key] = &[
 const STREAM_JOB: &[Key] = &[
     key("exchange", Kind::Exchange, Required, "Exchange.", "binance"),
     key("pairs", Kind::List(&Kind::Symbol), Required, "Symbols.", "[BTC/USDT]"),
-    key("channels", Kind::List(&Kind::Channel), Required, "What is recorded of each symbol.", "[trades, book, quotes]"),
+    key("channels", Kind::List(&Kind::Channel), Required, "What is recorded of each symbol: trades, order books, best bids and asks, candles of one minute.", "[trades, book, quotes, ohlc]"),
     key("time_step", Kind::Int(1, DAY), Is("60"), "How old the Parquet files of the open day get at most while they are small; larger ones lag by at most a quarter of their rows.", "10")
         .unit("seconds"),
     key("depth", Kind::Int(1, 5_000), Is("1000"), "Order book levels; where an exchange offers a few depths only ([exchanges.md](exchanges.md)), it is the next one up.", "5000").unit("levels a side"),

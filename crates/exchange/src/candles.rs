@@ -1,8 +1,8 @@
 //! Whether the candles that an exchange sent can be, and their order; the same for all exchanges.
 
-use dccd_model::Candle;
+use dccd_model::{Candle, Grid};
 
-use crate::HistoryError;
+use crate::{FrameError, HistoryError};
 
 /// What the answer is called in errors.
 pub(crate) const SUBJECT: &str = "candles";
@@ -19,6 +19,15 @@ pub(crate) fn check(exchange: &'static str, candles: &mut [Candle]) -> Result<()
         candles.sort_by_key(|candle| candle.ts_open);
     }
     Ok(())
+}
+
+/// A candle that came live in a message of this name, if it can be.
+pub(crate) fn live(candle: Candle, event: &'static str) -> Result<Candle, FrameError> {
+    let is_aligned = Grid::new(candle.span).is_open(candle.ts_open);
+    match impossible(&candle).or((!is_aligned).then_some("open time")) {
+        Some(field) => Err(FrameError::OutOfRange { event, field }),
+        None => Ok(candle),
+    }
 }
 
 /// The field that can't be as it is.

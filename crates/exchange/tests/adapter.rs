@@ -3,7 +3,8 @@
 mod support;
 
 use dccd_exchange::{
-    Adapter, AdapterOptions, ClientMessage, Markets, MarketsList, Product, RestRequest, TradeCursor, TradeHole, adapter,
+    Adapter, AdapterOptions, Capabilities, ClientMessage, Markets, MarketsList, Product, RestRequest, TradeCursor,
+    TradeHole, adapter,
 };
 use dccd_model::{Channel, Symbol};
 
@@ -28,7 +29,9 @@ fn subscriptions_are_the_exchanges_own_words() {
         [Channel::Trades, Channel::Quotes, Channel::Book, Channel::Ohlc].map(|c| (symbol("BTC/USDT"), c)).to_vec();
     assert_eq!(
         texts(binance.subscribe(&feeds, &markets, 1)),
-        [r#"{"id":1,"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@bookTicker","btcusdt@depth@100ms"]}"#]
+        [
+            r#"{"id":1,"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@bookTicker","btcusdt@depth@100ms","btcusdt@kline_1m"]}"#
+        ]
     );
     let feeds = [(symbol("币安人生/USDT"), Channel::Trades), (symbol("NOT/LISTED"), Channel::Trades)];
     assert_eq!(
@@ -183,21 +186,21 @@ fn perpetuals_are_subscribed_apart_from_spot_and_their_trades_are_aggregates() {
             .collect();
         let messages = binance.subscribe(&feeds, &markets, 5);
         let places: Vec<_> = messages.iter().map(|message| message.feeds.clone()).collect();
-        assert_eq!(places, [vec![4, 5, 6], vec![1, 2, 9, 10], vec![0, 8]]);
+        assert_eq!(places, [vec![4, 5, 6, 7], vec![1, 2, 9, 10], vec![0, 3, 8, 11]]);
         let trades = if aggregated { "aggTrade" } else { "trade" };
         assert_eq!(
             texts(messages),
             [
                 &format!(
-                    r#"{{"id":5,"method":"SUBSCRIBE","params":["btcusdt@{trades}","btcusdt@bookTicker","btcusdt@depth@100ms"]}}"#
+                    r#"{{"id":5,"method":"SUBSCRIBE","params":["btcusdt@{trades}","btcusdt@bookTicker","btcusdt@depth@100ms","btcusdt@kline_1m"]}}"#
                 ),
                 r#"{"id":6,"method":"SUBSCRIBE","params":["btcusdt@bookTicker","btcusdt@depth@100ms","1000shibusdt@bookTicker","1000shibusdt@depth@100ms"]}"#,
-                r#"{"id":7,"method":"SUBSCRIBE","params":["btcusdt@aggTrade","1000shibusdt@aggTrade"]}"#,
+                r#"{"id":7,"method":"SUBSCRIBE","params":["btcusdt@aggTrade","btcusdt@kline_1m","1000shibusdt@aggTrade","1000shibusdt@kline_1m"]}"#,
             ]
         );
         let sockets: Vec<&str> = feeds.iter().map(|(s, c)| binance.sockets()[binance.socket_of(s, *c)].name).collect();
-        assert_eq!(sockets[..3], ["usdm/market", "usdm/public", "usdm/public"]);
-        assert_eq!(sockets[4..7], ["", "", ""], "the name in journals from when there was but one");
+        assert_eq!(sockets[..4], ["usdm/market", "usdm/public", "usdm/public", "usdm/market"]);
+        assert_eq!(sockets[4..8], [""; 4], "the name in journals from when there was but one");
     }
 }
 
@@ -235,9 +238,10 @@ fn requests_about_perpetuals_go_to_their_address_at_its_weights() {
 #[test]
 fn refusals_say_who_what_and_what_there_is_instead() {
     let (binance, markets) = binance(&AdapterOptions::default());
+    let of_books = Capabilities { channels: &[Channel::Book, Channel::Quotes], ..binance.capabilities() };
     assert_eq!(
-        binance.capabilities().check(Channel::Ohlc).unwrap_err().to_string(),
-        "binance does not offer the channel \"ohlc\" live; it offers trades, book, quotes"
+        of_books.check(Channel::Ohlc).unwrap_err().to_string(),
+        "binance does not offer the channel \"ohlc\" live; it offers book, quotes"
     );
     let refused = binance.parse_markets(br#"{"code":-1003,"msg":"Too many requests."}"#).unwrap_err();
     assert_eq!(refused.to_string(), "binance refused the list of markets with code -1003: Too many requests.");

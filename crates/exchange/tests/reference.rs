@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use dccd_exchange::{Adapter, AdapterOptions, Depths, Facts, History, NAMES, RestQuota, adapter};
-use dccd_model::Span;
+use dccd_model::{Channel, Span};
 
 const DOCUMENT: &str = "docs/reference/exchanges.md";
 
@@ -75,6 +75,9 @@ fn section(adapter: &dyn Adapter, facts: &Facts) -> String {
     for channel in facts.channels {
         let _ = writeln!(text, "| `{}` | {} | {} |", channel.channel, channel.stream, channel.integrity);
     }
+    if adapter.capabilities().builds(Channel::Ohlc) {
+        text.push_str("| `ohlc` | made of its trades | what is missing of the trades is missing of the candles, and comes when they are fetched |\n");
+    }
     let _ = write!(
         text,
         "\n- Books: {} levels a side.\n- A connection: {} feeds at most, {} messages a second, {} connections in {} s, {} h long.\n- REST: {}.\n",
@@ -101,6 +104,7 @@ fn tables() -> String {
     for adapter in &all {
         let (facts, can) = (adapter.facts(), adapter.capabilities());
         let channels: Vec<_> = can.channels.iter().map(|channel| channel.as_str()).collect();
+        let built = if can.builds(Channel::Ohlc) { ", ohlc of trades" } else { "" };
         let is_paged = adapter.history().is_some_and(|history| history.trade_pages().is_some());
         let trades = match (can.trade_ids_contiguous, can.trades_repairable) {
             (true, true) => "counted and fetched",
@@ -115,7 +119,7 @@ fn tables() -> String {
             text,
             "| {name} | {} | {} | {trades} | {} | {candles} |",
             facts.markets,
-            channels.join(", "),
+            channels.join(", ") + built,
             depths(facts.depths)
         );
     }

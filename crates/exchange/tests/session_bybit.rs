@@ -220,11 +220,11 @@ fn messages_hold_ten_topics_of_one_socket() {
     let messages = bybit.subscribe(&feeds, &markets, 5);
     let texts: Vec<&str> = messages.iter().map(|message| message.text.as_str()).collect();
     let expected = [
-        r#"{"args":["publicTrade.BTCUSDT"],"op":"subscribe","req_id":"5"}"#,
+        r#"{"args":["publicTrade.BTCUSDT","kline.1.BTCUSDT"],"op":"subscribe","req_id":"5"}"#,
         r#"{"args":["orderbook.1000.BTCUSDT","orderbook.1.SOLUSDT","publicTrade.BTCPERP"],"op":"subscribe","req_id":"6"}"#,
     ];
     assert_eq!(texts, expected);
-    assert_eq!(messages.iter().map(|message| message.feeds.clone()).collect::<Vec<_>>(), [vec![1], vec![0, 2, 4]]);
+    assert_eq!(messages.iter().map(|message| message.feeds.clone()).collect::<Vec<_>>(), [vec![1, 3], vec![0, 2, 4]]);
     let text = &bybit.unsubscribe(&feeds[..1], &markets, 7)[0].text;
     assert_eq!(text, r#"{"args":["orderbook.1000.BTCUSDT"],"op":"unsubscribe","req_id":"7"}"#);
     let many: Vec<_> = (0..25).map(|i| feed(&format!("C{i}/USDT"), Channel::Trades)).collect();

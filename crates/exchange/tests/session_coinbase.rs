@@ -157,7 +157,8 @@ fn what_cant_be_a_book_begins_anew() {
     );
     // It may have been the snapshot that is waited for, unless it came on another connection.
     let cut = r#"{"type":"snapshot","product_id":"BTC-USD","bids":[["99"#;
-    let unreadable = |conn| format!("notice unreadable on {conn}: not a readable message: expected the end of a text at byte 54");
+    let unreadable =
+        |conn| format!("notice unreadable on {conn}: not a readable message: expected the end of a text at byte 54");
     scene.frame(1, cut).expect(&format!("{}\nwant resubscribe BTC/USD on 1", unreadable(1)));
     scene.entry(EntryKind::Opened, 2, "", b"").frame(2, cut).expect(&unreadable(2));
 }

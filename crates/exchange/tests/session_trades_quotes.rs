@@ -275,17 +275,16 @@ fn messages_that_are_no_records_are_noticed_and_counted() {
         "notice Shutdown { conn: 5 }
          want replace 5",
     );
-    scene.frame(1, r#"{"e":"kline","s":"BTCUSDT"}"#).expect("notice UnknownMessage { conn: 1 }");
+    scene.frame(1, r#"{"e":"24hrMiniTicker","s":"BTCUSDT"}"#).expect("notice UnknownMessage { conn: 1 }");
     scene.quote(1, 1).depth(1, 1, 1).expect("notice Unrouted { conn: 1 }\nnotice Unrouted { conn: 1 }");
     scene.feed_closed("trades").trade(1, 1).expect("notice Unrouted { conn: 1 }");
     scene.feed_closed("quotes").expect("notice Entry { subject: \"BTC/USDT quotes\", fault: UnknownFeed }");
-    scene.feed("ohlc").expect("notice Entry { subject: \"BTC/USDT ohlc\", fault: Channel }");
     scene.feed("smells").expect("notice Entry { subject: \"BTC/USDT smells\", fault: Channel }");
     scene.entry(EntryKind::FeedOpened, 0, "trades", b"").expect("notice Entry { subject: \"trades\", fault: Subject }");
     let counters = scene.session.counters();
     assert_eq!(
         (counters.frames, counters.unknown, counters.unrouted, counters.error_replies, counters.entry_faults),
-        (7, 1, 3, 1, 4)
+        (7, 1, 3, 1, 3)
     );
     assert_eq!(scene.session.feeds().len(), 1);
 }

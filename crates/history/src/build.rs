@@ -1,46 +1,7 @@
 //! Candles from trades: one pass, any number of spans, constant memory. Exact until the end, where the nearest double is stored. Pure.
 
-use dccd_model::{Decimal, Grid, Span, Trade, UnixNanos};
+use dccd_model::{Decimal, DecimalSum, Grid, Span, Trade, UnixNanos};
 use dccd_store::CandleRow;
-
-/// A sum of decimals, exact.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sum {
-    mantissa: i128,
-    exponent: i32,
-}
-
-impl Sum {
-    fn add(&mut self, mantissa: i128, exponent: i32) {
-        if self.mantissa == 0 {
-            (self.mantissa, self.exponent) = (mantissa, exponent);
-        } else if exponent >= self.exponent {
-            self.mantissa = self.mantissa.saturating_add(scaled(mantissa, exponent - self.exponent));
-        } else {
-            self.mantissa = scaled(self.mantissa, self.exponent - exponent).saturating_add(mantissa);
-            self.exponent = exponent;
-        }
-    }
-
-    /// The nearest double, as parsing the sum's decimal text gives it.
-    fn to_f64(self) -> f64 {
-        let (mut mantissa, mut exponent) = (self.mantissa, self.exponent);
-        while mantissa != 0 && mantissa % 10 == 0 {
-            mantissa /= 10;
-            exponent += 1;
-        }
-        match (i64::try_from(mantissa), i8::try_from(exponent)) {
-            (Ok(mantissa), Ok(exponent)) => Decimal::new(mantissa, exponent).to_f64(),
-            _ => format!("{mantissa}e{exponent}").parse().unwrap_or(f64::NAN),
-        }
-    }
-}
-
-/// `mantissa * 10^digits`; at the end of the range for sums that no market reaches.
-fn scaled(mantissa: i128, digits: i32) -> i128 {
-    let power = u32::try_from(digits).ok().and_then(|digits| 10_i128.checked_pow(digits)).unwrap_or(i128::MAX);
-    mantissa.saturating_mul(power)
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Growing {
@@ -49,8 +10,8 @@ struct Growing {
     high: Decimal,
     low: Decimal,
     close: Decimal,
-    volume: Sum,
-    quote_volume: Sum,
+    volume: DecimalSum,
+    quote_volume: DecimalSum,
     trades: i64,
 }
 
@@ -167,8 +128,8 @@ impl Growing {
             high: price,
             low: price,
             close: price,
-            volume: Sum::default(),
-            quote_volume: Sum::default(),
+            volume: DecimalSum::default(),
+            quote_volume: DecimalSum::default(),
             trades: 0,
         };
         growing.add(trade);
@@ -179,10 +140,8 @@ impl Growing {
         self.high = self.high.max(trade.price);
         self.low = self.low.min(trade.price);
         self.close = trade.price;
-        let (price, amount) = (trade.price, trade.amount);
-        self.volume.add(i128::from(amount.mantissa), i32::from(amount.exponent));
-        let value = i128::from(price.mantissa) * i128::from(amount.mantissa);
-        self.quote_volume.add(value, i32::from(price.exponent) + i32::from(amount.exponent));
+        self.volume.add(trade.amount);
+        self.quote_volume.add_product(trade.price, trade.amount);
         self.trades += 1;
     }
 

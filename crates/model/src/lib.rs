@@ -10,6 +10,7 @@ pub mod name;
 pub mod record;
 pub mod slot;
 pub mod span;
+pub mod sum;
 pub mod symbol;
 pub mod time;
 
@@ -21,5 +22,6 @@ pub use name::{Channel, ExchangeName, NameError, SeriesId, SeriesKind};
 pub use record::{BookLevel, BookSide, BookState, Candle, Flags, Quote, Side, Trade, TradeId};
 pub use slot::{Record, RecordKind};
 pub use span::{Span, SpanError};
+pub use sum::DecimalSum;
 pub use symbol::{Symbol, SymbolError};
 pub use time::UnixNanos;

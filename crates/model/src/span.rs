@@ -28,6 +28,8 @@ impl Span {
 
     /// One second.
     pub const ONE_SECOND: Self = Self(1);
+    /// One minute: that of the candles that come live.
+    pub const ONE_MINUTE: Self = Self(60);
 
     /// Its length in seconds.
     #[must_use]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const DATAD_PROTOCOL: u32 = 2;
+pub const DATAD_PROTOCOL: u32 = 3;
 
 /// The service of one exchange.
 #[tarpc::service]
@@ -109,6 +109,9 @@ pub struct FeedInfo {
     pub best: Option<(String, String)>,
     /// What is wrong, in words; `None` when nothing is.
     pub error: Option<String>,
+    /// Of candles that the exchange sends: how many were the same as those of its trades, and how many differed, in this process;
+    /// `None` where there is but one source.
+    pub compared: Option<(u64, u64)>,
 }
 
 /// An order book at one moment.

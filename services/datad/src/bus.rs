@@ -2,13 +2,14 @@
 
 use dccd_exchange::{FeedIndex, Ladder};
 use dccd_model::{
-    BookLevel, BookSide, BookState, Channel, Decimal, Flags, Gap, Quote, Record, RecordKind, Side, Symbol, Trade, TradeId,
-    UnixNanos,
+    BookLevel, BookSide, BookState, Candle, Channel, Decimal, Flags, Gap, Quote, Record, RecordKind, Side, Symbol, Trade,
+    TradeId, UnixNanos,
 };
 use dccd_ring::{FeedState, RingSpec, Writer, ring_name};
 use dccd_rpc::datad::{BookSnapshot, FeedInfo};
 use tracing::warn;
 
+use crate::candles::{self, CandleSink};
 use crate::error::DatadError;
 use crate::score::Score;
 
@@ -49,6 +50,8 @@ pub(crate) struct BusFeed {
     last_update_id: u64,
     last_trade: Option<Trade>,
     last_quote: Option<Quote>,
+    /// When the newest closed candle opened, and its last price.
+    last_closed: Option<(UnixNanos, Decimal)>,
     touched: bool,
 }
 
@@ -151,6 +154,7 @@ impl Bus {
             last_update_id: 0,
             last_trade: None,
             last_quote: None,
+            last_closed: None,
             touched: false,
         }))
     }
@@ -250,6 +254,20 @@ impl Bus {
         self.published(index, 1);
     }
 
+    /// Publishes a candle. One that comes late, because trades of it were missing, goes to the store alone: a ring is what is new.
+    pub(crate) fn candle(&mut self, index: FeedIndex, candle: &Candle) {
+        let Some(feed) = self.get_mut(index) else { return };
+        if candle.flags.contains(Flags::CLOSED) {
+            if feed.last_closed.is_some_and(|(closed, _)| candle.ts_open <= closed) {
+                return;
+            }
+            feed.last_closed = Some((candle.ts_open, candle.close));
+        }
+        feed.ring.publish(&candle.encode());
+        feed.last_recv = candle.ts_recv;
+        self.published(index, 1);
+    }
+
     /// Declares a gap: counted, and marked in the ring by a record of its own. One made good is only counted.
     pub(crate) fn gap(&mut self, index: FeedIndex, gap: &Gap, now: UnixNanos) {
         let Some(feed) = self.get_mut(index) else { return };
@@ -307,7 +325,23 @@ impl Bus {
                 };
                 feed.ring.publish(&marker.encode());
             }
-            Channel::Ohlc => return,
+            Channel::Ohlc => {
+                let zero = Decimal::ZERO;
+                let marker = Candle {
+                    ts_open: gap.to,
+                    ts_recv: now,
+                    open: zero,
+                    high: zero,
+                    low: zero,
+                    close: zero,
+                    volume: zero,
+                    quote_volume: zero,
+                    trades: 0,
+                    span: candles::SPAN,
+                    flags: Flags::GAP,
+                };
+                feed.ring.publish(&marker.encode());
+            }
         }
         self.published(index, 1);
     }
@@ -351,7 +385,8 @@ impl BusFeed {
     pub(crate) fn info(&self, recorded: bool, now: UnixNanos) -> FeedInfo {
         let book_best = self.ladder.as_ref().and_then(|l| Some((l.best_bid()?.0, l.best_ask()?.0)));
         let best = self.last_quote.map(|q| (q.bid, q.ask)).or(book_best);
-        let last_price = self.last_trade.map(|t| t.price.to_string()).or_else(|| best.map(|(bid, _)| bid.to_string()));
+        let last_price = self.last_trade.map(|t| t.price).or(self.last_closed.map(|(_, close)| close));
+        let last_price = last_price.map(|price| price.to_string()).or_else(|| best.map(|(bid, _)| bid.to_string()));
         FeedInfo {
             symbol: self.symbol.to_string(),
             channel: self.channel.to_string(),
@@ -370,6 +405,7 @@ impl BusFeed {
             last_price,
             best: best.map(|(bid, ask)| (bid.to_string(), ask.to_string())),
             error: self.error.clone(),
+            compared: None,
         }
     }
 
@@ -383,6 +419,16 @@ impl BusFeed {
     fn show_state(&mut self) {
         let state = self.shown_state();
         self.ring.set_state(state);
+    }
+}
+
+impl CandleSink for Bus {
+    fn candle(&mut self, feed: FeedIndex, candle: &Candle) {
+        Self::candle(self, feed, candle);
+    }
+
+    fn candle_gap(&mut self, feed: FeedIndex, gap: &Gap, now: UnixNanos) {
+        self.gap(feed, gap, now);
     }
 }
 

@@ -54,6 +54,8 @@ pub fn derive(
     let recorder = Recorder::open(data_path, exchange, recorder_options).map_err(store_error)?;
     // What is missing is not asked for: the answers that there were are in the journal.
     let (fetches, _) = mpsc::channel(1);
+    // Nor are live candles stored: they wait in the checkpoint for the collector.
+    let (history, _) = mpsc::channel(1);
     let ctx = RecorderContext {
         adapter,
         markets: Arc::new(markets),
@@ -62,6 +64,7 @@ pub fn derive(
         data_path: data_path.to_owned(),
         journal_keep_bytes: u64::MAX,
         fetches,
+        history,
         shared: Arc::new(Shared::default()),
     };
     let (recorder, _) = RecorderLoop::recover(ctx, recorder)?;

@@ -4,6 +4,7 @@
 //! (candles by the clock, backfills), the journal's sync thread, and the calling runtime (RPC, REST, heartbeats). They share counters and bounded queues and nothing else.
 
 mod bus;
+mod candles;
 mod clock;
 mod derive;
 mod error;

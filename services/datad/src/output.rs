@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use dccd_exchange::{FeedIndex, Notice, Output, Want};
-use dccd_model::{BookLevel, BookState, Gap, Quote, Symbol, Trade, UnixNanos};
+use dccd_model::{BookLevel, BookState, Candle, Gap, Quote, Symbol, Trade, UnixNanos};
 use tracing::{info, warn};
 
 use crate::bus::Bus;
+use crate::candles::LiveCandles;
 use crate::error::chain;
 use crate::shared::{Part, Shared};
 
@@ -34,6 +35,7 @@ pub(crate) enum About {
 /// Hands a session's records to the bus.
 pub(crate) struct LiveOutput<'a> {
     pub(crate) bus: &'a mut Bus,
+    pub(crate) candles: &'a mut LiveCandles,
     pub(crate) wants: &'a mut Vec<Want>,
     pub(crate) refusals: &'a mut Vec<Refusal>,
     pub(crate) shared: &'a Shared,
@@ -43,6 +45,7 @@ pub(crate) struct LiveOutput<'a> {
 impl Output for LiveOutput<'_> {
     fn trade(&mut self, feed: FeedIndex, trade: &Trade) {
         self.bus.trade(feed, trade);
+        self.candles.trade(feed, trade, self.bus);
     }
 
     fn quote(&mut self, feed: FeedIndex, quote: &Quote) {
@@ -53,7 +56,12 @@ impl Output for LiveOutput<'_> {
         self.bus.level(feed, level);
     }
 
+    fn candle(&mut self, feed: FeedIndex, candle: &Candle) {
+        self.candles.candle(feed, candle, self.bus);
+    }
+
     fn gap(&mut self, feed: FeedIndex, gap: &Gap) {
+        self.candles.gap(feed, gap);
         let counter = if gap.repaired { &self.shared.gap_repairs } else { &self.shared.gaps };
         counter.fetch_add(1, Ordering::Relaxed);
         self.bus.gap(feed, gap, self.now);

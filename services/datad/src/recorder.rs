@@ -11,15 +11,17 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use dccd_exchange::{Adapter, FeedIndex, Markets, Notice, Output, Session, Want};
-use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade, UnixNanos};
+use dccd_model::{BookLevel, BookState, Candle, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade, UnixNanos};
 use dccd_rpc::datad::FlushReport;
 use dccd_store::journal::{JournalError, JournalReader, JournalSync};
 use dccd_store::{CommitMode, Position, Recorder, SeriesHandle, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use crate::candles::{self, LiveCandles, Nowhere, Storing};
 use crate::error::{DatadError, chain};
 use crate::fetch::FetchRequest;
+use crate::history::{HistoryCommand, sends_empty};
 use crate::shared::{Part, Shared};
 
 /// How often the journal's end is looked at while nothing happens.
@@ -47,19 +49,27 @@ pub(crate) enum RecorderCommand {
     Close { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
 }
 
-/// What a checkpoint holds beside the position: which feeds are recorded, and the session.
+/// What a checkpoint holds beside the position: which feeds are recorded, the live candles, and the session.
 struct SavedState<'a> {
     recorded: Vec<bool>,
+    /// `None` where none had been thought of.
+    candles: Option<&'a [u8]>,
     session: &'a [u8],
 }
 
+/// In the number of feeds: live candles are there, too.
+const HAS_CANDLES: u32 = 1 << 31;
+
 impl<'a> SavedState<'a> {
-    /// Number of feeds (u32, little endian), a byte for each, the session's own bytes.
-    fn encode(recorded: &[bool], session: &[u8]) -> Vec<u8> {
-        let count = u32::try_from(recorded.len()).unwrap_or(u32::MAX);
-        let mut bytes = Vec::with_capacity(4 + recorded.len() + session.len());
-        bytes.extend(count.to_le_bytes());
+    /// Number of feeds with [`HAS_CANDLES`] (u32, little endian), a byte for each; the number of bytes of the live candles and those; the
+    /// session's own bytes.
+    fn encode(recorded: &[bool], candles: &[u8], session: &[u8]) -> Vec<u8> {
+        let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let mut bytes = Vec::with_capacity(8 + recorded.len() + candles.len() + session.len());
+        bytes.extend((number(recorded.len()) | HAS_CANDLES).to_le_bytes());
         bytes.extend(recorded.iter().map(|r| u8::from(*r)));
+        bytes.extend(number(candles.len()).to_le_bytes());
+        bytes.extend(candles);
         bytes.extend(session);
         bytes
     }
@@ -67,8 +77,15 @@ impl<'a> SavedState<'a> {
     /// `None` when these bytes were not made by [`Self::encode`].
     fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (count, rest) = bytes.split_first_chunk::<4>()?;
-        let (recorded, session) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*count)).ok()?)?;
-        Some(Self { recorded: recorded.iter().map(|r| *r != 0).collect(), session })
+        let count = u32::from_le_bytes(*count);
+        let (recorded, mut session) = rest.split_at_checked(usize::try_from(count & !HAS_CANDLES).ok()?)?;
+        let mut candles = None;
+        if count & HAS_CANDLES != 0 {
+            let (length, rest) = session.split_first_chunk::<4>()?;
+            let (bytes, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+            (candles, session) = (Some(bytes), rest);
+        }
+        Some(Self { recorded: recorded.iter().map(|r| *r != 0).collect(), candles, session })
     }
 }
 
@@ -78,6 +95,8 @@ pub(crate) struct Recovered {
     pub(crate) session: Option<Vec<u8>>,
     /// Which feeds go to the store, by index.
     pub(crate) recorded: Vec<bool>,
+    /// The saved state of the live candles.
+    pub(crate) candles: Vec<u8>,
     /// Entries read since the last checkpoint.
     pub(crate) entries: u64,
 }
@@ -98,8 +117,15 @@ pub(crate) struct RecorderContext {
     pub(crate) sync: Option<Arc<JournalSync>>,
     /// Where missing trades are asked for.
     pub(crate) fetches: mpsc::Sender<FetchRequest>,
+    /// Who brings live candles into the store.
+    pub(crate) history: mpsc::Sender<HistoryCommand>,
     /// Counters.
     pub(crate) shared: Arc<Shared>,
+}
+
+/// Live candles of which nothing is known yet.
+pub(crate) fn live_candles(adapter: &dyn Adapter) -> LiveCandles {
+    LiveCandles::new(&adapter.capabilities(), sends_empty(adapter, candles::SPAN))
 }
 
 /// The recorder's loop and what it owns.
@@ -109,6 +135,8 @@ pub(crate) struct RecorderLoop {
     reader: JournalReader,
     session: Box<dyn Session>,
     feeds: Feeds,
+    candles: LiveCandles,
+    storing: Storing,
     position: Position,
     retry_at: Option<Instant>,
     /// How often each hole (feed, first and last missing id) was asked for since this process began.
@@ -141,9 +169,11 @@ impl Feeds {
             if self.recorded.len() <= index {
                 self.recorded.push(false);
             }
-            if self.recorded[index] && self.handles[index].is_none() {
+            // Candles have a writer of their own.
+            let is_stored = self.recorded[index] && feed.channel != Channel::Ohlc;
+            if is_stored && self.handles[index].is_none() {
                 self.handles[index] = Some(recorder.series(&feed.symbol, feed.channel)?);
-            } else if !self.recorded[index] {
+            } else if !is_stored {
                 self.handles[index] = None;
             }
         }
@@ -166,6 +196,7 @@ impl Feeds {
 /// Hands a session's records to the store.
 struct StoreOutput<'a> {
     recorder: &'a mut Recorder,
+    candles: &'a mut LiveCandles,
     feeds: &'a Feeds,
     at: Position,
     wants: &'a mut Vec<Want>,
@@ -173,6 +204,7 @@ struct StoreOutput<'a> {
 
 impl Output for StoreOutput<'_> {
     fn trade(&mut self, feed: FeedIndex, trade: &Trade) {
+        self.candles.trade(feed, trade, &mut Nowhere);
         if let Some(handle) = self.feeds.handle(feed) {
             self.recorder.trade(handle, self.at, trade);
         }
@@ -190,7 +222,12 @@ impl Output for StoreOutput<'_> {
         }
     }
 
+    fn candle(&mut self, feed: FeedIndex, candle: &Candle) {
+        self.candles.candle(feed, candle, &mut Nowhere);
+    }
+
     fn gap(&mut self, feed: FeedIndex, gap: &Gap) {
+        self.candles.gap(feed, gap);
         if let Some(handle) = self.feeds.handle(feed) {
             self.recorder.gap(handle, self.at, gap);
         }
@@ -199,9 +236,10 @@ impl Output for StoreOutput<'_> {
     fn book_state(&mut self, _feed: FeedIndex, _state: BookState, _epoch: u32) {}
 
     fn want(&mut self, want: Want) {
-        // Books are the live side's business: it is the one that must be valid now. Trades are ours: what the store lacks.
+        // Books are the live side's business: it is the one that must be valid now. Trades are ours: what the store lacks, or its
+        // candles do.
         if let Want::Trades { feed, .. } = &want
-            && self.feeds.handle(*feed).is_some()
+            && (self.feeds.handle(*feed).is_some() || self.candles.needs(*feed))
         {
             self.wants.push(want);
         }
@@ -218,6 +256,7 @@ impl RecorderLoop {
     pub(crate) fn recover(ctx: RecorderContext, mut recorder: Recorder) -> Result<(Self, Recovered), DatadError> {
         let store_error = |source| DatadError::Store { dir: ctx.data_path.clone(), source };
         let mut feeds = Feeds::default();
+        let mut candles = live_candles(ctx.adapter.as_ref());
         let (session, position, had_state) = match recorder.checkpoint() {
             None => (ctx.adapter.session(ctx.markets.clone()), Position(0), false),
             Some(checkpoint) => {
@@ -228,6 +267,9 @@ impl RecorderLoop {
                     .adapter
                     .restore(ctx.markets.clone(), saved.session)
                     .map_err(|source| DatadError::Session { exchange: ctx.adapter.name().to_owned(), source })?;
+                if let Some(saved) = saved.candles {
+                    candles.resume(saved, session.feeds(), &feeds.recorded);
+                }
                 (session, checkpoint.position, true)
             }
         };
@@ -240,12 +282,15 @@ impl RecorderLoop {
             opened => (opened.map_err(journal_error)?, position, false),
         };
         let asked_at = Instant::now();
+        let storing = Storing::new(ctx.history.clone(), ctx.shared.clone());
         let mut this = Self {
             ctx,
             recorder,
             reader,
             session,
             feeds,
+            candles,
+            storing,
             position,
             retry_at: None,
             asked: HashMap::new(),
@@ -276,8 +321,8 @@ impl RecorderLoop {
             this.commit_if_due(false);
         }
         let session = (had_state || entries > 0).then(|| this.session.save());
-        let recorded = this.feeds.recorded.clone();
-        Ok((this, Recovered { session, recorded, entries }))
+        let (recorded, candles) = (this.feeds.recorded.clone(), this.candles.save());
+        Ok((this, Recovered { session, recorded, candles, entries }))
     }
 
     /// Follows the journal until it is told to close, or nobody is left to tell it.
@@ -298,6 +343,7 @@ impl RecorderLoop {
                 }
             };
             self.commit_if_due(false);
+            self.storing.turn(&mut self.candles);
             if self.asked_at.elapsed() >= ASK_AGAIN {
                 self.ask_for_open_gaps();
             }
@@ -335,8 +381,15 @@ impl RecorderLoop {
             };
             let Some((after, entry)) = next else { break };
             self.last_ts = entry.ts_recv;
-            let mut out = StoreOutput { recorder: &mut self.recorder, feeds: &self.feeds, at: after, wants: &mut wants };
+            let mut out = StoreOutput {
+                recorder: &mut self.recorder,
+                candles: &mut self.candles,
+                feeds: &self.feeds,
+                at: after,
+                wants: &mut wants,
+            };
             self.session.apply(&entry, &mut out);
+            self.candles.settle(entry.ts_recv, &mut Nowhere);
             if matches!(entry.kind, EntryKind::FeedOpened | EntryKind::FeedClosed) {
                 if entry.kind == EntryKind::FeedOpened {
                     self.feeds.note_opened(self.session.as_ref(), &entry);
@@ -344,6 +397,7 @@ impl RecorderLoop {
                 self.feeds
                     .follow(self.session.as_ref(), &mut self.recorder)
                     .map_err(|source| DatadError::Store { dir: self.ctx.data_path.clone(), source })?;
+                self.candles.follow(self.session.feeds(), &self.feeds.recorded);
             }
             self.position = after;
             read += 1;
@@ -378,8 +432,10 @@ impl RecorderLoop {
     /// Tells the session that entries before `at` are gone.
     fn apply_lost(&mut self, at: Position, subject: &str, wants: &mut Vec<Want>) {
         let lost = Entry { kind: EntryKind::Lost, conn: 0, ts_recv: self.last_ts, subject, payload: b"" };
-        let mut out = StoreOutput { recorder: &mut self.recorder, feeds: &self.feeds, at, wants };
+        let mut out =
+            StoreOutput { recorder: &mut self.recorder, candles: &mut self.candles, feeds: &self.feeds, at, wants };
         self.session.apply(&lost, &mut out);
+        self.candles.settle(self.last_ts, &mut Nowhere);
     }
 
     fn ask(&mut self, wants: Vec<Want>) {
@@ -400,7 +456,9 @@ impl RecorderLoop {
     fn ask_for_open_gaps(&mut self) {
         self.asked_at = Instant::now();
         let mut wants = self.session.outstanding();
-        wants.retain(|want| matches!(want, Want::Trades { feed, .. } if self.feeds.handle(*feed).is_some()));
+        let (feeds, candles) = (&self.feeds, &self.candles);
+        let is_ours = |feed: FeedIndex| feeds.handle(feed).is_some() || candles.needs(feed);
+        wants.retain(|want| matches!(want, Want::Trades { feed, .. } if is_ours(*feed)));
         let open: HashSet<_> = wants
             .iter()
             .filter_map(|want| match want {
@@ -417,7 +475,7 @@ impl RecorderLoop {
     /// # Errors
     /// When the store can't be written.
     pub(crate) fn close(mut self) -> Result<FlushReport, DatadError> {
-        let state = SavedState::encode(&self.feeds.recorded, &self.session.save());
+        let state = SavedState::encode(&self.feeds.recorded, &self.candles.save(), &self.session.save());
         let report = self
             .recorder
             .commit(self.position, &state, CommitMode::Close)
@@ -455,7 +513,7 @@ impl RecorderLoop {
     }
 
     fn commit(&mut self, mode: CommitMode) -> Result<FlushReport, String> {
-        let state = SavedState::encode(&self.feeds.recorded, &self.session.save());
+        let state = SavedState::encode(&self.feeds.recorded, &self.candles.save(), &self.session.save());
         // A checkpoint must not get ahead of the journal that a power cut would leave.
         let synced = self.ctx.sync.as_ref().map_or(Ok(()), |sync| sync.sync_now());
         let committed = synced.map_err(|e| chain(&e)).and_then(|()| {

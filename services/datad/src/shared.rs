@@ -60,6 +60,8 @@ pub(crate) enum Part {
     Damage,
     /// Writing rows to the store.
     Store,
+    /// Writing live candles to the store.
+    Candles,
     /// A thread that stands still.
     Thread,
 }

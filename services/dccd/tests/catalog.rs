@@ -2,6 +2,7 @@
 
 use dccd_config::catalog::EXCHANGES;
 use dccd_exchange::{AdapterOptions, adapter};
+use dccd_model::Channel;
 
 #[test]
 fn the_catalog_offers_what_the_adapters_offer() {
@@ -10,7 +11,8 @@ fn the_catalog_offers_what_the_adapters_offer() {
         let history = adapter.as_ref().is_some_and(|adapter| adapter.history().is_some());
         assert_eq!(exchange.history, history, "{}", exchange.name);
         // An adapter for the past alone has no channels.
-        let live = adapter.map(|adapter| adapter.capabilities().channels.to_vec()).filter(|channels| !channels.is_empty());
+        let can = adapter.map(|adapter| adapter.capabilities()).filter(|can| !can.channels.is_empty());
+        let live = can.map(|can| Channel::ALL.into_iter().filter(|channel| can.check(*channel).is_ok()).collect::<Vec<_>>());
         let (mut known, mut offered) = (exchange.live.map(<[_]>::to_vec), live);
         known.iter_mut().for_each(|channels| channels.sort());
         offered.iter_mut().for_each(|channels| channels.sort());

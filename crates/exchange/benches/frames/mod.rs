@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dccd_exchange::conformance::Recorded;
 use dccd_exchange::{AdapterOptions, FeedIndex, Notice, Output, Session, Want, adapter};
-use dccd_model::{BookLevel, BookState, Entry, EntryKind, Gap, Quote, Trade, UnixNanos};
+use dccd_model::{BookLevel, BookState, Candle, Entry, EntryKind, Gap, Quote, Trade, UnixNanos};
 
 /// Gets the exchange, the kind of message, the frames, and what begins their session.
 pub(crate) type Each<'e> = dyn FnMut(&str, &str, &[String], &dyn Fn(&mut dyn Session, &mut Count)) + 'e;
@@ -38,6 +38,10 @@ impl Output for Count {
     }
     fn level(&mut self, _: FeedIndex, level: &BookLevel) {
         black_box(level);
+        self.0 += 1;
+    }
+    fn candle(&mut self, _: FeedIndex, candle: &Candle) {
+        black_box(candle);
         self.0 += 1;
     }
     fn gap(&mut self, _: FeedIndex, _: &Gap) {

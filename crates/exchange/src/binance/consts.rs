@@ -32,7 +32,7 @@ pub(super) const SOCKET_NAMES: &[&str] = &["", "usdm/public", "usdm/market"];
 /// Where they are below the base address. Spot can be asked for microseconds.
 pub(super) const SOCKET_PATHS: &[&str] = &["/stream?timeUnit=MICROSECOND", "/public/stream", "/market/stream"];
 
-pub(super) const CHANNELS: &[Channel] = &[Channel::Trades, Channel::Book, Channel::Quotes];
+pub(super) const CHANNELS: &[Channel] = &[Channel::Trades, Channel::Book, Channel::Quotes, Channel::Ohlc];
 
 /// Deepest snapshot of a book, levels a side.
 pub(super) const DEPTH_MAX: u32 = 5_000;
@@ -148,6 +148,11 @@ pub(super) const FACTS: Facts = Facts {
             channel: Channel::Quotes,
             stream: "`bookTicker`",
             integrity: "update ids ascend: repetitions and changes of order are noticed, not what the exchange leaves out",
+        },
+        ChannelFacts {
+            channel: Channel::Ohlc,
+            stream: "`kline_1m`",
+            integrity: "closed candles follow each other: one that is missing is declared, and fetched into the files; each is compared with that of the trades, where they are collected, too",
         },
     ],
     quirks: &[

@@ -9,6 +9,7 @@
 //! <https://developers.binance.com/docs/binance-spot-api-docs>, <https://developers.binance.com/docs/derivatives/usds-margined-futures>.
 
 mod book;
+mod candle;
 mod consts;
 mod history;
 mod http;

@@ -5,7 +5,7 @@ use dccd_model::{Channel, Entry, Symbol};
 use super::book::{Book, Snapshot};
 use super::consts::{CHANNELS, NAME, SOCKET_NAMES, SOCKETS};
 use super::messages::{DepthEvent, Message, TradeEvent};
-use super::{http, parse, subscribe};
+use super::{candle, http, parse, subscribe};
 use crate::integrity::IdSpace;
 use crate::session::{self, Answer, Feeds, Levels, Quoted, Traded};
 use crate::{FeedIndex, FrameError, Markets, Notice, Output, Product};
@@ -78,7 +78,14 @@ impl session::Dialect for Dialect {
             Ok(Message::Ack { id }) => return out.notice(Notice::Ack { conn, id }),
             Ok(Message::Error { id, code, message }) => return feeds.refused(conn, id, code, &message, out),
             Ok(Message::Shutdown) => return feeds.shutdown(conn, out),
-            Ok(Message::Other) => return feeds.unknown(conn, out),
+            Ok(Message::Other) => match candle::read(entry.payload, entry.ts_recv) {
+                None => return feeds.unknown(conn, out),
+                Some(Ok((symbol, candle))) => {
+                    subscribe::name_of(name, product, &symbol);
+                    return feeds.candle(entry, name, &candle, out);
+                }
+                Some(Err(reason)) => reason,
+            },
             Err(reason) => reason,
         };
         let stream = stream_of(entry.payload).map(|(id, channel)| {
@@ -118,6 +125,7 @@ fn stream_of(frame: &[u8]) -> Option<(&str, Channel)> {
         "trade" | "aggTrade" => Channel::Trades,
         "bookTicker" => Channel::Quotes,
         "depth" => Channel::Book,
+        "kline_1m" => Channel::Ohlc,
         _ => return None,
     };
     Some((id, channel))

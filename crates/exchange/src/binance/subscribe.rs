@@ -41,17 +41,17 @@ pub(super) fn name_of(name: &mut String, product: Product, id: &str) {
     name.push_str(id);
 }
 
-/// The stream of a feed; `None` for a channel that isn't offered. Single trades of perpetuals are in no document and have no pages
+/// The stream of a feed. Single trades of perpetuals are in no document and have no pages
 /// that they could be repaired from.
-fn stream(symbol: &Symbol, channel: Channel, aggregated: bool, markets: &Markets) -> Option<String> {
+fn stream(symbol: &Symbol, channel: Channel, aggregated: bool, markets: &Markets) -> String {
     let stream = match channel {
         Channel::Trades if aggregated || product(symbol) == Product::Linear => "aggTrade",
         Channel::Trades => "trade",
         Channel::Quotes => "bookTicker",
         Channel::Book => "depth@100ms",
-        Channel::Ohlc => return None,
+        Channel::Ohlc => "kline_1m",
     };
-    Some(format!("{}@{stream}", id(symbol, markets).to_lowercase()))
+    format!("{}@{stream}", id(symbol, markets).to_lowercase())
 }
 
 /// `{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1}` and so on, in batches. No message is about feeds of several sockets.
@@ -64,9 +64,7 @@ pub(super) fn messages(
 ) -> Vec<ClientMessage> {
     let mut streams: Vec<(usize, usize, String)> = Vec::with_capacity(feeds.len());
     for (place, (symbol, channel)) in feeds.iter().enumerate() {
-        if let Some(stream) = stream(symbol, *channel, aggregated, markets) {
-            streams.push((socket_of(symbol, *channel), place, stream));
-        }
+        streams.push((socket_of(symbol, *channel), place, stream(symbol, *channel, aggregated, markets)));
     }
     streams.sort_by_key(|(socket, ..)| *socket);
     let of_one_socket = streams.chunk_by(|(a, ..), (b, ..)| a == b);

@@ -13,7 +13,7 @@ pub const NAME: &str = "bybit";
 pub(super) const REST_URL: &str = "https://api.bybit.com";
 pub(super) const WS_URL: &str = "wss://stream.bybit.com";
 
-pub(super) const CHANNELS: &[Channel] = &[Channel::Trades, Channel::Book, Channel::Quotes];
+pub(super) const CHANNELS: &[Channel] = &[Channel::Trades, Channel::Book, Channel::Quotes, Channel::Ohlc];
 
 /// The sockets, and what messages and requests call what they are about.
 pub(super) const SOCKETS: &[Socket] =
@@ -94,6 +94,11 @@ pub(super) const FACTS: Facts = Facts {
             channel: Channel::Quotes,
             stream: "`orderbook.1`",
             integrity: "each message is whole; ordered by their numbers",
+        },
+        ChannelFacts {
+            channel: Channel::Ohlc,
+            stream: "`kline.1`",
+            integrity: "closed candles follow each other: one that is missing is declared, and fetched into the files; each is compared with that of the trades, where they are collected, too",
         },
     ],
     quirks: &[

@@ -11,6 +11,7 @@
 //! <https://bybit-exchange.github.io/docs/v5/market/kline>.
 
 mod book;
+mod candle;
 mod consts;
 mod history;
 mod http;

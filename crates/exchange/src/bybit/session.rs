@@ -3,6 +3,7 @@
 use dccd_model::{Channel, Decimal, Entry, Symbol};
 
 use super::book::Book;
+use super::candle;
 use super::consts::{CHANNELS, NAME, SOCKET_NAMES};
 use super::http::{self, refusal};
 use super::messages::{Batch, BookPart, Message};
@@ -114,7 +115,14 @@ impl session::Dialect for Dialect {
             }
             Ok(Message::Refusal { id, words }) => return feeds.refused(conn, id, 0, &words, out),
             Ok(Message::Alive) => return,
-            Ok(Message::Other) => return feeds.unknown(conn, out),
+            Ok(Message::Other) => match candle::read(entry.payload, entry.ts_recv) {
+                None => return feeds.unknown(conn, out),
+                Some(Ok((symbol, candles))) => {
+                    name_of(&mut self.name, socket, &symbol);
+                    return candles.iter().for_each(|candle| feeds.candle(entry, &self.name, candle, out));
+                }
+                Some(Err(reason)) => reason,
+            },
             Err(reason) => reason,
         };
         let stream = parse::stream_of(entry.payload).map(|(symbol, channel)| {

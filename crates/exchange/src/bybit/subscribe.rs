@@ -4,20 +4,20 @@ use dccd_model::{Channel, Symbol};
 use serde_json::json;
 
 use super::consts::LIMITS;
-use super::http;
+use super::{candle, http};
 use crate::{ClientMessage, Markets};
 
 pub(super) const SUBSCRIBE: &str = "subscribe";
 pub(super) const UNSUBSCRIBE: &str = "unsubscribe";
 
-/// What a feed is called in messages; `None`: it isn't offered.
-fn topic(symbol: &Symbol, channel: Channel, depth: u32, markets: &Markets) -> Option<String> {
+/// What a feed is called in messages.
+fn topic(symbol: &Symbol, channel: Channel, depth: u32, markets: &Markets) -> String {
     let id = http::id(symbol, markets);
     match channel {
-        Channel::Trades => Some(format!("publicTrade.{id}")),
-        Channel::Quotes => Some(format!("orderbook.1.{id}")),
-        Channel::Book => Some(format!("orderbook.{depth}.{id}")),
-        Channel::Ohlc => None,
+        Channel::Trades => format!("publicTrade.{id}"),
+        Channel::Quotes => format!("orderbook.1.{id}"),
+        Channel::Book => format!("orderbook.{depth}.{id}"),
+        Channel::Ohlc => format!("{}{id}", candle::TOPIC),
     }
 }
 
@@ -32,9 +32,7 @@ pub(super) fn messages(
 ) -> Vec<ClientMessage> {
     let mut topics: Vec<(usize, usize, String)> = Vec::with_capacity(feeds.len());
     for (place, (symbol, channel)) in feeds.iter().enumerate() {
-        if let Some(topic) = topic(symbol, *channel, depth, markets) {
-            topics.push((http::socket_of(symbol), place, topic));
-        }
+        topics.push((http::socket_of(symbol), place, topic(symbol, *channel, depth, markets)));
     }
     topics.sort_by_key(|(socket, ..)| *socket);
     let of_one_socket = topics.chunk_by(|(a, ..), (b, ..)| a == b);

@@ -1,6 +1,6 @@
 //! An [`Output`] that keeps everything, for tests.
 
-use dccd_model::{BookLevel, BookState, Gap, Quote, Trade};
+use dccd_model::{BookLevel, BookState, Candle, Gap, Quote, Trade};
 
 use crate::{FeedIndex, Notice, Output, Want};
 
@@ -13,6 +13,8 @@ pub enum Event {
     Quote(FeedIndex, Quote),
     /// [`Output::level`].
     Level(FeedIndex, BookLevel),
+    /// [`Output::candle`].
+    Candle(FeedIndex, Candle),
     /// [`Output::gap`].
     Gap(FeedIndex, Gap),
     /// [`Output::book_state`].
@@ -73,6 +75,10 @@ impl Output for Recorded {
 
     fn level(&mut self, feed: FeedIndex, level: &BookLevel) {
         self.events.push(Event::Level(feed, *level));
+    }
+
+    fn candle(&mut self, feed: FeedIndex, candle: &Candle) {
+        self.events.push(Event::Candle(feed, *candle));
     }
 
     fn gap(&mut self, feed: FeedIndex, gap: &Gap) {

@@ -33,12 +33,18 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Whether this channel is offered.
+    /// Whether a channel that the exchange doesn't send is made of one that it does: candles of trades.
+    #[must_use]
+    pub fn builds(&self, channel: Channel) -> bool {
+        channel == Channel::Ohlc && !self.channels.contains(&channel) && self.channels.contains(&Channel::Trades)
+    }
+
+    /// Whether this channel is offered, by the exchange or [made of another](Self::builds).
     ///
     /// # Errors
     /// [`ExchangeError::ChannelNotOffered`], which names what is.
     pub fn check(&self, channel: Channel) -> Result<(), ExchangeError> {
-        if self.channels.contains(&channel) {
+        if self.channels.contains(&channel) || self.builds(channel) {
             return Ok(());
         }
         Err(ExchangeError::ChannelNotOffered { exchange: self.exchange, channel, offered: self.channels })

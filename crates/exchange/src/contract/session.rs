@@ -1,6 +1,6 @@
 //! A session: the state machine that turns entries into records and declared gaps. Pure: no I/O, no clock.
 
-use dccd_model::{BookLevel, BookState, Channel, Entry, Gap, Quote, Symbol, Trade, UnixNanos};
+use dccd_model::{BookLevel, BookState, Candle, Channel, Entry, Gap, Quote, Symbol, Trade, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::{EntryFault, FrameError};
@@ -60,6 +60,8 @@ pub trait Output {
     fn quote(&mut self, feed: FeedIndex, quote: &Quote);
     /// One level of a book. The levels of an event stand between `Flags::FIRST` and `Flags::LAST`.
     fn level(&mut self, feed: FeedIndex, level: &BookLevel);
+    /// A candle that the exchange sends: the one that grows as it stands now, or one that is closed ([`dccd_model::Flags::CLOSED`]).
+    fn candle(&mut self, feed: FeedIndex, candle: &Candle);
     /// A gap was found, just before the first record after it, or as soon as the exchange tells of records that never came; or it was
     /// made good: then with the same `ids`, `from` and
     /// `reason`, and `repaired`, just after the record that completed it. Where the exchange turns out not to have all of the

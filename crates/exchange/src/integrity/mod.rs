@@ -1,12 +1,14 @@
 //! What every exchange's session needs to prove that nothing is missing: which connections carry a feed, contiguous trade
 //! ids, quotes in order. Exchange-specific sequence rules of books stand in the exchange's own `book.rs`.
 
+mod candles;
 mod continuity;
 mod quotes;
 mod timed;
 mod trades;
 mod uncounted;
 
+pub(crate) use candles::{CandleStep, Candles};
 pub(crate) use continuity::{Connections, Continuity};
 pub(crate) use quotes::{QuoteStep, Quotes};
 pub(crate) use timed::TimedQuotes;

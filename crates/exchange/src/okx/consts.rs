@@ -21,7 +21,7 @@ pub(super) const PUBLIC: usize = 0;
 /// See [`PUBLIC`].
 pub(super) const BUSINESS: usize = 1;
 
-pub(super) const CHANNELS: &[Channel] = &[Channel::Trades, Channel::Book, Channel::Quotes];
+pub(super) const CHANNELS: &[Channel] = &[Channel::Trades, Channel::Book, Channel::Quotes, Channel::Ohlc];
 
 /// Levels a side of the books, on the socket and over REST.
 pub(super) const BOOK_LEVELS: u32 = 400;
@@ -110,6 +110,11 @@ pub(super) const FACTS: Facts = Facts {
             channel: Channel::Quotes,
             stream: "`bbo-tbt`",
             integrity: "ordered by time; nothing tells what the exchange leaves out",
+        },
+        ChannelFacts {
+            channel: Channel::Ohlc,
+            stream: "`candle1m`",
+            integrity: "closed candles follow each other: one that is missing is declared, and fetched into the files; each is compared with that of the trades, where they are collected, too",
         },
     ],
     quirks: &[

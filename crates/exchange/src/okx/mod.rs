@@ -5,6 +5,7 @@
 //! Links: <https://www.okx.com/docs-v5/en/#order-book-trading-market-data>.
 
 mod book;
+mod candle;
 mod checksum;
 mod consts;
 mod copy;
@@ -72,7 +73,7 @@ impl Adapter for Okx {
     }
 
     fn socket_of(&self, _: &Symbol, channel: Channel) -> usize {
-        if channel == Channel::Trades { BUSINESS } else { PUBLIC }
+        if matches!(channel, Channel::Trades | Channel::Ohlc) { BUSINESS } else { PUBLIC }
     }
 
     fn socket_url(&self, socket: usize, ws_base: &str) -> String {

@@ -4,6 +4,7 @@ use dccd_model::{Channel, Decimal, Entry, Symbol};
 use rustc_hash::FxHashMap;
 
 use super::book::Book;
+use super::candle;
 use super::consts::{CHANNELS, NAME};
 use super::copy::in_base_units;
 use super::messages::{Batch, Message};
@@ -44,9 +45,9 @@ impl Dialect {
                 None => feeds.refused(conn, id, code, &words, out),
             },
             Message::Shutdown => feeds.shutdown(conn, out),
-            Message::Other => feeds.unknown(conn, out),
             Message::Ack { id: None }
             | Message::Alive
+            | Message::Other
             | Message::Trades { .. }
             | Message::Quotes { .. }
             | Message::Book { .. } => {}
@@ -169,6 +170,15 @@ impl session::Dialect for Dialect {
             Ok(message @ (Message::Trades { .. } | Message::Quotes { .. } | Message::Book { .. })) => {
                 self.deliver(&message, entry, feeds, out)
             }
+            Ok(Message::Other) => match candle::read(entry.payload, entry.ts_recv) {
+                None => {
+                    feeds.unknown(entry.conn, out);
+                    Ok(())
+                }
+                Some(candles) => candles.map(|(id, candles)| {
+                    candles.iter().for_each(|candle| feeds.candle(entry, &id, candle, out));
+                }),
+            },
             Ok(message) => {
                 Self::answer(message, entry, feeds, out);
                 Ok(())

@@ -6,6 +6,7 @@
 use dccd_model::{Channel, Symbol};
 use serde_json::{Value, json};
 
+use super::candle;
 use super::consts::LIMITS;
 use crate::{ClientMessage, Markets};
 
@@ -24,22 +25,22 @@ pub(super) fn id(symbol: &Symbol, markets: &Markets) -> String {
 /// How the ids of perpetual swaps end.
 pub(super) const SWAP: &str = "-SWAP";
 
-/// The exchange's name of a channel; `None` where it isn't offered.
-pub(super) fn channel(channel: Channel) -> Option<&'static str> {
+/// The exchange's name of a channel.
+pub(super) const fn channel(channel: Channel) -> &'static str {
     match channel {
-        Channel::Trades => Some("trades-all"),
-        Channel::Quotes => Some("bbo-tbt"),
-        Channel::Book => Some("books"),
-        Channel::Ohlc => None,
+        Channel::Trades => "trades-all",
+        Channel::Quotes => "bbo-tbt",
+        Channel::Book => "books",
+        Channel::Ohlc => candle::CHANNEL,
     }
 }
 
 /// `{"id":"7","op":"subscribe","args":[{"channel":"books","instId":"BTC-USDT"}]}` and so on.
 pub(super) fn messages(op: &str, feeds: &[(Symbol, Channel)], markets: &Markets, first_id: u64) -> Vec<ClientMessage> {
     let argument = |(place, (symbol, of)): (usize, &(Symbol, Channel))| {
-        Some((place, json!({ "channel": channel(*of)?, "instId": id(symbol, markets) })))
+        (place, json!({ "channel": channel(*of), "instId": id(symbol, markets) }))
     };
-    let arguments: Vec<(usize, Value)> = feeds.iter().enumerate().filter_map(argument).collect();
+    let arguments: Vec<(usize, Value)> = feeds.iter().enumerate().map(argument).collect();
     let message = |(arguments, id): (&[(usize, Value)], u64)| {
         let args: Vec<&Value> = arguments.iter().map(|(_, argument)| argument).collect();
         let text = json!({ "id": id.to_string(), "op": op, "args": args }).to_string();

@@ -179,6 +179,16 @@ pub(crate) fn line(event: &Event) -> String {
             l.epoch,
             flags(l.flags)
         ),
+        Event::Candle(_, c) => {
+            let closed = if c.flags.contains(Flags::CLOSED) { " closed" } else { "" };
+            let [open, high, low, close, volume] = [c.open, c.high, c.low, c.close, c.volume];
+            format!(
+                "candle {} {open} {high} {low} {close} x{volume} q{} n{}{closed}",
+                c.ts_open.as_millis() / 1_000,
+                c.quote_volume,
+                c.trades
+            )
+        }
         Event::Gap(_, g) => gap(g),
         Event::State(_, state, epoch) => format!("{state:?} e{epoch}").to_lowercase(),
         Event::Want(Want::BookSnapshot { symbol, .. }) => format!("want snapshot {symbol}"),

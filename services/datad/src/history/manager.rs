@@ -5,8 +5,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use dccd_exchange::Adapter;
 use dccd_history::{Backfills, Cancel, HistoryContext, Progress, RunLog, Scope, Wanted};
-use dccd_model::UnixNanos;
+use dccd_model::{Span, UnixNanos};
 use dccd_rpc::datad::JobInfo;
 use dccd_store::{CandleSeriesId, CandleWriter, Empties};
 use tokio::sync::mpsc;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::jobs::Jobs;
+use super::live::Live;
 use super::{HistoryCommand, HistoryOptions};
 use crate::error::chain;
 
@@ -82,16 +84,18 @@ pub(super) fn run(options: HistoryOptions, commands: mpsc::Receiver<HistoryComma
     }
 }
 
-struct Manager {
-    options: HistoryOptions,
-    jobs: Jobs,
+pub(super) struct Manager {
+    pub(super) options: HistoryOptions,
+    pub(super) jobs: Jobs,
     backfills: Backfills,
     log: RunLog,
     running: HashMap<String, Running>,
     /// Series that a run works on.
-    busy: HashSet<String>,
+    pub(super) busy: HashSet<String>,
     /// Series with staged rows, in the order in which they are published.
-    unpublished: VecDeque<Wanted>,
+    pub(super) unpublished: VecDeque<Wanted>,
+    /// Candles that come live.
+    pub(super) live: Live,
     publish_after: Instant,
     saved: Instant,
     cancel: Cancel,
@@ -114,6 +118,7 @@ impl Manager {
             running: HashMap::new(),
             busy: HashSet::new(),
             unpublished: VecDeque::new(),
+            live: Live::default(),
             publish_after: Instant::now(),
             saved: Instant::now(),
             cancel: Cancel::default(),
@@ -133,6 +138,8 @@ impl Manager {
             self.start_due();
             self.start_turns();
             self.start_fill();
+            self.land();
+            self.live_due(false);
             self.publish_some();
             self.save_if_due();
             let nap = self.nap();
@@ -193,6 +200,7 @@ impl Manager {
             HistoryCommand::Jobs { reply } => {
                 let _ = reply.send(self.infos());
             }
+            HistoryCommand::Land { landing } => self.take(landing),
             HistoryCommand::Stop { .. } => {}
         }
     }
@@ -245,7 +253,7 @@ impl Manager {
         }
     }
 
-    fn begin(&mut self, wanted: Vec<Wanted>, scope: Scope, parallel: bool, is_own: bool) -> String {
+    pub(super) fn begin(&mut self, wanted: Vec<Wanted>, scope: Scope, parallel: bool, is_own: bool) -> String {
         let exchange = &self.options.exchange;
         let series: Vec<(Wanted, Progress)> =
             wanted.into_iter().map(|w| (w.clone(), Progress::of(w.name(exchange)))).collect();
@@ -411,18 +419,23 @@ impl Manager {
         self.publish_after = now + pause;
     }
 
+    /// What the exchange's candles of this span are where nothing is traded.
+    pub(super) fn empties(&self, span: Span) -> Empties {
+        if sends_empty(self.options.source.adapter.as_ref(), span) { Empties::Sent } else { Empties::Omitted }
+    }
+
     /// Publishes a series; gives the bytes that were written, `None` when it could not be done.
-    fn publish(&self, wanted: &Wanted) -> Option<u64> {
+    fn publish(&mut self, wanted: &Wanted) -> Option<u64> {
         let id =
             CandleSeriesId { exchange: self.options.exchange.clone(), symbol: wanted.symbol.clone(), span: wanted.span };
-        let pages = self.options.source.adapter.history().and_then(|history| history.candle_pages(wanted.span));
-        let empties = if pages.is_none_or(|pages| pages.sends_empty) { Empties::Sent } else { Empties::Omitted };
-        let published = CandleWriter::open(&self.options.data_path, &id, empties).and_then(|mut writer| writer.publish());
+        let published = CandleWriter::open(&self.options.data_path, &id, self.empties(wanted.span))
+            .and_then(|mut writer| writer.publish());
         match published {
             Ok(published) => {
                 if !published.quarantined.is_empty() {
                     error!(series = %id, files = ?published.quarantined, "damaged candle files were set aside; what they held is fetched again");
                 }
+                self.note_published(wanted, published.bytes);
                 Some(published.bytes)
             }
             Err(error) => {
@@ -464,6 +477,9 @@ impl Manager {
                 }
             }
         }
+        self.land();
+        self.refuse_live();
+        self.live_due(true);
         let left: Vec<String> = self.running.keys().cloned().collect();
         left.iter().for_each(|id| self.end_backfill(id));
         let deadline = Instant::now() + STOP_PUBLISH;
@@ -494,4 +510,9 @@ async fn work(ctx: &HistoryContext, series: &[(Wanted, Progress)], scope: Scope,
             }
         }
     }
+}
+
+/// Whether the exchange has candles of this span of stretches without trades.
+pub(crate) fn sends_empty(adapter: &dyn Adapter, span: Span) -> bool {
+    adapter.history().and_then(|history| history.candle_pages(span)).is_none_or(|pages| pages.sends_empty)
 }

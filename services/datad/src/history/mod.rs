@@ -4,6 +4,7 @@
 //! The thread may be slow; nothing waits for it but those who ask it something, each with a deadline.
 
 mod jobs;
+mod live;
 mod manager;
 mod wire;
 
@@ -16,6 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::DatadError;
 
+pub(crate) use live::Landing;
+pub(crate) use manager::sends_empty;
 pub(crate) use wire::wanted;
 pub use wire::{backfill_info, series_info};
 
@@ -72,6 +75,11 @@ pub(crate) enum HistoryCommand {
     Jobs {
         /// Gets it.
         reply: oneshot::Sender<Vec<JobInfo>>,
+    },
+    /// Bring live candles of a market into the store.
+    Land {
+        /// Which, and who is told what became of them.
+        landing: Landing,
     },
     /// End everything; what was fetched is brought into the files as far as there is time.
     Stop {

@@ -35,7 +35,35 @@ impl Hot {
 
     pub(super) fn open_feed(&mut self, symbol: Symbol, channel: Channel, configured: bool) -> Result<FeedInfo, String> {
         self.check(&symbol, channel)?;
-        if let Some(index) = self.bus.find(&symbol, channel) {
+        let known = self.bus.find(&symbol, channel);
+        if known.is_none() && self.adapter.capabilities().builds(channel) {
+            // What they are built from is held as long as they are.
+            self.open_feed(symbol.clone(), Channel::Trades, false)?;
+        }
+        let opened = self.open_known(symbol.clone(), channel, configured, known);
+        if opened.is_err() && known.is_none() {
+            self.let_trades_go(&symbol, channel);
+        }
+        opened
+    }
+
+    /// Gives back the feed of trades that candles were built from.
+    fn let_trades_go(&mut self, symbol: &Symbol, channel: Channel) {
+        if self.adapter.capabilities().builds(channel)
+            && let Err(reason) = self.close_feed(symbol, Channel::Trades)
+        {
+            warn!(%symbol, reason, "the trades that candles were built from stay open");
+        }
+    }
+
+    fn open_known(
+        &mut self,
+        symbol: Symbol,
+        channel: Channel,
+        configured: bool,
+        known: Option<FeedIndex>,
+    ) -> Result<FeedInfo, String> {
+        if let Some(index) = known {
             if configured && !self.is_recorded(index) {
                 self.enter_opened(&symbol, channel, true);
                 self.begin_epoch(&symbol, channel, "recording begins");
@@ -129,6 +157,7 @@ impl Hot {
             self.silent.remove(&index);
             self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
             self.bus.close(index);
+            self.let_trades_go(symbol, channel);
             "closed".clone_into(&mut info.state);
         }
         Ok(info)

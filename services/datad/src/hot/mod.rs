@@ -23,7 +23,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{error, info, warn};
 
-use crate::bus::Bus;
+use crate::bus::{Bus, BusFeed};
+use crate::candles::LiveCandles;
 use crate::clock;
 use crate::fetch::FetchRequest;
 use crate::journaling::Journaling;
@@ -83,6 +84,8 @@ pub(crate) struct HotContext {
     pub(crate) journal: JournalWriter,
     /// The feed bus.
     pub(crate) bus: Bus,
+    /// Live candles, where the journal ends.
+    pub(crate) candles: LiveCandles,
     /// The connections.
     pub(crate) links: Links,
     /// What others ask.
@@ -103,6 +106,7 @@ pub(crate) struct Hot {
     recorded: Vec<bool>,
     journal: Journaling,
     bus: Bus,
+    candles: LiveCandles,
     links: Links,
     commands: mpsc::Receiver<Command>,
     fetches: mpsc::Sender<FetchRequest>,
@@ -147,6 +151,7 @@ impl Hot {
             recorded: ctx.recorded,
             journal: Journaling::new(ctx.journal, ctx.shared.clone()),
             bus: ctx.bus,
+            candles: ctx.candles,
             links: ctx.links,
             commands: ctx.commands,
             fetches: ctx.fetches,
@@ -230,12 +235,17 @@ impl Hot {
     fn apply(&mut self, entry: &Entry<'_>) {
         let mut out = LiveOutput {
             bus: &mut self.bus,
+            candles: &mut self.candles,
             wants: &mut self.wants,
             refusals: &mut self.refusals,
             shared: &self.shared,
             now: entry.ts_recv,
         };
         self.session.apply(entry, &mut out);
+        self.candles.settle(entry.ts_recv, &mut self.bus);
+        if matches!(entry.kind, EntryKind::FeedOpened | EntryKind::FeedClosed) {
+            self.candles.follow(self.session.feeds(), &[]);
+        }
     }
 
     /// The first entry of a process: whatever was connected before is not any more. Conn 0 stands for all.
@@ -312,12 +322,14 @@ impl Hot {
             };
             let mut out = LiveOutput {
                 bus: &mut self.bus,
+                candles: &mut self.candles,
                 wants: &mut self.wants,
                 refusals: &mut self.refusals,
                 shared: &self.shared,
                 now: entry.ts_recv,
             };
             self.session.apply(&entry, &mut out);
+            self.candles.settle(entry.ts_recv, &mut self.bus);
             let delay = clock::now().0.saturating_sub(frame.ts_recv);
             self.latency.saturating_record(u64::try_from(delay).unwrap_or(0));
         }
@@ -375,7 +387,8 @@ impl Hot {
     /// Subscribes anew what is due to be.
     fn resubscribe_due(&mut self, now: Instant) {
         let (links, session, silent) = (&self.links, &self.session, &self.silent);
-        let is_wanted = |feed| silent.contains(&feed) || session.outstanding().iter().any(|want| want.resubscribes() == Some(feed));
+        let is_wanted =
+            |feed| silent.contains(&feed) || session.outstanding().iter().any(|want| want.resubscribes() == Some(feed));
         let carriers = |feed, conn| if is_wanted(feed) { links.carriers(feed, conn) } else { Vec::new() };
         for attempt in self.resubscribes.take_due(now, carriers) {
             let Some(feed) = self.bus.get(attempt.feed) else { continue };
@@ -430,7 +443,8 @@ impl Hot {
     /// Feeds whose subscription fell asleep are found here, channel by channel and symbol by symbol.
     fn look_for_silence(&mut self, now: Instant) {
         for (index, feed) in self.bus.iter() {
-            let speaks = self.adapter.speaks_when_traded(feed.channel);
+            let is_built = self.adapter.capabilities().builds(feed.channel);
+            let speaks = !is_built && self.adapter.speaks_when_traded(feed.channel);
             let is_heard = speaks && !self.links.carriers(index, 0).is_empty() && feed.error.is_none();
             let status = self.session.feed_status(index);
             self.silence.look(index, (status.records, status.last_recv), is_heard, now);
@@ -490,6 +504,12 @@ impl Hot {
         }
     }
 
+    /// What clients are told of a feed.
+    fn info(&self, index: FeedIndex, feed: &BusFeed, now: UnixNanos) -> FeedInfo {
+        let compared = self.candles.compared(index).map(|compared| (compared.agreed, compared.differed));
+        FeedInfo { compared, ..feed.info(self.is_recorded(index), now) }
+    }
+
     fn command(&mut self, command: Command) {
         // Whoever asked may have given up waiting: an answer that nobody takes is no failure.
         match command {
@@ -502,7 +522,7 @@ impl Hot {
             Command::ConfiguredOpen => self.settle_left_feeds(),
             Command::Feeds { reply } => {
                 let now = clock::now();
-                let _ = reply.send(self.bus.iter().map(|(index, feed)| feed.info(self.is_recorded(index), now)).collect());
+                let _ = reply.send(self.bus.iter().map(|(index, feed)| self.info(index, feed, now)).collect());
             }
             Command::Book { symbol, depth, reply } => {
                 let book = self.bus.find(&symbol, Channel::Book).and_then(|index| self.bus.book(index, depth));

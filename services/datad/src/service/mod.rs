@@ -26,7 +26,7 @@ use crate::fetch::{FetchRequest, Fetcher};
 use crate::history::{HistoryCommand, HistoryOptions, HistoryThread};
 use crate::hot::{Command, Hot, HotContext};
 use crate::links::Links;
-use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread};
+use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread, Recovered, live_candles};
 use crate::rpc::{ConfiguredFeed, Running, Server, Session};
 use crate::shared::{Part, Shared};
 
@@ -297,15 +297,8 @@ impl Parts<'_> {
                 .map_err(|source| DatadError::Session { exchange: self.options.exchange.to_string(), source })?,
         };
         let recorder = RecorderThread::start(recorder)?;
-        let hot_ended = self.start_hot(
-            session,
-            recovered.recorded,
-            journal,
-            markets.clone(),
-            command_queue,
-            fetches,
-            ctx.progress().clone(),
-        )?;
+        let hot_ended =
+            self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx.progress().clone())?;
         let fetcher = Fetcher {
             adapter: self.adapter.clone(),
             markets: markets.clone(),
@@ -368,7 +361,7 @@ impl Parts<'_> {
         recorder: Recorder,
         markets: Arc<Markets>,
         fetches: mpsc::Sender<FetchRequest>,
-    ) -> Result<(RecorderLoop, crate::recorder::Recovered), DatadError> {
+    ) -> Result<(RecorderLoop, Recovered), DatadError> {
         let ctx = RecorderContext {
             adapter: self.adapter.clone(),
             markets,
@@ -377,6 +370,7 @@ impl Parts<'_> {
             data_path: self.options.data_path.clone(),
             journal_keep_bytes: self.options.journal_keep_bytes,
             fetches,
+            history: self.history.commands.clone(),
             shared: self.shared.clone(),
         };
         tokio::task::spawn_blocking(move || RecorderLoop::recover(ctx, recorder))
@@ -389,7 +383,7 @@ impl Parts<'_> {
     fn start_hot(
         &self,
         session: Box<dyn dccd_exchange::Session>,
-        recorded: Vec<bool>,
+        recovered: Recovered,
         journal: JournalWriter,
         markets: Arc<Markets>,
         commands: mpsc::Receiver<Command>,
@@ -409,14 +403,17 @@ impl Parts<'_> {
         let http =
             self.rest.of(Product::Spot).apart(TICKET_TIMEOUT, TICKET_TURN).map_err(|e| DatadError::Serve(Box::new(e)))?;
         let link_options = Links::options(&self.adapter, ws_base, &Arc::new(AtomicU32::new(first_conn)), &http);
+        let mut candles = live_candles(self.adapter.as_ref());
+        candles.resume(&recovered.candles, session.feeds(), &[]);
         let sizes = RingSizes { book: self.options.ring_slots, other: (self.options.ring_slots / 4).max(1_024) };
         let ctx = HotContext {
             adapter: self.adapter.clone(),
             markets: markets.clone(),
             session,
-            recorded,
+            recorded: recovered.recorded,
             journal,
             bus: Bus::new(&self.options.instance, self.options.exchange.as_str(), sizes),
+            candles,
             links: Links::new(self.adapter.clone(), markets, link_options),
             commands,
             fetches,

@@ -26,6 +26,8 @@ struct Row {
     depth: String,
     /// Labels of the spans that the exchange has candles of its own.
     spans: Vec<String>,
+    /// The candles of its `ohlc` feeds are built from its trades.
+    builds_live_candles: bool,
     /// Candles of other spans, and older ones, are built from its trades.
     candles_from_trades: bool,
     quirks: &'static [&'static str],
@@ -46,7 +48,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let mut listing = Listing::new(&["exchange", "~markets", "~live", "~depth", "~candles of its own"]);
     for row in &rows {
-        let channels: Vec<_> = row.channels.iter().map(|channel| channel.channel).collect();
+        let mut channels: Vec<_> = row.channels.iter().map(|channel| channel.channel).collect();
+        if row.builds_live_candles {
+            channels.push("ohlc (of trades)");
+        }
         let more = if row.candles_from_trades { ", others from trades" } else { "" };
         listing.row([
             row.exchange.to_owned(),
@@ -72,6 +77,7 @@ fn row(name: &str) -> Option<Row> {
             .iter()
             .map(|facts| Channel { channel: facts.channel.as_str(), integrity: facts.integrity })
             .collect(),
+        builds_live_candles: adapter.capabilities().builds(dccd_model::Channel::Ohlc),
         depth: match facts.depths {
             Depths::UpTo(most) => format!("up to {most}"),
             Depths::OneOf(depths) => depths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),

@@ -390,6 +390,7 @@ fn print_exchange(exchange: &str, about: &Exchange, zone: &jiff::tz::TimeZone, o
         ">score",
         "~last record",
         ">last price",
+        "?~as its trades",
         "?~error",
     ]);
     for feed in &about.feeds {
@@ -403,6 +404,11 @@ fn print_exchange(exchange: &str, about: &Exchange, zone: &jiff::tz::TimeZone, o
             format!("{:.2} %", feed.score),
             or_dash((feed.last_recv > 0).then(|| instant(feed.last_recv, zone))),
             or_dash(feed.last_price.as_ref()),
+            or_dash(
+                feed.compared
+                    .filter(|(agreed, differed)| agreed + differed > 0)
+                    .map(|(agreed, differed)| format!("{agreed} of {}", agreed + differed)),
+            ),
             or_dash(feed.error.as_ref()),
         ]);
     }

@@ -45,7 +45,10 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let SeriesKind::Live(channel) = arguments.series.kind else {
         return Err(Failure::message(
             exit::USAGE,
-            format_args!("{} is a series of candles; live ones end in trades, book or quotes", arguments.series),
+            format_args!(
+                "{} is a series of files; live ones end in trades, book, quotes or ohlc (candles of one minute)",
+                arguments.series
+            ),
         ));
     };
     // Reading blocks this thread; signals and the feed's RPC run on the other.
@@ -231,7 +234,7 @@ fn heading(kind: RecordKind) -> String {
             format!("{:<27} {:<4} {:>16} {:>16} {:>14}  event", "time", "side", "price", "amount", "update")
         }
         RecordKind::Candle => {
-            format!("{:<27} {:>14} {:>14} {:>14} {:>14} {:>16}", "time", "open", "high", "low", "close", "volume")
+            format!("{:<27} {:>14} {:>14} {:>14} {:>14} {:>16}  state", "opens", "open", "high", "low", "close", "volume")
         }
     }
 }
@@ -348,14 +351,21 @@ impl Shown for BookLevel {
 
 impl Shown for Candle {
     fn columns(&self) -> String {
+        if self.flags.contains(Flags::GAP) {
+            return gap_columns(self.ts_open, self.ts_recv, "");
+        }
+        let state = if self.flags.contains(Flags::CLOSED) { "closed" } else { "growing" };
         let [open, high, low, close, volume] =
             [self.open, self.high, self.low, self.close, self.volume].map(|decimal| decimal.to_string());
-        format!("{:<27} {open:>14} {high:>14} {low:>14} {close:>14} {volume:>16}", time(self.ts_open, self.ts_recv))
+        format!("{:<27} {open:>14} {high:>14} {low:>14} {close:>14} {volume:>16}  {state}", time(self.ts_open, self.ts_recv))
     }
 
     fn json(&self, sequence: u64) -> Value {
+        if self.flags.contains(Flags::GAP) {
+            return json!({"sequence": sequence, "kind": "gap", "ts_open": self.ts_open.0, "ts_recv": known(self.ts_recv)});
+        }
         json!({
-            "sequence": sequence, "kind": "candle", "ts_open": self.ts_open.0, "ts_recv": known(self.ts_recv),
+            "sequence": sequence, "kind": "candle", "closed": self.flags.contains(Flags::CLOSED), "ts_open": self.ts_open.0, "ts_recv": known(self.ts_recv),
             "open": self.open.to_string(), "high": self.high.to_string(), "low": self.low.to_string(),
             "close": self.close.to_string(), "volume": self.volume.to_string(),
             "quote_volume": self.quote_volume.to_string(), "trades": self.trades, "span": self.span.as_secs(),

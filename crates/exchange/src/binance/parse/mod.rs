@@ -64,7 +64,7 @@ pub(super) fn stream_name(frame: &[u8]) -> Option<(&str, &str)> {
     let name = frame.strip_prefix(b"{\"stream\":\"")?;
     let name = std::str::from_utf8(&name[..name.iter().position(|b| *b == b'"')?]).ok()?;
     let (id, rest) = name.split_once('@')?;
-    let channel = rest.split('@').next().filter(|c| ["trade", "aggTrade", "bookTicker", "depth"].contains(c))?;
+    let channel = rest.split('@').next().filter(|c| ["trade", "aggTrade", "bookTicker", "depth", "kline_1m"].contains(c))?;
     Some((id, channel))
 }
 

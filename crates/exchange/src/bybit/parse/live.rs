@@ -7,6 +7,7 @@ use dccd_model::{Channel, Side, UnixNanos};
 
 use super::{millis, trade_id};
 use crate::FrameError;
+use crate::bybit::candle;
 use crate::bybit::messages::{Batch, BookPart, Message};
 use crate::session::Executed;
 use crate::wire::{self, Cursor, positive};
@@ -18,6 +19,8 @@ enum Topic<'a> {
     Trades(&'a str),
     /// `orderbook.200.BTCUSDT`.
     Book(u64, &'a str),
+    /// `kline.1.BTCUSDT`: read by [`crate::bybit::candle`].
+    Candles(&'a str),
     Other,
 }
 
@@ -28,6 +31,9 @@ impl<'a> Topic<'a> {
             if let Some(symbol) = topic.strip_prefix("publicTrade.") {
                 return Some(Self::Trades(symbol));
             }
+            if let Some(symbol) = topic.strip_prefix(candle::TOPIC) {
+                return Some(Self::Candles(symbol));
+            }
             let (depth, symbol) = topic.strip_prefix("orderbook.")?.split_once('.')?;
             Some(Self::Book(depth.parse().ok()?, symbol))
         };
@@ -36,7 +42,7 @@ impl<'a> Topic<'a> {
 
     fn symbol(self) -> &'a str {
         match self {
-            Self::Trades(symbol) | Self::Book(_, symbol) => symbol,
+            Self::Trades(symbol) | Self::Book(_, symbol) | Self::Candles(symbol) => symbol,
             Self::Other => "",
         }
     }
@@ -99,7 +105,7 @@ pub(in crate::bybit) fn message<'a>(frame: &'a [u8], batch: &mut Batch) -> Resul
         Some(Topic::Trades(_)) if !envelope.has_data => Err(FrameError::Missing { event: "publicTrade", field: "data" }),
         Some(Topic::Trades(symbol)) => Ok(Message::Trades(symbol)),
         Some(Topic::Book(depth, symbol)) => book(symbol, depth, &envelope).map(Message::Book),
-        Some(Topic::Other) => Ok(Message::Other),
+        Some(Topic::Candles(_) | Topic::Other) => Ok(Message::Other),
         None => Ok(reply(envelope)),
     }
 }
@@ -134,7 +140,7 @@ fn data<'a>(
     batch: &mut Batch,
 ) -> Result<(), FrameError> {
     match topic {
-        Topic::Other => return cursor.skip(),
+        Topic::Candles(_) | Topic::Other => return cursor.skip(),
         Topic::Trades(symbol) => {
             cursor.list()?;
             let mut first = true;
@@ -231,6 +237,7 @@ pub(in crate::bybit) fn stream_of(frame: &[u8]) -> Option<(&str, Channel)> {
         Topic::Trades(symbol) => Some((symbol, Channel::Trades)),
         Topic::Book(1, symbol) => Some((symbol, Channel::Quotes)),
         Topic::Book(_, symbol) => Some((symbol, Channel::Book)),
+        Topic::Candles(symbol) => Some((symbol, Channel::Ohlc)),
         Topic::Other => None,
     }
 }

@@ -8,6 +8,7 @@ use dccd_model::{Channel, Decimal, Side, UnixNanos};
 use super::rest::refused;
 use crate::FrameError;
 use crate::integrity::IdSpace;
+use crate::okx::candle;
 use crate::okx::messages::{Batch, BookPart, Message};
 use crate::session::{Level, Quoted, Traded};
 use crate::wire::{Cursor, levels, positive, values_after};
@@ -18,6 +19,7 @@ enum Kind {
     Trades,
     Quotes,
     Book,
+    /// That of candles is read by [`crate::okx::candle`].
     Other,
 }
 
@@ -344,7 +346,10 @@ impl Batch {
 
 /// The feed that a frame is about, whatever is wrong with it: its channel, and the one instrument that stands in it.
 pub(in crate::okx) fn stream_of(frame: &[u8]) -> Option<(&str, Channel)> {
-    let channel = Kind::of(values_after(frame, b"\"channel\":\"").next()?).channel()?;
+    let channel = match values_after(frame, b"\"channel\":\"").next()? {
+        name if name == candle::CHANNEL.as_bytes() => Channel::Ohlc,
+        name => Kind::of(name).channel()?,
+    };
     let mut instruments = values_after(frame, b"\"instId\":\"");
     let instrument = instruments.next()?;
     if instruments.any(|other| other != instrument) {

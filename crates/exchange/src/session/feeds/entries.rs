@@ -3,7 +3,7 @@
 use dccd_model::{Channel, Entry, GapReason, Symbol};
 
 use super::{FeedState, Feeds, Sequence};
-use crate::integrity::{Continuity, Tally, Trades};
+use crate::integrity::{Candles, Continuity, Tally, Trades};
 use crate::session::{Answer, BookRules, Dialect};
 use crate::{EntryFault, Feed, FeedIndex, Output, RESYNC_SILENT};
 
@@ -70,7 +70,8 @@ impl<B: BookRules> Feeds<B> {
                     Channel::Quotes => Sequence::Timed(Box::default()),
                     Channel::Book => Sequence::Book(Box::new(dialect.book(&symbol, &self.markets))),
                     Channel::Trades if !D::TRADES_COUNTED => Sequence::Uncounted(Box::default()),
-                    Channel::Trades | Channel::Ohlc => Sequence::Trades(Trades::default()),
+                    Channel::Trades => Sequence::Trades(Trades::default()),
+                    Channel::Ohlc => Sequence::Candles(Candles::default()),
                 };
                 self.state.feeds.push(Feed { symbol, channel, open: true });
                 self.state.states.push(FeedState {
@@ -153,10 +154,11 @@ impl<B: BookRules> Feeds<B> {
     }
 }
 
-/// `BTC/USDT trades`; a channel among those that are offered.
+/// `BTC/USDT trades`; a channel among those that are offered, or that is made of one of them.
 fn feed_name(subject: &str, offered: &[Channel]) -> Result<(Symbol, Channel), EntryFault> {
     let (symbol, channel) = subject.split_once(' ').ok_or(EntryFault::Subject)?;
     let symbol = symbol.parse().map_err(|_| EntryFault::Subject)?;
     let channel = channel.parse().map_err(|_| EntryFault::Channel)?;
-    if offered.contains(&channel) { Ok((symbol, channel)) } else { Err(EntryFault::Channel) }
+    let is_made = channel == Channel::Ohlc && offered.contains(&Channel::Trades);
+    if is_made || offered.contains(&channel) { Ok((symbol, channel)) } else { Err(EntryFault::Channel) }
 }

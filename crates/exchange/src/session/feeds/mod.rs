@@ -1,5 +1,6 @@
 //! The feeds of a session: which message belongs to which, and what its trades, quotes and books are told of.
 
+mod candles;
 mod entries;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::executed::want_around;
 use super::{BookRules, Dialect, Sink};
 use crate::integrity::{
-    Connections, Continuity, IdSpace, QuoteStep, Quotes, Tally, TimedQuotes, TradeStep, Trades, Uncounted,
+    Candles, Connections, Continuity, IdSpace, QuoteStep, Quotes, Tally, TimedQuotes, TradeStep, Trades, Uncounted,
 };
 use crate::{Counters, EntryFault, Feed, FeedIndex, FeedStatus, FrameError, Markets, Notice, Output, Want};
 
@@ -47,6 +48,7 @@ pub(super) enum Sequence<B> {
     Book(Box<B>),
     Timed(Box<TimedQuotes>),
     Uncounted(Box<Uncounted>),
+    Candles(Candles),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,6 +81,7 @@ struct Routes {
     trades: Option<FeedIndex>,
     quotes: Option<FeedIndex>,
     book: Option<FeedIndex>,
+    candles: Option<FeedIndex>,
 }
 
 impl Routes {
@@ -87,7 +90,7 @@ impl Routes {
             Channel::Trades => Some(&mut self.trades),
             Channel::Quotes => Some(&mut self.quotes),
             Channel::Book => Some(&mut self.book),
-            Channel::Ohlc => None,
+            Channel::Ohlc => Some(&mut self.candles),
         }
     }
 }
@@ -213,7 +216,7 @@ impl<B: BookRules> Feeds<B> {
             match &mut state.sequence {
                 Sequence::Trades(_) => {}
                 Sequence::Uncounted(trades) => trades.unreadable(entry.conn),
-                Sequence::Quotes(_) | Sequence::Timed(_) => state.continuity.unreadable(entry.conn),
+                Sequence::Quotes(_) | Sequence::Timed(_) | Sequence::Candles(_) => state.continuity.unreadable(entry.conn),
                 Sequence::Book(book) => {
                     let (tally, overflowed) = (&mut state.tally, &mut counters.overflowed);
                     book.unreadable(entry.conn, &mut Sink { feed, symbol: &of.symbol, tally, overflowed, out });
@@ -230,7 +233,9 @@ impl<B: BookRules> Feeds<B> {
             match &mut state.sequence {
                 Sequence::Trades(_) => {}
                 Sequence::Uncounted(trades) => trades.missed(conn, GapReason::Sequence),
-                Sequence::Quotes(_) | Sequence::Timed(_) => state.continuity.missed(conn, GapReason::Sequence),
+                Sequence::Quotes(_) | Sequence::Timed(_) | Sequence::Candles(_) => {
+                    state.continuity.missed(conn, GapReason::Sequence);
+                }
                 Sequence::Book(book) => {
                     let (tally, overflowed) = (&mut state.tally, &mut counters.overflowed);
                     book.missed(conn, &mut Sink { feed, symbol: &of.symbol, tally, overflowed, out });
@@ -374,7 +379,7 @@ impl<B: BookRules> Feeds<B> {
                 let values = [quote.bid, quote.bid_amount, quote.ask, quote.ask_amount];
                 quotes.arrive(ts, values, entry.ts_recv, broken, continuity.is_sole(entry.conn))
             }
-            Sequence::Trades(_) | Sequence::Uncounted(_) | Sequence::Book(_) => return,
+            Sequence::Trades(_) | Sequence::Uncounted(_) | Sequence::Book(_) | Sequence::Candles(_) => return,
         };
         continuity.carried(entry.conn, counters.entries);
         let mut flags = Flags::FIRST | Flags::LAST;
@@ -444,7 +449,7 @@ impl<B: BookRules> Feeds<B> {
             Channel::Trades => routes.trades,
             Channel::Book => routes.book,
             Channel::Quotes => routes.quotes,
-            Channel::Ohlc => None,
+            Channel::Ohlc => routes.candles,
         }
     }
 
@@ -493,6 +498,7 @@ impl<B: BookRules> Feeds<B> {
             }
             Sequence::Quotes(quotes) => FeedStatus { last_id: quotes.last(), last_ts: quotes.last_ts(), ..status },
             Sequence::Timed(quotes) => FeedStatus { last_ts: quotes.last_ts(), ..status },
+            Sequence::Candles(candles) => FeedStatus { last_ts: candles.last_ts(), ..status },
             Sequence::Book(book) => {
                 let book = book.status();
                 FeedStatus {
@@ -519,7 +525,7 @@ impl<B: BookRules> Feeds<B> {
                     Want::Trades { feed, symbol: of.symbol.clone(), from_id, to_id, ts_before }
                 })),
                 Sequence::Uncounted(trades) => wants.extend(trades.open().map(|gap| want_around(feed, &of.symbol, gap))),
-                Sequence::Quotes(_) | Sequence::Timed(_) => {}
+                Sequence::Quotes(_) | Sequence::Timed(_) | Sequence::Candles(_) => {}
             }
         }
         wants

@@ -1,5 +1,4 @@
 //! Subscriptions that are acknowledged and stay empty, and ones that fall asleep: noticed feed by feed, brought back, and declared.
-#![allow(clippy::print_stdout, reason = "tests print their numbers")]
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use dccd_tests::{Exchange, Setup, Tree};
 
 const FEEDS: usize = 6;
 /// Whether the market traded is known a minute after a feed fell silent at the latest, if it trades all the time.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub(super) const PATIENCE: Duration = Duration::from_secs(240);
 
 fn records(tree: &Tree, feed: &str) -> u64 {
     let feeds = tree.feeds();
