@@ -34,6 +34,11 @@ const BENCHES: &[Bench] = &[
         args: &["bench", "--package", "dccd-exchange", "--bench", "parse"],
     },
     Bench {
+        name: "parse-peers",
+        measures: "recorded and present messages read by dccd, by serde_json into borrowed structs and by barter-data, in one run",
+        args: &["run", "--release", "--manifest-path", "benches/parse-peers/Cargo.toml"],
+    },
+    Bench {
         name: "ladder",
         measures: "book updates a second into a price ladder",
         args: &["bench", "--package", "dccd-exchange", "--bench", "ladder"],
@@ -64,7 +69,7 @@ const BENCHES: &[Bench] = &[
 pub(crate) fn run(name: Option<&str>, own: &[&str]) -> Result<bool> {
     let chosen: Vec<_> = BENCHES.iter().filter(|bench| name.is_none_or(|name| name == bench.name)).collect();
     if chosen.is_empty() {
-        let known: Vec<_> = BENCHES.iter().map(|bench| format!("  {:8} {}", bench.name, bench.measures)).collect();
+        let known: Vec<_> = BENCHES.iter().map(|bench| format!("  {:11} {}", bench.name, bench.measures)).collect();
         bail!("no benchmark is called `{}`; there are:\n{}", name.unwrap_or_default(), known.join("\n"));
     }
     let mut succeeded = true;

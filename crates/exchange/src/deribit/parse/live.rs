@@ -3,12 +3,12 @@
 
 use dccd_model::{Channel, Decimal};
 
-use super::{fault, millis, positive, same_instrument, trade};
+use super::{fault, millis, same_instrument, trade};
 use crate::FrameError;
 use crate::deribit::messages::{Batch, BookPart, Fault, Message, Platform};
 use crate::deribit::subscribe::PLATFORM;
 use crate::session::{Level, Quoted};
-use crate::wire::{Cursor, values_after};
+use crate::wire::{Cursor, positive, values_after};
 
 /// What a channel is about, and the exchange's own id of the instrument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
