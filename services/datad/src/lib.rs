@@ -12,6 +12,7 @@ mod fetch;
 mod history;
 mod hot;
 mod journaling;
+mod latency;
 mod links;
 mod output;
 mod recorder;
