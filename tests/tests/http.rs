@@ -153,6 +153,27 @@ fn the_alert_rules_fire_when_they_should() {
 }
 
 #[test]
+fn the_queries_of_the_dashboard_are_understood() {
+    let Some(mut promtool) = promtool("promtool check rules") else { return };
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations/grafana.json");
+    let board: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let targets = board["panels"].as_array().unwrap().iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    // What Grafana puts in before it asks.
+    let queries = targets.map(|target| target["expr"].as_str().unwrap().replace("$__rate_interval", "1m"));
+    let rules: Vec<_> = queries
+        .enumerate()
+        .map(|(n, expr)| serde_json::json!({"record": format!("dashboard:q{n}"), "expr": expr}))
+        .collect();
+    assert!(rules.len() > 20);
+    let directory = tempfile::tempdir().unwrap();
+    // JSON is YAML.
+    let file = directory.path().join("rules.yml");
+    std::fs::write(&file, serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]}).to_string()).unwrap();
+    let output = promtool.args(["check", "rules"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn a_service_that_is_killed_or_silent_has_no_series_until_it_is_back() {
     let mut exchange = Exchange::busy(200.0, 400.0);
     // The second restart waits a while, so that there is something to see.

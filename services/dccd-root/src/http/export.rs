@@ -6,7 +6,7 @@ use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState};
 
 use super::exposition::{Exposition, Labels, seconds};
 use super::metrics::*;
-use super::survey::{Numbers, Survey};
+use super::survey::{Numbers, Survey, is_asked};
 use crate::context::Context;
 
 /// The states that `dccd_service_state` tells apart.
@@ -26,8 +26,9 @@ pub(crate) fn export(ctx: &Context, survey: &Survey) -> Exposition {
     for service in ctx.list() {
         let labels = Labels::default().with("service", &service.name);
         let answer = survey.of(&service);
-        let is_up = service.name == ROOT_NAME
-            || (service.state.is_ready() && answer.is_none_or(|answer| answer.said.is_ok()) && !awaited(survey, &service));
+        // One that is ready and has not been asked yet is up when it has answered.
+        let answers = answer.map_or(!is_asked(&service.name), |answer| answer.said.is_ok());
+        let is_up = service.name == ROOT_NAME || (service.state.is_ready() && answers);
         of_service(&mut out, &labels, &service, is_up);
         if let Some(Ok(numbers)) = answer.map(|answer| &answer.said) {
             of_exchange(&mut out, &labels, numbers, survey.ts);
@@ -39,11 +40,6 @@ pub(crate) fn export(ctx: &Context, survey: &Survey) -> Exposition {
         out.count(&DISK_SIZE, &labels, disk.size);
     }
     out
-}
-
-/// Whether a service that has been asked is another process by now: its answer is yet to come.
-fn awaited(survey: &Survey, service: &ServiceInfo) -> bool {
-    survey.answers.contains_key(&service.name) && survey.of(service).is_none()
 }
 
 fn of_service(out: &mut Exposition, labels: &Labels, service: &ServiceInfo, is_up: bool) {

@@ -155,7 +155,7 @@ fn of_disk(disk: Result<&Disk, &String>) -> (Status, String) {
     let message = format!("{} MiB of {} MiB are free", disk.free >> 20, disk.size >> 20);
     match disk.free {
         ..DISK_FULL_BYTES => (Status::Unhealthy, message),
-        ..DISK_LOW_BYTES => (Status::Degraded, message),
+        DISK_FULL_BYTES..DISK_LOW_BYTES => (Status::Degraded, message),
         _ => (Status::Healthy, message),
     }
 }

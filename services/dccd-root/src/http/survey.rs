@@ -44,6 +44,11 @@ pub(crate) struct Survey {
     pub(crate) disk_latency: Duration,
 }
 
+/// Whether a service has numbers to ask for.
+pub(crate) fn is_asked(name: &str) -> bool {
+    name.starts_with(DATAD)
+}
+
 /// What one service said.
 #[derive(Debug)]
 pub(crate) struct Answer {
