@@ -494,7 +494,7 @@ impl Hot {
 
     /// What clients are told of a feed.
     fn info(&self, index: FeedIndex, feed: &BusFeed, now: UnixNanos) -> FeedInfo {
-        let compared = self.candles.agreement(index).map(|agreement| (agreement.agreed, agreement.differed));
+        let compared = self.candles.compared(index).map(|compared| (compared.agreed, compared.differed));
         let open_gaps = self.session.feed_status(index).open_gaps as u64;
         FeedInfo { compared, open_gaps, ..feed.info(self.is_recorded(index), now) }
     }
