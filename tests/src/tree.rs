@@ -274,7 +274,7 @@ impl Tree {
             PATIENCE,
             || {
                 if let Some(status) = self.root.as_mut().and_then(|root| root.try_wait().unwrap()) {
-                    panic!("the root ended ({status}):\n{}", std::fs::read_to_string(self.root_log()).unwrap_or_default());
+                    panic!("the root ended ({status}):\n{}", self.root_said());
                 }
                 self.services()
             },
@@ -309,6 +309,12 @@ impl Tree {
 
     fn root_log(&self) -> PathBuf {
         self.place.path().join("dccd-root.log")
+    }
+
+    /// What the root has logged so far.
+    #[must_use]
+    pub fn root_said(&self) -> String {
+        std::fs::read_to_string(self.root_log()).unwrap_or_default()
     }
 
     /// The collector's log so far.
@@ -506,7 +512,7 @@ impl Tree {
         assert!(stopped.err.contains(&format!("{} is gone (exit 0)", self.service())), "{}", stopped.err);
         let mut root = self.root.take().expect("the root runs");
         let status = wait_for(PATIENCE, || root.try_wait().unwrap(), Option::is_some).unwrap();
-        assert!(status.success(), "{status}:\n{}", std::fs::read_to_string(self.root_log()).unwrap_or_default());
+        assert!(status.success(), "{status}:\n{}", self.root_said());
         assert_eq!(self.place.rings(), [""; 0], "rings are left behind");
         let sockets: Vec<_> = std::fs::read_dir(self.runtime_dir.path())
             .into_iter()

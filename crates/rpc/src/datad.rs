@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const DATAD_PROTOCOL: u32 = 3;
+pub const DATAD_PROTOCOL: u32 = 4;
 
 /// The service of one exchange.
 #[tarpc::service]
@@ -112,6 +112,8 @@ pub struct FeedInfo {
     /// Of candles that the exchange sends: how many were the same as those of its trades, and how many differed, in this process;
     /// `None` where there is but one source.
     pub compared: Option<(u64, u64)>,
+    /// Gaps of trades that are still being repaired; what the exchange doesn't have is none of them.
+    pub open_gaps: u64,
 }
 
 /// An order book at one moment.
@@ -163,6 +165,22 @@ pub struct JobInfo {
     /// against it.
     #[serde(default)]
     pub market: Option<String>,
+    /// What it did since the process began.
+    #[serde(default)]
+    pub process: JobCounts,
+}
+
+/// What a job did since its process began; nothing of it is kept over restarts, so that it only grows in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobCounts {
+    /// Runs that ended; 0 for jobs that record live, which have none.
+    pub runs: u64,
+    /// Of these, how many failed.
+    pub errors: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// How long the last run took, ns; 0: none has ended yet.
+    pub last_run_ns: u64,
 }
 
 /// What a backfill is for. Times are ns since the epoch.
@@ -282,6 +300,21 @@ pub struct Stats {
     pub frozen_until: i64,
     /// Books that were begun anew because their best prices went on to differ from the quotes'.
     pub books_disagreed: u64,
+    /// Connections opened in the place of an earlier one, whether that broke or was replaced as planned.
+    pub reconnects: u64,
+    /// Frame complete to record visible in the ring: all frames since the start.
+    pub frame_to_ring: Latencies,
+}
+
+/// How many times something took how long, since the start of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latencies {
+    /// Upper bounds of the buckets, ns, ascending; a bound belongs to its bucket.
+    pub bounds_ns: Vec<u64>,
+    /// Of each bucket by itself; one more than bounds, the last for what took longer than all of them.
+    pub counts: Vec<u64>,
+    /// All times together, ns.
+    pub sum_ns: u64,
 }
 
 /// What a flush did.

@@ -8,6 +8,7 @@ mod bench;
 mod check_deps;
 mod ci;
 mod file_sizes;
+mod promtool;
 mod python;
 mod shell;
 mod summary;

@@ -505,6 +505,7 @@ impl BusFeed {
             best: best.map(|(bid, ask)| (bid.to_string(), ask.to_string())),
             error: self.error.clone(),
             compared: None,
+            open_gaps: 0,
         }
     }
 

@@ -13,6 +13,7 @@ mod fetch;
 mod history;
 mod hot;
 mod journaling;
+mod latency;
 mod links;
 mod lister;
 mod output;

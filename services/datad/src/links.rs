@@ -28,6 +28,8 @@ struct Slot {
     conns: Vec<u32>,
     /// Feeds that came when connections were open already, each with the connections on which it is yet to be subscribed.
     waiting: Vec<(FeedIndex, u32)>,
+    /// Whether it ever had one.
+    was_open: bool,
     /// A connection that is dropped at this time, now that another took its place.
     retiring: Option<(u32, Instant)>,
     next_message_id: u64,
@@ -106,6 +108,7 @@ impl Links {
                     feeds: BTreeMap::new(),
                     conns: Vec::new(),
                     waiting: Vec::new(),
+                    was_open: false,
                     retiring: None,
                     next_message_id: 1,
                     messages: VecDeque::new(),
@@ -257,15 +260,18 @@ impl Links {
         slots.find_map(|(index, slot)| slot.link.try_next(batch).map(|event| (index, event)))
     }
 
-    /// A connection opened: subscribes the link's feeds on it, and lets one that it replaces go a little later.
-    pub(crate) fn opened(&mut self, link: usize, conn: u32, replaces: Option<u32>, now: Instant) {
+    /// A connection opened: subscribes the link's feeds on it, and lets one that it replaces go a little later. Says whether the link
+    /// had a connection before.
+    pub(crate) fn opened(&mut self, link: usize, conn: u32, replaces: Option<u32>, now: Instant) -> bool {
         let slot = &mut self.slots[link];
+        let again = std::mem::replace(&mut slot.was_open, true);
         slot.conns.push(conn);
         slot.retiring = replaces.map(|old| (old, now + OVERLAP));
         let feeds: Vec<_> = slot.feeds.iter().map(|(index, (symbol, channel))| (*index, symbol.clone(), *channel)).collect();
         info!(conn, ?replaces, feeds = feeds.len(), "connected to the exchange");
         slot.say(conn, |id| self.adapter.greeting(id));
         self.subscribe(link, conn, &feeds);
+        again
     }
 
     /// A connection ended; says whether the link has another one.
@@ -402,7 +408,10 @@ mod tests {
         let event = std::future::poll_fn(|cx| links.poll_next(&mut batch, cx));
         let (link, event) = tokio::time::timeout(Duration::from_secs(30), event).await.unwrap();
         let LinkEvent::Opened { conn, replaces } = event else { panic!("expected an opening, got {event:?}") };
-        links.opened(link, conn, replaces, Instant::now());
+        assert!(
+            !links.opened(link, conn, replaces, Instant::now()),
+            "the first connection of a link comes in no other's place"
+        );
         links.pong(conn);
         links.pong(conn + 1);
         let mut socket = tokio::time::timeout(Duration::from_secs(30), server).await.unwrap().unwrap();

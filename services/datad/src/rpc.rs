@@ -10,7 +10,8 @@ use dccd_history::RestClients;
 use dccd_history::Scope;
 use dccd_model::{Channel, Symbol};
 use dccd_rpc::datad::{
-    BackfillInfo, BackfillRequest, BookSnapshot, Datad, FeedInfo, FlushReport, JobInfo, MarketInfo, SearchHit, Stats,
+    BackfillInfo, BackfillRequest, BookSnapshot, Datad, FeedInfo, FlushReport, JobCounts, JobInfo, MarketInfo, SearchHit,
+    Stats,
 };
 use dccd_rpc::{Greeting, Hello, HelloReply, RpcError};
 use dccd_service::Shutdown;
@@ -225,6 +226,7 @@ impl Server {
                     last_error: error,
                     next_run: 0,
                     market: None,
+                    process: JobCounts { rows: progress.rows, ..JobCounts::default() },
                 }
             })
             .collect()
@@ -300,8 +302,8 @@ impl Datad for Session {
             connections: s.connections.load(Ordering::Relaxed),
             gaps: s.gaps.load(Ordering::Relaxed),
             gap_repairs: s.gap_repairs.load(Ordering::Relaxed),
-            frame_to_ring_p50: s.frame_to_ring_p50.load(Ordering::Relaxed),
-            frame_to_ring_p99: s.frame_to_ring_p99.load(Ordering::Relaxed),
+            frame_to_ring_p50: s.frame_to_ring.p50.load(Ordering::Relaxed),
+            frame_to_ring_p99: s.frame_to_ring.p99.load(Ordering::Relaxed),
             rows_written: s.rows_written.load(Ordering::Relaxed),
             recorder_lag_bytes: s.recorder_lag(),
             recording: !s.not_recording.load(Ordering::Relaxed) && self.server.running.borrow().is_some(),
@@ -310,6 +312,8 @@ impl Datad for Session {
             weight_limit: weights.limit,
             frozen_until: weights.frozen_until.unwrap_or(0),
             books_disagreed: s.books_disagreed.load(Ordering::Relaxed),
+            reconnects: s.reconnects.load(Ordering::Relaxed),
+            frame_to_ring: s.frame_to_ring.latencies(),
         })
     }
 

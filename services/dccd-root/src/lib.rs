@@ -12,6 +12,7 @@ mod cell;
 mod context;
 mod error;
 mod events;
+mod http;
 mod options;
 mod process;
 mod rpc;
@@ -22,6 +23,8 @@ mod supervisor;
 
 pub use capture::rotate_log;
 pub use error::RootError;
-pub use options::{BootGuard, BoxError, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision, Sweep};
+pub use options::{
+    BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision, Sweep,
+};
 pub use service::Root;
 pub use state_file::{SavedState, load as load_state, path as state_path};

@@ -50,6 +50,9 @@ fn quoted(symbols: &[&str]) -> String {
     symbols.iter().map(|symbol| format!("'{symbol}'")).collect::<Vec<_>>().join(", ")
 }
 
+/// A minute, and its open, high, low, close and volume.
+type Row = (i64, [f64; 5]);
+
 /// Open, high, low, close, volume by the open time, as they stand in the files of a series.
 fn rows(place: &Place, series: &str) -> BTreeMap<i64, [f64; 5]> {
     let ran = place.run(&["export", series, "--format", "jsonl"]).code(0);
@@ -76,11 +79,10 @@ fn newest(data_path: &Path, series: &[String]) -> BTreeMap<String, i64> {
 }
 
 /// Whether candles are the same, to the last digit; but for volumes of inverse contracts, whose trades tell them in dollars.
-fn are_same(live: &[(i64, [f64; 5])], truth: &[(i64, [f64; 5])], is_inverse: bool) -> bool {
+fn are_same(live: &[Row], truth: &[Row], is_inverse: bool) -> bool {
     let slack = if is_inverse { 1e-6 } else { 0.0 };
-    let is_same = |((a, live), (b, truth)): (&(i64, [f64; 5]), &(i64, [f64; 5]))| {
-        a == b && live[..4] == truth[..4] && (live[4] - truth[4]).abs() <= slack
-    };
+    let is_same =
+        |((a, live), (b, truth)): (&Row, &Row)| a == b && live[..4] == truth[..4] && (live[4] - truth[4]).abs() <= slack;
     live.len() == truth.len() && live.iter().zip(truth).all(is_same)
 }
 

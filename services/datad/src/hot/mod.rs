@@ -19,7 +19,6 @@ use dccd_net::{FrameBatch, LinkEvent};
 use dccd_rpc::datad::{BookSnapshot, FeedInfo};
 use dccd_store::Position;
 use dccd_store::journal::JournalWriter;
-use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{error, info, warn};
@@ -29,6 +28,7 @@ use crate::candles::LiveCandles;
 use crate::clock;
 use crate::fetch::FetchRequest;
 use crate::journaling::Journaling;
+use crate::latency::Latency;
 use crate::links::Links;
 use crate::output::{About, LiveOutput, Refusal};
 use crate::recorder::{LIVE_ONLY, RECORDED};
@@ -44,8 +44,6 @@ const SILENCE_LOOK: Duration = Duration::from_secs(1);
 const BOOK_RETRY: Duration = Duration::from_secs(5);
 /// After so many turns that began with frames, one begins with commands and ticks.
 const FRAME_TURNS: u32 = 32;
-/// Frame-to-ring quantiles are those of an interval this long.
-const LATENCY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What other threads ask of the hot thread. The queue holds 256; a full one makes the asker wait.
 pub(crate) enum Command {
@@ -119,8 +117,7 @@ pub(crate) struct Hot {
     /// Subscriptions that the exchange refused.
     refusals: Vec<Refusal>,
     turn: u32,
-    latency: Histogram<u64>,
-    latency_since: Instant,
+    latency: Latency,
     /// When a snapshot of each book was last asked for.
     books_asked: HashMap<FeedIndex, Instant>,
     /// Books that begin with a snapshot on their connection, and are to begin anew.
@@ -141,9 +138,6 @@ enum Wake {
 
 impl Hot {
     /// Takes over; nothing is connected before feeds are opened.
-    ///
-    /// # Panics
-    /// Never: the histogram's bounds are constants it accepts.
     pub(crate) fn new(ctx: HotContext) -> Self {
         let now = Instant::now();
         let resubscribes = Resubscribes::new(ctx.adapter.limits());
@@ -163,8 +157,7 @@ impl Hot {
             wants: Vec::new(),
             refusals: Vec::new(),
             turn: 0,
-            latency: latency_histogram(),
-            latency_since: now,
+            latency: Latency::new(now),
             books_asked: HashMap::new(),
             resubscribes,
             silence: Silence::new(now),
@@ -265,7 +258,9 @@ impl Hot {
                 self.shared.connects.fetch_add(1, Ordering::Relaxed);
                 self.enter(EntryKind::Opened, conn, self.links.socket(link), b"");
                 let now = Instant::now();
-                self.links.opened(link, conn, replaces, now);
+                if self.links.opened(link, conn, replaces, now) {
+                    self.shared.reconnects.fetch_add(1, Ordering::Relaxed);
+                }
                 self.links.feeds(link).for_each(|feed| self.resubscribes.subscribed(feed, now));
                 self.show_connected(link);
             }
@@ -334,7 +329,7 @@ impl Hot {
             self.session.apply(&entry, &mut out);
             self.candles.settle(entry.ts_recv, &mut self.bus);
             let delay = clock::now().0.saturating_sub(frame.ts_recv);
-            self.latency.saturating_record(u64::try_from(delay).unwrap_or(0));
+            self.latency.record(u64::try_from(delay).unwrap_or(0));
         }
         self.journal.commit();
         self.shared.frames.fetch_add(frames.len() as u64, Ordering::Relaxed);
@@ -430,14 +425,7 @@ impl Hot {
         if self.journal.retry_is_due(now) {
             self.resume_recording(now);
         }
-        if now.duration_since(self.latency_since) >= LATENCY_INTERVAL {
-            if !self.latency.is_empty() {
-                self.shared.frame_to_ring_p50.store(self.latency.value_at_quantile(0.5), Ordering::Relaxed);
-                self.shared.frame_to_ring_p99.store(self.latency.value_at_quantile(0.99), Ordering::Relaxed);
-                self.latency.reset();
-            }
-            self.latency_since = now;
-        }
+        self.latency.show(&self.shared.frame_to_ring, now);
         if self.links.connections() > 0 {
             self.ask_for_books(now);
         }
@@ -482,7 +470,8 @@ impl Hot {
     /// What clients are told of a feed.
     fn info(&self, index: FeedIndex, feed: &BusFeed, now: UnixNanos) -> FeedInfo {
         let compared = self.candles.compared(index).map(|compared| (compared.agreed, compared.differed));
-        FeedInfo { compared, ..feed.info(self.is_recorded(index), now) }
+        let open_gaps = self.session.feed_status(index).open_gaps as u64;
+        FeedInfo { compared, open_gaps, ..feed.info(self.is_recorded(index), now) }
     }
 
     fn command(&mut self, command: Command) {
@@ -519,10 +508,4 @@ impl Hot {
             Command::Stop { .. } => {} // ends the loop before it gets here
         }
     }
-}
-
-/// From 1 ns to 10 s, two significant digits.
-fn latency_histogram() -> Histogram<u64> {
-    // The bounds are valid constants; the fallback is the library's own auto-sizing histogram.
-    Histogram::new_with_bounds(1, 10_000_000_000, 2).unwrap_or_else(|_| Histogram::new(2).unwrap_or_else(|_| unreachable!()))
 }
