@@ -139,6 +139,11 @@ impl Exchange {
         self.runtime.block_on(self.sim().resume()).unwrap();
     }
 
+    /// Lets the market go on faster by this factor.
+    pub fn speed_up(&self, factor: f64) {
+        self.runtime.block_on(self.sim().speed_up(factor)).unwrap();
+    }
+
     /// Whether a replay has sent its last frame.
     #[must_use]
     pub fn replay_done(&self) -> bool {

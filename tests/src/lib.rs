@@ -7,6 +7,7 @@ mod exchange;
 pub mod past;
 mod python;
 mod tree;
+pub mod web;
 
 pub use exchange::{Exchange, free_port};
 pub use python::python;

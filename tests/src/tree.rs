@@ -285,7 +285,7 @@ impl Tree {
             PATIENCE,
             || {
                 if let Some(status) = self.root.as_mut().and_then(|root| root.try_wait().unwrap()) {
-                    panic!("the root ended ({status}):\n{}", std::fs::read_to_string(self.root_log()).unwrap_or_default());
+                    panic!("the root ended ({status}):\n{}", self.root_said());
                 }
                 self.services()
             },
@@ -320,6 +320,12 @@ impl Tree {
 
     fn root_log(&self) -> PathBuf {
         self.place.path().join("dccd-root.log")
+    }
+
+    /// What the root has logged so far.
+    #[must_use]
+    pub fn root_said(&self) -> String {
+        std::fs::read_to_string(self.root_log()).unwrap_or_default()
     }
 
     /// The collector's log so far.
@@ -393,7 +399,13 @@ impl Tree {
     /// Waits until so many feeds are live and have delivered, books valid.
     #[track_caller]
     pub fn wait_live(&self, count: usize) -> Vec<FeedInfo> {
-        wait_for(PATIENCE, || self.feeds(), |feeds| all_live(feeds, count))
+        self.wait_live_for(count, PATIENCE)
+    }
+
+    /// The same with this patience: many feeds take an exchange's limits of connections and messages to open.
+    #[track_caller]
+    pub fn wait_live_for(&self, count: usize, patience: Duration) -> Vec<FeedInfo> {
+        wait_for(patience, || self.feeds(), |feeds| all_live(feeds, count))
     }
 
     /// Waits until every feed has records that are newer than now: whatever was lost before shows.
@@ -513,7 +525,7 @@ impl Tree {
         assert!(gone("exit 0") || (self.root_was_killed && gone("exit unknown, adopted")), "{}", stopped.err);
         let mut root = self.root.take().expect("the root runs");
         let status = wait_for(PATIENCE, || root.try_wait().unwrap(), Option::is_some).unwrap();
-        assert!(status.success(), "{status}:\n{}", std::fs::read_to_string(self.root_log()).unwrap_or_default());
+        assert!(status.success(), "{status}:\n{}", self.root_said());
         assert_eq!(self.place.rings(), [""; 0], "rings are left behind");
         assert_eq!(self.left_behind(), [""; 0], "sockets or records are left behind");
         status

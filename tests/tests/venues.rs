@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dccd_sim::audit::Audit;
 use dccd_sim::{
-    BitfinexOptions, Corruption, Disconnection, Fault, FaultPlan, KucoinOptions, MarketOptions, SimOptions, Target,
+    BitfinexOptions, Corruption, Disconnection, Fault, FaultPlan, KucoinOptions, MarketOptions, SimOptions, SimStats, Target,
 };
 use dccd_testkit::{POLL_INTERVAL, wait_for};
 use dccd_tests::{Exchange, PATIENCE, Setup, Tree};
@@ -131,6 +131,8 @@ fn setup(exchange: &Exchange) -> Setup {
 }
 
 fn end(venue: &Venue, mut tree: Tree, exchange: &mut Exchange, lost: u64) -> Audit {
+    // What is lost in the very last messages nothing after them tells.
+    exchange.inject(Fault::Calm);
     tree.wait_fresh(FEEDS);
     tree.drain(exchange, venue.lost(lost));
     if venue.repairs && !venue.counts {
@@ -200,8 +202,12 @@ fn faults_are_recovered_from(venue: &Venue) {
 
 fn kills_lose_nothing_undeclared(venue: &Venue) {
     let drop = if venue.repairs { 0.001 } else { 0.0 };
-    // On Bitfinex each message that changes places breaks a whole connection: several times a second no book would ever be whole.
-    let reorder = if venue.orders_quotes && venue.name != BITFINEX.name { 0.004 } else { 0.0 };
+    let reorder = match venue.name {
+        // Each message that changes places breaks a whole connection: several times a second no book would ever be whole.
+        name if name == BITFINEX.name => 0.000_5,
+        _ if venue.orders_quotes => 0.004,
+        _ => 0.0,
+    };
     let plan = FaultPlan { seed: SEED, drop, duplicate: 0.002, reorder, ..FaultPlan::default() };
     let mut exchange = Exchange::start(SimOptions { faults: plan, ..venue.options() });
     let mut tree = Tree::start(&setup(&exchange));
@@ -219,6 +225,47 @@ fn kills_lose_nothing_undeclared(venue: &Venue) {
     let audit = end(venue, tree, &mut exchange, 0);
     let trades = audit.series.iter().filter(|series| series.series.ends_with("trades"));
     assert!(!venue.repairs || trades.clone().all(|series| series.gaps == 0 && series.repaired > 0), "{:#?}", audit.series);
+}
+
+/// The end of connections that is announced costs nothing: others take their place before.
+fn an_announced_end_costs_nothing(venue: &Venue) {
+    let mut exchange = Exchange::start(venue.options());
+    let tree = Tree::start(&setup(&exchange));
+    tree.wait_live(FEEDS);
+    let before = exchange.stats();
+    let all = u32::try_from(before.connections).unwrap();
+    exchange.inject(Fault::Shutdown { ms: 20_000 });
+    let is_left =
+        |now: &SimStats| now.connections_opened == before.connections_opened + all && now.connections == before.connections;
+    wait_for(PATIENCE, || exchange.stats(), is_left);
+    let audit = end(venue, tree, &mut exchange, 0);
+    assert!(audit.series.iter().all(|series| series.gaps + series.repaired == 0), "{:#?}", audit.series);
+}
+
+/// What was subscribed before a maintenance says nothing after it: connections are replaced when it ends.
+fn a_maintenance_that_ends_is_recovered_from(venue: &Venue) {
+    // Few quotes, so that hardly any two have one millisecond: on two connections those are not told apart.
+    let calm = venue.options();
+    let market = MarketOptions { trades_per_second: 30.0, book_updates_per_second: 40.0, ..calm.market };
+    let mut exchange = Exchange::start(SimOptions { market, ..calm });
+    let tree = Tree::start(&setup(&exchange));
+    tree.wait_live(FEEDS);
+    let opened = exchange.stats().connections_opened;
+    exchange.inject(Fault::Maintenance { ms: 1_000 });
+    wait_for(PATIENCE, || exchange.stats().connections_opened, |now| *now > opened);
+    let _audit = end(venue, tree, &mut exchange, 0);
+}
+
+#[test]
+fn bitfinex_and_deribit_are_live_again_after_a_maintenance() {
+    a_maintenance_that_ends_is_recovered_from(&BITFINEX);
+    a_maintenance_that_ends_is_recovered_from(&DERIBIT);
+}
+
+#[test]
+fn bitfinex_and_binance_are_left_before_they_close() {
+    an_announced_end_costs_nothing(&BITFINEX);
+    an_announced_end_costs_nothing(&USDM);
 }
 
 macro_rules! venues {

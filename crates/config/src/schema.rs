@@ -293,7 +293,13 @@ const DAEMON: &[Key] = &[
     .unit("seconds"),
     key("limits", Kind::Section(LIMITS), Empty, "Limits of each service.", ""),
     key("restart", Kind::Section(RESTART), Empty, "When a service that failed is started again.", ""),
-    key("http", Kind::Section(HTTP_SERVER), Null, "Health and metrics over HTTP; not served without it.", ""),
+    key(
+        "http",
+        Kind::Section(HTTP_SERVER),
+        Null,
+        "Health and metrics over HTTP ([metrics.md](../operations/metrics.md)); not served without it.",
+        "",
+    ),
 ];
 
 const RPC: &[Key] = &[

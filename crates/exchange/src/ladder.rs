@@ -17,6 +17,8 @@ pub struct Ladder {
     bids: Vec<(Decimal, Decimal)>,
     /// Descending: the best ask is last.
     asks: Vec<(Decimal, Decimal)>,
+    /// Where the last bid and the last ask was set: the next one mostly is beside it.
+    near: [usize; 2],
     epoch: u32,
     update_id: u64,
     dropped: u64,
@@ -53,23 +55,26 @@ impl Ladder {
     }
 
     /// Sets what there is at a price now; zero: nothing. Says whether there was something.
+    #[inline]
     pub(crate) fn set(&mut self, side: BookSide, price: Decimal, amount: Decimal) -> bool {
-        let (side, found) = match side {
+        let [near_bid, near_ask] = &mut self.near;
+        let (side, near, found) = match side {
             BookSide::Bid => {
-                let found = position(&self.bids, |known| *known < price, price);
-                (&mut self.bids, found)
+                let found = position(&self.bids, *near_bid, |known| *known < price, price);
+                (&mut self.bids, near_bid, found)
             }
             BookSide::Ask => {
-                let found = position(&self.asks, |known| *known > price, price);
-                (&mut self.asks, found)
+                let found = position(&self.asks, *near_ask, |known| *known > price, price);
+                (&mut self.asks, near_ask, found)
             }
         };
-        let was_there = found.is_ok();
+        let (Ok(at) | Err(at)) = found;
+        *near = at;
         match found {
-            Ok(at) if amount.is_zero() => {
+            Ok(at) if !amount.is_zero() => side[at].1 = amount,
+            Ok(at) => {
                 side.remove(at);
             }
-            Ok(at) => side[at].1 = amount,
             Err(_) if amount.is_zero() => {}
             Err(at) => {
                 side.insert(at, (price, amount));
@@ -79,7 +84,7 @@ impl Ladder {
                 }
             }
         }
-        was_there
+        found.is_ok()
     }
 
     /// Drops what is past the best `depth` levels of each side; `gone` gets each of them, the one farthest from the touch first.
@@ -222,20 +227,47 @@ impl Ladder {
     }
 }
 
-/// Where this price stands, or would. `before` tells whether a price belongs before it.
-fn position(side: &[(Decimal, Decimal)], before: impl Fn(&Decimal) -> bool, price: Decimal) -> Result<usize, usize> {
-    // Most updates are near the touch: gallop from the end, then search the part that is left.
-    let mut step = 8;
-    let mut low = 0;
-    while step < side.len() {
-        if before(&side[side.len() - step].0) {
-            low = side.len() - step;
-            break;
+/// Where this price stands, or would. `before` tells whether a price belongs before it. It is looked for from `near` on, in steps
+/// that grow, and then in what is left between two of them.
+#[inline]
+fn position(
+    side: &[(Decimal, Decimal)],
+    near: usize,
+    before: impl Fn(&Decimal) -> bool,
+    price: Decimal,
+) -> Result<usize, usize> {
+    // Messages mostly go from the touch on, level by level.
+    for at in [near.wrapping_sub(1), near] {
+        if side.get(at).is_some_and(|(known, _)| *known == price) {
+            return Ok(at);
         }
-        step *= 4;
     }
-    let at = low + side[low..].partition_point(|(p, _)| before(p));
-    if side.get(at).is_some_and(|(p, _)| *p == price) { Ok(at) } else { Err(at) }
+    let is_before = |at: usize| side.get(at).is_some_and(|(known, _)| before(known));
+    let (mut low, mut high) = (near.min(side.len()), near.min(side.len()));
+    let mut step = 1;
+    if is_before(low) {
+        // All up to `low` belong before it, and what is at `high` doesn't.
+        loop {
+            low = high + 1;
+            high = (high + step).min(side.len());
+            if !is_before(high) {
+                break;
+            }
+            step *= 2;
+        }
+    } else {
+        while low > 0 {
+            low = low.saturating_sub(step);
+            if is_before(low) {
+                low += 1;
+                break;
+            }
+            high = low;
+            step *= 2;
+        }
+    }
+    let at = low + side[low..high].partition_point(|(known, _)| before(known));
+    if side.get(at).is_some_and(|(known, _)| *known == price) { Ok(at) } else { Err(at) }
 }
 
 /// How a book within saved state is written: as its levels.

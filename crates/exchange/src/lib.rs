@@ -31,6 +31,7 @@ pub use contract::{
     Adapter, AdapterOptions, CandlePages, Capabilities, ChannelFacts, ClientMessage, Counters, Depths, EntryFault,
     ExchangeError, Facts, Feed, FeedIndex, FeedStatus, FrameError, History, HistoryError, Limits, Notice, Output, Product,
     RESYNC_SILENT, RestQuota, RestRequest, Session, Socket, TradeCursor, TradeHole, TradePage, TradePages, Want,
+    resync_since,
 };
 pub use ladder::Ladder;
 pub use markets::{Market, MarketStatus, Markets};

@@ -82,10 +82,32 @@ impl Markets {
         Self::new(parts.into_iter().flat_map(|part| part.list).collect(), skipped)
     }
 
+    /// These, and those of a later list whose symbols are new, as they are there; `None` where it has none that are. What is known
+    /// stays as it was: whoever reads what was received while this list held must understand it as before.
+    #[must_use]
+    pub fn grown(&self, later: &Self) -> Option<Self> {
+        let new: Vec<Market> = later.iter().filter(|market| self.by_symbol(&market.symbol).is_none()).cloned().collect();
+        (!new.is_empty()).then(|| Self::new(self.iter().cloned().chain(new).collect(), later.skipped))
+    }
+
     /// The market of this symbol.
     #[must_use]
     pub fn by_symbol(&self, symbol: &Symbol) -> Option<&Market> {
         self.by_symbol.get(symbol).map(|i| &self.list[*i])
+    }
+
+    /// Why this symbol can't be traded, in a word, as far as the list tells; `None` where nothing is known against it. A list without
+    /// any derivatives tells nothing of them: their part may not be there.
+    #[must_use]
+    pub fn objection(&self, symbol: &Symbol) -> Option<&'static str> {
+        match self.by_symbol(symbol).map(|market| market.status) {
+            None => {
+                let kind = |symbol: &Symbol| symbol.settle().is_some();
+                self.list.iter().any(|market| kind(&market.symbol) == kind(symbol)).then_some("not listed")
+            }
+            Some(MarketStatus::Halted) => Some("halted"),
+            Some(MarketStatus::Trading | MarketStatus::Unknown) => None,
+        }
     }
 
     /// The market with this id at the exchange; upper and lower case differ. Where a derivative has the same id as the spot
@@ -186,6 +208,21 @@ mod tests {
         assert_eq!((markets.len(), markets.skipped()), (2, 3));
         assert_eq!(markets.by_id("BTCUSDT").unwrap().symbol.as_str(), "BTC/USDT");
         assert_eq!(markets.by_symbol(&"BTC/USDT:USDT".parse().unwrap()).unwrap().id, "BTCUSDT");
+    }
+
+    #[test]
+    fn a_list_grows_by_what_is_new_and_keeps_what_it_has() {
+        let old: Markets = [market("BTC/USDT", "BTCUSDT", MarketStatus::Trading)].into_iter().collect();
+        let later: Markets =
+            [market("BTC/USDT", "BTC-USDT", MarketStatus::Halted), market("ETH/USDT", "ETHUSDT", MarketStatus::Trading)]
+                .into_iter()
+                .collect();
+        let said = |symbol: &str| later.objection(&symbol.parse().unwrap());
+        assert_eq!([said("BTC/USDT"), said("ETH/USDT"), said("LUNA/USDT")], [Some("halted"), None, Some("not listed")]);
+        assert_eq!(said("BTC/USDT:USDT"), None, "their list may not have come");
+        let grown = old.grown(&later).unwrap();
+        assert_eq!(grown.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["BTCUSDT", "ETHUSDT"]);
+        assert!(grown.grown(&later).is_none());
     }
 
     #[test]

@@ -63,11 +63,19 @@ impl<'a> MarketsList<'a> {
         self.missing
     }
 
+    /// The products whose markets came.
+    pub fn had(&self) -> impl Iterator<Item = Product> + '_ {
+        self.adapter.rest_products().iter().copied().filter(|product| self.has(*product))
+    }
+
+    fn has(&self, product: Product) -> bool {
+        self.products.contains(&product) && self.missing != Some(product)
+    }
+
     /// All markets that came; of products that weren't asked, or didn't answer, those of `kept`.
     #[must_use]
     pub fn joined(mut self, kept: Option<&Markets>) -> Markets {
-        let has = |product| self.products.contains(&product) && self.missing != Some(product);
-        let others = kept.into_iter().flatten().filter(|market| !has(self.adapter.rest_of(&market.symbol)));
+        let others = kept.into_iter().flatten().filter(|market| !self.has(self.adapter.rest_of(&market.symbol)));
         let others = others.cloned().collect();
         self.parts.push(others);
         Markets::joined(self.parts)
@@ -122,17 +130,20 @@ mod tests {
         // Nobody asked for it.
         let list = spot_alone(&[]);
         assert_eq!((list.request(), list.missing()), (None, None));
+        assert_eq!(list.had().collect::<Vec<_>>(), [Product::Spot]);
         let few = list.joined(None);
         assert!(has(&few, "BTC/USDT") && !has(&few, "BTC/USDT:USDT"));
         let mut list = spot_alone(&[Product::Linear]);
         assert_eq!(list.request().map(|request| request.path_and_query.as_str()), Some("/fapi/v1/exchangeInfo"));
         list.answer(linear).unwrap();
+        assert_eq!(list.had().collect::<Vec<_>>(), [Product::Spot, Product::Linear]);
         let all = list.joined(Some(&few));
         assert!(has(&all, "BTC/USDT") && has(&all, "BTC/USDT:USDT"));
         let mut list = spot_alone(&[Product::Linear, Product::Spot]);
         assert!(list.answer(b"<html>not available in your region</html>").is_err());
         assert!(list.pass_over());
         assert_eq!((list.request(), list.missing()), (None, Some(Product::Linear)));
+        assert_eq!(list.had().collect::<Vec<_>>(), [Product::Spot]);
         assert!(has(&list.joined(Some(&all)), "BTC/USDT:USDT"), "it was listed the last time");
         assert!(has(&spot_alone(&[]).joined(Some(&all)), "BTC/USDT:USDT"), "it was listed when somebody asked");
         let mut list = MarketsList::new(binance.as_ref(), &[Product::Linear]);

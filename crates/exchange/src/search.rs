@@ -1,8 +1,10 @@
 //! Symbol search: what a person types, to the markets that are most likely meant, best first.
 //!
 //! Tiers, best first: the whole name, the base currency, the name's beginning, the whole name with one typing error, letters in
-//! order (nucleo's fuzzy score), the name or the base with at most two typing errors. Within a tier what is traded comes before what is halted, then the quote currencies by how many of the
-//! exchange's markets use them, then the fuzzy score, the shorter name, the alphabet.
+//! order (nucleo's fuzzy score), the name or the base with at most two typing errors. Within a tier what is traded comes before what is
+//! halted, then the quote currencies by how many of the exchange's markets use them, then spot before derivatives, the fuzzy score,
+//! the shorter name, the alphabet. All of this but the alphabet is in the score, so that what several exchanges have can be put in
+//! one order.
 
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 use rustc_hash::FxHashMap;
@@ -14,7 +16,7 @@ use crate::{Market, MarketStatus};
 pub struct Match<'a> {
     /// The market.
     pub market: &'a Market,
-    /// How well it fits: higher is better; comparable within one search only.
+    /// How well it fits: higher is better; comparable between exchanges for one pattern.
     pub score: u32,
 }
 
@@ -37,12 +39,7 @@ const PATTERN_MAX: usize = 64;
 #[must_use]
 pub fn search<'a>(markets: impl IntoIterator<Item = &'a Market>, pattern: &str, limit: usize) -> Vec<Match<'a>> {
     let markets: Vec<&Market> = markets.into_iter().collect();
-    let mut quotes: FxHashMap<&str, u32> = FxHashMap::default();
-    for market in &markets {
-        if market.status == MarketStatus::Trading {
-            *quotes.entry(market.symbol.quote()).or_default() += 1;
-        }
-    }
+    let quotes = quote_places(&markets);
     let needle = plain(pattern);
     // Both sides are upper case already; the matcher's own folding expects lower-case patterns, and panics on others.
     let mut config = Config::DEFAULT;
@@ -53,14 +50,39 @@ pub fn search<'a>(markets: impl IntoIterator<Item = &'a Market>, pattern: &str, 
         .into_iter()
         .filter_map(|market| {
             let (tier, score) = rank(market, &needle, &mut matcher, &mut scratch)?;
-            let halted = market.status != MarketStatus::Trading;
-            let quote = quotes.get(market.symbol.quote()).copied().unwrap_or(0);
-            Some((tier, halted, u32::MAX - quote, u32::MAX - score, market.symbol.as_str().len(), market))
+            let quote = quotes.get(market.symbol.quote()).copied().unwrap_or(u32::MAX);
+            Some(Match { market, score: combined(market, tier, quote, score) })
         })
         .collect();
-    found.sort_by(|a, b| (a.0, a.1, a.2, a.3, a.4, &a.5.symbol).cmp(&(b.0, b.1, b.2, b.3, b.4, &b.5.symbol)));
-    let best = u32::try_from(found.len()).unwrap_or(u32::MAX);
-    found.into_iter().zip(0..best).take(limit).map(|(m, i)| Match { market: m.5, score: best - i }).collect()
+    found.sort_by(|a, b| (b.score, &a.market.symbol).cmp(&(a.score, &b.market.symbol)));
+    found.truncate(limit);
+    found
+}
+
+/// The place of each quote currency among those of the markets that are traded: 0 is the one that most of them use.
+fn quote_places<'a>(markets: &[&'a Market]) -> FxHashMap<&'a str, u32> {
+    let mut quotes: FxHashMap<&str, u32> = FxHashMap::default();
+    for market in markets.iter().filter(|market| market.status == MarketStatus::Trading) {
+        *quotes.entry(market.symbol.quote()).or_default() += 1;
+    }
+    let mut order: Vec<(std::cmp::Reverse<u32>, &str)> =
+        quotes.iter().map(|(quote, n)| (std::cmp::Reverse(*n), *quote)).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, quote)| quote).zip(0..).collect()
+}
+
+/// What a match is worth, the most important highest: tier (3 bits), traded (1), place of the quote currency (8), spot (1), fuzzy
+/// score (11), shortness (8).
+fn combined(market: &Market, tier: Tier, quote: u32, fuzzy: u32) -> u32 {
+    let length = u32::try_from(market.symbol.as_str().len()).unwrap_or(u32::MAX);
+    let fields = [
+        (u32::from(market.status == MarketStatus::Trading), 1),
+        (255 - quote.min(255), 8),
+        (u32::from(market.symbol.settle().is_none()), 1),
+        (fuzzy.min(2_047), 11),
+        (255 - length.min(255), 8),
+    ];
+    fields.into_iter().fold(7 - tier as u32, |score, (value, bits)| score << bits | value)
 }
 
 /// Upper case, letters and digits only.
@@ -139,6 +161,20 @@ mod tests {
     use super::*;
     use crate::Markets;
 
+    fn market(symbol: &str, status: MarketStatus) -> Market {
+        Market {
+            symbol: symbol.parse().unwrap(),
+            id: symbol.replace('/', ""),
+            status,
+            price_tick: None,
+            amount_step: None,
+            amount_min: None,
+            amount_max: None,
+            notional_min: None,
+            contract_size: None,
+        }
+    }
+
     fn markets() -> Markets {
         let trading = [
             "BTC/USDT",
@@ -167,17 +203,7 @@ mod tests {
             .iter()
             .map(|s| (s, MarketStatus::Trading))
             .chain(halted.iter().map(|s| (s, MarketStatus::Halted)))
-            .map(|(symbol, status)| Market {
-                symbol: symbol.parse().unwrap(),
-                id: symbol.replace('/', ""),
-                status,
-                price_tick: None,
-                amount_step: None,
-                amount_min: None,
-                amount_max: None,
-                notional_min: None,
-                contract_size: None,
-            })
+            .map(|(symbol, status)| market(symbol, status))
             .collect()
     }
 
@@ -185,7 +211,7 @@ mod tests {
         let markets = markets();
         let found = search(&markets, pattern, expected.len());
         assert_eq!(found.iter().map(|m| m.market.symbol.as_str()).collect::<Vec<_>>(), expected, "{pattern}");
-        assert!(found.windows(2).all(|pair| pair[0].score > pair[1].score));
+        assert!(found.windows(2).all(|pair| pair[0].score >= pair[1].score));
     }
 
     #[test]
@@ -201,6 +227,22 @@ mod tests {
         check("dog", &["DOG/USDT", "DOGE/USDT"]);
         check("lun", &["LUNC/USDT", "LUNA/USDT"]);
         check("btcu", &["BTC/USDT", "BTC/USDC"]);
+    }
+
+    #[test]
+    fn what_several_exchanges_have_is_in_one_order_by_the_score() {
+        // Much that hardly fits, at one; what is meant, halted and traded, at others.
+        let many = (0..100).map(|n| market(&format!("XBTC{n}/USDT"), MarketStatus::Trading)).collect::<Markets>();
+        let few: Markets =
+            [("BTC/USD", MarketStatus::Trading), ("BTC/USD:USD", MarketStatus::Trading), ("ETH/USD", MarketStatus::Trading)]
+                .map(|(symbol, status)| market(symbol, status))
+                .into_iter()
+                .collect();
+        let halted: Markets = [market("BTC/EUR", MarketStatus::Halted)].into_iter().collect();
+        let mut all: Vec<Match<'_>> = [&many, &few, &halted].into_iter().flat_map(|of| search(of, "btc", 3)).collect();
+        all.sort_by_key(|found| std::cmp::Reverse(found.score));
+        let found: Vec<&str> = all.iter().map(|found| found.market.symbol.as_str()).take(3).collect();
+        assert_eq!(found, ["BTC/USD", "BTC/USD:USD", "BTC/EUR"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod support;
 
-use dccd_exchange::{AdapterOptions, adapter};
+use dccd_exchange::{AdapterOptions, Want, adapter};
 use dccd_model::{Channel, EntryKind, Symbol};
 use support::bitfinex::{BOOK, CONF, FUTURES, QUOTES, SPOT, Scene, TRADES, bitfinex, markets, subscribed};
 
@@ -187,6 +187,49 @@ fn the_trades_that_come_with_a_subscription_join_two_connections() {
 }
 
 #[test]
+fn a_trade_whose_first_message_got_lost_is_there_with_its_second() {
+    let mut scene = Scene::of(&["trades"]);
+    let again = |id: u64| format!(r#""tu",[{id},{id},0.5,100.1]"#);
+    // What was before the series isn't part of it.
+    scene.says(1, TRADES, &again(2)).trade(1, 3).says(1, TRADES, &again(2)).expect("trade 3 100.1x0.5 Buy fl e0");
+    scene.loses(1, 2).says(1, TRADES, &again(3)).says(1, TRADES, &again(5)).restored();
+    scene.says(1, TRADES, &again(5)).expect("trade 5 100.1x0.5 Buy fl e0");
+    // The hole in the numbers is one all the same: 4 never came.
+    scene.trade(1, 6).says(1, TRADES, &again(6)).expect(
+        "gap 3..6 sequence
+         want trades BTC/USD 3-3
+         trade 6 100.1x0.5 Buy flG e0",
+    );
+    scene.page([3, 4, 5, 6, 7]).expect("trade 4 100.1x3 Sell fl e0\ngap 3..6 sequence repaired");
+    // One that came after its repetition is no other.
+    scene.says(1, TRADES, &again(8)).trade(1, 8).expect("trade 8 100.1x0.5 Buy fl e0");
+    assert_eq!(scene.session.feed_status(0).records, 5);
+}
+
+#[test]
+fn a_hole_of_several_pages_is_asked_for_from_where_they_have_come_to() {
+    let mut scene = Scene::of(&["trades"]);
+    scene.trade(1, 5).closed(1).connected(2).trade(2, 25_000).skip();
+    let since = |scene: &Scene| match scene.session.outstanding().as_slice() {
+        [] => None,
+        [Want::Trades { from_id, to_id, ts_before, .. }] if from_id == to_id => Some((*from_id, ts_before.as_millis())),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(since(&scene), Some((5, 5)));
+    scene.page(5..10_005).restored();
+    assert_eq!(since(&scene), Some((10_004, 10_004)));
+    // What begins too late proves nothing.
+    scene.page(10_006..20_006);
+    assert_eq!(since(&scene), Some((10_004, 10_004)));
+    scene.page(10_004..20_004).restored();
+    assert_eq!(since(&scene), Some((20_003, 20_003)));
+    scene.skip().page(20_003..25_002);
+    assert_eq!(since(&scene), None);
+    let status = scene.session.feed_status(0);
+    assert_eq!((status.records, status.open_gaps, status.gaps, status.repaired), (24_996, 0, 1, 1));
+}
+
+#[test]
 fn a_quote_stands_when_both_sides_do() {
     let mut scene = Scene::of(&["quotes"]);
     scene.says(1, QUOTES, "[[99,1,1],[101,1,-1]]").expect("quote 99x1 101x1 fl");
@@ -210,12 +253,18 @@ fn a_quote_stands_when_both_sides_do() {
 #[test]
 fn quotes_that_have_no_snapshot_are_asked_for_again() {
     let mut scene = Scene::of(&["quotes"]);
-    scene.says(1, QUOTES, r#""hb""#).expect("want resubscribe BTC/USD on 1");
+    assert_eq!(scene.session.outstanding(), []);
+    scene.says(1, QUOTES, r#""hb""#).expect("want resubscribe BTC/USD on 1").restored();
+    // Until they have come it stays wanted.
+    let wanted = scene.session.outstanding();
+    assert!(matches!(wanted.as_slice(), [Want::Resubscribe { feed: 0, conn: 1, .. }]), "{wanted:?}");
     assert_eq!(scene.session.ending(0, 1).unwrap(), r#"{"chanId":18,"event":"unsubscribe"}"#);
     // Once, until that had time enough.
     scene.says(1, QUOTES, "[99,1,1]").says(1, QUOTES, r#""hb""#).expect("");
     scene.clock += 10_000;
     scene.says(1, QUOTES, "[99,1,1]").expect("want resubscribe BTC/USD on 1");
+    scene.frame(1, &subscribed(QUOTES)).says(1, QUOTES, "[[99,1,1],[101,1,-1]]").skip();
+    assert_eq!(scene.session.outstanding(), []);
 }
 
 #[test]

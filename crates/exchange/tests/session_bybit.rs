@@ -3,7 +3,7 @@
 
 mod support;
 
-use dccd_exchange::{Product, RESYNC_SILENT, RestRequest, Want};
+use dccd_exchange::{Product, RESYNC_SILENT, RestRequest, Want, resync_since};
 use dccd_model::{Channel, EntryKind, Symbol};
 use support::bybit::{Scene, book, book_with, bybit, markets, page, trades};
 
@@ -251,7 +251,7 @@ fn a_silence_is_a_gap_of_its_own_reason() {
     let whole = |u: u64| book(50, "snapshot", u, r#"["99.9","1"]"#, &format!(r#"["100.1","{u}"]"#));
     scene.frame(1, &trades(false, &[1_000])).frame(1, &quote(1)).frame(1, &whole(10)).skip();
     for channel in ["trades", "quotes", "book"] {
-        scene.entry(EntryKind::Resync, 0, &format!("BTC/USDT {channel}"), RESYNC_SILENT);
+        scene.entry(EntryKind::Resync, 0, &format!("BTC/USDT {channel}"), RESYNC_SILENT.as_bytes());
     }
     scene.skip().frame(1, &trades(false, &[5_000])).frame(1, &quote(2)).frame(1, &whole(20)).expect(
         "gap 1000..5000 silent
@@ -260,6 +260,59 @@ fn a_silence_is_a_gap_of_its_own_reason() {
          gap 10..20 silent
          quote 99.9x1 100.1x2 flG
          gap 100..200 silent
+         bid 99.9x1 u200 t200 e2 SfG
+         ask 100.1x20 u200 t200 e2 Sl
+         valid e2",
+    );
+}
+
+/// A subscription that was acknowledged and stays empty: nothing came before, so what is missing begins when it was subscribed.
+#[test]
+fn what_a_feed_misses_that_was_never_heard_is_declared_from_its_subscription_on_once() {
+    let mut scene = Scene::of(&["BTC/USDT trades", "BTC/USDT quotes", "BTC/USDT book"]);
+    let quote = book(1, "snapshot", 1, r#"["99.9","1"]"#, r#"["100.1","1"]"#);
+    let whole = book(50, "snapshot", 10, r#"["99.9","1"]"#, r#"["100.1","1"]"#);
+    let since = resync_since(RESYNC_SILENT, dccd_model::UnixNanos::from_secs(2));
+    let silent = |scene: &mut Scene, channel: &str, payload: &str| {
+        scene.entry(EntryKind::Resync, 0, &format!("BTC/USDT {channel}"), payload.as_bytes());
+    };
+    for channel in ["trades", "quotes", "book"] {
+        silent(&mut scene, channel, &since);
+    }
+    scene.expect("gap 2000..6000 silent\ngap 2000..7000 silent\ngap 2000..8000 silent");
+    // Once more in vain; one that tells no time goes on from the last.
+    silent(&mut scene, "trades", &since);
+    silent(&mut scene, "quotes", RESYNC_SILENT);
+    scene.expect("gap 6000..9000 silent\ngap 7000..10000 silent").restored();
+    scene.frame(1, &trades(false, &[1_000])).frame(1, &quote).frame(1, &whole).expect(
+        "gap 9000..11000 silent
+         trade 1000 100.10x2 Sell flG e0
+         gap 10000..12000 silent
+         quote 99.9x1 100.1x1 flG
+         gap 8000..13000 silent
+         bid 99.9x1 u100 t100 e1 SfG
+         ask 100.1x1 u100 t100 e1 Sl
+         valid e1",
+    );
+    scene.frame(1, &trades(false, &[2_000])).expect("trade 2000 100.10x2 Sell fl e0");
+    assert_eq!([0, 1, 2].map(|feed| scene.session.feed_status(feed).gaps), [3, 3, 2]);
+    // One that never speaks and tells no time: nothing is known.
+    let mut scene = Scene::of(&["BTC/USDT trades"]);
+    silent(&mut scene, "trades", RESYNC_SILENT);
+    scene.expect("");
+}
+
+/// What the live side found wrong since some time is declared from then on.
+#[test]
+fn a_book_that_was_wrong_for_a_while_is_declared_for_that_while() {
+    let mut scene = Scene::of(&["BTC/USDT book"]);
+    let whole = |u: u64| book(50, "snapshot", u, r#"["99.9","1"]"#, &format!(r#"["100.1","{u}"]"#));
+    scene.frame(1, &whole(10)).skip();
+    let words = resync_since("best prices differ from the quotes", dccd_model::UnixNanos::from_secs(3));
+    scene.entry(EntryKind::Resync, 0, "BTC/USDT book", words.as_bytes());
+    scene.expect("gap 3000..5000 integrity\nsuspect e1\nwant resubscribe BTC/USDT on 1").restored();
+    scene.frame(1, &whole(20)).expect(
+        "gap 100..200 integrity
          bid 99.9x1 u200 t200 e2 SfG
          ask 100.1x20 u200 t200 e2 Sl
          valid e2",

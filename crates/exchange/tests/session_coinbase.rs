@@ -97,7 +97,7 @@ fn quotes_are_those_of_the_ticker_in_the_order_of_its_numbers() {
 #[test]
 fn a_book_is_whole_and_its_best_levels_are_given_out() {
     let mut scene = Scene::of(BOOK, Some(2));
-    scene.frame(1, &update("99x9", "", 10)).expect("");
+    scene.frame(1, subscribed(true)).expect("");
     scene.frame(1, &snapshot("99x1 98x2 97x3", "101x1")).expect(
         "bid 99x1 u0 t400 e1 Sf
          bid 98x2 u0 t400 e1 S
@@ -116,6 +116,70 @@ fn a_book_is_whole_and_its_best_levels_are_given_out() {
     let mut scene = Scene::of(BOOK, None);
     scene.frame(1, &snapshot("99x1 98x2", "101x1")).skip();
     scene.frame(1, &update("90x1 98x0", "", 500)).expect("bid 90x1 u0 t500 e1 f\nbid 98x0 u0 t500 e1 l");
+}
+
+/// The exchange's reply to a message of ours: what is subscribed now.
+fn subscribed(has_book: bool) -> &'static str {
+    if has_book {
+        r#"{"type":"subscriptions","channels":[{"name":"ticker","product_ids":["BTC-USD"]},{"name":"level2_50","product_ids":["BTC-USD"]}]}"#
+    } else {
+        r#"{"type":"subscriptions","channels":[{"name":"ticker","product_ids":["BTC-USD"],"account_ids":null}]}"#
+    }
+}
+
+#[test]
+fn a_change_before_its_snapshot_begins_the_book_anew() {
+    let mut scene = Scene::of(BOOK, None);
+    scene.frame(1, subscribed(true)).frame(1, &update("99x2", "", 500)).expect("want resubscribe BTC/USD on 1");
+    // The snapshot that it changed places with isn't believed, nor what follows it.
+    scene.frame(1, &snapshot("99x1", "101x1")).frame(1, &update("99x3", "", 600)).restored().expect("");
+    assert_eq!(scene.session.outstanding().len(), 1);
+    // Of a subscription that is over messages may still come.
+    scene.frame(1, subscribed(false)).frame(1, &update("99x4", "", 700)).restored().expect("");
+    scene.frame(1, subscribed(true)).frame(1, &snapshot("99x4", "101x1")).expect(
+        "bid 99x4 u0 t1000 e1 Sf
+         ask 101x1 u0 t1000 e1 Sl
+         valid e1",
+    );
+    // So it is with each subscription.
+    scene.frame(1, subscribed(false)).frame(1, &update("99x5", "", 1_200)).expect("bid 99x5 u0 t1200 e1 fl");
+    scene
+        .frame(1, subscribed(true))
+        .frame(1, &update("99x6", "", 1_300))
+        .expect("suspect e1\nwant resubscribe BTC/USD on 1");
+    scene.frame(1, &snapshot("99x5", "101x1")).expect("");
+    // On another connection nothing is known of it.
+    scene.entry(EntryKind::Opened, 2, "", b"").frame(2, &snapshot("99x7", "101x1")).expect(
+        "gap 1200..1700 integrity
+         bid 99x7 u0 t1700 e2 SfG
+         ask 101x1 u0 t1700 e2 Sl
+         valid e2",
+    );
+    // One that is ahead there takes nothing from this one.
+    scene.entry(EntryKind::Opened, 3, "", b"").frame(3, &update("99x8", "", 1_900)).expect("want resubscribe BTC/USD on 3");
+    scene.frame(2, &update("99x8", "", 1_950)).expect("bid 99x8 u0 t1950 e2 fl");
+}
+
+#[test]
+fn a_reply_that_came_behind_the_snapshot_ends_no_subscription() {
+    let mut scene = Scene::of(BOOK, None);
+    scene.frame(1, &snapshot("99x1", "101x1")).frame(1, subscribed(false)).frame(1, subscribed(true)).skip();
+    scene.frame(1, &update("99x2", "", 600)).expect("bid 99x2 u0 t600 e1 fl");
+    // Nor does the book begin anew without end where changes always come before their snapshot.
+    let mut scene = Scene::of(BOOK, None);
+    for turn in 0..5 {
+        scene.frame(1, subscribed(true)).frame(1, &update("99x2", "", 500));
+        scene.expect(if turn < 3 { "want resubscribe BTC/USD on 1" } else { "" }).frame(1, subscribed(false));
+    }
+    scene.frame(1, &snapshot("99x2", "101x1")).expect(
+        "bid 99x2 u0 t1800 e1 Sf
+         ask 101x1 u0 t1800 e1 Sl
+         valid e1",
+    );
+    // Where the connection was not seen to open, or something is not in the journal, nothing can be told.
+    scene.entry(EntryKind::Lost, 0, "full", b"").skip().frame(1, &update("99x2", "", 500)).expect("");
+    scene.frame(1, r#"{"type":"subscriptions"}"#);
+    scene.expect("notice unreadable on 1: subscriptions message without \"channels\"\nwant resubscribe BTC/USD on 1");
 }
 
 #[test]

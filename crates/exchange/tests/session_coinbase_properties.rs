@@ -288,6 +288,9 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     proptest::collection::vec((any::<bool>(), 0u64..8, 0u64..4), 1..5)
 }
 
+const SUBSCRIBED: &str = r#"{"type":"subscriptions","channels":[{"name":"level2_batch","product_ids":["BTC-USD"]}]}"#;
+const UNSUBSCRIBED: &str = r#"{"type":"subscriptions","channels":[]}"#;
+
 #[derive(Clone, Debug)]
 enum Turn {
     Update(Vec<Change>),
@@ -299,8 +302,10 @@ enum Turn {
     Torn(Vec<Change>),
     /// Another connection takes this one's place.
     Replace,
-    /// The subscription began anew, where that was asked for.
-    Anew,
+    /// The subscription began anew, where that was asked for; its snapshot may change places with the next message.
+    Anew {
+        is_swapped: bool,
+    },
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
@@ -310,7 +315,8 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         1 => changes().prop_map(Turn::Late),
         1 => changes().prop_map(Turn::Torn),
         1 => Just(Turn::Replace),
-        4 => Just(Turn::Anew),
+        4 => Just(Turn::Anew { is_swapped: false }),
+        1 => Just(Turn::Anew { is_swapped: true }),
     ];
     proptest::collection::vec(turn, 1..80)
 }
@@ -335,8 +341,14 @@ proptest! {
             }
         };
         feed(plain(EntryKind::FeedOpened, 0, "BTC/USD book"), &mut ladder, &mut state, &mut asked);
+        feed(plain(EntryKind::Opened, conn, ""), &mut ladder, &mut state, &mut asked);
+        feed(frame(conn, SUBSCRIBED), &mut ladder, &mut state, &mut asked);
         feed(frame(conn, &venue.snapshot()), &mut ladder, &mut state, &mut asked);
-        let interrupted = turns.iter().any(|turn| !matches!(turn, Turn::Update(_) | Turn::Twice(_) | Turn::Anew));
+        let interrupted = turns.iter().any(|turn| {
+            !matches!(turn, Turn::Update(_) | Turn::Twice(_) | Turn::Anew { is_swapped: false })
+        });
+        // After some on one connection it is taken for the exchange's own order.
+        let mut swaps = 0;
         for turn in turns {
             match turn {
                 Turn::Update(changes) => feed(frame(conn, &venue.update(&changes)), &mut ladder, &mut state, &mut asked),
@@ -358,13 +370,22 @@ proptest! {
                 }
                 Turn::Replace => {
                     feed(plain(EntryKind::Closed, conn, ""), &mut ladder, &mut state, &mut asked);
-                    (conn, asked) = (conn + 1, false);
+                    (conn, asked, swaps) = (conn + 1, false, 0);
+                    feed(plain(EntryKind::Opened, conn, ""), &mut ladder, &mut state, &mut asked);
+                    feed(frame(conn, SUBSCRIBED), &mut ladder, &mut state, &mut asked);
                     feed(frame(conn, &venue.snapshot()), &mut ladder, &mut state, &mut asked);
                 }
-                Turn::Anew if std::mem::take(&mut asked) => {
-                    feed(frame(conn, &venue.snapshot()), &mut ladder, &mut state, &mut asked);
+                Turn::Anew { is_swapped } if std::mem::take(&mut asked) => {
+                    feed(frame(conn, UNSUBSCRIBED), &mut ladder, &mut state, &mut asked);
+                    feed(frame(conn, SUBSCRIBED), &mut ladder, &mut state, &mut asked);
+                    let snapshot = venue.snapshot();
+                    if is_swapped && swaps < 3 {
+                        swaps += 1;
+                        feed(frame(conn, &venue.update(&[(true, 0, 3)])), &mut ladder, &mut state, &mut asked);
+                    }
+                    feed(frame(conn, &snapshot), &mut ladder, &mut state, &mut asked);
                 }
-                Turn::Anew => {}
+                Turn::Anew { .. } => {}
             }
             // An exchange's book without a level has nothing that could be given out.
             let is_empty = venue.bids.is_empty() && venue.asks.is_empty();

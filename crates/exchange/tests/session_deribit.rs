@@ -3,7 +3,7 @@
 mod support;
 
 use dccd_exchange::{TradeCursor, TradeHole};
-use dccd_model::{Channel, Symbol, UnixNanos};
+use dccd_model::{Channel, EntryKind, Symbol, UnixNanos};
 use support::deribit::{Scene, book, deribit, levels, markets, notice, page, quote, trades};
 
 #[test]
@@ -241,6 +241,36 @@ fn what_the_exchange_refuses_is_told() {
     assert_eq!((scene.session.counters().unknown, scene.session.counters().error_replies), (4, 2));
 }
 
+#[test]
+fn a_maintenance_is_told_and_a_connection_from_before_it_is_replaced_when_it_ends() {
+    let mut scene = Scene::of(&["trades"]);
+    let state = |data: &str| notice("platform_state", data);
+    scene.frame(1, &state(r#"{"maintenance":true}"#)).restored();
+    scene.expect("notice Venue { conn: 1, is_open: false, words: \"maintenance\" }");
+    scene.frame(1, &state(r#"{"maintenance":false}"#));
+    scene.expect("notice Venue { conn: 1, is_open: true, words: \"operative\" }\nwant replace 1");
+    // Of what is locked the exchange tells one by one.
+    let lock = |index: &str, locked: bool| state(&format!(r#"{{"price_index":"{index}","locked":{locked}}}"#));
+    scene.frame(1, &lock("sol_usdc", true)).frame(1, &lock("btc_usd", true)).frame(1, &lock("btc_usd", false));
+    scene.expect(
+        "notice Venue { conn: 1, is_open: false, words: \"a lock of sol_usdc\" }
+         notice Venue { conn: 1, is_open: false, words: \"a lock of btc_usd\" }
+         notice Venue { conn: 1, is_open: false, words: \"a lock of sol_usdc\" }",
+    );
+    // A connection that is new is told nothing of it: that it can be subscribed says that it is over.
+    let subscribed = r#"{"id":4,"result":["trades.BTC-PERPETUAL.100ms","platform_state"]}"#;
+    scene.entry(EntryKind::Opened, 2, "", b"").frame(2, subscribed).frame(2, subscribed).expect(
+        "notice Subscribed { conn: 2, id: 4, feeds: [0] }
+         notice Venue { conn: 2, is_open: true, words: \"operative\" }
+         notice Subscribed { conn: 2, id: 4, feeds: [0] }",
+    );
+    scene.frame(2, &lock("sol_usdc", false)).expect("notice Venue { conn: 2, is_open: true, words: \"operative\" }");
+    scene.frame(1, &lock("sol_usdc", false));
+    scene.expect("notice Venue { conn: 1, is_open: true, words: \"operative\" }\nwant replace 1");
+    scene.frame(1, &state(r#"{"other":1}"#)).expect("notice UnknownMessage { conn: 1 }");
+    scene.frame(1, &state("7")).expect("notice unreadable on 1: not a readable message: expected an object at byte 85");
+}
+
 fn quote_data() -> String {
     r#"{"timestamp":1,"best_bid_price":1.0,"best_bid_amount":1.0,"best_ask_price":2.0,"best_ask_amount":1.0}"#.to_owned()
 }
@@ -278,7 +308,7 @@ fn what_goes_out_names_the_exchanges_channels() {
     assert_eq!((on.len(), on[0].id, on[0].feeds.as_slice()), (1, 7, [0, 2, 3].as_slice()));
     assert_eq!(
         on[0].text,
-        r#"{"id":7,"jsonrpc":"2.0","method":"public/subscribe","params":{"channels":["book.BTC-PERPETUAL.100ms","trades.BTC-25DEC26.100ms","quote.BTC_USDC"]}}"#
+        r#"{"id":7,"jsonrpc":"2.0","method":"public/subscribe","params":{"channels":["book.BTC-PERPETUAL.100ms","trades.BTC-25DEC26.100ms","quote.BTC_USDC","platform_state"]}}"#
     );
     let off = deribit.unsubscribe(&feeds[..1], &markets, 9);
     assert_eq!(

@@ -35,7 +35,7 @@ pub use cancel::{Cancel, Cancelled};
 pub use error::{HistoryJobError, chain};
 pub use fetch::{AnswerError, Attempts, FetchError, PageOf, Source};
 pub use job::{HistoryContext, Scope, run};
-pub use markets::{KeptMarkets, keep_markets, kept_markets, markets, markets_path};
+pub use markets::{KeptMarkets, keep_markets, kept_markets, markets, markets_path, renew_after};
 pub use page::{PageCheck, PageProblem, Verdict};
 pub use plan::{Plan, plan};
 pub use progress::{Progress, SeriesProgress, State};

@@ -169,6 +169,16 @@ where
     Ok(None)
 }
 
+/// The spans whose pages are gone through from the present back, the longest first: a market may be younger than a candle of it, and some
+/// exchanges have none before it is closed.
+fn searched(spans: &[(Span, u32)]) -> Vec<(Span, u32)> {
+    let at_most = |seconds: u32| spans.iter().rev().find(|(span, _)| span.as_secs() <= seconds).copied();
+    let mut searched: Vec<_> = [at_most(u32::MAX), at_most(86_400), at_most(3_600)].into_iter().flatten().collect();
+    searched.extend(spans.first());
+    searched.dedup();
+    searched
+}
+
 /// Finds where the candles of the first of these spans begin. `spans` ascend, each with how many candles a page holds; `first_in` tells when
 /// the first candle of a span opens within a stretch that a page holds.
 async fn descend<F, A, E>(spans: &[(Span, u32)], now: UnixNanos, mut first_in: F) -> Result<Option<UnixNanos>, E>
@@ -176,18 +186,22 @@ where
     F: FnMut(Span, UnixNanos, UnixNanos) -> A,
     A: Future<Output = Result<Option<UnixNanos>, E>>,
 {
-    let (Some((wanted, _)), Some((longest, per_page))) = (spans.first().copied(), spans.last().copied()) else {
-        return Ok(None);
-    };
-    let (mut span, mut grid) = (longest, Grid::new(longest));
-    let (mut first, mut to) = (None, grid.after(grid.floor(now), 1));
-    let begin = grid.ceil(UnixNanos(0));
-    while to > begin {
-        let from = grid.after(to, -i64::from(per_page)).max(begin);
-        let Some(open) = first_in(span, from, to).await? else { break };
-        (first, to) = (Some(open), from);
+    let Some((wanted, _)) = spans.first().copied() else { return Ok(None) };
+    let mut found = None;
+    for (span, per_page) in searched(spans) {
+        let grid = Grid::new(span);
+        let (begin, mut to) = (grid.ceil(UnixNanos(0)), grid.after(grid.floor(now), 1));
+        while to > begin {
+            let from = grid.after(to, -i64::from(per_page)).max(begin);
+            let Some(open) = first_in(span, from, to).await? else { break };
+            (found, to) = (Some((span, open)), from);
+        }
+        if found.is_some() {
+            break;
+        }
     }
-    let Some(mut first) = first else { return Ok(None) };
+    let Some((mut span, mut first)) = found else { return Ok(None) };
+    let mut grid = Grid::new(span);
     while span > wanted {
         let end = grid.after(first, 1);
         // The shortest of which one page holds all that the first candle covers.
@@ -256,8 +270,25 @@ mod tests {
             assert!(pages <= weeks / 100 + 6, "{pages} pages for {listed}");
         }
         assert_eq!(found(1_500_000_061, &[60], |_| 1_799_000_000).0, Some(1_799_000_040));
-        assert_eq!(found(1_900_000_000, SPANS, |_| 0), (None, 1));
+        // Nothing of weeks, days, hours, minutes.
+        assert_eq!(found(1_900_000_000, SPANS, |_| 0), (None, 4));
         assert_eq!(found(1, &[], |_| 0), (None, 0));
+    }
+
+    #[test]
+    fn a_market_that_is_younger_than_the_longest_candle_is_found_where_only_closed_ones_are_told() {
+        let spans: Vec<(Span, u32)> = SPANS.iter().map(|s| (Span::from_secs(*s).unwrap(), 100)).collect();
+        let now = 1_800_000_000;
+        for age in [3 * 86_400, 86_400 + 60, 7_300, 59 * 60, 61] {
+            let listed = now - age;
+            let answer = descend(&spans, UnixNanos::from_secs(now), |span, from, to| {
+                let first = Grid::new(span).floor(UnixNanos::from_secs(listed)).max(from);
+                let is_closed = Grid::new(span).after(first, 1) <= UnixNanos::from_secs(now);
+                std::future::ready(Ok::<_, ()>((first < to && is_closed).then_some(first)))
+            });
+            let first = answer.now_or_never().unwrap().unwrap();
+            assert_eq!(first, Some(UnixNanos::from_secs(listed - listed % 60)), "{age} s old");
+        }
     }
 
     #[test]

@@ -14,11 +14,15 @@ const SPREAD_MAX: Duration = Duration::from_secs(30);
 #[must_use]
 pub fn delay(job: &str, span: Span) -> Duration {
     let spread = (Duration::from_secs(u64::from(span.as_secs())) / 10).min(SPREAD_MAX);
+    DELAY_MIN + spread * thousandth(job) / 1_000
+}
+
+/// A number below a thousand: always the same, different from name to name.
+pub(crate) fn thousandth(name: &str) -> u32 {
     // FNV-1a: the same in every process and version.
     let hash =
-        job.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-    let thousandth = u32::try_from(hash % 1_000).unwrap_or(0);
-    DELAY_MIN + spread * thousandth / 1_000
+        name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    u32::try_from(hash % 1_000).unwrap_or(0)
 }
 
 /// When a job with this delay is due next after `now`.

@@ -192,6 +192,7 @@ fn parse_exponent(text: &[u8]) -> Result<i64, bool> {
 }
 
 impl PartialEq for Decimal {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
@@ -208,16 +209,22 @@ impl Hash for Decimal {
 }
 
 impl PartialOrd for Decimal {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Decimal {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        if self.exponent == other.exponent {
-            return self.mantissa.cmp(&other.mantissa);
-        }
+        if self.exponent == other.exponent { self.mantissa.cmp(&other.mantissa) } else { self.cmp_scaled(other) }
+    }
+}
+
+impl Decimal {
+    /// Of two whose last digits stand at different places.
+    fn cmp_scaled(&self, other: &Self) -> Ordering {
         if self.mantissa.signum() != other.mantissa.signum() || self.mantissa == 0 {
             return self.mantissa.signum().cmp(&other.mantissa.signum());
         }

@@ -22,6 +22,31 @@ impl DecimalSum {
         self.add_scaled(i128::from(a.mantissa) * i128::from(b.mantissa), i32::from(a.exponent) + i32::from(b.exponent));
     }
 
+    /// Adds the quotient of two numbers, cut after eighteen digits behind the point; nothing where the divisor is zero.
+    pub fn add_quotient(&mut self, dividend: Decimal, divisor: Decimal) {
+        const PLACES: i32 = 18;
+        let shift = i32::from(dividend.exponent) - i32::from(divisor.exponent) + PLACES;
+        let (dividend, divisor) = (i128::from(dividend.mantissa), i128::from(divisor.mantissa));
+        let quotient = if shift >= 0 {
+            scaled(dividend, shift).checked_div(divisor)
+        } else {
+            dividend.checked_div(scaled(divisor, -shift))
+        };
+        self.add_scaled(quotient.unwrap_or_default(), -PLACES);
+    }
+
+    /// The sum to so many digits behind the point, a half away from zero.
+    #[must_use]
+    pub fn rounded(self, places: u8) -> Decimal {
+        let surplus = -i32::from(places) - self.exponent;
+        if surplus <= 0 {
+            return self.to_decimal();
+        }
+        let power = scaled(1, surplus);
+        let half = if self.mantissa < 0 { -(power / 2) } else { power / 2 };
+        Self { mantissa: self.mantissa.saturating_add(half) / power, exponent: -i32::from(places) }.to_decimal()
+    }
+
     fn add_scaled(&mut self, mantissa: i128, exponent: i32) {
         if self.mantissa == 0 {
             (self.mantissa, self.exponent) = (mantissa, exponent);
@@ -90,6 +115,20 @@ mod tests {
 
     fn decimal(text: &str) -> Decimal {
         Decimal::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn quotients_are_rounded_where_they_are_asked_for() {
+        let mut sum = DecimalSum::default();
+        sum.add_quotient(decimal("29080"), decimal("40964.5"));
+        assert_eq!(sum.rounded(8), decimal("0.70988295"));
+        sum.add_quotient(decimal("1"), decimal("3e-2"));
+        assert_eq!((sum.rounded(2), sum.rounded(0)), (decimal("34.04"), decimal("34")));
+        sum.add_quotient(decimal("1"), decimal("0"));
+        assert_eq!(sum.rounded(2), decimal("34.04"));
+        let mut whole = DecimalSum::default();
+        whole.add(decimal("7"));
+        assert_eq!(whole.rounded(8), decimal("7"));
     }
 
     #[test]

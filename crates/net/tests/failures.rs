@@ -9,6 +9,8 @@ use dccd_net::{AddressError, AddressSource, CloseCause, Link, LinkOptions};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 /// The reason of the first failed attempt, checked for what every reason must and must not say.
 async fn reason(options: LinkOptions, endpoint: &str) -> (CloseCause, String, Duration) {
@@ -193,4 +195,32 @@ async fn an_address_is_learnt_before_each_attempt_and_what_goes_wrong_there_is_t
     }
     let (_, reason, _) = client.closed().await;
     assert!(reason.to_string().contains("no connection within 50ms (learning the address)"), "{reason}");
+}
+
+/// A server may put the whole address, or a part of it, into its refusal or its goodbye.
+#[tokio::test]
+async fn a_ticket_that_the_server_repeats_is_in_no_reason() {
+    const TICKET: &str = "2neAiuYvAU61ZDXANAGAsiL4";
+    let (listener, address) = listen().await;
+    let url = format!("ws://{address}/?token={TICKET}");
+    let source = Addresses(std::sync::Mutex::new(vec![Ok(url.clone()), Ok(url)]));
+    let learning = LinkOptions { addresses: Some(std::sync::Arc::new(source)), ..options(&address) };
+    let server = tokio::spawn(async move {
+        // The ticket lies across the end of what is kept of a body.
+        let body = format!("{} token {TICKET} is invalid", "x".repeat(185));
+        answer_once(&listener, &http_answer("401 Unauthorized", "", &body)).await;
+        let mut socket = accept(&listener).await;
+        let goodbye = CloseFrame { code: CloseCode::Policy, reason: format!("token {} expired", &TICKET[..12]).into() };
+        socket.close(Some(goodbye)).await.unwrap();
+        socket
+    });
+    let mut client = Client::new(learning);
+    let (_, reason, _) = client.closed().await;
+    let text = format!("{reason} {reason:?}");
+    assert!(text.contains("status 401") && !text.contains(&TICKET[..8]), "{text}");
+    client.opened().await;
+    let (_, reason, _) = client.closed().await;
+    let text = format!("{reason} {reason:?}");
+    assert!(text.contains("token (hidden) expired") && !text.contains(&TICKET[..8]), "{text}");
+    drop(within("the server", server).await.unwrap());
 }

@@ -2,8 +2,9 @@
 //!
 //! One thread per process serves all its rings. [`Handle::mark`] sets one bit and makes a system call only if the thread
 //! sleeps, which it does once nothing was published for [`LINGER`]; while there is traffic it looks every [`NAP`] by
-//! itself. So a writer pays at most one wake-up per quiet period, after its records are visible; wake-ups of readers
-//! are coalesced to one per nap and ring; and an idle process uses no processor time at all.
+//! itself, or every [`LONG_NAP`] where no reader has slept for [`AWAKE`]: who reads without pause, or nobody, is not worth
+//! ten thousand looks a second. So a writer pays at most one wake-up per quiet period, after its records are visible; wake-ups
+//! of readers are coalesced to one per nap and ring; and an idle process uses no processor time at all.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,10 @@ use crate::segment::WriteSegment;
 
 /// How long readers may sleep on after a batch while there is traffic.
 const NAP: Duration = Duration::from_micros(100);
+/// The same when nobody has slept for [`AWAKE`]: the first reader that does may be told so late.
+const LONG_NAP: Duration = Duration::from_millis(1);
+/// For so long after a reader was woken others are expected to sleep.
+const AWAKE: Duration = Duration::from_secs(10);
 /// How long the thread goes on looking by itself when nothing comes any more.
 const LINGER: Duration = Duration::from_millis(2);
 /// Rings of one process: the size of the set of dirty ones. More are refused.
@@ -38,9 +43,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Wakes all who wait for this ring. Errors mean a wrong address, which a mapped header isn't.
-pub(crate) fn wake(header: &Header) {
-    let _ = futex::wake(&header.futex, futex::Flags::empty(), i32::MAX.unsigned_abs());
+/// Wakes all who wait for this ring, and says how many that were. Errors mean a wrong address, which a mapped header isn't.
+pub(crate) fn wake(header: &Header) -> usize {
+    futex::wake(&header.futex, futex::Flags::empty(), i32::MAX.unsigned_abs()).unwrap_or(0)
+}
+
+/// What a look at the dirty rings found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    /// Some ring had ended a batch.
+    any: bool,
+    /// Readers that slept on one of them.
+    woken: usize,
 }
 
 impl Waker {
@@ -48,38 +62,43 @@ impl Waker {
         // The default lets the kernel add 50 µs to each nap. Only latency depends on it, so a refusal is no failure.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let mut active = Instant::now();
+        let mut slept = active;
         loop {
-            if self.wake_dirty() {
+            let look = self.wake_dirty();
+            if look.any {
                 active = Instant::now();
+                if look.woken > 0 {
+                    slept = active;
+                }
             } else if active.elapsed() >= LINGER {
                 // SYNC POINT: waker-park. A bit set before the `unpark` of `mark` is seen after this returns; an `unpark`
                 // that came while we were awake makes it return at once.
                 thread::park();
                 continue;
             }
-            thread::sleep(NAP);
+            thread::sleep(if slept.elapsed() < AWAKE { NAP } else { LONG_NAP });
         }
     }
 
-    fn wake_dirty(&self) -> bool {
-        let mut any = false;
+    fn wake_dirty(&self) -> Look {
+        let mut look = Look { any: false, woken: 0 };
         for (i, word) in self.dirty.iter().enumerate() {
             if word.load(Ordering::Relaxed) == 0 {
                 continue;
             }
             // SYNC POINT: waker-dirty. Pairs with the release in `mark`: the futex word's change comes before its wake.
             let mut bits = word.swap(0, Ordering::Acquire);
-            any = true;
+            look.any = true;
             let rings = lock(&self.rings);
             while bits != 0 {
                 let index = i * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
                 if let Some(Some(segment)) = rings.get(index) {
-                    wake(segment.header());
+                    look.woken += wake(segment.header());
                 }
             }
         }
-        any
+        look
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const DATAD_PROTOCOL: u32 = 3;
+pub const DATAD_PROTOCOL: u32 = 4;
 
 /// The service of one exchange.
 #[tarpc::service]
@@ -67,7 +67,7 @@ pub struct SearchHit {
     pub exchange: String,
     /// The market.
     pub market: MarketInfo,
-    /// Higher is better; comparable within one answer.
+    /// Higher is better; comparable between exchanges for one pattern.
     pub score: u32,
 }
 
@@ -84,7 +84,7 @@ pub struct FeedInfo {
     pub generation: u64,
     /// Records published so far.
     pub cursor: u64,
-    /// `live`, `stale`, `syncing`, `closed`.
+    /// `live`, `stale`, `syncing`, `silent` (its market trades, and it says nothing), `closed`.
     pub state: String,
     /// `syncing`, `valid`, `suspect`; books only.
     pub book_state: Option<String>,
@@ -112,6 +112,8 @@ pub struct FeedInfo {
     /// Of candles that the exchange sends: how many were the same as those of its trades, and how many differed, in this process;
     /// `None` where there is but one source.
     pub compared: Option<(u64, u64)>,
+    /// Gaps of trades that are still being repaired; what the exchange doesn't have is none of them.
+    pub open_gaps: u64,
 }
 
 /// An order book at one moment.
@@ -142,7 +144,7 @@ pub struct JobInfo {
     pub job: String,
     /// `stream` or `histo`.
     pub kind: String,
-    /// `live`, `stale`, `syncing`, `closed`, `error`; of history: `scheduled`, `running`, `paused`, `failed`.
+    /// `live`, `stale`, `syncing`, `silent`, `closed`, `error`; of history: `scheduled`, `running`, `paused`, `failed`.
     pub state: String,
     /// Last record received, or last run.
     pub last_run: i64,
@@ -159,6 +161,26 @@ pub struct JobInfo {
     /// When it is due next; 0: not by the clock.
     #[serde(default)]
     pub next_run: i64,
+    /// Why its market can't be traded, in a word, by the exchange's own list: `halted`, `not listed`; `None` where nothing is known
+    /// against it.
+    #[serde(default)]
+    pub market: Option<String>,
+    /// What it did since the process began.
+    #[serde(default)]
+    pub process: JobCounts,
+}
+
+/// What a job did since its process began; nothing of it is kept over restarts, so that it only grows in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobCounts {
+    /// Runs that ended; 0 for jobs that record live, which have none.
+    pub runs: u64,
+    /// Of these, how many failed.
+    pub errors: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// How long the last run took, ns; 0: none has ended yet.
+    pub last_run_ns: u64,
 }
 
 /// What a backfill is for. Times are ns since the epoch.
@@ -276,6 +298,23 @@ pub struct Stats {
     pub weight_limit: u32,
     /// Until when REST is frozen by the exchange, ns; 0: not frozen.
     pub frozen_until: i64,
+    /// Books that were begun anew because their best prices went on to differ from the quotes'.
+    pub books_disagreed: u64,
+    /// Connections opened in the place of an earlier one, whether that broke or was replaced as planned.
+    pub reconnects: u64,
+    /// Frame complete to record visible in the ring: all frames since the start.
+    pub frame_to_ring: Latencies,
+}
+
+/// How many times something took how long, since the start of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latencies {
+    /// Upper bounds of the buckets, ns, ascending; a bound belongs to its bucket.
+    pub bounds_ns: Vec<u64>,
+    /// Of each bucket by itself; one more than bounds, the last for what took longer than all of them.
+    pub counts: Vec<u64>,
+    /// All times together, ns.
+    pub sum_ns: u64,
 }
 
 /// What a flush did.

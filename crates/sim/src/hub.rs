@@ -366,6 +366,10 @@ impl Core {
                 }
                 "announced".to_owned()
             }
+            Fault::Calm => {
+                self.faults.calm();
+                "calm from now on".to_owned()
+            }
             _ => {
                 self.faults.arm(fault.clone());
                 "armed".to_owned()

@@ -12,25 +12,28 @@ use crate::hub::Core;
 /// Producers that may wait do so above this many queued bytes.
 pub(crate) const HIGH_WATER: usize = 2 << 20;
 
+/// Between two bursts of events, at high rates and at low ones.
+const FAST_TICK: Duration = Duration::from_millis(1);
+const SLOW_TICK: Duration = Duration::from_millis(5);
+
 /// Runs the invented market by the clock, or as fast as clients read.
 pub(crate) async fn market(core: Rc<RefCell<Core>>) {
     let (rate, blast, even) = {
-        let market = &core.borrow().options.market;
-        (market.trades_per_second + market.book_updates_per_second, market.blast, market.even)
+        let core = core.borrow();
+        (core.rate(), core.options.market.blast, core.options.market.even)
     };
     if rate <= 0.0 {
         return;
     }
     match (blast, even) {
         (true, _) => flat_out(core).await,
-        (false, true) => evenly(core, rate).await,
-        (false, false) => paced(core, rate).await,
+        (false, true) => evenly(core).await,
+        (false, false) => paced(core).await,
     }
 }
 
 /// One event at a time, each at its time. Timers are too coarse for that, so this looks at the clock without pause.
-async fn evenly(core: Rc<RefCell<Core>>, rate: f64) {
-    let step = Duration::from_secs_f64(1.0 / rate);
+async fn evenly(core: Rc<RefCell<Core>>) {
     let mut next = Instant::now();
     loop {
         while Instant::now() < next {
@@ -39,6 +42,7 @@ async fn evenly(core: Rc<RefCell<Core>>, rate: f64) {
         let paused = core.borrow().paused;
         // One step of the market is one event or a few that belong together.
         let made = if paused { 1 } else { core.borrow_mut().advance(1) };
+        let step = Duration::from_secs_f64(1.0 / core.borrow().rate());
         next += step * u32::try_from(made).unwrap_or(1).max(1);
         // After a pause of the whole machine the market does not make up for it.
         if next.elapsed() > Duration::from_millis(100) {
@@ -47,14 +51,23 @@ async fn evenly(core: Rc<RefCell<Core>>, rate: f64) {
     }
 }
 
-async fn paced(core: Rc<RefCell<Core>>, rate: f64) {
-    let mut tick = interval(Duration::from_millis(if rate > 2_000.0 { 1 } else { 5 }));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn paced(core: Rc<RefCell<Core>>) {
+    let ticking = |every| {
+        let mut tick = interval(every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick
+    };
+    let mut tick = ticking(SLOW_TICK);
     let mut last = Instant::now();
     let mut credit = 0.0;
     loop {
         tick.tick().await;
         let now = Instant::now();
+        let rate = core.borrow().rate();
+        let every = if rate > 2_000.0 { FAST_TICK } else { SLOW_TICK };
+        if tick.period() != every {
+            tick = ticking(every);
+        }
         // A second at most: after a pause of the whole machine the market does not make up for it.
         credit = (credit + now.duration_since(last).as_secs_f64() * rate).min(rate);
         last = now;
@@ -125,6 +138,17 @@ pub(crate) async fn pulse(core: Rc<RefCell<Core>>) {
 }
 
 impl Core {
+    /// Events a second that the market makes by the clock.
+    fn rate(&self) -> f64 {
+        self.options.market.trades_per_second + self.options.market.book_updates_per_second
+    }
+
+    /// Lets the market go on faster or slower by this factor, from now on.
+    pub(crate) fn speed_up(&mut self, factor: f64) {
+        self.options.market.trades_per_second *= factor;
+        self.options.market.book_updates_per_second *= factor;
+    }
+
     /// Brings about what the fault plan has for this time.
     fn plan(&mut self, elapsed: Duration) {
         let conns: Vec<u32> = self.conns.keys().copied().collect();

@@ -88,6 +88,7 @@ enum Command {
     Book(String, oneshot::Sender<Option<SimBook>>),
     TradeIds(String, oneshot::Sender<Option<(u64, u64)>>),
     Pause(bool, oneshot::Sender<()>),
+    SpeedUp(f64, oneshot::Sender<()>),
     ReplayStart(oneshot::Sender<()>),
     FlushLedger(oneshot::Sender<oneshot::Receiver<()>>),
 }
@@ -210,6 +211,17 @@ impl SimHandle {
     /// When the exchange has stopped.
     pub async fn resume(&self) -> Result<(), SimError> {
         self.ask(|answer| Command::Pause(false, answer)).await
+    }
+
+    /// Lets the invented market go on faster by this factor, or slower by one below 1. The proportion of its events stays.
+    ///
+    /// # Errors
+    /// [`SimError::Option`] when the factor is no positive number; when the exchange has stopped.
+    pub async fn speed_up(&self, factor: f64) -> Result<(), SimError> {
+        if !(factor.is_finite() && factor > 0.0) {
+            return Err(SimError::Option { name: "speed", text: factor.to_string(), expected: "a positive number" });
+        }
+        self.ask(|answer| Command::SpeedUp(factor, answer)).await
     }
 
     /// Begins a replay that waits for this ([`crate::ReplayStart::Command`]), or at once whatever it waits for.
@@ -379,6 +391,10 @@ async fn obey(core: &Rc<RefCell<Core>>, mut orders: mpsc::Receiver<Command>, mut
             }
             Command::Pause(pause, answer) => {
                 core.paused = pause;
+                let _ = answer.send(());
+            }
+            Command::SpeedUp(factor, answer) => {
+                core.speed_up(factor);
                 let _ = answer.send(());
             }
             Command::ReplayStart(answer) => {

@@ -261,6 +261,13 @@ async fn connections_cost_credits_and_are_told_of_maintenance() {
     assert!(Client::try_connect(&scene.sim, "/ws/api/v2").await.is_err());
     deribit.subscribe("platform_state").await;
     other.call("public/test", json!({})).await;
+    let maintenance = |is_on: bool| json!({"maintenance": is_on});
+    scene.sim.faults().inject(dccd_sim::Fault::Maintenance { ms: 500 }).await.unwrap();
+    assert_eq!(deribit.next_of("platform_state").await, maintenance(true));
+    let refused = other.call("public/subscribe", json!({"channels": ["quote.BTC_USDC"]})).await;
+    assert_eq!(refused["error"], error(11_051, "system_maintenance"));
+    assert_eq!(deribit.next_of("platform_state").await, maintenance(false));
+    other.subscribe("quote.BTC_USDC").await;
     scene.sim.faults().inject(dccd_sim::Fault::Shutdown { ms: 200 }).await.unwrap();
     assert_eq!(deribit.next_of("platform_state").await, json!({"maintenance": true}));
     for client in [&mut deribit.client, &mut other.client] {

@@ -47,10 +47,10 @@ impl Disk {
         file.publish(to)
     }
 
-    /// Writes a small file in one go.
-    pub(crate) fn write(&mut self, to: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Writes a file that is there already, in pieces that follow each other.
+    pub(crate) fn write(&mut self, to: &Path, pieces: &[&[u8]]) -> Result<(), StoreError> {
         let mut file = self.create()?;
-        file.write_all(bytes).map_err(|e| StoreError::io("write", to, e))?;
+        pieces.iter().try_for_each(|bytes| file.write_all(bytes)).map_err(|e| StoreError::io("write", to, e))?;
         self.publish(file, to)
     }
 }

@@ -34,6 +34,11 @@ const BENCHES: &[Bench] = &[
         args: &["bench", "--package", "dccd-exchange", "--bench", "parse"],
     },
     Bench {
+        name: "parse-peers",
+        measures: "recorded and present messages read by dccd, by serde_json into borrowed structs and by barter-data, in one run",
+        args: &["run", "--release", "--manifest-path", "benches/parse-peers/Cargo.toml"],
+    },
+    Bench {
         name: "ladder",
         measures: "book updates a second into a price ladder",
         args: &["bench", "--package", "dccd-exchange", "--bench", "ladder"],
@@ -45,7 +50,7 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "path",
-        measures: "a whole live collector: idle cost, frame to ring, trades a second from socket to ring and journal",
+        measures: "a whole live collector: idle cost, frame to ring, trades a second from socket to ring and journal, 200 markets",
         args: &["bench", "--package", "dccd-tests", "--bench", "path"],
     },
     Bench {
@@ -60,11 +65,11 @@ const BENCHES: &[Bench] = &[
     },
 ];
 
-/// Runs one or all; returns whether all that ran succeeded.
-pub(crate) fn run(name: Option<&str>) -> Result<bool> {
+/// Runs one, with arguments that it knows itself, or all; returns whether all that ran succeeded.
+pub(crate) fn run(name: Option<&str>, own: &[&str]) -> Result<bool> {
     let chosen: Vec<_> = BENCHES.iter().filter(|bench| name.is_none_or(|name| name == bench.name)).collect();
     if chosen.is_empty() {
-        let known: Vec<_> = BENCHES.iter().map(|bench| format!("  {:8} {}", bench.name, bench.measures)).collect();
+        let known: Vec<_> = BENCHES.iter().map(|bench| format!("  {:11} {}", bench.name, bench.measures)).collect();
         bail!("no benchmark is called `{}`; there are:\n{}", name.unwrap_or_default(), known.join("\n"));
     }
     let mut succeeded = true;
@@ -74,7 +79,11 @@ pub(crate) fn run(name: Option<&str>) -> Result<bool> {
             // It measures the executable, which is none of its dependencies.
             succeeded &= sh(&mut cargo(["build", "--release", "--package", "dccd"]))?;
         }
-        succeeded &= sh(&mut cargo(bench.args))?;
+        let mut command = cargo(bench.args);
+        if !own.is_empty() {
+            command.arg("--").args(own);
+        }
+        succeeded &= sh(&mut command)?;
     }
     Ok(succeeded)
 }

@@ -8,6 +8,7 @@ mod bench;
 mod check_deps;
 mod ci;
 mod file_sizes;
+mod promtool;
 mod python;
 mod shell;
 mod summary;
@@ -20,7 +21,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   test [--no-python]    build, all tests, check-deps; what was skipped; the counts
   ci [--no-python]      formatting, lints, advisories, documentation, file sizes, then test
   check-deps [--bless]  the crate graph against docs/crate-graph.txt (--bless: write it), lints, unsafe, dependency reasons
-  bench [NAME]          all benchmarks, or one of them
+  bench [NAME [ARGS]]   all benchmarks, or one of them, with its own arguments
 ";
 
 fn main() -> ExitCode {
@@ -33,8 +34,8 @@ fn main() -> ExitCode {
         ["ci", "--no-python"] => ci::run(false),
         ["check-deps"] => check_deps::run(false),
         ["check-deps", "--bless"] => check_deps::run(true),
-        ["bench"] => bench::run(None),
-        ["bench", name] => bench::run(Some(name)),
+        ["bench"] => bench::run(None, &[]),
+        ["bench", name, ref args @ ..] => bench::run(Some(name), args),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

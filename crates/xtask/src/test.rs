@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::shell::{cargo, root, run, run_reading, step, target};
 use crate::summary::Summary;
-use crate::{check_deps, python};
+use crate::{check_deps, promtool, python};
 
 /// Runs it; returns whether nothing failed.
 pub(crate) fn run_into(summary: &mut Summary, with_python: bool) -> Result<()> {
@@ -17,6 +17,9 @@ pub(crate) fn run_into(summary: &mut Summary, with_python: bool) -> Result<()> {
         summary.skip("python", "--no-python was given; checks that need it skip themselves");
         None
     };
+
+    step("promtool, for metrics and alert rules");
+    let promtool = promtool::prepare(&target().join("promtool"), summary);
 
     step("Recorded exchange messages");
     let fixtures = fixtures();
@@ -41,6 +44,10 @@ pub(crate) fn run_into(summary: &mut Summary, with_python: bool) -> Result<()> {
     match interpreter {
         Some(path) => command.env("DCCD_PYTHON", path),
         None => command.env_remove("DCCD_PYTHON"),
+    };
+    match promtool {
+        Some(path) => command.env("DCCD_PROMTOOL", path),
+        None => command.env_remove("DCCD_PROMTOOL"),
     };
     match fixtures {
         Some(path) => command.env("DCCD_FIXTURES", path),

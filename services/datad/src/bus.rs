@@ -9,6 +9,7 @@ use dccd_ring::{FeedState, RingSpec, Writer, ring_name};
 use dccd_rpc::datad::{BookSnapshot, FeedInfo};
 use tracing::warn;
 
+use crate::agreement::Agreement;
 use crate::candles::{self, CandleSink};
 use crate::error::DatadError;
 use crate::score::Score;
@@ -52,7 +53,17 @@ pub(crate) struct BusFeed {
     last_quote: Option<Quote>,
     /// When the newest closed candle opened, and its last price.
     last_closed: Option<(UnixNanos, Decimal)>,
+    /// Its market trades, and it has said nothing since that was found out.
+    silent: bool,
+    /// The place of its market in [`Bus::pairs`].
+    pair: Option<usize>,
     touched: bool,
+}
+
+/// The book and the quotes of one market, which have to agree.
+struct Pair {
+    book: FeedIndex,
+    agreement: Agreement,
 }
 
 /// All feeds, by the session's index.
@@ -66,11 +77,15 @@ pub(crate) struct Bus {
     pub(crate) records: u64,
     /// Books whose best bid reached the best ask since this was last taken.
     pub(crate) crossed: Vec<FeedIndex>,
+    /// Whether quotes and books of this exchange have to agree; see [`dccd_exchange::Adapter::quotes_follow_book`].
+    agrees: bool,
+    /// Markets of which both are open; a place that is free is used again.
+    pairs: Vec<Option<Pair>>,
 }
 
 impl Bus {
     /// An empty bus.
-    pub(crate) fn new(instance: &str, exchange: &str, sizes: RingSizes) -> Self {
+    pub(crate) fn new(instance: &str, exchange: &str, sizes: RingSizes, agrees: bool) -> Self {
         Self {
             instance: instance.to_owned(),
             exchange: exchange.to_owned(),
@@ -79,6 +94,8 @@ impl Bus {
             touched: Vec::with_capacity(64),
             records: 0,
             crossed: Vec::new(),
+            agrees,
+            pairs: Vec::new(),
         }
     }
 
@@ -112,7 +129,7 @@ impl Bus {
         symbol: Symbol,
         channel: Channel,
         now: UnixNanos,
-    ) -> Result<&mut BusFeed, DatadError> {
+    ) -> Result<(), DatadError> {
         let name = ring_name(&self.instance, &self.exchange, &symbol.path_name(), channel.as_str());
         let (kind, capacity) = match channel {
             Channel::Trades => (RecordKind::Trade, self.sizes.other),
@@ -135,7 +152,7 @@ impl Bus {
         if self.feeds.len() <= slot {
             self.feeds.resize_with(slot + 1, || None);
         }
-        Ok(self.feeds[slot].insert(BusFeed {
+        self.feeds[slot] = Some(BusFeed {
             symbol,
             channel,
             holders: 0,
@@ -155,14 +172,66 @@ impl Bus {
             last_trade: None,
             last_quote: None,
             last_closed: None,
+            silent: false,
+            pair: None,
             touched: false,
-        }))
+        });
+        self.pair_up(index);
+        Ok(())
+    }
+
+    /// Has a market's book and quotes compared, now that this one of them is open, if the other is.
+    fn pair_up(&mut self, index: FeedIndex) {
+        let Some(feed) = self.get(index).filter(|_| self.agrees) else { return };
+        let other = match feed.channel {
+            Channel::Book => Channel::Quotes,
+            Channel::Quotes => Channel::Book,
+            Channel::Trades | Channel::Ohlc => return,
+        };
+        let (is_book, symbol) = (feed.channel == Channel::Book, feed.symbol.clone());
+        let Some(other) = self.find(&symbol, other) else { return };
+        let pair = Some(Pair { book: if is_book { index } else { other }, agreement: Agreement::new() });
+        let free = self.pairs.iter().position(Option::is_none);
+        let place = free.unwrap_or_else(|| {
+            self.pairs.push(None);
+            self.pairs.len() - 1
+        });
+        self.pairs[place] = pair;
+        for index in [index, other] {
+            if let Some(feed) = self.get_mut(index) {
+                feed.pair = Some(place);
+            }
+        }
+    }
+
+    /// What the feeds of this pair told so far says nothing about what comes.
+    fn forget_pair(&mut self, pair: Option<usize>) {
+        if let Some(pair) = pair.and_then(|place| self.pairs.get_mut(place)?.as_mut()) {
+            pair.agreement.forget();
+        }
+    }
+
+    /// The next book that has gone wrong by what the quotes tell, and since when. To be asked a few times a second until there is none.
+    pub(crate) fn disagreeing(&mut self, now: UnixNanos) -> Option<(FeedIndex, UnixNanos)> {
+        self.pairs.iter_mut().flatten().find_map(|pair| Some((pair.book, pair.agreement.look(now)?)))
+    }
+
+    /// The market of a feed trades, and it says nothing.
+    pub(crate) fn set_silent(&mut self, index: FeedIndex) {
+        if let Some(feed) = self.get_mut(index) {
+            feed.silent = true;
+            feed.show_state();
+        }
     }
 
     /// Takes a feed off the bus and removes its ring.
     pub(crate) fn close(&mut self, index: FeedIndex) {
         self.touched.retain(|i| *i != index);
         let Some(feed) = self.feeds.get_mut(index as usize).and_then(Option::take) else { return };
+        if let Some(place) = feed.pair {
+            self.pairs[place] = None;
+            self.feeds.iter_mut().flatten().filter(|other| other.pair == Some(place)).for_each(|other| other.pair = None);
+        }
         if let Err(error) = feed.ring.unlink() {
             warn!(ring = feed.ring_name, error = %crate::error::chain(&error), "could not remove a ring");
         }
@@ -190,17 +259,26 @@ impl Bus {
         if let Some(feed) = self.get_mut(index) {
             feed.state = if connected { FeedState::Live } else { FeedState::Stale };
             feed.show_state();
+            let pair = feed.pair;
+            self.forget_pair(pair);
         }
     }
 
-    fn published(&mut self, index: FeedIndex, count: u64) {
-        self.records += count;
+    /// A record of the exchange was published.
+    fn published(&mut self, index: FeedIndex) {
         let Some(feed) = self.feeds.get_mut(index as usize).and_then(Option::as_mut) else { return };
-        if feed.error.is_some() {
+        if feed.error.is_some() || feed.silent {
             // What was refused was another feed of this symbol: this one delivers.
-            (feed.error, feed.state) = (None, FeedState::Live);
+            (feed.error, feed.silent, feed.state) = (None, false, FeedState::Live);
             feed.show_state();
         }
+        self.touch(index);
+    }
+
+    /// A slot of the feed's ring was written.
+    fn touch(&mut self, index: FeedIndex) {
+        self.records += 1;
+        let Some(feed) = self.feeds.get_mut(index as usize).and_then(Option::as_mut) else { return };
         if !feed.touched {
             feed.touched = true;
             self.touched.push(index);
@@ -225,7 +303,7 @@ impl Bus {
         feed.ring.publish(&without_gap_flag(trade.flags, |flags| Trade { flags, ..*trade }).encode());
         feed.last_trade = Some(*trade);
         feed.last_recv = trade.ts_recv;
-        self.published(index, 1);
+        self.published(index);
     }
 
     /// Publishes a quote.
@@ -234,7 +312,11 @@ impl Bus {
         feed.ring.publish(&without_gap_flag(quote.flags, |flags| Quote { flags, ..*quote }).encode());
         feed.last_quote = Some(*quote);
         feed.last_recv = quote.ts_recv;
-        self.published(index, 1);
+        let pair = feed.pair;
+        if let Some(pair) = pair.and_then(|place| self.pairs.get_mut(place)?.as_mut()) {
+            pair.agreement.quote(quote.bid, quote.ask, quote.ts_venue, quote.ts_recv);
+        }
+        self.published(index);
     }
 
     /// Publishes a book level and applies it to the feed's book.
@@ -248,10 +330,20 @@ impl Bus {
             ladder.apply(level);
             crossed = level.flags.contains(Flags::LAST) && ladder.is_crossed();
         }
-        if crossed && feed.book_state == BookState::Valid && !self.crossed.contains(&index) {
+        let is_whole = level.flags.contains(Flags::LAST) && feed.book_state == BookState::Valid;
+        let compared = feed.ladder.as_ref().zip(feed.pair).filter(|_| is_whole).map(|(ladder, place)| {
+            let price = |level: Option<(Decimal, Decimal)>| level.map(|(price, _)| price);
+            (place, (price(ladder.best_bid()), price(ladder.best_ask())))
+        });
+        if crossed && is_whole && !self.crossed.contains(&index) {
             self.crossed.push(index);
         }
-        self.published(index, 1);
+        if let Some((place, best)) = compared
+            && let Some(pair) = self.pairs.get_mut(place).and_then(Option::as_mut)
+        {
+            pair.agreement.event(best, level.ts_venue, level.ts_recv);
+        }
+        self.published(index);
     }
 
     /// Publishes a candle. One that comes late, because trades of it were missing, goes to the store alone: a ring is what is new.
@@ -265,7 +357,7 @@ impl Bus {
         }
         feed.ring.publish(&candle.encode());
         feed.last_recv = candle.ts_recv;
-        self.published(index, 1);
+        self.published(index);
     }
 
     /// Declares a gap: counted, and marked in the ring by a record of its own. One made good is only counted.
@@ -278,6 +370,11 @@ impl Bus {
         }
         feed.gaps += 1;
         feed.ring.add_gap();
+        let pair = feed.pair;
+        if feed.channel != Channel::Trades {
+            self.forget_pair(pair);
+        }
+        let Some(feed) = self.get_mut(index) else { return };
         match feed.channel {
             Channel::Trades => {
                 // A piece of a hole whose marker stands already: what stays missing when the rest was fetched.
@@ -343,7 +440,7 @@ impl Bus {
                 feed.ring.publish(&marker.encode());
             }
         }
-        self.published(index, 1);
+        self.touch(index);
     }
 
     /// Sets what is known of a book's integrity.
@@ -356,6 +453,8 @@ impl Bus {
                 feed.state = FeedState::Live;
             }
             feed.show_state();
+            let pair = feed.pair;
+            self.forget_pair(pair);
         }
     }
 
@@ -393,7 +492,7 @@ impl BusFeed {
             ring: self.ring_name.clone(),
             generation: self.ring.generation(),
             cursor: self.ring.cursor(),
-            state: feed_state_name(self.shown_state()).to_owned(),
+            state: if self.silent { "silent" } else { feed_state_name(self.shown_state()) }.to_owned(),
             book_state: (self.channel == Channel::Book).then(|| book_state_name(self.book_state).to_owned()),
             epoch: self.epoch,
             recorded,
@@ -406,11 +505,13 @@ impl BusFeed {
             best: best.map(|(bid, ask)| (bid.to_string(), ask.to_string())),
             error: self.error.clone(),
             compared: None,
+            open_gaps: 0,
         }
     }
 
     fn shown_state(&self) -> FeedState {
         match self.state {
+            FeedState::Live if self.silent => FeedState::Stale,
             FeedState::Live if self.channel == Channel::Book && self.book_state != BookState::Valid => FeedState::Syncing,
             state => state,
         }
@@ -465,7 +566,7 @@ mod tests {
     #[test]
     fn a_trade_that_fills_a_gap_is_in_no_ring_whether_its_id_has_an_order_or_not() {
         let instance = format!("bus-test-{}", std::process::id());
-        let mut bus = Bus::new(&instance, "bybit", RingSizes { book: 1_024, other: 1_024 });
+        let mut bus = Bus::new(&instance, "bybit", RingSizes { book: 1_024, other: 1_024 }, true);
         for (feed, symbol, flags) in [(0, "BTC/USDT", Flags::NONE), (1, "BTC/USDT:USDT", Flags::WIDE_ID)] {
             bus.open(feed, symbol.parse().unwrap(), Channel::Trades, UnixNanos(1)).unwrap();
             let mut publish = |id, ms| {
@@ -480,5 +581,82 @@ mod tests {
             assert_eq!(publish(6, 11), u64::from(!has_order), "{symbol}");
             bus.close(feed);
         }
+    }
+
+    fn quote(at: i64, bid: i64) -> Quote {
+        let [bid, ask, amount] = [bid, bid + 1, 1].map(|value| Decimal::new(value, 0));
+        let (ts_venue, ts_recv, flags) = (UnixNanos::UNKNOWN, UnixNanos::from_millis(at), Flags::NONE);
+        Quote { ts_venue, ts_recv, bid, bid_amount: amount, ask, ask_amount: amount, flags }
+    }
+
+    fn level(at: i64, side: BookSide, price: i64, amount: i64, flags: Flags) -> BookLevel {
+        let (price, amount, ts) = (Decimal::new(price, 0), Decimal::new(amount, 0), UnixNanos::from_millis(at));
+        BookLevel { ts_venue: ts, ts_recv: ts, price, amount, update_id: 1, side, flags, epoch: 1, order_count: 0 }
+    }
+
+    /// A second of a market whose quotes say 100 and 101, and the times since which its book was said to be wrong.
+    fn second(bus: &mut Bus, from: i64, amount: i64) -> Vec<i64> {
+        let mut said = Vec::new();
+        for at in (from..from + 1_000).step_by(50) {
+            bus.quote(0, &quote(at, 100));
+            bus.level(1, &level(at, BookSide::Bid, 90, amount + at, Flags::FIRST | Flags::LAST));
+            if at % 250 == 0 {
+                while let Some((feed, since)) = bus.disagreeing(UnixNanos::from_millis(at)) {
+                    assert_eq!(feed, 1);
+                    said.push(since.as_millis());
+                }
+            }
+        }
+        said
+    }
+
+    #[test]
+    fn a_book_that_differs_from_the_quotes_is_found_while_both_are_open_and_whole() {
+        let instance = format!("bus-pair-{}", std::process::id());
+        let mut bus = Bus::new(&instance, "bybit", RingSizes { book: 1_024, other: 1_024 }, true);
+        let symbol: Symbol = "BTC/USDT".parse().unwrap();
+        let run = |bus: &mut Bus, seconds: std::ops::Range<i64>| -> Vec<i64> {
+            seconds.flat_map(|n| second(bus, n * 1_000, 1)).collect()
+        };
+        for (feed, channel) in [(0, Channel::Quotes), (1, Channel::Book)] {
+            bus.open(feed, symbol.clone(), channel, UnixNanos(1)).unwrap();
+            bus.set_connected(feed, true);
+        }
+        bus.level(1, &level(0, BookSide::Bid, 100, 1, Flags::SNAPSHOT | Flags::FIRST));
+        bus.level(1, &level(0, BookSide::Ask, 101, 1, Flags::SNAPSHOT | Flags::LAST));
+        bus.book_state(1, BookState::Valid, 1);
+        assert_eq!(run(&mut bus, 0..20), [0_i64; 0]);
+        // The best bid is gone although nobody said so.
+        bus.level(1, &level(20_000, BookSide::Bid, 100, 0, Flags::FIRST | Flags::LAST));
+        let said = run(&mut bus, 20..40);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!((19_000..=20_100).contains(&said[0]), "{said:?}");
+        // A suspect book is judged by nobody, nor one whose quotes are closed.
+        bus.level(1, &level(40_000, BookSide::Bid, 100, 1, Flags::FIRST | Flags::LAST));
+        assert_eq!(run(&mut bus, 40..42), [0_i64; 0]);
+        bus.book_state(1, BookState::Suspect, 1);
+        bus.level(1, &level(42_000, BookSide::Bid, 100, 0, Flags::FIRST | Flags::LAST));
+        assert_eq!(run(&mut bus, 42..60), [0_i64; 0]);
+        bus.close(0);
+        bus.book_state(1, BookState::Valid, 2);
+        assert_eq!(run(&mut bus, 60..80), [0_i64; 0]);
+        bus.close(1);
+    }
+
+    #[test]
+    fn a_silent_feed_is_called_so_until_a_record_comes_and_a_marker_is_none() {
+        let instance = format!("bus-silent-{}", std::process::id());
+        let mut bus = Bus::new(&instance, "bybit", RingSizes { book: 1_024, other: 1_024 }, true);
+        bus.open(0, "BTC/USDT".parse().unwrap(), Channel::Quotes, UnixNanos(1)).unwrap();
+        bus.set_connected(0, true);
+        let state = |bus: &Bus| bus.get(0).unwrap().info(true, UnixNanos(2)).state;
+        assert_eq!(state(&bus), "live");
+        bus.set_silent(0);
+        let reason = dccd_model::GapReason::Silent;
+        bus.gap(0, &Gap { from: UnixNanos(1), to: UnixNanos(2), reason, repaired: false, ids: None }, UnixNanos(2));
+        assert_eq!(state(&bus), "silent");
+        bus.quote(0, &quote(1, 100));
+        assert_eq!(state(&bus), "live");
+        bus.close(0);
     }
 }

@@ -10,7 +10,7 @@ use dccd_exchange::{Adapter, HistoryError, Markets, Product, RestRequest, TradeC
 use dccd_history::RestClients;
 use dccd_model::{Candle, Grid, Span, Symbol, UnixNanos};
 use dccd_net::{Priority, Retry};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -56,8 +56,8 @@ pub(crate) enum FetchRequest {
 pub(crate) struct Fetcher {
     /// The exchange's adapter.
     pub(crate) adapter: Arc<dyn Adapter>,
-    /// Its markets.
-    pub(crate) markets: Arc<Markets>,
+    /// Its markets, as the sessions know them.
+    pub(crate) markets: watch::Receiver<Arc<Markets>>,
     /// The clients; they carry the governors.
     pub(crate) rest: RestClients,
     /// Wants; 1,024 wait at most, then a new one is dropped and counted (later events raise it again).
@@ -139,7 +139,7 @@ impl Fetcher {
         };
         let worker = Worker {
             adapter: self.adapter.clone(),
-            markets: self.markets.clone(),
+            markets: self.markets.borrow().clone(),
             rest: self.rest.clone(),
             hot: self.hot.clone(),
         };
@@ -310,6 +310,8 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use dccd_model::{Entry, EntryKind};
+
     use super::*;
 
     #[test]
@@ -332,7 +334,8 @@ mod tests {
         let rest = RestClients::new(&"binance".parse().unwrap(), adapter.as_ref(), &addresses, None).unwrap();
         let (wants, requests) = mpsc::channel(16);
         let (hot, mut fetched) = mpsc::channel(16);
-        let fetching = tokio::spawn(Fetcher { adapter, markets: Arc::default(), rest, requests, hot }.run());
+        let fetching =
+            tokio::spawn(Fetcher { adapter, markets: watch::channel(Arc::default()).1, rest, requests, hot }.run());
         let perpetuals = (0..2 * REQUESTS_AT_ONCE).map(|i| format!("C{i}/USDT:USDT"));
         for symbol in perpetuals.chain(["BTC/USDT".to_owned()]) {
             let want = Want::BookSnapshot { feed: 0, symbol: symbol.parse().unwrap() };
@@ -340,6 +343,59 @@ mod tests {
         }
         let answer = tokio::time::timeout(Duration::from_secs(20), fetched.recv()).await.expect("an answer of spot");
         assert!(matches!(answer, Some(Command::Fetched { subject, .. }) if subject == "depth BTC/USDT"));
+        fetching.abort();
+    }
+
+    /// Bitfinex' ids don't count, so nothing tells how long a hole is: it is fetched sixteen pages at a time.
+    #[tokio::test]
+    async fn a_hole_of_any_length_is_fetched_in_the_end() {
+        const PAGE: u64 = 10_000;
+        const LAST: u64 = 185_000;
+        dccd_net::install_crypto_provider();
+        let page = |path: &str| {
+            let start: u64 = path.split_once("start=")?.1.split_once('&')?.0.parse().ok()?;
+            let rows: Vec<String> = (start..(start + PAGE).min(LAST + 1)).map(|id| format!("[{id},{id},1,100]")).collect();
+            Some(format!("[{}]", rows.join(",")))
+        };
+        let base = crate::served::serve(page).await;
+        let adapter = dccd_exchange::adapter("bitfinex", &dccd_exchange::AdapterOptions::default()).unwrap();
+        let addresses = dccd_history::RestAddresses { base: Some(base), linear: None, weight_per_minute: Some(1_000_000) };
+        let rest = RestClients::new(&"bitfinex".parse().unwrap(), adapter.as_ref(), &addresses, None).unwrap();
+        let mut session = adapter.session(Arc::default());
+        let mut out = dccd_exchange::conformance::Recorded::default();
+        let mut apply = |session: &mut dyn dccd_exchange::Session, kind, conn, subject: &str, payload: &[u8]| {
+            session.apply(&Entry { kind, conn, ts_recv: UnixNanos(1), subject, payload }, &mut out);
+        };
+        apply(session.as_mut(), EntryKind::FeedOpened, 0, "BTC/USD trades", b"");
+        for (conn, id) in [(1, 1), (2, LAST)] {
+            apply(session.as_mut(), EntryKind::Opened, conn, "", b"");
+            let subscribed = br#"{"event":"subscribed","channel":"trades","chanId":7,"symbol":"tBTCUSD","pair":"BTCUSD"}"#;
+            apply(session.as_mut(), EntryKind::Frame, conn, "", subscribed);
+            apply(session.as_mut(), EntryKind::Frame, conn, "", format!("[7,\"te\",[{id},{id},1,100]]").as_bytes());
+            apply(session.as_mut(), EntryKind::Closed, conn, "gone", b"");
+        }
+        let (wants, requests) = mpsc::channel(16);
+        let (hot, mut fetched) = mpsc::channel(16);
+        let fetching = tokio::spawn(
+            Fetcher { adapter, markets: tokio::sync::watch::channel(Arc::default()).1, rest, requests, hot }.run(),
+        );
+        let mut asked = Vec::new();
+        while let Some(want) = session.outstanding().pop() {
+            let Want::Trades { from_id, .. } = want else { panic!("{want:?}") };
+            asked.push(from_id);
+            wants.send(FetchRequest::Want(want)).await.unwrap();
+            for _ in 0..ANSWERS_BESIDE {
+                let answer = tokio::time::timeout(Duration::from_secs(60), fetched.recv()).await.expect("an answer");
+                let Some(Command::Fetched { subject, body }) = answer else { panic!("no answer") };
+                apply(session.as_mut(), EntryKind::Response, 0, &subject, &body);
+                if session.outstanding().is_empty() {
+                    break;
+                }
+            }
+        }
+        let status = session.feed_status(0);
+        assert_eq!((status.records, status.repaired), (LAST, 1));
+        assert_eq!(asked, [1, 1 + ANSWERS_BESIDE * (PAGE - 1)]);
         fetching.abort();
     }
 }

@@ -3,6 +3,7 @@
 //! Threads: the *hot* thread (sockets, journal, session, rings), the *recorder* thread (journal → store), the *history* thread
 //! (candles by the clock, backfills), the journal's sync thread, and the calling runtime (RPC, REST, heartbeats). They share counters and bounded queues and nothing else.
 
+mod agreement;
 mod bus;
 mod candles;
 mod clock;
@@ -12,7 +13,9 @@ mod fetch;
 mod history;
 mod hot;
 mod journaling;
+mod latency;
 mod links;
+mod lister;
 mod output;
 mod recorder;
 mod resubscribe;

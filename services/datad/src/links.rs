@@ -26,6 +26,10 @@ struct Slot {
     feeds: BTreeMap<FeedIndex, (Symbol, Channel)>,
     /// Connections of it that are open, newest last.
     conns: Vec<u32>,
+    /// Feeds that came when connections were open already, each with the connections on which it is yet to be subscribed.
+    waiting: Vec<(FeedIndex, u32)>,
+    /// Whether it ever had one.
+    was_open: bool,
     /// A connection that is dropped at this time, now that another took its place.
     retiring: Option<(u32, Instant)>,
     next_message_id: u64,
@@ -52,6 +56,11 @@ impl Links {
     /// No link yet; each is made when a feed needs it.
     pub(crate) fn new(adapter: Arc<dyn Adapter>, markets: Arc<Markets>, options: Vec<LinkOptions>) -> Self {
         Self { adapter, markets, options, slots: Vec::new(), turn: 0, pinged: None }
+    }
+
+    /// The list of markets has grown.
+    pub(crate) fn markets_grew(&mut self, markets: Arc<Markets>) {
+        self.markets = markets;
     }
 
     /// Options of links to each of the adapter's sockets, within its limits. `ws_base` tells the base address of a socket where the
@@ -81,7 +90,8 @@ impl Links {
         adapter.sockets().iter().enumerate().map(of).collect()
     }
 
-    /// Subscribes a feed: on a link to its socket with room, else on a new one.
+    /// Gives a feed its place: on a link to its socket with room, else on a new one. On connections that are open it is subscribed by
+    /// [`Self::subscribe_waiting`], together with others: each alone would take as many messages, of which few a second are taken.
     ///
     /// # Errors
     /// When the configured address is none.
@@ -97,6 +107,8 @@ impl Links {
                     socket,
                     feeds: BTreeMap::new(),
                     conns: Vec::new(),
+                    waiting: Vec::new(),
+                    was_open: false,
                     retiring: None,
                     next_message_id: 1,
                     messages: VecDeque::new(),
@@ -104,20 +116,38 @@ impl Links {
                 self.slots.len() - 1
             }
         };
-        self.slots[index].feeds.insert(feed, (symbol.clone(), channel));
-        let feeds = [(feed, symbol.clone(), channel)];
-        for conn in self.slots[index].conns.clone() {
-            self.subscribe(index, conn, &feeds);
-        }
+        let slot = &mut self.slots[index];
+        slot.feeds.insert(feed, (symbol.clone(), channel));
+        slot.waiting.extend(slot.conns.iter().map(|conn| (feed, *conn)));
         Ok(())
+    }
+
+    /// Subscribes the feeds that were added since connections opened.
+    pub(crate) fn subscribe_waiting(&mut self) {
+        for link in 0..self.slots.len() {
+            let slot = &mut self.slots[link];
+            let waiting = std::mem::take(&mut slot.waiting);
+            for conn in if waiting.is_empty() { Vec::new() } else { slot.conns.clone() } {
+                let slot = &self.slots[link];
+                let feeds = waiting.iter().filter(|(_, on)| *on == conn).filter_map(|(feed, _)| {
+                    let (symbol, channel) = slot.feeds.get(feed)?;
+                    Some((*feed, symbol.clone(), *channel))
+                });
+                let feeds: Vec<_> = feeds.collect();
+                self.subscribe(link, conn, &feeds);
+            }
+        }
     }
 
     /// Unsubscribes a feed. `ending` tells the message for a connection where the session alone knows it.
     pub(crate) fn remove(&mut self, feed: FeedIndex, ending: impl Fn(u32) -> Option<String>) {
         for link in 0..self.slots.len() {
-            let Some(key) = self.slots[link].feeds.remove(&feed) else { continue };
-            for conn in self.slots[link].conns.clone() {
-                self.unsubscribe(link, conn, &key, &ending);
+            let slot = &mut self.slots[link];
+            let Some(key) = slot.feeds.remove(&feed) else { continue };
+            for conn in slot.conns.clone() {
+                if !self.slots[link].forget_waiting(feed, conn) {
+                    self.unsubscribe(link, conn, &key, &ending);
+                }
             }
         }
     }
@@ -147,7 +177,9 @@ impl Links {
         let Some(link) = self.slots.iter().position(|slot| slot.feeds.contains_key(&feed)) else { return };
         let Some((symbol, channel)) = self.slots[link].feeds.get(&feed).cloned() else { return };
         for conn in conns {
-            self.unsubscribe(link, conn, &(symbol.clone(), channel), &ending);
+            if !self.slots[link].forget_waiting(feed, conn) {
+                self.unsubscribe(link, conn, &(symbol.clone(), channel), &ending);
+            }
             self.subscribe(link, conn, &[(feed, symbol.clone(), channel)]);
         }
     }
@@ -228,21 +260,25 @@ impl Links {
         slots.find_map(|(index, slot)| slot.link.try_next(batch).map(|event| (index, event)))
     }
 
-    /// A connection opened: subscribes the link's feeds on it, and lets one that it replaces go a little later.
-    pub(crate) fn opened(&mut self, link: usize, conn: u32, replaces: Option<u32>, now: Instant) {
+    /// A connection opened: subscribes the link's feeds on it, and lets one that it replaces go a little later. Says whether the link
+    /// had a connection before.
+    pub(crate) fn opened(&mut self, link: usize, conn: u32, replaces: Option<u32>, now: Instant) -> bool {
         let slot = &mut self.slots[link];
+        let again = std::mem::replace(&mut slot.was_open, true);
         slot.conns.push(conn);
         slot.retiring = replaces.map(|old| (old, now + OVERLAP));
         let feeds: Vec<_> = slot.feeds.iter().map(|(index, (symbol, channel))| (*index, symbol.clone(), *channel)).collect();
         info!(conn, ?replaces, feeds = feeds.len(), "connected to the exchange");
         slot.say(conn, |id| self.adapter.greeting(id));
         self.subscribe(link, conn, &feeds);
+        again
     }
 
     /// A connection ended; says whether the link has another one.
     pub(crate) fn closed(&mut self, link: usize, conn: u32) -> bool {
         let slot = &mut self.slots[link];
         slot.conns.retain(|c| *c != conn);
+        slot.waiting.retain(|(_, on)| *on != conn);
         if slot.retiring.is_some_and(|(old, _)| old == conn) {
             slot.retiring = None;
         }
@@ -297,6 +333,13 @@ impl Links {
 }
 
 impl Slot {
+    /// Whether a feed was yet to be subscribed on a connection; now it isn't any more.
+    fn forget_waiting(&mut self, feed: FeedIndex, conn: u32) -> bool {
+        let count = self.waiting.len();
+        self.waiting.retain(|waiting| *waiting != (feed, conn));
+        self.waiting.len() < count
+    }
+
     /// Sends a message that is about no feed, where there is one to send.
     fn say(&mut self, conn: u32, text: impl FnOnce(u64) -> Option<String>) {
         let id = self.next_message_id;
@@ -365,7 +408,10 @@ mod tests {
         let event = std::future::poll_fn(|cx| links.poll_next(&mut batch, cx));
         let (link, event) = tokio::time::timeout(Duration::from_secs(30), event).await.unwrap();
         let LinkEvent::Opened { conn, replaces } = event else { panic!("expected an opening, got {event:?}") };
-        links.opened(link, conn, replaces, Instant::now());
+        assert!(
+            !links.opened(link, conn, replaces, Instant::now()),
+            "the first connection of a link comes in no other's place"
+        );
         links.pong(conn);
         links.pong(conn + 1);
         let mut socket = tokio::time::timeout(Duration::from_secs(30), server).await.unwrap().unwrap();
@@ -422,6 +468,44 @@ mod tests {
         let conf = r#"{"event":"conf","flags":229376}"#.to_owned();
         for expected in [conf, book(2), "the end".to_owned(), book(4), book(5), "the very end".to_owned()] {
             assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn feeds_that_come_while_a_connection_is_open_share_a_message() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("ws://{}", listener.local_addr().unwrap());
+        let kraken = adapter("kraken", &AdapterOptions::default()).unwrap();
+        let http = crate::tickets::client("http://127.0.0.1:1");
+        let options = Links::options(&kraken, |_| Some(address.clone()), &Arc::new(AtomicU32::new(1)), &http);
+        let mut links = Links::new(kraken, Arc::default(), options);
+        let symbols = ["BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD", "ADA/USD"];
+        let add = |links: &mut Links, feed: FeedIndex| {
+            links.add(feed, &symbols[feed as usize].parse().unwrap(), Channel::Trades).unwrap();
+        };
+        add(&mut links, 0);
+        let mut batch = FrameBatch::new();
+        let accepted = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio_tungstenite::accept_async(stream).await.unwrap()
+        };
+        let (mut socket, (link, event)) = tokio::join!(accepted, std::future::poll_fn(|cx| links.poll_next(&mut batch, cx)));
+        let LinkEvent::Opened { conn, .. } = event else { panic!("{event:?}") };
+        // One that comes before the connection is known is subscribed with the first.
+        add(&mut links, 1);
+        links.opened(link, conn, None, Instant::now());
+        for feed in 2..5 {
+            add(&mut links, feed);
+        }
+        // It was never subscribed, so there is nothing to end.
+        links.remove(3, |_| None);
+        links.subscribe_waiting();
+        links.subscribe_waiting();
+        links.remove(4, |_| None);
+        for (method, about) in [("subscribe", &[0, 1][..]), ("subscribe", &[2, 4]), ("unsubscribe", &[4])] {
+            let text = socket.next().await.unwrap().unwrap().into_text().unwrap().to_string();
+            let named: Vec<usize> = (0..5).filter(|at| text.contains(symbols[*at])).collect();
+            assert!(named == about && text.contains(&format!("\"method\":\"{method}\"")), "{text}");
         }
     }
 

@@ -45,7 +45,9 @@ pub(crate) const LIVE_ONLY: &[u8] = b"live";
 pub(crate) enum RecorderCommand {
     /// Make everything up to this journal position durable, then answer.
     Flush { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
-    /// The same, with open days merged into their files, and end.
+    /// The list of markets has grown; answered when the session knows.
+    MarketsGrew { markets: Arc<Markets>, reply: oneshot::Sender<()> },
+    /// The same as [`Self::Flush`], with open days merged into their files, and end.
     Close { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
 }
 
@@ -62,15 +64,14 @@ const HAS_CANDLES: u32 = 1 << 31;
 
 impl<'a> SavedState<'a> {
     /// Number of feeds with [`HAS_CANDLES`] (u32, little endian), a byte for each; the number of bytes of the live candles and those; the
-    /// session's own bytes.
-    fn encode(recorded: &[bool], candles: &[u8], session: &[u8]) -> Vec<u8> {
+    /// session's own bytes. The latter may be many megabytes, so what comes before is moved in front of them.
+    fn encode(recorded: &[bool], candles: Vec<u8>, session: Vec<u8>) -> Vec<u8> {
         let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        let mut bytes = Vec::with_capacity(8 + recorded.len() + candles.len() + session.len());
-        bytes.extend((number(recorded.len()) | HAS_CANDLES).to_le_bytes());
-        bytes.extend(recorded.iter().map(|r| u8::from(*r)));
-        bytes.extend(number(candles.len()).to_le_bytes());
-        bytes.extend(candles);
-        bytes.extend(session);
+        let feeds = (number(recorded.len()) | HAS_CANDLES).to_le_bytes();
+        let head = feeds.into_iter().chain(recorded.iter().map(|r| u8::from(*r)));
+        let head = head.chain(number(candles.len()).to_le_bytes()).chain(candles);
+        let mut bytes = session;
+        bytes.splice(..0, head.collect::<Vec<u8>>());
         bytes
     }
 
@@ -355,6 +356,10 @@ impl RecorderLoop {
                     let report = self.flush(upto, CommitMode::Step);
                     let _ = reply.send(report); // who asked may have given up waiting
                 }
+                Ok(RecorderCommand::MarketsGrew { markets, reply }) => {
+                    self.session.markets_grew(markets);
+                    let _ = reply.send(());
+                }
                 Ok(RecorderCommand::Close { upto, reply }) => {
                     let report = self.flush(upto, CommitMode::Close);
                     let _ = reply.send(report);
@@ -475,10 +480,10 @@ impl RecorderLoop {
     /// # Errors
     /// When the store can't be written.
     pub(crate) fn close(mut self) -> Result<FlushReport, DatadError> {
-        let state = SavedState::encode(&self.feeds.recorded, &self.candles.save(), &self.session.save());
+        let state = || SavedState::encode(&self.feeds.recorded, self.candles.save(), self.session.save());
         let report = self
             .recorder
-            .commit(self.position, &state, CommitMode::Close)
+            .commit_with(self.position, state, CommitMode::Close)
             .map_err(|source| DatadError::Store { dir: self.ctx.data_path.clone(), source })?;
         let rows = report.rows.iter().map(|(_, rows)| rows).sum();
         Ok(FlushReport { position: self.position.0, rows, files: u64::from(report.files), bytes: report.bytes })
@@ -513,11 +518,11 @@ impl RecorderLoop {
     }
 
     fn commit(&mut self, mode: CommitMode) -> Result<FlushReport, String> {
-        let state = SavedState::encode(&self.feeds.recorded, &self.candles.save(), &self.session.save());
+        let state = || SavedState::encode(&self.feeds.recorded, self.candles.save(), self.session.save());
         // A checkpoint must not get ahead of the journal that a power cut would leave.
         let synced = self.ctx.sync.as_ref().map_or(Ok(()), |sync| sync.sync_now());
         let committed = synced.map_err(|e| chain(&e)).and_then(|()| {
-            let commit = self.recorder.commit(self.position, &state, mode);
+            let commit = self.recorder.commit_with(self.position, state, mode);
             commit.map_err(|e| chain(&e))
         });
         match committed {

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, Market, MarketStatus, Markets};
+use dccd_exchange::{Adapter, Market, MarketStatus};
 use dccd_history::RestClients;
 use dccd_history::Scope;
 use dccd_model::{Channel, Symbol};
 use dccd_rpc::datad::{
-    BackfillInfo, BackfillRequest, BookSnapshot, Datad, FeedInfo, FlushReport, JobInfo, MarketInfo, SearchHit, Stats,
+    BackfillInfo, BackfillRequest, BookSnapshot, Datad, FeedInfo, FlushReport, JobCounts, JobInfo, MarketInfo, SearchHit,
+    Stats,
 };
 use dccd_rpc::{Greeting, Hello, HelloReply, RpcError};
 use dccd_service::Shutdown;
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::history::{self, HistoryCommand};
 use crate::hot::Command;
+use crate::lister::Lists;
 use crate::recorder::RecorderCommand;
 use crate::shared::Shared;
 
@@ -28,6 +30,8 @@ const HOT_DEADLINE: Duration = Duration::from_secs(5);
 const HISTORY_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a flush may take.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
+/// How long somebody who names a symbol that is unknown may wait for the exchange's list.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(4);
 /// Search results at most.
 const SEARCH_MAX: u32 = 1_000;
 
@@ -39,7 +43,7 @@ pub(crate) struct Running {
     /// The recorder.
     pub(crate) recorder: std::sync::mpsc::SyncSender<RecorderCommand>,
     /// The exchange's markets.
-    pub(crate) markets: Arc<Markets>,
+    pub(crate) lists: Lists,
 }
 
 /// One connection's server; cheap to clone.
@@ -156,7 +160,42 @@ impl Server {
             *known = histo;
         }
         jobs.extend(known.iter().cloned());
+        drop(known);
+        if let Ok(running) = self.running() {
+            let markets = running.lists.newest.borrow().clone();
+            for job in &mut jobs {
+                job.market = self.symbol_of(&job.job).and_then(|symbol| markets.objection(&symbol)).map(str::to_owned);
+            }
+        }
         jobs
+    }
+
+    /// The symbol of `binance/BTC/USDT/trades`.
+    fn symbol_of(&self, job: &str) -> Option<Symbol> {
+        let (symbol, _) = job.strip_prefix(self.adapter.name())?.strip_prefix('/')?.rsplit_once('/')?;
+        symbol.parse().ok()
+    }
+
+    fn searched(&self, pattern: &str, limit: usize) -> Result<Vec<SearchHit>, RpcError> {
+        let markets = self.running()?.lists.newest.borrow().clone();
+        let hits = dccd_exchange::search(markets.iter(), pattern, limit).into_iter();
+        let exchange = self.adapter.name();
+        Ok(hits
+            .map(|hit| SearchHit { exchange: exchange.to_owned(), market: market_info(hit.market), score: hit.score })
+            .collect())
+    }
+
+    /// The market with this symbol, or with this id at the exchange.
+    fn found(&self, symbol: &str) -> Result<Option<MarketInfo>, RpcError> {
+        let markets = self.running()?.lists.newest.borrow().clone();
+        let found = symbol.parse::<Symbol>().ok().and_then(|s| markets.by_symbol(&s)).or_else(|| markets.by_id(symbol));
+        Ok(found.map(market_info))
+    }
+
+    /// Has the list of markets renewed, because something is asked for that isn't on it.
+    async fn renew_list(&self) -> Result<(), RpcError> {
+        self.running()?.lists.renew(RENEWAL_PATIENCE).await;
+        Ok(())
     }
 
     /// The configuration's feeds as jobs, each with the state of its feed.
@@ -186,6 +225,8 @@ impl Server {
                     consecutive_errors: u64::from(error.is_some()),
                     last_error: error,
                     next_run: 0,
+                    market: None,
+                    process: JobCounts { rows: progress.rows, ..JobCounts::default() },
                 }
             })
             .collect()
@@ -198,33 +239,34 @@ impl Datad for Session {
     }
 
     async fn market(self, _: Context, symbol: String) -> Result<MarketInfo, RpcError> {
-        let markets = self.server.running()?.markets;
-        let found = symbol.parse::<Symbol>().ok().and_then(|s| markets.by_symbol(&s)).or_else(|| markets.by_id(&symbol));
-        found.map(market_info).ok_or_else(|| {
-            let near = dccd_exchange::search(markets.iter(), &symbol, 3);
-            RpcError::Unknown {
-                what: "market".to_owned(),
-                name: symbol.clone(),
-                known: near.iter().map(|hit| hit.market.symbol.to_string()).collect(),
-            }
-        })
+        if let Some(market) = self.server.found(&symbol)? {
+            return Ok(market);
+        }
+        self.server.renew_list().await?;
+        if let Some(market) = self.server.found(&symbol)? {
+            return Ok(market);
+        }
+        let near = self.server.searched(&symbol, 3)?;
+        let known = near.into_iter().map(|hit| hit.market.symbol).collect();
+        Err(RpcError::Unknown { what: "market".to_owned(), name: symbol, known })
     }
 
     async fn search(self, _: Context, pattern: String, limit: u32) -> Result<Vec<SearchHit>, RpcError> {
-        let markets = self.server.running()?.markets;
         let limit = limit.clamp(1, SEARCH_MAX) as usize;
-        Ok(dccd_exchange::search(markets.iter(), &pattern, limit)
-            .into_iter()
-            .map(|hit| SearchHit {
-                exchange: self.server.adapter.name().to_owned(),
-                market: market_info(hit.market),
-                score: hit.score,
-            })
-            .collect())
+        let hits = self.server.searched(&pattern, limit)?;
+        if !hits.is_empty() {
+            return Ok(hits);
+        }
+        self.server.renew_list().await?;
+        self.server.searched(&pattern, limit)
     }
 
     async fn open_feed(self, _: Context, symbol: String, channel: String) -> Result<FeedInfo, RpcError> {
         let (symbol, channel) = feed_key(&symbol, &channel)?;
+        let is_known = self.server.running()?.lists.known.borrow().by_symbol(&symbol).is_some();
+        if !is_known {
+            self.server.renew_list().await?;
+        }
         let answer = self.server.ask(|reply| Command::OpenFeed { symbol, channel, configured: false, reply }).await?;
         answer.map_err(|reason| RpcError::Invalid { argument: "symbol".to_owned(), reason })
     }
@@ -260,8 +302,8 @@ impl Datad for Session {
             connections: s.connections.load(Ordering::Relaxed),
             gaps: s.gaps.load(Ordering::Relaxed),
             gap_repairs: s.gap_repairs.load(Ordering::Relaxed),
-            frame_to_ring_p50: s.frame_to_ring_p50.load(Ordering::Relaxed),
-            frame_to_ring_p99: s.frame_to_ring_p99.load(Ordering::Relaxed),
+            frame_to_ring_p50: s.frame_to_ring.p50.load(Ordering::Relaxed),
+            frame_to_ring_p99: s.frame_to_ring.p99.load(Ordering::Relaxed),
             rows_written: s.rows_written.load(Ordering::Relaxed),
             recorder_lag_bytes: s.recorder_lag(),
             recording: !s.not_recording.load(Ordering::Relaxed) && self.server.running.borrow().is_some(),
@@ -269,6 +311,9 @@ impl Datad for Session {
             weight_used: weights.used,
             weight_limit: weights.limit,
             frozen_until: weights.frozen_until.unwrap_or(0),
+            books_disagreed: s.books_disagreed.load(Ordering::Relaxed),
+            reconnects: s.reconnects.load(Ordering::Relaxed),
+            frame_to_ring: s.frame_to_ring.latencies(),
         })
     }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use dccd_model::{Channel, Symbol};
 
+use crate::latency::SharedLatency;
+
 /// Counters since the start of the process; each is written by one thread and read by any.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -23,10 +25,12 @@ pub(crate) struct Shared {
     pub(crate) gaps: AtomicU64,
     /// Gaps made good.
     pub(crate) gap_repairs: AtomicU64,
-    /// Median of frame to ring over the last interval, ns.
-    pub frame_to_ring_p50: AtomicU64,
-    /// 99th percentile of the same.
-    pub frame_to_ring_p99: AtomicU64,
+    /// Books begun anew because they and the quotes went on to differ.
+    pub(crate) books_disagreed: AtomicU64,
+    /// Connections opened in the place of an earlier one.
+    pub(crate) reconnects: AtomicU64,
+    /// Frame to ring.
+    pub(crate) frame_to_ring: SharedLatency,
     /// Rows in the store's files, written by this process.
     pub(crate) rows_written: AtomicU64,
     /// Where the journal ends.

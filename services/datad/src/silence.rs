@@ -149,6 +149,11 @@ impl Silence {
         of.in_vain += 1;
     }
 
+    /// Since when the feed has said nothing whose market has traded, if there is one that may still tell.
+    pub(crate) fn suspected_since(&self) -> Option<Instant> {
+        self.suspect.map(|(_, active, _)| active)
+    }
+
     /// What is to be done about a feed whose market has traded and that has not spoken since.
     pub(crate) fn remedy(&mut self, now: Instant) -> Option<(FeedIndex, Remedy)> {
         let (feed, active, _) = self.suspect.take_if(|(.., until)| now >= *until)?;

@@ -1,6 +1,7 @@
 //! Why a root could not start.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use dccd_registry::RuntimeDirError;
@@ -36,6 +37,15 @@ pub enum RootError {
     /// The root's socket can't be opened.
     #[error("cannot listen for clients")]
     Listen(#[from] TransportError),
+    /// The port for health and metrics can't be opened.
+    #[error("cannot serve HTTP on {address}; free that port, or choose another address in daemon.http.address")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// A directory under the store can't be made.
     #[error("cannot create the directory {}", path.display())]
     Directory {

@@ -14,6 +14,7 @@ mod cell;
 mod context;
 mod error;
 mod events;
+mod http;
 mod options;
 mod process;
 mod rpc;
@@ -25,7 +26,9 @@ mod token;
 
 pub use adopt::{Orphan, orphans};
 pub use error::RootError;
-pub use options::{BootGuard, BoxError, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision, Sweep};
+pub use options::{
+    BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision, Sweep,
+};
 pub use service::{Ended, Root};
 pub use state_file::{SavedState, load as load_state, path as state_path};
 pub use token::fingerprint;

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,6 +143,22 @@ impl Default for Supervision {
     }
 }
 
+/// Health and metrics over HTTP.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Where it listens; port 0 takes one that is free, which the log names.
+    pub address: SocketAddr,
+    /// What a client has to show as a bearer token; `None`: nothing, which is for loopback only.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for HttpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is a secret.
+        f.debug_struct("HttpOptions").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 /// Everything a root needs.
 pub struct Options {
     /// The instance's name.
@@ -165,6 +182,8 @@ pub struct Options {
     pub boot_guards: Vec<BootGuard>,
     /// Clears away what processes left behind, before the first starts and when the last is gone.
     pub sweep: Option<Sweep>,
+    /// Health and metrics over HTTP; `None`: not served.
+    pub http: Option<HttpOptions>,
 }
 
 impl Options {
@@ -182,6 +201,7 @@ impl Options {
             supervision: Supervision::default(),
             boot_guards: Vec::new(),
             sweep: None,
+            http: None,
         }
     }
 }
@@ -197,6 +217,7 @@ impl fmt::Debug for Options {
             .field("services", &self.services)
             .field("supervision", &self.supervision)
             .field("boot_guards", &self.boot_guards)
+            .field("http", &self.http)
             .finish_non_exhaustive()
     }
 }

@@ -10,6 +10,7 @@ use dccd_service::Shutdown;
 
 use crate::boot::boot;
 use crate::context::Context;
+use crate::http::HttpServer;
 use crate::rpc::RootServer;
 use crate::stop::{finished, stop};
 use crate::{Options, RootError, state_file};
@@ -49,6 +50,10 @@ impl Root {
         let mut options = self.options;
         let held = boot(&mut options)?;
         let listener = unix_listen(&options.runtime_dir.root_socket())?;
+        let http = match options.http.take() {
+            Some(http) => Some(HttpServer::bind(http).await?),
+            None => None,
+        };
         let order: Vec<String> = options.services.iter().map(|spec| spec.name.clone()).collect();
         let ctx = Context::new(options)?;
         tracing::info!(pid = std::process::id(), instance = ctx.instance, data_path = %ctx.data_path.display(), "dccd-root is up");
@@ -65,6 +70,7 @@ impl Root {
                 serve(listener, ROOT_NAME, ROOT_PROTOCOL, limits, handle, until).await;
             })
         };
+        let http = http.map(|http| tokio::spawn(http.serve(Arc::clone(&ctx))));
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
         ctx.start_eager(&order);
 
@@ -78,6 +84,9 @@ impl Root {
         // Panicking is all that can have gone wrong in there, and ending is what they were about to do.
         let _ = saving.await;
         let _ = serving.await;
+        if let Some(http) = http {
+            let _ = http.await;
+        }
         drop(held);
         tracing::info!("dccd-root is down");
         if ctx.handing_over.load(Ordering::Relaxed) {

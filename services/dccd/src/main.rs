@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod exit;
 mod histo;
+mod listing;
 mod output;
 mod progress;
 mod roles;

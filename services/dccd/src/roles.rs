@@ -13,7 +13,7 @@ use datad::DatadOptions;
 use dccd_config::{Config, Loaded, Lookup, TradeStream};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
-use dccd_root::{BootGuard, Limits, Options, Policy, RestartOptions, ServiceSpec, Supervision};
+use dccd_root::{BootGuard, HttpOptions, Limits, Options, Policy, RestartOptions, ServiceSpec, Supervision};
 use dccd_rpc::datad::DATAD_PROTOCOL;
 use dccd_service::{ServiceArgs, ServiceContext, ShutdownReason};
 
@@ -160,6 +160,10 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
                 acquire: Box::new(move || Ok(Box::new(ConfigCopy::write(copy, text.as_str())?))),
             },
         ],
+        http: config.daemon.http.as_ref().map(|http| HttpOptions {
+            address: http.address,
+            token: http.token.as_ref().map(|token| token.reveal().to_owned()),
+        }),
         sweep: Some(Arc::new(move || sweep_rings(&sweep_instance))),
         ..Options::new(instance, runtime_dir, data_path, executable)
     })

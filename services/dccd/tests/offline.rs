@@ -169,6 +169,7 @@ fn status_without_a_daemon_lists_the_configured_jobs() {
         "consecutive_errors",
         "last_error",
         "next_run",
+        "market",
     ];
     expected.sort_unstable();
     let mut sorted = keys.clone();
@@ -186,7 +187,7 @@ fn status_without_a_daemon_lists_the_configured_jobs() {
         job,
         json!({"job": "binance/BTC/USDT/book", "kind": "stream", "state": "stopped", "last_run": "2024-08-08T23:54:13.937Z",
             "last_success": "2024-08-08T23:54:14Z", "rows": 42, "errors": 1, "consecutive_errors": 0, "last_error": "x",
-            "next_run": null})
+            "next_run": null, "market": null})
     );
     let text = host.run(&["status"]).code(0).out;
     assert!(text.starts_with("dccd is not running"), "{text}");

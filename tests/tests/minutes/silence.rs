@@ -42,4 +42,10 @@ fn a_feed_that_says_nothing_while_its_market_trades_is_brought_back_and_its_loss
     let quotes: Vec<_> = gaps.as_array().unwrap().iter().filter(|gap| gap["type"] == "quotes").collect();
     assert_eq!(quotes.len(), 1, "{gaps}");
     assert_eq!((quotes[0]["pair"].as_str(), quotes[0]["reason"].as_str()), (Some("BTC/USDT"), Some("silent")), "{gaps}");
+    // The one that was empty has lost all since it was subscribed, although nothing came before.
+    let trades: Vec<_> = gaps.as_array().unwrap().iter().filter(|gap| gap["type"] == "trades").collect();
+    assert!(!trades.is_empty(), "{gaps}");
+    let of_eth =
+        |gap: &&serde_json::Value| (gap["pair"].as_str(), gap["reason"].as_str()) == (Some("ETH/USDT"), Some("silent"));
+    assert!(trades.iter().all(of_eth), "{gaps}");
 }

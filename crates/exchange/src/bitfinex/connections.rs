@@ -34,6 +34,11 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
+    /// Whether it was asked for anew, and its snapshot is still to come.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.is_some() && !self.is_begun
+    }
+
     /// Whether it is to be asked for anew now: not while an attempt is under way.
     pub(super) fn asks(&mut self, ts_recv: UnixNanos) -> bool {
         let is_due = self.asked.is_none_or(|asked| ts_recv.0.saturating_sub(asked.0) >= ATTEMPT_NANOS);

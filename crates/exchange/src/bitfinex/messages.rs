@@ -63,13 +63,15 @@ pub(super) enum Body {
     Checksum(i32),
     /// `"te",[id,mts,amount,price]`, in [`Batch::trades`].
     Trade,
+    /// `"tu",[id,mts,amount,price]`: the same once more, a second or two later; in [`Batch::trades`].
+    Update,
     /// The newest trades, in the order of time; in [`Batch::trades`].
     Trades,
     /// `[price,count,amount]`, in [`Batch::levels`].
     Change,
     /// A list of them: a snapshot, or several changes.
     Levels,
-    /// `"tu"`, which says again what `"te"` said, and whatever isn't used.
+    /// Whatever isn't used.
     Other,
 }
 

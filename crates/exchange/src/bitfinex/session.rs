@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::book::Book;
-use super::connections::{Connections, Step, Subscribed, Subscription};
+use super::connections::{Connection, Connections, Step, Subscribed, Subscription};
 use super::consts::{CHANNELS, NAME};
 use super::messages::{Batch, Body, Event, Message};
 use super::quotes::{Left, Quotes, Values};
@@ -199,6 +199,11 @@ impl Dialect {
                     feeds.executed(entry, &channel.name, trade, out);
                 }
             }
+            (Subscribed::Trades, Body::Update) => {
+                for trade in &self.batch.trades {
+                    feeds.confirmed(entry, &channel.name, trade, out);
+                }
+            }
             (Subscribed::Book, Body::Levels) if !channel.is_begun || !is_bulk => {
                 channel.is_begun = true;
                 feeds.book(entry, &channel.name, out, |book, _, sink| book.snapshot(levels, ts, conn, ts_recv, sink));
@@ -280,14 +285,18 @@ fn quote(
 
 /// The feed of this channel begins anew on this connection, unless that is under way.
 fn want_anew(channel: &mut Subscription, entry: &Entry<'_>, feeds: &Feeds<Book>, out: &mut dyn Output) {
-    let of = channel.kind.channel();
-    let feed = of.and_then(|of| feeds.feed_of(&channel.name, of));
-    let symbol = feed.and_then(|feed| feeds.list().get(feed as usize)).map(|feed| feed.symbol.clone());
-    if let (Some(feed), Some(symbol)) = (feed, symbol)
+    if let Some(want) = anew(channel, entry.conn, feeds)
         && channel.asks(entry.ts_recv)
     {
-        out.want(Want::Resubscribe { feed, symbol, conn: entry.conn });
+        out.want(want);
     }
+}
+
+/// The feed of this channel is to begin anew on this connection; `None`: it is no open feed.
+fn anew(channel: &Subscription, conn: u32, feeds: &Feeds<Book>) -> Option<Want> {
+    let feed = feeds.feed_of(&channel.name, channel.kind.channel()?)?;
+    let symbol = feeds.list().get(feed as usize)?.symbol.clone();
+    Some(Want::Resubscribe { feed, symbol, conn })
 }
 
 /// Quotes may be missing for this reason; those that were given out are right.
@@ -357,6 +366,15 @@ impl session::Dialect for Dialect {
         for connection in self.said.connections.iter() {
             out.want(Want::Replace { conn: connection.conn });
         }
+    }
+
+    /// Quotes that begin anew: books know it themselves.
+    fn outstanding(&self, feeds: &Feeds<Book>) -> Vec<Want> {
+        let of = |known: &Connection| {
+            let asked = known.channels.iter().filter(|channel| channel.is_asked());
+            asked.filter_map(|channel| anew(channel, known.conn, feeds)).collect::<Vec<_>>()
+        };
+        self.said.connections.iter().flat_map(of).collect()
     }
 
     fn ending(&self, feeds: &Feeds<Book>, feed: FeedIndex, conn: u32) -> Option<String> {

@@ -91,6 +91,15 @@ impl Book {
         self.carried.accept(copy, ts_recv, sink);
     }
 
+    /// Changes arrived before the snapshot of their subscription: what it holds is not what they are about.
+    pub(super) fn early(&mut self, conn: u32, sink: &mut Sink<'_>) {
+        if self.carried.copy_mut(conn).is_some() {
+            self.carried.reject(GapReason::Integrity, conn, sink);
+        } else {
+            self.carried.resubscribe(conn, sink);
+        }
+    }
+
     /// Changes arrived.
     pub(super) fn update(
         &mut self,
@@ -101,7 +110,7 @@ impl Book {
     ) {
         let (is_carrier, last_ts) = (self.carried.is_carrier(conn), self.carried.last_ts());
         let Some(copy) = self.carried.copy_mut(conn) else {
-            // Before its snapshot, or of a subscription that is over: the snapshot that is to come holds all of it.
+            // Of a subscription that is over, or that began before all that is known.
             return;
         };
         let depth = copy.depth();

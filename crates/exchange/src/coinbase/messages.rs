@@ -8,7 +8,7 @@ use dccd_model::UnixNanos;
 use serde::Deserialize;
 
 use crate::session::{Quoted, Traded};
-use crate::wire::WireNumber;
+use crate::wire::{Cursor, WireNumber};
 
 /// A listed product: `{"id":"BTC-USD","base_currency":"BTC","quote_currency":"USD","quote_increment":"0.01","base_increment":"0.00000001",
 /// "min_market_funds":"1","trading_disabled":false,"status":"online",..}`.
@@ -40,7 +40,7 @@ pub(super) struct Refusal<'a> {
 
 /// One frame, understood; each with the product that it is about. The levels of books were left in the [`crate::session::Levels`] that
 /// were given to the parser.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Message<'a> {
     /// `{"type":"match","trade_id":10,"sequence":50,"maker_order_id":"..","taker_order_id":"..","time":"2014-11-07T08:19:27.028459Z",
     /// "product_id":"BTC-USD","size":"5.23512","price":"400.23","side":"sell"}`; `last_match`, the same, once after the subscription.
@@ -57,7 +57,8 @@ pub(super) enum Message<'a> {
     /// `{"type":"error","message":"Failed to subscribe","reason":"FOO-USD is not a valid product"}`.
     Refusal { words: Cow<'a, str>, reason: Cow<'a, str> },
     /// `{"type":"subscriptions","channels":[{"name":"matches","product_ids":["BTC-USD"]}]}`: all that is subscribed on the connection.
-    Subscriptions,
+    /// It stands before the list.
+    Subscriptions { channels: Cursor<'a> },
     /// Anything else that is a message.
     Other,
 }

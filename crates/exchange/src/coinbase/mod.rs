@@ -17,6 +17,7 @@ mod messages;
 mod parse;
 mod session;
 mod subscribe;
+mod subscriptions;
 mod view;
 
 use std::sync::Arc;
@@ -64,6 +65,11 @@ impl Adapter for Coinbase {
             trades_repairable: true,
             quotes_have_time: true,
         }
+    }
+
+    /// They are those of the ticker, which comes with trades alone.
+    fn quotes_follow_book(&self) -> bool {
+        false
     }
 
     fn facts(&self) -> &'static Facts {

@@ -1,13 +1,16 @@
 //! Coinbase's dialect: what each message and answer means.
 
 use dccd_model::{Channel, Entry, Symbol};
+use serde_json::value::RawValue;
 
 use super::book::Book;
 use super::consts::{CHANNELS, NAME};
 use super::messages::Message;
+use super::subscriptions::{Subscriptions, Verdict};
 use super::{history, http, parse};
 use crate::integrity::IdSpace;
 use crate::session::{self, Answer, Feeds, Levels};
+use crate::wire::Cursor;
 use crate::{FeedIndex, FrameError, HistoryError, Markets, Output};
 
 /// How Coinbase Exchange talks.
@@ -17,12 +20,27 @@ pub(super) struct Dialect {
     depth: Option<u32>,
     /// Of the message at hand.
     levels: Levels,
+    subscriptions: Subscriptions,
 }
 
 impl Dialect {
     /// With books of this depth.
     pub(super) fn new(depth: Option<u32>) -> Self {
-        Self { depth, levels: Levels::default() }
+        Self { depth, ..Self::default() }
+    }
+
+    /// The exchange named all that is subscribed on this connection.
+    fn replied(&mut self, channels: Cursor<'_>, conn: u32, feeds: &Feeds<Book>) -> Result<(), FrameError> {
+        let Some(connection) = self.subscriptions.of(conn) else { return Ok(()) };
+        parse::subscriptions(channels, |channel, product| {
+            if channel == Some(Channel::Book)
+                && let Some(feed) = feeds.feed_of(product, Channel::Book)
+            {
+                connection.name(feed);
+            }
+        })?;
+        connection.replied();
+        Ok(())
     }
 }
 
@@ -60,12 +78,24 @@ impl session::Dialect for Dialect {
             Ok(Message::Heartbeat { product, last_trade_id, time }) => {
                 feeds.newest_trade(entry, product, (IdSpace::Single, last_trade_id, time), out);
             }
-            Ok(Message::Snapshot { product, time }) => feeds.book(entry, product, out, |book, _, sink| {
-                book.snapshot(levels, (time, ts_recv), depth, conn, sink);
-            }),
-            Ok(Message::Update { product, time }) => feeds.book(entry, product, out, |book, _, sink| {
-                book.update(levels, (time, ts_recv), conn, sink);
-            }),
+            Ok(Message::Snapshot { product, time }) => {
+                let feed = feeds.feed_of(product, Channel::Book);
+                if feed.is_none_or(|feed| self.subscriptions.snapshot(conn, feed) == Verdict::Fits) {
+                    feeds.book(entry, product, out, |book, _, sink| {
+                        book.snapshot(levels, (time, ts_recv), depth, conn, sink);
+                    });
+                }
+            }
+            Ok(Message::Update { product, time }) => {
+                let of = feeds.feed_of(product, Channel::Book).map(|feed| (feed, self.subscriptions.change(conn, feed)));
+                match of {
+                    Some((feed, Verdict::Early)) => feeds.of_book(feed, out, |book, sink| book.early(conn, sink)),
+                    Some((_, Verdict::Doubted)) => {}
+                    Some((_, Verdict::Fits)) | None => feeds.book(entry, product, out, |book, _, sink| {
+                        book.update(levels, (time, ts_recv), conn, sink);
+                    }),
+                }
+            }
             Ok(Message::Refusal { words, reason }) => {
                 let text = if reason.is_empty() { words.into_owned() } else { format!("{words}: {reason}") };
                 match product(&reason) {
@@ -73,7 +103,11 @@ impl session::Dialect for Dialect {
                     None => feeds.refused(conn, None, 0, &text, out),
                 }
             }
-            Ok(Message::Subscriptions) => {}
+            Ok(Message::Subscriptions { channels }) => {
+                if let Err(reason) = self.replied(channels, conn, feeds) {
+                    feeds.unreadable::<Self>(entry, &reason, out);
+                }
+            }
             Ok(Message::Other) => feeds.unknown(conn, out),
             Err(reason) => feeds.unreadable::<Self>(entry, &reason, out),
         }
@@ -105,6 +139,27 @@ impl session::Dialect for Dialect {
 
     fn stream_of(frame: &[u8]) -> Option<(&str, Channel)> {
         parse::stream_of(frame)
+    }
+
+    fn opened(&mut self, conn: u32) {
+        self.subscriptions.opened(conn);
+    }
+
+    fn closed(&mut self, conn: u32) {
+        self.subscriptions.closed(conn);
+    }
+
+    fn lost(&mut self, _: &mut dyn Output) {
+        self.subscriptions.lost();
+    }
+
+    fn saved(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(&self.subscriptions).ok()
+    }
+
+    fn resume(&mut self, saved: &RawValue) -> Result<(), serde_json::Error> {
+        self.subscriptions = serde_json::from_str(saved.get())?;
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dccd_model::{Channel, Span, Symbol, UnixNanos};
+use serde::{Deserialize, Serialize};
 
 use super::{CandlePages, ExchangeError, Facts, History, HistoryError, Session, TradeCursor};
 use crate::Markets;
@@ -120,7 +121,8 @@ impl RestQuota {
 }
 
 /// What a socket or a request is about. Derivatives may live at another address, which the configuration names apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Product {
     /// Spot, and whatever else an exchange carries on its only socket.
     Spot,
@@ -174,7 +176,8 @@ pub struct TradeHole {
     pub from_id: u64,
     /// The last missing id.
     pub to_id: u64,
-    /// The exchange's time of the last trade before the hole that we have; none of the missing ones is older.
+    /// The exchange's time of the last trade before the hole that we have; none of the missing ones is older. It goes on with what is
+    /// fetched, so that a hole of any length is made good in the end, although not all of it is fetched at once.
     pub ts_before: UnixNanos,
 }
 
@@ -330,6 +333,12 @@ pub trait Adapter: Send + Sync {
 
     /// Whether a feed of this channel has something to say whenever its market trades, so that one that doesn't is asleep.
     fn speaks_when_traded(&self, _channel: Channel) -> bool {
+        true
+    }
+
+    /// Whether quotes tell of each change of the best prices, or at least of the last one of each second, and of the same orders as the
+    /// book: then the two have to agree, and a book that goes on to differ is wrong. Otherwise nothing follows from it.
+    fn quotes_follow_book(&self) -> bool {
         true
     }
 

@@ -13,4 +13,5 @@ pub use adapter::{
 pub use error::{EntryFault, ExchangeError, FrameError};
 pub use facts::{ChannelFacts, Depths, Facts};
 pub use history::{CandlePages, History, HistoryError, TradeCursor, TradePage, TradePages};
-pub use session::{Counters, Feed, FeedIndex, FeedStatus, Notice, Output, RESYNC_SILENT, Session, Want};
+pub(crate) use session::read_resync;
+pub use session::{Counters, Feed, FeedIndex, FeedStatus, Notice, Output, RESYNC_SILENT, Session, Want, resync_since};

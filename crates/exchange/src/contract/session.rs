@@ -1,15 +1,36 @@
 //! A session: the state machine that turns entries into records and declared gaps. Pure: no I/O, no clock.
 
+use std::sync::Arc;
+
 use dccd_model::{BookLevel, BookState, Candle, Channel, Entry, Gap, Quote, Symbol, Trade, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::{EntryFault, FrameError};
+use crate::Markets;
 
 /// Index of a feed in [`Session::feeds`]: assigned in the order of the FeedOpened entries, never changed.
 pub type FeedIndex = u32;
 
-/// Payload of a Resync entry about a feed that said nothing while its market traded: what it may have missed is a gap.
-pub const RESYNC_SILENT: &[u8] = b"silent";
+/// Words of a Resync entry about a feed that said nothing while its market traded: what it may have missed is a gap. Of one that never
+/// had a record it begins at the time of [`resync_since`].
+pub const RESYNC_SILENT: &str = "silent";
+
+/// Between the words of a Resync entry and the time of [`resync_since`].
+const SINCE: &str = " since ";
+
+/// The payload of a Resync entry about what went wrong at this time, or later, host clock: of a silent feed when it was subscribed, of a
+/// book since when it can't be believed.
+#[must_use]
+pub fn resync_since(words: &str, since: UnixNanos) -> String {
+    format!("{words}{SINCE}{}", since.0)
+}
+
+/// The words of a Resync entry's payload, and the time.
+pub(crate) fn read_resync(payload: &[u8]) -> (&str, Option<UnixNanos>) {
+    let text = std::str::from_utf8(payload).unwrap_or_default();
+    let told = text.rsplit_once(SINCE).and_then(|(words, since)| Some((words, UnixNanos(since.parse().ok()?))));
+    told.map_or((text, None), |(words, since)| (words, Some(since)))
+}
 
 /// One feed of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +62,13 @@ pub trait Session: Send {
     fn counters(&self) -> Counters;
 
     /// What is wanted and hasn't come yet: snapshots and missing trades. For a live side that begins to go on after
-    /// a replay, because replays ignore [`Output::want`]. Of books that begin with a snapshot on their connection all that have
+    /// a replay, because replays ignore [`Output::want`], and for one that is about to do what was wanted a while ago. Of books that begin with a snapshot on their connection all that have
     /// none: right after a subscription it may just be on its way.
     fn outstanding(&self) -> Vec<Want>;
+
+    /// The list of markets has grown: [`Markets::grown`] of the one before. Feeds that open from now on may be of what is new; nothing
+    /// else changes.
+    fn markets_grew(&mut self, markets: Arc<Markets>);
 
     /// The message that ends this feed's subscription on this connection, where the exchange numbers subscriptions: see
     /// [`super::Adapter::numbers_subscriptions`]. `None`: it doesn't, or there is no such subscription.

@@ -60,6 +60,8 @@ pub(super) enum Message<'a> {
     Quote { id: &'a [u8] },
     /// `book.BTC-PERPETUAL.100ms`: [`Batch::book`].
     Book { id: &'a [u8] },
+    /// `platform_state`: a maintenance begins or ends, or what is traded on an index is locked or no more.
+    Platform(Platform<'a>),
     /// `{"jsonrpc":"2.0","id":7,"result":["book.BTC-PERPETUAL.100ms"],..}`: a subscription, or its end. `channels` stands before the
     /// list.
     Channels { id: u64, channels: Cursor<'a> },
@@ -73,6 +75,14 @@ pub(super) enum Message<'a> {
     Alive,
     /// Anything else that is a message.
     Other,
+}
+
+/// `{"maintenance":true}`, or `{"price_index":"sol_usdc","locked":true}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Platform<'a> {
+    pub(super) maintenance: Option<bool>,
+    pub(super) locked: Option<bool>,
+    pub(super) price_index: &'a [u8],
 }
 
 /// What the `data` of a message holds. Used again for every frame, so that parsing allocates nothing once it is warm.

@@ -15,6 +15,7 @@ mod history;
 mod http;
 mod messages;
 mod parse;
+mod platform;
 mod session;
 mod subscribe;
 

@@ -4,9 +4,9 @@ use dccd_model::{Channel, Entry, Symbol};
 
 use super::book::Book;
 use super::consts::{CHANNELS, NAME};
-use super::messages::{Batch, Message};
+use super::messages::{Batch, Message, Platform};
 use super::parse::Topic;
-use super::{http, parse, subscribe};
+use super::{http, parse, platform, subscribe};
 use crate::session::{self, Answer, Feeds};
 use crate::wire::Cursor;
 use crate::{FeedIndex, FrameError, HistoryError, Markets, Notice, Output, Want};
@@ -16,11 +16,15 @@ use crate::{FeedIndex, FrameError, HistoryError, Markets, Notice, Output, Want};
 pub(super) struct Dialect {
     /// The message at hand.
     batch: Batch,
+    platform: platform::State,
 }
+
+/// What the exchange is when nothing of it is closed.
+const OPEN: &str = "operative";
 
 impl Dialect {
     /// Hands what a message brought to its feed, or says what else it means.
-    fn deliver(&self, message: Message<'_>, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
+    fn deliver(&mut self, message: Message<'_>, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
         let conn = entry.conn;
         let Batch { trades, quote, book, levels, known } = &self.batch;
         match message {
@@ -32,7 +36,13 @@ impl Dialect {
                     book.arrive(part, (levels, known), (conn, entry.ts_recv, reason), sink);
                 });
             }
-            Message::Channels { id, channels } => subscribed(conn, id, channels, feeds, out),
+            Message::Channels { id, channels } => {
+                let has_state = subscribed(conn, id, channels, feeds, out);
+                if has_state && self.platform.subscribed(conn) {
+                    feeds.venue(conn, true, OPEN, out);
+                }
+            }
+            Message::Platform(told) => self.told(&told, conn, feeds, out),
             Message::Ack { id } => out.notice(Notice::Ack { conn, id }),
             Message::Refusal { id, fault } => feeds.refused(conn, id, fault.code, &fault.message, out),
             Message::TestRequest => out.want(Want::Pong { conn }),
@@ -40,17 +50,27 @@ impl Dialect {
             Message::Other => feeds.unknown(conn, out),
         }
     }
+
+    /// The exchange told its state.
+    fn told(&mut self, told: &Platform<'_>, conn: u32, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
+        match self.platform.told(told) {
+            Some(Ok(())) => feeds.venue(conn, true, OPEN, out),
+            Some(Err(closed)) => feeds.venue(conn, false, closed, out),
+            None => feeds.unknown(conn, out),
+        }
+    }
 }
 
-/// The exchange leaves out of its answer what it doesn't know.
-fn subscribed(conn: u32, id: u64, mut channels: Cursor<'_>, feeds: &Feeds<Book>, out: &mut dyn Output) {
-    let mut named = Vec::new();
+/// The exchange leaves out of its answer what it doesn't know. Whether its own state is among what it subscribed.
+fn subscribed(conn: u32, id: u64, mut channels: Cursor<'_>, feeds: &Feeds<Book>, out: &mut dyn Output) -> bool {
+    let (mut named, mut has_state) = (Vec::new(), false);
     let mut read = || {
         channels.list()?;
         let mut first = true;
         while channels.item(&mut first)? {
-            let stream = Topic::of(channels.text()?).stream();
-            named.extend(stream.and_then(|(name, channel)| feeds.feed_of(name, channel)));
+            let topic = Topic::of(channels.text()?);
+            has_state |= topic == Topic::Platform;
+            named.extend(topic.stream().and_then(|(name, channel)| feeds.feed_of(name, channel)));
         }
         Ok::<_, FrameError>(())
     };
@@ -59,6 +79,7 @@ fn subscribed(conn: u32, id: u64, mut channels: Cursor<'_>, feeds: &Feeds<Book>,
         // A list of something else.
         Err(_) => out.notice(Notice::Ack { conn, id }),
     }
+    has_state
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -112,5 +133,13 @@ impl session::Dialect for Dialect {
 
     fn stream_of(frame: &[u8]) -> Option<(&str, Channel)> {
         parse::stream_of(frame)
+    }
+
+    fn opened(&mut self, conn: u32) {
+        self.platform.opened(conn);
+    }
+
+    fn closed(&mut self, conn: u32) {
+        self.platform.closed(conn);
     }
 }

@@ -11,6 +11,8 @@ use crate::{ClientMessage, Markets};
 
 pub(super) const SUBSCRIBE: &str = "public/subscribe";
 pub(super) const UNSUBSCRIBE: &str = "public/unsubscribe";
+/// The channel that tells of maintenance, which is subscribed with each message: once more changes nothing.
+pub(super) const PLATFORM: &str = "platform_state";
 
 /// How the ids of perpetual futures end.
 const PERPETUAL: &str = "-PERPETUAL";
@@ -59,7 +61,10 @@ pub(super) fn messages(method: &str, feeds: &[(Symbol, Channel)], markets: &Mark
     let named = |(place, (symbol, of)): (usize, &(Symbol, Channel))| Some((place, channel(*of, &id(symbol, markets))?));
     let all: Vec<(usize, String)> = feeds.iter().enumerate().filter_map(named).collect();
     let message = |(part, id): (&[(usize, String)], u64)| {
-        let channels: Vec<&str> = part.iter().map(|(_, channel)| channel.as_str()).collect();
+        let mut channels: Vec<&str> = part.iter().map(|(_, channel)| channel.as_str()).collect();
+        if method == SUBSCRIBE {
+            channels.push(PLATFORM);
+        }
         ClientMessage {
             text: call(id, method, &json!({ "channels": channels })),
             id,

@@ -20,6 +20,9 @@ const OPEN_MAX: usize = 64;
 /// Trades inside of a gap, or at its ends, that are remembered; a gap with more is given up.
 const KNOWN_MAX: usize = 4_096;
 
+/// Trades that were there only by their repetition, remembered; past that the oldest is forgotten.
+const CONFIRMED_MAX: usize = 256;
+
 /// No trade has this id.
 const NONE: TradeId = TradeId(0);
 
@@ -72,6 +75,10 @@ pub(crate) struct Uncounted {
     /// After which time, and why, trades may be missing; told with the next one.
     broken: Option<(UnixNanos, GapReason)>,
     open: VecDeque<OpenGap>,
+    /// Trades that are there because they were told once more, not because they arrived: that such a one arrives all the same proves
+    /// nothing of those before it.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    confirmed: VecDeque<TradeId>,
 }
 
 impl Uncounted {
@@ -79,7 +86,7 @@ impl Uncounted {
     pub(crate) fn arrive(&mut self, conn: u32, id: TradeId, ts: UnixNanos) -> UncountedStep {
         let is_first_of_all = self.recent.is_empty();
         let is_known = self.is_known(id, ts);
-        self.carry(conn, id, ts, is_known, is_first_of_all);
+        self.carry(conn, id, ts, is_known && !self.confirmed.contains(&id), is_first_of_all);
         if is_known {
             return UncountedStep::Duplicate;
         }
@@ -103,7 +110,22 @@ impl Uncounted {
         UncountedStep::New { gap }
     }
 
-    /// Keeps account of what this connection is good for.
+    /// A trade that has been told is told once more, in no particular order. Whether it is new all the same: its first time got lost, or
+    /// is still to come. Of what was before the series nothing is wanted.
+    pub(crate) fn confirm(&mut self, id: TradeId, ts: UnixNanos) -> bool {
+        let is_of_series = self.recent.front().is_some_and(|(oldest, _)| *oldest <= ts);
+        if !is_of_series || self.is_known(id, ts) {
+            return false;
+        }
+        if self.confirmed.len() >= CONFIRMED_MAX {
+            self.confirmed.pop_front();
+        }
+        self.confirmed.push_back(id);
+        self.remember(id, ts);
+        true
+    }
+
+    /// Keeps account of what this connection is good for. `is_known`: the trade had arrived before.
     fn carry(&mut self, conn: u32, id: TradeId, ts: UnixNanos, is_known: bool, is_first_of_all: bool) {
         if let Some(carrier) = self.carriers.iter_mut().find(|carrier| carrier.conn == conn) {
             carrier.last_ts = carrier.last_ts.max(ts);
@@ -111,7 +133,7 @@ impl Uncounted {
                 carrier.first = id;
                 carrier.is_whole |= is_known && self.broken.is_none();
             }
-            if carrier.is_whole && is_known {
+            if carrier.is_whole {
                 self.carriers.iter_mut().filter(|other| other.first == id).for_each(|other| other.is_whole = true);
             }
             return;
@@ -275,6 +297,11 @@ impl Uncounted {
         self.open.iter().map(|open| &open.gap)
     }
 
+    /// The same: from when on trades are missing in each, the part of it that was made good left out.
+    pub(crate) fn missing_since(&self) -> impl Iterator<Item = UnixNanos> + '_ {
+        self.open.iter().map(|open| open.reached.unwrap_or(open.gap.from))
+    }
+
     pub(crate) fn last_ts(&self) -> UnixNanos {
         self.last_ts
     }
@@ -322,6 +349,23 @@ mod tests {
         trades.closed(0);
         // One that begins with what was there proves that nothing is missing.
         assert_eq!([at(&mut trades, 5, 24), at(&mut trades, 5, 25)], [UncountedStep::Duplicate, NEW]);
+    }
+
+    #[test]
+    fn a_trade_that_is_known_by_its_repetition_alone_proves_nothing_of_its_connection() {
+        let mut trades = Uncounted::default();
+        at(&mut trades, 1, 10);
+        let confirm = |trades: &mut Uncounted, id: u32| trades.confirm(TradeId(id.into()), UnixNanos(id.into()));
+        assert_eq!([9, 10, 13, 13].map(|id| confirm(&mut trades, id)), [false, false, true, false]);
+        // The second is ahead: it begins with what the first has not brought yet.
+        assert_eq!(at(&mut trades, 2, 13), UncountedStep::Duplicate);
+        let mut behind = trades.clone();
+        trades.closed(1);
+        assert_eq!(at(&mut trades, 2, 14), gap(10, 14, GapReason::Disconnected));
+        // Here the first brings it, and both are whole.
+        assert_eq!([at(&mut behind, 1, 12), at(&mut behind, 1, 13)], [NEW, UncountedStep::Duplicate]);
+        behind.closed(1);
+        assert_eq!(at(&mut behind, 2, 14), NEW);
     }
 
     #[test]

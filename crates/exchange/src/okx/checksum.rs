@@ -26,13 +26,40 @@ pub(super) fn checksum(book: &Ladder, text: &mut Vec<u8>) -> i32 {
     crc32fast::hash(text).cast_signed()
 }
 
+/// Places behind the point of which a number is written without a detour; more than an `i64` has digits.
+const PLACES_MAX: usize = 20;
+
+/// Writes a number that isn't below zero, as [`Decimal`] shows it.
 fn put(text: &mut Vec<u8>, number: Decimal) {
-    // Writing into memory can't fail.
-    let _ = write!(text, "{number}:");
+    let places = usize::from(number.exponent.unsigned_abs());
+    if number.exponent > 0 || places > PLACES_MAX {
+        // Writing into memory can't fail.
+        let _ = write!(text, "{number}:");
+        return;
+    }
+    // From its end.
+    let mut room = [b':'; PLACES_MAX + 4];
+    let (mut rest, mut begin, mut written) = (number.mantissa.unsigned_abs(), room.len() - 1, 0);
+    while rest > 0 || written <= places {
+        if written == places && places > 0 {
+            begin -= 1;
+            room[begin] = b'.';
+        }
+        begin -= 1;
+        // One digit.
+        #[allow(clippy::cast_possible_truncation)]
+        let digit = (rest % 10) as u8;
+        room[begin] = b'0' + digit;
+        rest /= 10;
+        written += 1;
+    }
+    text.extend_from_slice(&room[begin..]);
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::session::{Level, Levels};
 
@@ -54,5 +81,15 @@ mod tests {
         assert_eq!(checksum(&ladder, &mut text), 831_078_360);
         ladder.clear();
         assert_eq!(checksum(&ladder, &mut text), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_written_as_they_are_shown(mantissa in prop_oneof![0i64..200, 0i64..], exponent in -24i8..5) {
+            let number = Decimal::new(mantissa, exponent);
+            let mut text = Vec::new();
+            put(&mut text, number);
+            prop_assert_eq!(String::from_utf8_lossy(&text).into_owned(), format!("{number}:"));
+        }
     }
 }

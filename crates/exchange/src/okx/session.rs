@@ -12,6 +12,10 @@ use super::{http, parse, subscribe};
 use crate::session::{self, Answer, Feeds};
 use crate::{FeedIndex, FrameError, HistoryError, Markets, Notice, Output};
 
+fn contract_sizes(markets: &Markets) -> FxHashMap<String, Decimal> {
+    markets.iter().filter_map(|market| Some((market.id.clone(), market.contract_size?))).collect()
+}
+
 /// How OKX talks.
 #[derive(Default)]
 pub(super) struct Dialect {
@@ -24,8 +28,7 @@ pub(super) struct Dialect {
 impl Dialect {
     /// With the contract sizes of these markets.
     pub(super) fn new(markets: &Markets) -> Self {
-        let size = |market: &crate::Market| Some((market.id.clone(), market.contract_size?));
-        Self { contract_sizes: markets.iter().filter_map(size).collect(), batch: Batch::default() }
+        Self { contract_sizes: contract_sizes(markets), batch: Batch::default() }
     }
 
     /// Base units in a contract of this instrument; `Ok(None)` where amounts are in base units. `Err`: of this one nobody knows.
@@ -163,6 +166,10 @@ impl session::Dialect for Dialect {
 
     fn book(&self, symbol: &Symbol, markets: &Markets) -> Book {
         Book::new(markets.by_symbol(symbol).and_then(|market| market.contract_size))
+    }
+
+    fn markets_grew(&mut self, markets: &Markets) {
+        self.contract_sizes = contract_sizes(markets);
     }
 
     fn frame(&mut self, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {

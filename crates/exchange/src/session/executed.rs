@@ -37,7 +37,7 @@ impl<B: BookRules> Feeds<B> {
                 flags |= Flags::GAP;
                 out.gap(feed, &gap);
                 if let Some(of) = feeds.get(feed as usize) {
-                    out.want(want_around(feed, &of.symbol, &gap));
+                    out.want(want_since(feed, &of.symbol, gap.from));
                 }
             }
             UncountedStep::Duplicate => {
@@ -45,9 +45,30 @@ impl<B: BookRules> Feeds<B> {
                 return;
             }
         }
+        if let Some(gap) = tally.heard(entry.ts_recv) {
+            flags |= Flags::GAP;
+            out.gap(feed, &gap);
+        }
         tally.records += 1;
         tally.last_recv = entry.ts_recv;
         out.trade(feed, &executed(trade, entry.ts_recv, flags));
+    }
+
+    /// A trade that was told before is told once more, live. Where the first time got lost, it is there now; whatever is missing besides
+    /// shows as ever.
+    pub(crate) fn confirmed(&mut self, entry: &Entry<'_>, name: &str, trade: &Executed, out: &mut dyn Output) {
+        let Some(feed) = self.feed_of(name, Channel::Trades) else {
+            return self.unrouted(entry.conn, out);
+        };
+        let Some(FeedState { tally, sequence: Sequence::Uncounted(trades), .. }) = self.state.states.get_mut(feed as usize)
+        else {
+            return;
+        };
+        if trades.confirm(trade.id, trade.ts_venue) {
+            tally.records += 1;
+            tally.last_recv = entry.ts_recv;
+            out.trade(feed, &executed(trade, entry.ts_recv, trade.flags | Flags::FIRST | Flags::LAST));
+        }
     }
 
     /// An answer brought the newest trades, whose ids don't count. `is_full`: there are older ones that it had no
@@ -116,8 +137,8 @@ fn executed(trade: &Executed, ts_recv: UnixNanos, flags: Flags) -> Trade {
     Trade { ts_venue, ts_recv, price, amount, id, side, flags, epoch: 0 }
 }
 
-/// The trades of a gap that no ids tell; see [`crate::TradeHole`].
-pub(super) fn want_around(feed: FeedIndex, symbol: &Symbol, gap: &Gap) -> Want {
-    let begin = u64::try_from(gap.from.as_millis()).unwrap_or(0);
-    Want::Trades { feed, symbol: symbol.clone(), from_id: begin, to_id: begin, ts_before: gap.from }
+/// The trades of a gap that no ids tell, from here on: where it begins, or what was fetched of it ends; see [`crate::TradeHole`].
+pub(super) fn want_since(feed: FeedIndex, symbol: &Symbol, ts_before: UnixNanos) -> Want {
+    let begin = u64::try_from(ts_before.as_millis()).unwrap_or(0);
+    Want::Trades { feed, symbol: symbol.clone(), from_id: begin, to_id: begin, ts_before }
 }

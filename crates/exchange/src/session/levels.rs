@@ -66,30 +66,26 @@ impl Sink<'_> {
     /// taken out of them.
     pub(crate) fn event(&mut self, head: EventHead, facts: &mut Flags, levels: impl Iterator<Item = (BookSide, Level)>) {
         let common = Flags(facts.0 & Flags::SNAPSHOT.0);
-        for (i, (side, level)) in levels.enumerate() {
+        if let Some(gap) = self.tally.heard(head.ts_recv) {
+            *facts |= Flags::GAP;
+            self.out.gap(self.feed, &gap);
+        }
+        let mut i = 0;
+        levels.for_each(|(side, level)| {
             let mut flags = common;
             if i == 0 {
                 flags |= *facts | Flags::FIRST;
                 *facts = common;
             }
-            if i + 1 == head.count {
+            i += 1;
+            if i == head.count {
                 flags |= Flags::LAST;
             }
-            self.out.level(
-                self.feed,
-                &BookLevel {
-                    ts_venue: head.ts_venue,
-                    ts_recv: head.ts_recv,
-                    price: level.price,
-                    amount: level.amount,
-                    update_id: head.update_id,
-                    side,
-                    flags,
-                    epoch: head.epoch,
-                    order_count: 0,
-                },
-            );
-        }
+            let EventHead { ts_venue, ts_recv, update_id, epoch, .. } = head;
+            let Level { price, amount } = level;
+            let record = BookLevel { ts_venue, ts_recv, price, amount, update_id, side, flags, epoch, order_count: 0 };
+            self.out.level(self.feed, &record);
+        });
         self.tally.records += head.count as u64;
         self.tally.last_recv = self.tally.last_recv.max(head.ts_recv);
     }

@@ -76,6 +76,14 @@ pub(crate) trait Dialect: Send {
     /// Entries are missing. The feeds know already.
     fn lost(&mut self, _out: &mut dyn Output) {}
 
+    /// As [`Session::markets_grew`]. Of concern where the dialect itself goes by what markets are like.
+    fn markets_grew(&mut self, _markets: &Markets) {}
+
+    /// What of [`Session::outstanding`] only the dialect knows.
+    fn outstanding(&self, _feeds: &Feeds<Self::Book>) -> Vec<Want> {
+        Vec::new()
+    }
+
     /// As [`Session::ending`].
     fn ending(&self, _feeds: &Feeds<Self::Book>, _feed: FeedIndex, _conn: u32) -> Option<String> {
         None
@@ -233,7 +241,14 @@ impl<D: Dialect> Session for LiveSession<D> {
     }
 
     fn outstanding(&self) -> Vec<Want> {
-        self.feeds.outstanding()
+        let mut wants = self.feeds.outstanding();
+        wants.extend(self.dialect.outstanding(&self.feeds));
+        wants
+    }
+
+    fn markets_grew(&mut self, markets: Arc<Markets>) {
+        self.dialect.markets_grew(&markets);
+        self.feeds.markets_grew(markets);
     }
 
     fn ending(&self, feed: FeedIndex, conn: u32) -> Option<String> {

@@ -1,6 +1,9 @@
 //! How exchanges write numbers and text, read without a detour through doubles; and how text goes into a query.
 
+mod bytes;
 mod cursor;
+mod level;
+mod time;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +13,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 
+use bytes::plain;
 pub(crate) use cursor::Cursor;
+pub(crate) use level::{level, levels, positive};
 
 /// Text, borrowed unless it has escapes.
 pub(crate) struct TextSeed;
@@ -38,26 +43,9 @@ impl<'de> Visitor<'de> for TextSeed {
     }
 }
 
-/// What nearly every price and amount looks like: digits with at most one point between them, few enough that nothing can
-/// overflow. `None`: something else, that [`Decimal::parse`] decides about.
+/// Of a text that is nothing but what [`plain`] reads.
 pub(crate) fn plain_decimal(text: &[u8]) -> Option<Decimal> {
-    if text.len() > 18 {
-        return None;
-    }
-    let mut mantissa = 0i64;
-    let mut fraction = None;
-    for (i, byte) in text.iter().enumerate() {
-        let digit = byte.wrapping_sub(b'0');
-        if digit < 10 {
-            mantissa = mantissa * 10 + i64::from(digit);
-        } else if *byte == b'.' && fraction.is_none() && i > 0 {
-            fraction = Some(i + 1);
-        } else {
-            return None;
-        }
-    }
-    let exponent = fraction.map_or(0, |from| text.len() - from);
-    if text.is_empty() { None } else { Some(Decimal::new(mantissa, -i8::try_from(exponent).ok()?)) }
+    plain(text, 0).filter(|(_, end)| *end == text.len()).map(|(decimal, _)| decimal)
 }
 
 /// A decimal number from its text.

@@ -12,12 +12,16 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
+use super::address::Secrets;
 use super::{CloseCause, LinkOptions};
 use crate::clock::now_ns;
 use crate::retry::retry_after;
 
 /// How much of a refusal's body a reason keeps.
-const REFUSAL_BODY_BYTES: usize = 200;
+const REFUSAL_BODY_CHARS: usize = 200;
+
+/// How much of it is looked at: what is to be hidden may lie across the end of what is kept.
+const REFUSAL_READ_BYTES: usize = 4_096;
 
 /// The largest backlog of unsent bytes: one subscription message is a few kilobytes.
 const WRITE_BUFFER_BYTES_MAX: usize = 1 << 20;
@@ -49,29 +53,35 @@ impl Target {
     }
 }
 
-/// Learns the address where it isn't always the same, and opens a connection.
-pub(super) async fn connect(target: &Target, options: &LinkOptions) -> Result<Stream, CloseCause> {
-    let Some(addresses) = &options.addresses else { return open(target, options).await };
+/// Learns the address where it isn't always the same, and opens a connection. What the server says is free of the secrets in an address
+/// that was learnt; so must be what it says later.
+pub(super) async fn connect(target: &Target, options: &LinkOptions) -> Result<(Stream, Secrets), CloseCause> {
+    let Some(addresses) = &options.addresses else {
+        return open(target, options, &Secrets::default()).await.map(|stream| (stream, Secrets::default()));
+    };
     let url = match timeout(options.address_timeout, addresses.address()).await {
         Ok(url) => url.map_err(|source| CloseCause::Address { source })?,
         Err(_) => return Err(CloseCause::Timeout { timeout: options.address_timeout, stage: "learning the address" }),
     };
     match Target::parse(&url) {
-        Some(target) => open(&target, options).await,
+        Some(target) => {
+            let secrets = Secrets::of(&url);
+            open(&target, options, &secrets).await.map(|stream| (stream, secrets))
+        }
         None => {
             Err(CloseCause::Upgrade { detail: "the address that was learnt is no ws:// or wss:// with a host".to_owned() })
         }
     }
 }
 
-async fn open(target: &Target, options: &LinkOptions) -> Result<Stream, CloseCause> {
+async fn open(target: &Target, options: &LinkOptions, secrets: &Secrets) -> Result<Stream, CloseCause> {
     let deadline = Instant::now() + options.connect_timeout;
     let late = |stage| CloseCause::Timeout { timeout: options.connect_timeout, stage };
     let tcp = open_tcp(target, deadline, &late).await?;
     // Pongs and subscriptions are small and mustn't wait for more.
     tcp.set_nodelay(true).map_err(|source| CloseCause::Connect { source })?;
 
-    let upgrade_failed = |error: WsError| CloseCause::Upgrade { detail: error.to_string() };
+    let upgrade_failed = |error: WsError| CloseCause::Upgrade { detail: secrets.hide(&error.to_string()) };
     let mut request = target.url.as_str().into_client_request().map_err(upgrade_failed)?;
     if let Ok(agent) = HeaderValue::from_str(&options.user_agent) {
         request.headers_mut().insert(header::USER_AGENT, agent);
@@ -89,10 +99,11 @@ async fn open(target: &Target, options: &LinkOptions) -> Result<Stream, CloseCau
         Ok(Err(WsError::Http(response))) => {
             let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
             let body = response.body().as_deref().unwrap_or_default();
+            let body = secrets.hide(&String::from_utf8_lossy(&body[..body.len().min(REFUSAL_READ_BYTES)]));
             Err(CloseCause::Refused {
                 status: response.status().as_u16(),
                 retry_after: wait.and_then(|value| retry_after(value, now_ns())),
-                body: String::from_utf8_lossy(&body[..body.len().min(REFUSAL_BODY_BYTES)]).trim().to_owned(),
+                body: body.chars().take(REFUSAL_BODY_CHARS).collect::<String>().trim().to_owned(),
             })
         }
         Ok(Err(WsError::Io(source))) if is_tls(&source) => Err(CloseCause::Tls { source }),

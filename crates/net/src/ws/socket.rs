@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 
+use super::address::Secrets;
 use super::connect::Stream;
 use super::inbox::Inbox;
 use super::pace::Pacer;
@@ -31,6 +32,8 @@ pub(super) enum Stop {
 pub(super) struct Socket {
     conn: u32,
     stream: Stream,
+    /// What the server's words must not show.
+    secrets: Secrets,
     inbox: Arc<Inbox>,
     outbox: mpsc::Receiver<String>,
     /// The next message, waiting for its turn.
@@ -51,7 +54,7 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(
         conn: u32,
-        stream: Stream,
+        (stream, secrets): (Stream, Secrets),
         inbox: Arc<Inbox>,
         outbox: mpsc::Receiver<String>,
         stop: oneshot::Receiver<Stop>,
@@ -61,6 +64,7 @@ impl Socket {
         Socket {
             conn,
             stream,
+            secrets,
             inbox,
             outbox,
             unsent: None,
@@ -141,7 +145,7 @@ impl Socket {
                 Message::Close(frame) => {
                     // Our goodbye is queued; one try to send it is enough, the server is leaving anyway.
                     let _ = self.stream.poll_flush_unpin(cx);
-                    break Poll::Ready(Err(goodbye(frame)));
+                    break Poll::Ready(Err(goodbye(frame, &self.secrets)));
                 }
             }
             if self.batch.len() >= BATCH_FRAMES {
@@ -251,9 +255,9 @@ enum Ended {
     Asked(Stop),
 }
 
-fn goodbye(frame: Option<CloseFrame>) -> CloseCause {
+fn goodbye(frame: Option<CloseFrame>, secrets: &Secrets) -> CloseCause {
     match frame {
-        Some(frame) => CloseCause::Goodbye { code: frame.code.into(), text: frame.reason.as_str().to_owned() },
+        Some(frame) => CloseCause::Goodbye { code: frame.code.into(), text: secrets.hide(frame.reason.as_str()) },
         None => CloseCause::Goodbye { code: 1005, text: String::new() },
     }
 }

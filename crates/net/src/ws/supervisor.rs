@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::address::Secrets;
 use super::connect::{Stream, Target, connect};
 use super::inbox::Inbox;
 use super::reason::Next;
@@ -102,7 +103,7 @@ pub(super) struct Supervisor {
     open: Vec<Open>,
     sockets: JoinSet<CloseCause>,
     /// The running attempt; never more than one task.
-    attempts: JoinSet<Result<Stream, CloseCause>>,
+    attempts: JoinSet<Result<(Stream, Secrets), CloseCause>>,
     attempt: Option<u32>,
     /// When the next attempt begins.
     planned: Option<Instant>,
@@ -188,10 +189,10 @@ impl Supervisor {
         self.attempts.spawn(async move { connect(&target, &options).await });
     }
 
-    fn attempted(&mut self, result: Result<Stream, CloseCause>) {
+    fn attempted(&mut self, result: Result<(Stream, Secrets), CloseCause>) {
         let Some(conn) = self.attempt.take() else { return };
         match result {
-            Ok(stream) => self.opened(conn, stream),
+            Ok((stream, secrets)) => self.opened(conn, stream, secrets),
             Err(cause) => {
                 let delay = self.delay_after(&cause);
                 self.plan(Instant::now() + delay);
@@ -200,7 +201,7 @@ impl Supervisor {
         }
     }
 
-    fn opened(&mut self, conn: u32, stream: Stream) {
+    fn opened(&mut self, conn: u32, stream: Stream, secrets: Secrets) {
         let now = Instant::now();
         let mut replaces = None;
         for old in &mut self.open {
@@ -218,7 +219,7 @@ impl Supervisor {
         self.control.lock().outboxes.push((conn, outbox));
         // In the inbox before the task runs, whose frames follow.
         self.inbox.opened(conn, replaces);
-        let socket = Socket::new(conn, stream, Arc::clone(&self.inbox), messages, stopped, &self.options);
+        let socket = Socket::new(conn, (stream, secrets), Arc::clone(&self.inbox), messages, stopped, &self.options);
         let task = self.sockets.spawn(socket.run()).id();
         self.open.push(Open { conn, since: now, due: lifetime.map(|l| now + l), superseded: false, task, stop: Some(stop) });
     }

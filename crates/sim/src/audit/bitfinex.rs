@@ -36,7 +36,9 @@ const TIMES: i64 = 1_000_000_000_000;
 struct Part {
     /// Rows as they are in the text, each once.
     rows: BTreeSet<String>,
-    levels: Levels,
+    /// In the order in which they were to be sent: by their message's number. One that was dropped is noted before those that were
+    /// still on their way.
+    levels: BTreeMap<(i64, usize), (bool, f64, f64)>,
     /// Whether a part of it did not arrive.
     is_torn: bool,
     repeats: u32,
@@ -66,6 +68,8 @@ struct Message<'a> {
     body: &'a RawValue,
     /// What follows a body that is a word.
     value: Option<&'a RawValue>,
+    /// On its connection.
+    number: Option<i64>,
     /// Milliseconds.
     time: Option<i64>,
 }
@@ -77,8 +81,11 @@ impl<'a> Message<'a> {
         let has_value = matches!(body.get(), "\"te\"" | "\"tu\"" | "\"cs\"");
         let value = if has_value { Some(*parts.get(2)?) } else { None };
         let rest = parts.get(2 + usize::from(has_value)..)?;
-        let time = rest.iter().filter_map(|part| part.get().parse::<i64>().ok()).find(|number| *number > TIMES);
-        Some(Self { channel, body, value, time })
+        let (mut number, mut time) = (None, None);
+        for next in rest.iter().filter_map(|part| part.get().parse::<i64>().ok()) {
+            *(if next > TIMES { &mut time } else { &mut number }) = Some(next);
+        }
+        Some(Self { channel, body, value, number, time })
     }
 }
 
@@ -166,9 +173,10 @@ impl Book {
             return Some(());
         }
         part.repeats += u32::from(sent.status == FrameStatus::Duplicated);
+        let number = sent.message.number.unwrap_or(0);
         for row in if is_many { parts(body)? } else { vec![body] } {
             if part.rows.insert(row.get().to_owned()) {
-                part.levels.push(level(row)?);
+                part.levels.insert((number, part.rows.len()), level(row)?);
             }
         }
         Some(())
@@ -184,7 +192,8 @@ impl Book {
             // The connection that was to get most was to get all.
             let Some(whole) = parts.into_values().max_by_key(|part| (!part.is_torn, part.rows.len())) else { continue };
             if !whole.levels.is_empty() {
-                entries.push(Entry { ts_us: ms * 1_000, is_snapshot: false, must, repeats, what: whole.levels });
+                let what = whole.levels.into_values().collect();
+                entries.push(Entry { ts_us: ms * 1_000, is_snapshot: false, must, repeats, what });
             }
         }
         entries.sort_by_key(|entry| entry.ts_us);
@@ -232,10 +241,26 @@ fn quote_of(sides: &[BTreeMap<u64, f64>; 2]) -> Option<SentQuote> {
     Some([f64::from_bits(*bid.0), *bid.1, f64::from_bits(*ask.0), *ask.1])
 }
 
+/// Channels by their connections. A subscription made anew has another number.
+type Channels<T> = BTreeMap<(u32, u64), T>;
+
+/// The number of each channel's first message, where messages have any. It is not always the first that was sent: it may have changed
+/// places with the next one.
+fn first_numbers(ledger: &Path) -> Result<Channels<i64>, AuditError> {
+    let mut first: Channels<i64> = BTreeMap::new();
+    for record in LedgerReader::open(ledger)? {
+        let LedgerRecord::Frame { conn, raw, .. } = record? else { continue };
+        let Some(Message { channel, number: Some(number), .. }) = Message::read(&raw) else { continue };
+        first.entry((conn, channel)).and_modify(|least| *least = number.min(*least)).or_insert(number);
+    }
+    Ok(first)
+}
+
 fn read(ledger: &Path) -> Result<BTreeMap<Symbol, Market>, AuditError> {
     let mut markets: BTreeMap<Symbol, Market> = BTreeMap::new();
-    // Channels on which something came already. A subscription made anew has another number.
-    let mut begun: BTreeSet<(u32, u64)> = BTreeSet::new();
+    let first = first_numbers(ledger)?;
+    // Channels on which something came already.
+    let mut begun: Channels<()> = BTreeMap::new();
     for record in LedgerReader::open(ledger)? {
         let LedgerRecord::Frame { ts, conn, stream, status, raw, .. } = record? else { continue };
         let Some((kind, rest)) = stream.split_once(':') else { continue };
@@ -243,7 +268,8 @@ fn read(ledger: &Path) -> Result<BTreeMap<Symbol, Market>, AuditError> {
         narrow.reverse();
         let Some(symbol) = narrow.first().copied().and_then(symbol_of) else { continue };
         let taken = Message::read(&raw).and_then(|message| {
-            let is_first = begun.insert((conn, message.channel));
+            let (channel, is_new) = ((conn, message.channel), begun.insert((conn, message.channel), ()).is_none());
+            let is_first = message.number.map_or(is_new, |number| first.get(&channel) == Some(&number));
             let time = message.time.unwrap_or(ts / 1_000_000);
             let sent = Sent { conn, status, message, time, is_first };
             markets.entry(symbol).or_default().take(kind, &narrow[1..], &sent)
@@ -333,4 +359,47 @@ fn is_declared(gaps: &[Gap], id: u64, trade: &SentTrade) -> bool {
 fn same(sent: &SentTrade, row: &TradeRow) -> bool {
     let side = if sent.buyer_is_maker { Side::Sell } else { Side::Buy };
     row.price == sent.price && row.amount == sent.amount && row.side == side && row.ts == UnixNanos::from_millis(sent.time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The books of one level of a ledger with these frames of one connection, in its order.
+    fn books(frames: &[(FrameStatus, &str)]) -> Vec<Entry<Levels>> {
+        let record = |(at, (status, raw)): (usize, &(FrameStatus, &str))| {
+            let (seq, stream) = (at as u64, "book:tBTCUSD:P0:F0:1".to_owned());
+            let (status, raw) = (*status, (*raw).to_owned());
+            let frame = LedgerRecord::Frame { ts: 0, conn: 1, seq, stream, status, raw, wire: None };
+            serde_json::to_string(&frame).unwrap() + "\n"
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), frames.iter().enumerate().map(record).collect::<String>()).unwrap();
+        let (_, market) = read(file.path()).unwrap().pop_first().unwrap();
+        market.books.into_values().flat_map(Book::entries).collect()
+    }
+
+    const SNAPSHOT: &str = "[7,[[99,1,1],[101,1,-1]],1,1795796792500]";
+
+    #[test]
+    fn a_snapshot_that_changed_places_with_the_next_message_is_one_all_the_same() {
+        for change in ["[7,[99,1,2],2,1795796792600]", "[7,[[99,1,2],[101,1,-3]],2,1795796792600]"] {
+            let told = books(&[(FrameStatus::Sent, change), (FrameStatus::Reordered, SNAPSHOT)]);
+            assert_eq!(told.iter().map(|entry| entry.is_snapshot).collect::<Vec<_>>(), [true, false], "{change}");
+            assert_eq!(told[0].what, [(true, 99.0, 1.0), (false, 101.0, 1.0)]);
+        }
+    }
+
+    #[test]
+    fn a_message_that_was_dropped_stands_where_it_was_to_be_sent() {
+        let told = books(&[
+            (FrameStatus::Sent, SNAPSHOT),
+            (FrameStatus::Dropped, "[7,[101,1,-5],4,1795796792600]"),
+            (FrameStatus::Sent, "[7,[99,0,1],2,1795796792600]"),
+            (FrameStatus::Sent, "[7,[98,1,2],3,1795796792600]"),
+        ]);
+        assert_eq!(told[1].what, [(true, 99.0, 0.0), (true, 98.0, 2.0), (false, 101.0, 5.0)]);
+        let quotes: Vec<SentQuote> = best(&told).iter().map(|told| told.quote).collect();
+        assert_eq!(quotes, [[99.0, 1.0, 101.0, 1.0], [98.0, 2.0, 101.0, 1.0], [98.0, 2.0, 101.0, 5.0]]);
+    }
 }

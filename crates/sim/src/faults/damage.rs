@@ -34,7 +34,36 @@ pub(crate) fn corrupt(text: &[u8], how: Corruption, salt: u64) -> Vec<u8> {
             }
             out
         }
+        Corruption::Price => {
+            let mut out = text.to_vec();
+            if let Some(at) = highest_bid(text) {
+                out.insert(at, b'5');
+            }
+            out
+        }
     }
+}
+
+/// Where the price of the highest bid ends among those that aren't ends of levels.
+pub(super) fn highest_bid(text: &[u8]) -> Option<usize> {
+    const KEY: &str = r#""b":[["#;
+    let text = std::str::from_utf8(text).ok()?;
+    let begin = text.find(KEY)? + KEY.len();
+    let side = &text[begin..begin + text[begin..].find("]]")?];
+    let mut at = begin;
+    let mut best: Option<(f64, usize)> = None;
+    for level in side.split("],[") {
+        if let [price, amount, ..] = level.split(',').map(|field| field.trim_matches('"')).collect::<Vec<_>>()[..]
+            && let (Ok(value), Ok(amount)) = (price.parse::<f64>(), amount.parse::<f64>())
+            && amount > 0.0
+            && price.contains('.')
+            && best.is_none_or(|(best, _)| value > best)
+        {
+            best = Some((value, at + 1 + price.len()));
+        }
+        at += level.len() + "],[".len();
+    }
+    best.map(|(_, at)| at)
 }
 
 /// Where the last digit of a message's checksum stands.
@@ -62,6 +91,10 @@ mod tests {
                 assert!(std::str::from_utf8(&damaged).is_ok());
             }
         }
+        let diff = br#"{"u":9,"b":[["99.10","1"],["99.30","0.0"],["99.20","2"]],"a":[["99.40","1"]]}"#;
+        let wrong = br#"{"u":9,"b":[["99.10","1"],["99.30","0.0"],["99.205","2"]],"a":[["99.40","1"]]}"#;
+        assert_eq!(corrupt(diff, Corruption::Price, 1), wrong);
+        assert_eq!(corrupt(text, Corruption::Price, 1), text);
         // OKX writes checksums as signed numbers.
         assert_eq!(corrupt(br#"{"checksum":-1431,"seqId":9}"#, Corruption::Checksum, 1), br#"{"checksum":-1430,"seqId":9}"#);
         assert_eq!(corrupt(br#"[7,"cs",-1431,9]"#, Corruption::Checksum, 1), br#"[7,"cs",-1430,9]"#);

@@ -57,6 +57,9 @@ pub enum Corruption {
     Flip,
     /// The checksum in it is another, all else is as it should be. Meets frames that have one.
     Checksum,
+    /// The highest of its bids stands at a price with one more digit, all else is as it should be: a level that nobody ends. Meets
+    /// frames that list bids as Binance and Bybit do.
+    Price,
 }
 
 /// How a connection ends.
@@ -217,8 +220,8 @@ pub enum Fault {
         /// For how long, milliseconds.
         ms: u64,
     },
-    /// The exchange goes into maintenance on living connections and tells of its beginning and its end (20060 and 20061 on Bitfinex);
-    /// whoever had subscribed hears nothing more until it subscribes again, after the end. Of Bitfinex alone.
+    /// The exchange goes into maintenance on living connections and tells of its beginning and its end (20060 and 20061 on Bitfinex,
+    /// `platform_state` on Deribit); whoever had subscribed hears nothing more until it subscribes again, after the end. Of these two.
     Maintenance {
         /// For how long, milliseconds.
         ms: u64,
@@ -229,6 +232,8 @@ pub enum Fault {
         /// Between announcement and close, milliseconds.
         ms: u64,
     },
+    /// Nothing goes wrong from here on: the plan ends, and what waits for its frames is forgotten.
+    Calm,
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::damage::checksum_at;
+use super::damage::{checksum_at, highest_bid};
 use super::{Corruption, Disconnection, Fault, FaultPlan, RestFault, Target};
 
 /// What becomes of one frame.
@@ -60,6 +60,14 @@ impl FaultState {
         self.quiet = false;
     }
 
+    /// Nothing goes wrong from here on.
+    pub(crate) fn calm(&mut self) {
+        self.plan = FaultPlan { seed: self.plan.seed, ..FaultPlan::default() };
+        self.armed.clear();
+        self.silences.clear();
+        self.quiet = true;
+    }
+
     /// Forgets what is over.
     pub(crate) fn tidy(&mut self, now_us: i64) {
         self.silences.retain(|(_, until)| *until > now_us);
@@ -95,7 +103,12 @@ impl FaultState {
             | Fault::Duplicate { target, .. }
             | Fault::Reorder { target, .. } => target.meets(conn, stream),
             Fault::Corrupt { target, how, .. } => {
-                target.meets(conn, stream) && (*how != Corruption::Checksum || checksum_at(text).is_some())
+                let has_what_it_takes = match how {
+                    Corruption::Truncate | Corruption::Flip => true,
+                    Corruption::Checksum => checksum_at(text).is_some(),
+                    Corruption::Price => highest_bid(text).is_some(),
+                };
+                target.meets(conn, stream) && has_what_it_takes
             }
             _ => false,
         });
@@ -253,6 +266,17 @@ mod tests {
         );
         state.tidy(0);
         assert!(state.quiet());
+    }
+
+    #[test]
+    fn nothing_goes_wrong_once_it_is_calm() {
+        let mut state = FaultState::new(FaultPlan { drop: 1.0, stale_snapshot: 1.0, ..FaultPlan::default() });
+        state.arm(Fault::Duplicate { target: Target::default(), count: 1 });
+        state.silence(Target::stream("a@trade"), 1);
+        assert!(!state.quiet() && state.stales_snapshot("A/B"));
+        state.calm();
+        assert!(state.quiet() && !state.stales_snapshot("A/B"));
+        assert_eq!(state.decide(1, "a@trade", b"{}", 0), Action::Send);
     }
 
     #[test]

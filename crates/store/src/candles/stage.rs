@@ -110,7 +110,7 @@ impl Stage {
         let view = match view {
             Some(view) => view,
             None => {
-                disk.write(&path, &header(id.span, empties))?;
+                disk.write(&path, &[&header(id.span, empties)])?;
                 StageView::open(data_path, id)?
                     .ok_or_else(|| StoreError::io("read", &path, io::ErrorKind::NotFound.into()))?
             }
@@ -121,7 +121,7 @@ impl Stage {
             let mut whole = vec![0; usize::try_from(view.len).unwrap_or(usize::MAX)];
             view.file.read_exact_at(&mut whole, 0).map_err(|e| StoreError::io("read", &path, e))?;
             // Under a new name: the file in the quarantine stays as it is.
-            disk.write(&path, &whole)?;
+            disk.write(&path, &[&whole])?;
         }
         let StageView { path, span, empties, windows, listed, len, .. } = view;
         let file = AppendFile::open(&path, len)?;
@@ -195,7 +195,7 @@ impl Stage {
             seal(&mut self.buffer);
             bytes.extend_from_slice(&self.buffer);
         }
-        disk.write(&self.path, &bytes)?;
+        disk.write(&self.path, &[&bytes])?;
         self.file = AppendFile::open(&self.path, bytes.len() as u64)?;
         (self.windows, self.listed, self.empties) = (Vec::new(), listed, empties);
         Ok(())

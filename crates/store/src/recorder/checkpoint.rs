@@ -47,18 +47,20 @@ pub(crate) struct SeriesNotes {
     pub(crate) gaps: OpenGaps,
 }
 
-pub(crate) fn encode(notes: &Notes, state: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+/// All that comes before the state.
+pub(crate) fn head(notes: &Notes, state: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let notes = serde_json::to_vec(notes)?;
     let length = u32::try_from(notes.len()).map_err(|_| serde::ser::Error::custom("more than 4 GiB of notes"))?;
-    let mut bytes = Vec::with_capacity(20 + notes.len() + state.len());
+    let mut bytes = Vec::with_capacity(20 + notes.len());
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&notes);
-    bytes.extend_from_slice(state);
-    let crc = crc32fast::hash(&bytes[16..]);
-    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&bytes[16..]);
+    crc.update(state);
+    bytes[12..16].copy_from_slice(&crc.finalize().to_le_bytes());
     Ok(bytes)
 }
 
@@ -113,7 +115,7 @@ mod tests {
                 gaps,
             }],
         };
-        let bytes = encode(&notes, b"state").unwrap();
+        let bytes = [head(&notes, b"state").unwrap(), b"state".to_vec()].concat();
         assert_eq!(decode(&bytes), Ok((notes, b"state".as_slice())));
         for i in 0..bytes.len() {
             let mut damaged = bytes.clone();

@@ -6,6 +6,7 @@ use dccd_model::time::day_start;
 use dccd_model::{Gap, SeriesKind, Symbol, UnixNanos};
 
 use super::gaps::{self, OpenGaps};
+use super::pending::Pending;
 use super::{CommitMode, RecorderOptions};
 use crate::Position;
 use crate::disk::{self, Disk, TempFile};
@@ -40,14 +41,14 @@ pub(crate) struct Context<'a> {
 #[derive(Debug)]
 pub(crate) struct Day<R: Row> {
     /// Rows not yet on the disk, each with the position after its entry.
-    pending: Vec<(Position, R)>,
+    pending: Pending<R>,
     /// `None` until looked at, and after a failure: the disk is then looked at anew.
     on_disk: Option<OnDisk>,
 }
 
 impl<R: Row> Default for Day<R> {
     fn default() -> Self {
-        Self { pending: Vec::new(), on_disk: None }
+        Self { pending: Pending::default(), on_disk: None }
     }
 }
 
@@ -104,10 +105,10 @@ impl OnDisk {
 
 impl<R: Row> Day<R> {
     pub(crate) fn push(&mut self, at: Position, row: R) {
-        self.pending.push((at, row));
+        self.pending.push(at, &row);
     }
 
-    pub(crate) fn pending(&self) -> usize {
+    pub(crate) const fn pending(&self) -> usize {
         self.pending.len()
     }
 
@@ -126,17 +127,19 @@ impl<R: Row> Day<R> {
             None => load::<R>(ctx, day)?,
         };
         let durable = on_disk.position();
-        self.pending.retain(|(at, _)| *at > durable || *at <= ctx.inherited);
-        on_disk.overlaps |= self.pending.iter().any(|(at, _)| *at <= ctx.inherited);
-        let new = self.pending.len() as u64;
+        let mut rows = self.pending.rows(|at| at > durable || at <= ctx.inherited);
+        on_disk.overlaps |= rows.iter().any(|(at, _)| *at <= ctx.inherited);
+        // Stable, so that rows of the same place stay in journal order; fast on rows that are in order already.
+        rows.sort_by(|(_, a), (_, b)| a.order(b));
+        let new = rows.len() as u64;
         let over = ctx.clock.0 >= day_start(day + 1).0.saturating_add(DAY_GRACE_NANOS);
         match plan(ctx, &on_disk, new, over, day, open_gaps) {
             Plan::Nothing => {}
             Plan::Part => {
-                self.write_part(ctx, day, &mut on_disk)?;
-                self.compact(ctx, day, &mut on_disk)?;
+                Self::write_part(ctx, day, &mut on_disk, &rows)?;
+                Self::compact(ctx, day, &mut on_disk)?;
             }
-            Plan::Merge => self.write_day(ctx, day, &mut on_disk, open_gaps)?,
+            Plan::Merge => Self::write_day(ctx, day, &mut on_disk, &rows, open_gaps)?,
         }
         if on_disk.file.is_none() && on_disk.parts.is_empty() && !open_gaps.ends_in(day) {
             // A day within a gap, without rows: nothing to write it into.
@@ -144,16 +147,14 @@ impl<R: Row> Day<R> {
         }
         self.on_disk = Some(on_disk);
         self.pending.clear();
-        self.pending.shrink_to(1 << 12);
         Ok(new)
     }
 
-    fn write_part(&mut self, ctx: &mut Context<'_>, day: i64, on_disk: &mut OnDisk) -> Result<(), StoreError> {
-        self.sort();
-        let (from, to) = self.range();
+    fn write_part(ctx: &mut Context<'_>, day: i64, on_disk: &mut OnDisk, rows: &[(Position, R)]) -> Result<(), StoreError> {
+        let (from, to) = range(rows);
         let path = ctx.layout.day_parts(ctx.symbol, R::CHANNEL, day).join(layout::part_name(from, to));
-        let rows = Source::Memory(self.pending.as_slice());
-        let (temporary, written) = match prepare(ctx, &path, vec![rows], false, &Facts { position: to, named: None }) {
+        let sources = vec![Source::Memory(rows)];
+        let (temporary, written) = match prepare(ctx, &path, sources, false, &Facts { position: to, named: None }) {
             Ok(prepared) => prepared,
             Err(MergeError::Source(_, error) | MergeError::Other(error)) => return Err(error),
         };
@@ -162,7 +163,7 @@ impl<R: Row> Day<R> {
     }
 
     /// Makes one part of many small ones.
-    fn compact(&mut self, ctx: &mut Context<'_>, day: i64, on_disk: &mut OnDisk) -> Result<(), StoreError> {
+    fn compact(ctx: &mut Context<'_>, day: i64, on_disk: &mut OnDisk) -> Result<(), StoreError> {
         let rows: u64 = on_disk.parts.iter().map(|p| p.rows).sum();
         // Those made by compaction stand first and are much larger than the others.
         let small = on_disk.parts.iter().rev().take_while(|p| p.rows.saturating_mul(64) <= rows).count();
@@ -188,13 +189,12 @@ impl<R: Row> Day<R> {
 
     /// Merges everything into the day file. Files that turn out to be damaged go to the quarantine, and the day is declared.
     fn write_day(
-        &mut self,
         ctx: &mut Context<'_>,
         day: i64,
         on_disk: &mut OnDisk,
+        rows: &[(Position, R)],
         open_gaps: &mut OpenGaps,
     ) -> Result<(), StoreError> {
-        self.sort();
         let path = ctx.layout.day_file(ctx.symbol, R::CHANNEL, day);
         let (temporary, written, position, gaps) = loop {
             let mut gaps = on_disk.gaps.clone();
@@ -202,9 +202,9 @@ impl<R: Row> Day<R> {
             if !on_disk.damaged.is_empty() {
                 gaps::upsert(&mut gaps, &gaps::whole_day(day));
             }
-            let position = on_disk.position().max(self.range().1);
+            let position = on_disk.position().max(range(rows).1);
             let files = on_disk.file.iter().chain(&on_disk.parts);
-            let sources = files.map(source).chain([Source::Memory(self.pending.as_slice())]).collect();
+            let sources = files.map(source).chain([Source::Memory(rows)]).collect();
             let named = Named {
                 exchange: &ctx.layout.exchange,
                 symbol: ctx.symbol,
@@ -235,16 +235,12 @@ impl<R: Row> Day<R> {
         remove_empty_dir(&ctx.layout.day_parts(ctx.symbol, R::CHANNEL, day));
         Ok(())
     }
+}
 
-    fn sort(&mut self) {
-        // Stable, so that rows of the same place stay in journal order; fast on rows that are in order already.
-        self.pending.sort_by(|(_, a), (_, b)| a.order(b));
-    }
-
-    fn range(&self) -> (Position, Position) {
-        let positions = || self.pending.iter().map(|(at, _)| *at);
-        (positions().min().unwrap_or_default(), positions().max().unwrap_or_default())
-    }
+/// The first and the last position of rows.
+fn range<R>(rows: &[(Position, R)]) -> (Position, Position) {
+    let positions = || rows.iter().map(|(at, _)| *at);
+    (positions().min().unwrap_or_default(), positions().max().unwrap_or_default())
 }
 
 enum Plan {

@@ -15,6 +15,7 @@ mod checkpoint;
 mod day;
 mod declare;
 pub(crate) mod gaps;
+mod pending;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -189,7 +190,8 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// Where to go on reading the journal, and what was handed in then; `None` before the first commit.
+    /// Where to go on reading the journal, and what was handed in then; `None` before the first commit. The state is there as
+    /// long as nothing was committed since opening: who handed in another one has it, and it may be large.
     #[must_use]
     pub const fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
@@ -296,6 +298,19 @@ impl Recorder {
     /// Nothing is lost: rows that could not be written stay in memory, those of other series and days are durable, the checkpoint
     /// stays where it was, and the next commit tries again. [`StoreError::NoSpace`] on a full disk, else the first error.
     pub fn commit(&mut self, position: Position, state: &[u8], mode: CommitMode) -> Result<CommitReport, StoreError> {
+        self.commit_with(position, || state.to_vec(), mode)
+    }
+
+    /// The same with a state that is made when all rows are written: it may be as large as they.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_with(
+        &mut self,
+        position: Position,
+        state: impl FnOnce() -> Vec<u8>,
+        mode: CommitMode,
+    ) -> Result<CommitReport, StoreError> {
         // Also after a failure: who goes by `due` then tries again in a step's time.
         self.committed_at = self.now;
         if let Some(series) = self.series.iter_mut().find(|s| s.wrong) {
@@ -308,7 +323,7 @@ impl Recorder {
         let committed = self.commit_series(mode);
         self.pending = self.series.iter().map(Series::pending).sum();
         committed?;
-        self.write_checkpoint(position, state)?;
+        self.write_checkpoint(position, &state())?;
         let mut report = std::mem::take(&mut self.report);
         report.position = position;
         report.bytes = std::mem::take(&mut self.disk.bytes);
@@ -361,10 +376,10 @@ impl Recorder {
             gaps: s.gaps.clone(),
         });
         let notes = Notes { position, clock: self.clock, inherited: self.inherited, series: series.collect() };
-        let bytes = checkpoint::encode(&notes, state).map_err(|e| StoreError::io("write", &path, e.into()))?;
-        self.disk.write(&path, &bytes)?;
+        let head = checkpoint::head(&notes, state).map_err(|e| StoreError::io("write", &path, e.into()))?;
+        self.disk.write(&path, &[&head, state])?;
         self.reached = position;
-        self.checkpoint = Some(Checkpoint { position, state: state.to_vec() });
+        self.checkpoint = Some(Checkpoint { position, state: Vec::new() });
         Ok(())
     }
 

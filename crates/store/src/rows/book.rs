@@ -63,6 +63,7 @@ impl Row for BookRow {
 
 impl Codec for BookRow {
     type Seen = ();
+    type Words = [u64; 7];
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -173,5 +174,23 @@ impl Codec for BookRow {
         out.extend_from_slice(&self.ts_recv.0.to_le_bytes());
         out.extend_from_slice(&self.update_id.to_le_bytes());
         out.extend_from_slice(&self.epoch.to_le_bytes());
+    }
+
+    fn to_words(&self) -> Self::Words {
+        let Self { ts, side, price, amount, count, is_snapshot, ts_recv, update_id, epoch } = *self;
+        let is_ask = u64::from(side == BookSide::Ask);
+        let what = u64::from(count) << 2 | u64::from(is_snapshot) << 1 | is_ask;
+        let times = [ts, ts_recv].map(|time| time.0.cast_unsigned());
+        [times[0], times[1], update_id, price.to_bits(), amount.to_bits(), epoch.into(), what]
+    }
+
+    // 32 bits each, as they were put in.
+    #[allow(clippy::cast_possible_truncation)]
+    fn of_words(&[ts, ts_recv, update_id, price, amount, epoch, what]: &Self::Words) -> Self {
+        let [ts, ts_recv] = [ts, ts_recv].map(|word| UnixNanos(word.cast_signed()));
+        let [price, amount] = [price, amount].map(f64::from_bits);
+        let side = if what & 1 == 0 { BookSide::Bid } else { BookSide::Ask };
+        let (count, is_snapshot) = ((what >> 2) as u32, what & 2 != 0);
+        Self { ts, side, price, amount, count, is_snapshot, ts_recv, update_id, epoch: epoch as u32 }
     }
 }

@@ -71,6 +71,7 @@ impl Row for CandleRow {
 impl Codec for CandleRow {
     /// The last open time; rows come in order.
     type Seen = Option<UnixNanos>;
+    type Words = [u64; 9];
 
     /// Small, because what a year's next file encodes anew is its last row group.
     const GROUP_ROWS: usize = 32_768;
@@ -154,6 +155,30 @@ impl Codec for CandleRow {
         bytes[56..64].copy_from_slice(&self.trades.unwrap_or(0).to_le_bytes());
         bytes[64] = known;
         out.extend_from_slice(&bytes);
+    }
+
+    fn to_words(&self) -> Self::Words {
+        let numbers =
+            [self.open, self.high, self.low, self.close, self.volume, self.quote_volume.unwrap_or(0.0)].map(f64::to_bits);
+        let known = u64::from(self.quote_volume.is_some()) | u64::from(self.trades.is_some()) << 1;
+        let [open, high, low, close, volume, quote_volume] = numbers;
+        let trades = self.trades.unwrap_or(0).cast_unsigned();
+        [self.ts.0.cast_unsigned(), open, high, low, close, volume, quote_volume, trades, known]
+    }
+
+    fn of_words(&[ts, open, high, low, close, volume, quote_volume, trades, known]: &Self::Words) -> Self {
+        let [open, high, low, close, volume, quote_volume] =
+            [open, high, low, close, volume, quote_volume].map(f64::from_bits);
+        Self {
+            ts: UnixNanos(ts.cast_signed()),
+            open,
+            high,
+            low,
+            close,
+            volume,
+            quote_volume: (known & 1 != 0).then_some(quote_volume),
+            trades: (known & 2 != 0).then_some(trades.cast_signed()),
+        }
     }
 }
 

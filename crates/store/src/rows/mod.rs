@@ -42,6 +42,9 @@ pub(crate) mod sealed {
         /// Remembers which rows were there.
         type Seen: Default + Send;
 
+        /// A row as whole numbers, the same ones of each row at the same place.
+        type Words: Copy + Default + std::fmt::Debug + Send + AsRef<[u64]> + AsMut<[u64]>;
+
         /// Rows in a row group; fixed, so that the same rows give the same bytes. Whole batches of the writer.
         const GROUP_ROWS: usize = 131_072;
 
@@ -65,6 +68,12 @@ pub(crate) mod sealed {
 
         /// The row's values as bytes, for the checksum.
         fn digest(&self, out: &mut Vec<u8>);
+
+        /// The row as words, every bit of it.
+        fn to_words(&self) -> Self::Words;
+
+        /// The row of words that [`Self::to_words`] gave.
+        fn of_words(words: &Self::Words) -> Self;
     }
 }
 

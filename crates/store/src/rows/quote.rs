@@ -54,6 +54,7 @@ impl Row for QuoteRow {
 
 impl Codec for QuoteRow {
     type Seen = ();
+    type Words = [u64; 6];
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -125,5 +126,17 @@ impl Codec for QuoteRow {
             out.extend_from_slice(&value.to_le_bytes());
         }
         out.extend_from_slice(&self.ts_recv.0.to_le_bytes());
+    }
+
+    fn to_words(&self) -> Self::Words {
+        let Self { ts, bid, bid_amount, ask, ask_amount, ts_recv } = *self;
+        let [bid, bid_amount, ask, ask_amount] = [bid, bid_amount, ask, ask_amount].map(f64::to_bits);
+        [ts.0.cast_unsigned(), ts_recv.0.cast_unsigned(), bid, bid_amount, ask, ask_amount]
+    }
+
+    fn of_words(&[ts, ts_recv, bid, bid_amount, ask, ask_amount]: &Self::Words) -> Self {
+        let [bid, bid_amount, ask, ask_amount] = [bid, bid_amount, ask, ask_amount].map(f64::from_bits);
+        let [ts, ts_recv] = [ts, ts_recv].map(|word| UnixNanos(word.cast_signed()));
+        Self { ts, bid, bid_amount, ask, ask_amount, ts_recv }
     }
 }

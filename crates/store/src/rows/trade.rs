@@ -70,6 +70,7 @@ pub struct SeenTrades {
 
 impl Codec for TradeRow {
     type Seen = SeenTrades;
+    type Words = [u64; 7];
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -177,6 +178,28 @@ impl Codec for TradeRow {
         out.push(self.side as u8);
         out.extend_from_slice(&self.id.0.to_le_bytes());
         out.extend_from_slice(&self.ts_recv.0.to_le_bytes());
+    }
+
+    fn to_words(&self) -> Self::Words {
+        let Self { ts, price, amount, side, id, ts_recv } = *self;
+        let side = match side {
+            Side::Unknown => 0,
+            Side::Buy => 1,
+            Side::Sell => 2,
+        };
+        let times = [ts, ts_recv].map(|time| time.0.cast_unsigned());
+        [times[0], times[1], id.low(), id.high(), price.to_bits(), amount.to_bits(), side]
+    }
+
+    fn of_words(&[ts, ts_recv, low, high, price, amount, side]: &Self::Words) -> Self {
+        let [ts, ts_recv] = [ts, ts_recv].map(|word| UnixNanos(word.cast_signed()));
+        let side = match side {
+            1 => Side::Buy,
+            2 => Side::Sell,
+            _ => Side::Unknown,
+        };
+        let [price, amount] = [price, amount].map(f64::from_bits);
+        Self { ts, price, amount, side, id: TradeId::from_halves(low, high), ts_recv }
     }
 }
 

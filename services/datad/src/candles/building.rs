@@ -14,6 +14,8 @@ const SLACK: i64 = 1_000_000_000;
 const SHOW_EVERY: i64 = 1_000_000_000;
 /// A trade further ahead of our clock than this is not believed.
 const AHEAD_MAX: i64 = 3_600_000_000_000;
+/// Digits behind the point of volumes that trades have in the quote currency: those of the exchanges.
+const INVERSE_PLACES: u8 = 8;
 /// Holes of trades, and stretches that wait for them, that are remembered; past that the oldest stay missing.
 const HOLES_MAX: usize = 64;
 /// A stretch of more candles than these doesn't wait for its trades: a day and more is a backfill's.
@@ -54,7 +56,7 @@ struct Growing {
 }
 
 impl Growing {
-    fn begin(open_at: UnixNanos, trade: &Trade) -> Self {
+    fn begin(open_at: UnixNanos, trade: &Trade, is_inverse: bool) -> Self {
         let (at, price) = ((trade.ts_venue, trade.id.0), trade.price);
         let mut growing = Self {
             open_at,
@@ -69,11 +71,11 @@ impl Growing {
             quote_volume: DecimalSum::default(),
             trades: 0,
         };
-        growing.add(trade);
+        growing.add(trade, is_inverse);
         growing
     }
 
-    fn add(&mut self, trade: &Trade) {
+    fn add(&mut self, trade: &Trade, is_inverse: bool) {
         let is_wide = trade.flags.contains(Flags::WIDE_ID);
         // Ids that are no numbers have no order: what comes later is later.
         let at = (trade.ts_venue, if is_wide { self.last.1.saturating_add(1) } else { trade.id.0 });
@@ -86,12 +88,17 @@ impl Growing {
         self.high = self.high.max(trade.price);
         self.low = self.low.min(trade.price);
         self.ts_recv = self.ts_recv.max(trade.ts_recv);
-        self.volume.add(trade.amount);
-        self.quote_volume.add_product(trade.price, trade.amount);
+        if is_inverse {
+            self.volume.add_quotient(trade.amount, trade.price);
+            self.quote_volume.add(trade.amount);
+        } else {
+            self.volume.add(trade.amount);
+            self.quote_volume.add_product(trade.price, trade.amount);
+        }
         self.trades += 1;
     }
 
-    fn candle(&self, span: Span, flags: Flags) -> Candle {
+    fn candle(&self, Kind { span, is_inverse, .. }: Kind, flags: Flags) -> Candle {
         Candle {
             ts_open: self.open_at,
             ts_recv: self.ts_recv,
@@ -99,7 +106,7 @@ impl Growing {
             high: self.high,
             low: self.low,
             close: self.close,
-            volume: self.volume.to_decimal(),
+            volume: if is_inverse { self.volume.rounded(INVERSE_PLACES) } else { self.volume.to_decimal() },
             quote_volume: self.quote_volume.to_decimal(),
             trades: self.trades,
             span,
@@ -126,12 +133,21 @@ impl Waiting {
     }
 }
 
+/// What candles of a market are like.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Kind {
+    /// Their length.
+    pub(super) span: Span,
+    /// A minute without trades has a candle, flat at the last price, as the exchange's own.
+    pub(super) fills: bool,
+    /// Amounts of trades are in the quote currency, and volumes in the base.
+    pub(super) is_inverse: bool,
+}
+
 /// Builds the candles of one market.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Builder {
-    span: Span,
-    /// A minute without trades has a candle, flat at the last price, as the exchange's own.
-    fills: bool,
+    kind: Kind,
     /// The next candle to be given out; `None` before the first trade. That trade's own minute is never whole.
     next: Option<UnixNanos>,
     newest: UnixNanos,
@@ -146,10 +162,9 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new(span: Span, fills: bool) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         Self {
-            span,
-            fills,
+            kind,
             next: None,
             newest: UnixNanos::UNKNOWN,
             shown: UnixNanos::UNKNOWN,
@@ -162,7 +177,7 @@ impl Builder {
     }
 
     const fn grid(&self) -> Grid {
-        Grid::new(self.span)
+        Grid::new(self.kind.span)
     }
 
     /// Takes a trade.
@@ -181,10 +196,10 @@ impl Builder {
             return self.belated(open_at, next, trade);
         }
         match self.growing.iter_mut().rev().find(|growing| growing.open_at <= open_at) {
-            Some(growing) if growing.open_at == open_at => growing.add(trade),
+            Some(growing) if growing.open_at == open_at => growing.add(trade, self.kind.is_inverse),
             _ => {
                 let at = self.growing.partition_point(|growing| growing.open_at < open_at);
-                self.growing.insert(at, Growing::begin(open_at, trade));
+                self.growing.insert(at, Growing::begin(open_at, trade, self.kind.is_inverse));
             }
         }
         self.newest = self.newest.max(trade.ts_venue);
@@ -193,18 +208,21 @@ impl Builder {
             && let Some(growing) = self.growing.back()
         {
             self.shown = trade.ts_venue;
-            out(Made::Growing(growing.candle(self.span, Flags::NONE)));
+            out(Made::Growing(growing.candle(self.kind, Flags::NONE)));
         }
     }
 
     /// A trade of a stretch that is over: one that was missing, or one that comes far too late.
     fn belated(&mut self, open_at: UnixNanos, next: UnixNanos, trade: &Trade) {
+        let is_inverse = self.kind.is_inverse;
         let is_first = self.grid().after(open_at, 1) == next && self.growing.is_empty() && self.newest == UnixNanos::UNKNOWN;
         let waiting = self.waiting.iter_mut().find(|waiting| waiting.from <= open_at && open_at < waiting.to);
         match waiting {
             Some(waiting) => {
                 let growing = waiting.growing.entry(open_at.0);
-                growing.and_modify(|growing| growing.add(trade)).or_insert_with(|| Growing::begin(open_at, trade));
+                growing
+                    .and_modify(|growing| growing.add(trade, is_inverse))
+                    .or_insert_with(|| Growing::begin(open_at, trade, is_inverse));
             }
             // In the first minute, which is none of ours, it tells the price.
             None if is_first => self.price = Some(trade.price),
@@ -235,7 +253,7 @@ impl Builder {
     /// Closes one candle of which nothing is missing.
     fn close(&mut self, open_at: UnixNanos, out: &mut Receiver<'_>) {
         let growing = self.first_before(self.grid().after(open_at, 1));
-        out(made(self.span, self.fills, open_at, growing.as_ref(), &mut self.price));
+        out(made(self.kind, open_at, growing.as_ref(), &mut self.price));
     }
 
     /// Takes the first candle that grows, where it opens before this moment.
@@ -291,7 +309,7 @@ impl Builder {
             let Some(waiting) = self.waiting.remove(at) else { break };
             let (mut open_at, mut price) = (waiting.from, waiting.before);
             while open_at < waiting.to {
-                out(made(self.span, self.fills, open_at, waiting.growing.get(&open_at.0), &mut price));
+                out(made(self.kind, open_at, waiting.growing.get(&open_at.0), &mut price));
                 open_at = self.grid().after(open_at, 1);
             }
             out(Made::Repaired(waiting.gap(true)));
@@ -305,15 +323,15 @@ fn overlaps(hole: &Gap, from: UnixNanos, to: UnixNanos) -> bool {
 }
 
 /// What a stretch of one candle is, of which all trades are there.
-fn made(span: Span, fills: bool, open_at: UnixNanos, growing: Option<&Growing>, price: &mut Option<Decimal>) -> Made {
+fn made(kind: Kind, open_at: UnixNanos, growing: Option<&Growing>, price: &mut Option<Decimal>) -> Made {
     match (growing, *price) {
         (Some(growing), _) => {
             *price = Some(growing.close);
-            Made::Closed(growing.candle(span, Flags::CLOSED))
+            Made::Closed(growing.candle(kind, Flags::CLOSED))
         }
-        (None, Some(flat)) if fills => Made::Closed(Candle {
+        (None, Some(flat)) if kind.fills => Made::Closed(Candle {
             ts_open: open_at,
-            ts_recv: UnixNanos(open_at.0 + i64::from(span.as_secs()) * 1_000_000_000),
+            ts_recv: UnixNanos(open_at.0 + i64::from(kind.span.as_secs()) * 1_000_000_000),
             open: flat,
             high: flat,
             low: flat,
@@ -321,7 +339,7 @@ fn made(span: Span, fills: bool, open_at: UnixNanos, growing: Option<&Growing>, 
             volume: Decimal::ZERO,
             quote_volume: Decimal::ZERO,
             trades: 0,
-            span,
+            span: kind.span,
             flags: Flags::CLOSED,
         }),
         (None, _) => Made::Quiet(open_at),

@@ -16,7 +16,7 @@ use dccd_model::{Candle, Channel, Flags, Gap, Grid, Span, Symbol, Trade, UnixNan
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use building::{Builder, Made};
+use building::{Builder, Kind, Made};
 pub(crate) use storing::Storing;
 
 /// The length of candles that come live.
@@ -56,7 +56,7 @@ pub(crate) struct Window {
 
 /// How the two sources of a market's candles agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Agreement {
+pub(crate) struct Compared {
     /// Candles that were the same from both.
     pub(crate) agreed: u64,
     /// Candles that differed.
@@ -76,7 +76,7 @@ struct Market {
     /// Closed candles of either source that have not been compared yet.
     sent: VecDeque<Candle>,
     built: VecDeque<Candle>,
-    agreement: Agreement,
+    compared: Compared,
     /// Closed candles are kept to be stored.
     #[serde(skip)]
     keeps: bool,
@@ -120,7 +120,7 @@ impl LiveCandles {
             Ok(markets) => self.markets = markets,
             Err(error) => warn!(%error, "the state of the live candles can't be read and begins anew"),
         }
-        self.markets.iter_mut().for_each(|market| market.agreement = Agreement::default());
+        self.markets.iter_mut().for_each(|market| market.compared = Compared::default());
         self.follow(feeds, recorded);
     }
 
@@ -150,7 +150,9 @@ impl LiveCandles {
             let trades = place(&market.symbol, Channel::Trades).filter(|_| market.is_open);
             if trades != market.trades || trades.is_none() {
                 // What was built before is over: the first minute of the next trades isn't whole.
-                market.builder = trades.map(|_| Builder::new(SPAN, self.fills));
+                let is_inverse = market.symbol.settle().is_some_and(|settle| settle == market.symbol.base());
+                let kind = Kind { span: SPAN, fills: self.fills, is_inverse };
+                market.builder = trades.map(|_| Builder::new(kind));
                 market.built.clear();
                 market.trades = trades;
             }
@@ -222,9 +224,9 @@ impl LiveCandles {
     }
 
     /// How the two sources of a feed's candles agree; `None` where there is but one.
-    pub(crate) fn agreement(&self, feed: FeedIndex) -> Option<Agreement> {
+    pub(crate) fn compared(&self, feed: FeedIndex) -> Option<Compared> {
         let Role::Candles(at) = self.role(feed) else { return None };
-        self.markets.get(at).filter(|market| self.are_sent && market.builder.is_some()).map(|market| market.agreement)
+        self.markets.get(at).filter(|market| self.are_sent && market.builder.is_some()).map(|market| market.compared)
     }
 
     /// What waits to be stored of the market of which most does.
@@ -269,7 +271,7 @@ impl Market {
             builder: None,
             sent: VecDeque::new(),
             built: VecDeque::new(),
-            agreement: Agreement::default(),
+            compared: Compared::default(),
             keeps: false,
             windows: VecDeque::new(),
         }
@@ -306,10 +308,10 @@ impl Market {
             self.sent.remove(at);
             let of = |c: &Candle| [c.open, c.high, c.low, c.close, c.volume];
             if of(&sent) == of(&built) {
-                self.agreement.agreed += 1;
+                self.compared.agreed += 1;
                 continue;
             }
-            self.agreement.differed += 1;
+            self.compared.differed += 1;
             let [sent, built] =
                 [&sent, &built].map(|c| format!("{} {} {} {} x {}", c.open, c.high, c.low, c.close, c.volume));
             warn!(symbol = %self.symbol, sent, built, "the exchange's candle is not that of its trades; its own is kept");

@@ -39,18 +39,23 @@ struct Scene {
     id: u128,
 }
 
+const SYMBOL: &str = "BTC/USD";
 const TRADES: FeedIndex = 0;
 const CANDLES: FeedIndex = 1;
 
-fn feeds() -> Vec<Feed> {
-    [Channel::Trades, Channel::Ohlc].map(|channel| Feed { symbol: "BTC/USD".parse().unwrap(), channel, open: true }).to_vec()
+fn feeds(symbol: &str) -> Vec<Feed> {
+    [Channel::Trades, Channel::Ohlc].map(|channel| Feed { symbol: symbol.parse().unwrap(), channel, open: true }).to_vec()
 }
 
 impl Scene {
     fn of(exchange: &str, fills: bool) -> Self {
+        Self::of_symbol(exchange, fills, SYMBOL)
+    }
+
+    fn of_symbol(exchange: &str, fills: bool, symbol: &str) -> Self {
         let adapter = dccd_exchange::adapter(exchange, &AdapterOptions::default()).unwrap();
         let mut candles = LiveCandles::new(&adapter.capabilities(), fills);
-        candles.follow(&feeds(), &[true, true]);
+        candles.follow(&feeds(symbol), &[true, true]);
         Self { candles, out: Written::default(), id: 0 }
     }
 
@@ -111,7 +116,7 @@ impl Scene {
     fn restored(&mut self) -> &mut Self {
         let saved = self.candles.save();
         self.candles.markets.clear();
-        self.candles.resume(&saved, &feeds(), &[true, true]);
+        self.candles.resume(&saved, &feeds(SYMBOL), &[true, true]);
         assert_eq!(self.candles.save(), saved);
         self
     }
@@ -154,6 +159,12 @@ fn candles_are_built_from_the_first_whole_minute_on_and_closed_by_a_trade_past_t
     assert_eq!(scene.windows(), [(60, 300, 4)]);
     // One that comes far too late changes nothing that was given out.
     scene.trade(130.0, "1").trade(361.0, "31").expect(&["300 30 30 30 30 x0.1 q3 n1"]);
+}
+
+#[test]
+fn volumes_of_inverse_contracts_are_in_the_base_currency() {
+    let mut scene = Scene::of_symbol("deribit", true, "BTC/USD:BTC");
+    scene.trade(50.0, "9").trade(61.0, "8").trade(62.0, "3").trade(130.0, "9").expect(&["60 8 8 3 3 x0.04583333 q0.2 n2"]);
 }
 
 #[test]
@@ -203,18 +214,18 @@ fn what_the_exchange_sends_is_given_out_and_compared_with_its_trades() {
     let mut scene = Scene::of("binance", true);
     scene.trade(50.0, "9").trade(61.0, "10").sent(60, false, "10").expect(&[]);
     scene.sent(60, true, "10").restored().expect(&["60 10 10 10 10 x0.1 q0 n1"]);
-    assert_eq!(scene.candles.agreement(CANDLES), Some(Agreement::default()));
+    assert_eq!(scene.candles.compared(CANDLES), Some(Compared::default()));
     scene.trade(121.0, "11").trade(181.0, "12").sent(120, true, "11.5").expect(&["120 11.5 11.5 11.5 11.5 x0.1 q0 n1"]);
-    assert_eq!(scene.candles.agreement(CANDLES), Some(Agreement { agreed: 1, differed: 1 }));
+    assert_eq!(scene.candles.compared(CANDLES), Some(Compared { agreed: 1, differed: 1 }));
     assert_eq!(scene.windows(), [(60, 180, 2)]);
     // Of a minute that the trades don't have whole nothing is said.
     scene.gap(181, 200, (9, 9), false).trade_of(10, 241.0, "12").sent(180, true, "3");
-    assert_eq!(scene.candles.agreement(CANDLES), Some(Agreement { agreed: 1, differed: 1 }));
+    assert_eq!(scene.candles.compared(CANDLES), Some(Compared { agreed: 1, differed: 1 }));
     // Without trades there is nothing to compare with.
-    let mut alone = feeds();
+    let mut alone = feeds(SYMBOL);
     alone[0].open = false;
     scene.candles.follow(&alone, &[true, true]);
-    assert_eq!(scene.candles.agreement(CANDLES), None);
+    assert_eq!(scene.candles.compared(CANDLES), None);
 }
 
 #[test]

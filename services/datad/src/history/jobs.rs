@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dccd_history::{Progress, SeriesProgress, State, Wanted};
 use dccd_model::{ExchangeName, UnixNanos};
-use dccd_rpc::datad::JobInfo;
+use dccd_rpc::datad::{JobCounts, JobInfo};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -56,6 +56,8 @@ pub(crate) struct Job {
     fill_pause: Duration,
     /// What is kept.
     pub(crate) record: Record,
+    /// What is not: that of this process.
+    counts: JobCounts,
 }
 
 impl Job {
@@ -71,6 +73,7 @@ impl Job {
             left: 0,
             fill_after: now,
             fill_pause: FILL_PAUSE.0,
+            counts: JobCounts::default(),
             record,
             wanted,
         }
@@ -101,8 +104,14 @@ impl Job {
         let record = &mut self.record;
         record.last_run = now;
         record.rows += run.rows;
+        self.counts.runs += 1;
+        self.counts.rows += run.rows;
+        if let (Some(started), Some(ended)) = (run.started, run.ended) {
+            self.counts.last_run_ns = u64::try_from(ended.0 - started.0).unwrap_or(0);
+        }
         match run.state {
             State::Failed => {
+                self.counts.errors += 1;
                 record.errors += 1;
                 record.consecutive_errors += 1;
                 record.last_error.clone_from(&run.error);
@@ -152,6 +161,8 @@ impl Job {
             consecutive_errors: record.consecutive_errors,
             last_error: record.last_error.clone(),
             next_run: if record.paused { 0 } else { self.next_run.0 },
+            market: None,
+            process: self.counts,
         }
     }
 
@@ -274,6 +285,8 @@ mod tests {
             state: State::Failed,
             candles_left: Some(7),
             error: Some("x".to_owned()),
+            started: Some(at(4)),
+            ended: Some(at(10)),
             ..SeriesProgress::default()
         };
         job.ended(&failed, true, at(10));
@@ -290,5 +303,6 @@ mod tests {
         job.filled(at(1_000));
         assert!(!job.wants_fill(at(99_999)));
         assert_eq!((job.record.rows, job.record.consecutive_errors), (6, 0));
+        assert_eq!(job.info(false).process, JobCounts { runs: 3, errors: 1, rows: 6, last_run_ns: 6_000_000_000 });
     }
 }

@@ -58,10 +58,10 @@ impl Manager {
                 continue;
             }
             let landed = self.land_windows(&wanted, &landing.windows).map_err(|error| chain(&error));
-            let hole = landed.as_ref().ok().and_then(|(_, hole)| *hole);
+            let holes = landed.as_ref().ok().and_then(|(_, holes)| *holes);
             let _ = landing.reply.send(landed.map(|(rows, _)| rows)); // the recorder may be ending; it hands them on again
-            if let Some(hole) = hole {
-                self.fill(wanted, hole);
+            if let Some(holes) = holes {
+                self.fill(wanted, holes);
             }
         }
     }
@@ -85,17 +85,18 @@ impl Manager {
         pages.map_or((true, true), |pages| (pages.has_quote_volume, pages.has_trades))
     }
 
-    /// Stores windows; gives the number of candles, and the hole before the first, where there is one that is to be filled.
+    /// Stores windows; gives the number of candles, and from where to where there are holes before them.
     fn land_windows(&mut self, wanted: &Wanted, windows: &[Window]) -> Result<(u64, Option<Stretch>), CandleError> {
         let id = CandleSeriesId { exchange: self.options.exchange.clone(), symbol: wanted.symbol.clone(), span: SPAN };
         let (empties, facts) = (self.empties(SPAN), self.row_facts());
         let mut writer = CandleWriter::open(&self.options.data_path, &id, empties)?;
-        let before = windows.first().and_then(|first| {
-            let covered = writer.coverage().covered.iter().filter(|(from, _)| *from < first.from).last();
-            covered.map(|(_, to)| (to, first.from)).filter(|(to, from)| to < from)
-        });
         let mut rows = 0;
+        let mut holes: Option<Stretch> = None;
         for window in windows {
+            let covered = writer.coverage().covered.iter().filter(|(from, _)| *from < window.from).last();
+            if let Some((reached, _)) = covered.map(|(_, to)| (to, window.from)).filter(|(to, from)| to < from) {
+                holes = Some((holes.map_or(reached, |(first, _)| first), window.from));
+            }
             let candles: Vec<CandleRow> = window.candles.iter().map(|c| CandleRow::new(c, facts.0, facts.1)).collect();
             writer.land(&dccd_store::Landing { from: window.from, to: window.to, rows: &candles, gaps: &[] })?;
             rows += candles.len() as u64;
@@ -104,7 +105,7 @@ impl Manager {
         let pause = self.live.bytes.get(&wanted.symbol).copied().unwrap_or(0) / BYTES_PER_SECOND;
         let at = Instant::now() + Duration::from_secs(pause);
         self.live.publish_at.entry(wanted.symbol.clone()).or_insert(at);
-        Ok((rows, before))
+        Ok((rows, holes))
     }
 
     /// Fetches what lies between the newest candle there was and the first that came live, unless a job does.

@@ -5,6 +5,7 @@
 //! state says so, and recording resumes by itself with a `Lost` entry that declares the hole.
 
 mod feeds;
+mod watch;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,7 +19,6 @@ use dccd_net::{FrameBatch, LinkEvent};
 use dccd_rpc::datad::{BookSnapshot, FeedInfo};
 use dccd_store::Position;
 use dccd_store::journal::JournalWriter;
-use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{error, info, warn};
@@ -28,12 +28,13 @@ use crate::candles::LiveCandles;
 use crate::clock;
 use crate::fetch::FetchRequest;
 use crate::journaling::Journaling;
+use crate::latency::Latency;
 use crate::links::Links;
 use crate::output::{About, LiveOutput, Refusal};
 use crate::recorder::{LIVE_ONLY, RECORDED};
 use crate::resubscribe::Resubscribes;
 use crate::shared::Shared;
-use crate::silence::{Remedy, Silence};
+use crate::silence::Silence;
 
 /// Heartbeats, retries and planned replacements are looked at this often.
 const TICK: Duration = Duration::from_millis(250);
@@ -43,8 +44,6 @@ const SILENCE_LOOK: Duration = Duration::from_secs(1);
 const BOOK_RETRY: Duration = Duration::from_secs(5);
 /// After so many turns that began with frames, one begins with commands and ticks.
 const FRAME_TURNS: u32 = 32;
-/// Frame-to-ring quantiles are those of an interval this long.
-const LATENCY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What other threads ask of the hot thread. The queue holds 256; a full one makes the asker wait.
 pub(crate) enum Command {
@@ -63,6 +62,8 @@ pub(crate) enum Command {
     Fetched { subject: String, body: bytes::Bytes },
     /// Whether a market traded while one of its feeds said nothing; `None`: nobody could say.
     Traded { traded: Option<bool> },
+    /// The list of markets has grown, and the recorder knows.
+    MarketsGrew { markets: Arc<Markets> },
     /// Where the journal ends now.
     JournalEnd { reply: oneshot::Sender<Position> },
     /// Disconnect, commit, and end; answers with the journal, which locks out every other writer of this store until the
@@ -116,8 +117,7 @@ pub(crate) struct Hot {
     /// Subscriptions that the exchange refused.
     refusals: Vec<Refusal>,
     turn: u32,
-    latency: Histogram<u64>,
-    latency_since: Instant,
+    latency: Latency,
     /// When a snapshot of each book was last asked for.
     books_asked: HashMap<FeedIndex, Instant>,
     /// Books that begin with a snapshot on their connection, and are to begin anew.
@@ -138,9 +138,6 @@ enum Wake {
 
 impl Hot {
     /// Takes over; nothing is connected before feeds are opened.
-    ///
-    /// # Panics
-    /// Never: the histogram's bounds are constants it accepts.
     pub(crate) fn new(ctx: HotContext) -> Self {
         let now = Instant::now();
         let resubscribes = Resubscribes::new(ctx.adapter.limits());
@@ -160,8 +157,7 @@ impl Hot {
             wants: Vec::new(),
             refusals: Vec::new(),
             turn: 0,
-            latency: latency_histogram(),
-            latency_since: now,
+            latency: Latency::new(now),
             books_asked: HashMap::new(),
             resubscribes,
             silence: Silence::new(now),
@@ -262,7 +258,9 @@ impl Hot {
                 self.shared.connects.fetch_add(1, Ordering::Relaxed);
                 self.enter(EntryKind::Opened, conn, self.links.socket(link), b"");
                 let now = Instant::now();
-                self.links.opened(link, conn, replaces, now);
+                if self.links.opened(link, conn, replaces, now) {
+                    self.shared.reconnects.fetch_add(1, Ordering::Relaxed);
+                }
                 self.links.feeds(link).for_each(|feed| self.resubscribes.subscribed(feed, now));
                 self.show_connected(link);
             }
@@ -331,7 +329,7 @@ impl Hot {
             self.session.apply(&entry, &mut out);
             self.candles.settle(entry.ts_recv, &mut self.bus);
             let delay = clock::now().0.saturating_sub(frame.ts_recv);
-            self.latency.saturating_record(u64::try_from(delay).unwrap_or(0));
+            self.latency.record(u64::try_from(delay).unwrap_or(0));
         }
         self.journal.commit();
         self.shared.frames.fetch_add(frames.len() as u64, Ordering::Relaxed);
@@ -340,6 +338,10 @@ impl Hot {
     /// After each turn: readers are told, and what sessions and books asked for is passed on.
     fn settle(&mut self) {
         self.bus.end_batch();
+        // Feeds that are opened one after the other are subscribed together; with a tick at the latest.
+        if self.commands.is_empty() {
+            self.links.subscribe_waiting();
+        }
         self.shared.records.store(self.bus.records, Ordering::Relaxed);
         while let Some(index) = self.bus.crossed.pop() {
             if let Some(feed) = self.bus.get(index) {
@@ -399,7 +401,7 @@ impl Hot {
             self.links.resubscribe(attempt.feed, attempt.conn, |conn| session.ending(attempt.feed, conn));
             if self.silent.remove(&attempt.feed) {
                 // It may have woken up before: what comes between the two subscriptions is missing all the same.
-                self.enter(EntryKind::Resync, 0, &name, RESYNC_SILENT);
+                self.enter(EntryKind::Resync, 0, &name, RESYNC_SILENT.as_bytes());
             }
             replaced.into_iter().for_each(|conn| self.links.replace(conn));
         }
@@ -415,6 +417,7 @@ impl Hot {
         let now = Instant::now();
         self.shared.hot_turns.fetch_add(1, Ordering::Relaxed);
         self.bus.heartbeat(clock::now());
+        self.links.subscribe_waiting();
         self.links.retire_due(now);
         self.links.ping_due(now);
         self.progress.set("frames", self.shared.frames.load(Ordering::Relaxed));
@@ -422,55 +425,15 @@ impl Hot {
         if self.journal.retry_is_due(now) {
             self.resume_recording(now);
         }
-        if now.duration_since(self.latency_since) >= LATENCY_INTERVAL {
-            if !self.latency.is_empty() {
-                self.shared.frame_to_ring_p50.store(self.latency.value_at_quantile(0.5), Ordering::Relaxed);
-                self.shared.frame_to_ring_p99.store(self.latency.value_at_quantile(0.99), Ordering::Relaxed);
-                self.latency.reset();
-            }
-            self.latency_since = now;
-        }
+        self.latency.show(&self.shared.frame_to_ring, now);
         if self.links.connections() > 0 {
             self.ask_for_books(now);
         }
+        self.begin_disagreeing_anew();
         self.resubscribe_due(now);
         if now.duration_since(self.silence_looked) >= SILENCE_LOOK {
             self.silence_looked = now;
             self.look_for_silence(now);
-        }
-    }
-
-    /// Feeds whose subscription fell asleep are found here, channel by channel and symbol by symbol.
-    fn look_for_silence(&mut self, now: Instant) {
-        for (index, feed) in self.bus.iter() {
-            let is_built = self.adapter.capabilities().builds(feed.channel);
-            let speaks = !is_built && self.adapter.speaks_when_traded(feed.channel);
-            let is_heard = speaks && !self.links.carriers(index, 0).is_empty() && feed.error.is_none();
-            let status = self.session.feed_status(index);
-            self.silence.look(index, (status.records, status.last_recv), is_heard, now);
-        }
-        if let Some((feed, remedy)) = self.silence.remedy(now) {
-            self.break_silence(feed, remedy);
-        }
-        let Some(question) = self.silence.question(now) else { return };
-        let since = UnixNanos(clock::now().0 - i64::try_from(question.silence.as_nanos()).unwrap_or(i64::MAX));
-        let symbol = self.bus.get(question.feed).map(|feed| feed.symbol.clone());
-        let asked = symbol.map(|symbol| self.fetches.try_send(FetchRequest::Traded { symbol, since }));
-        if !matches!(asked, Some(Ok(()))) {
-            self.silence.answered(None, now);
-        }
-    }
-
-    /// The market traded, the feed said nothing: it is subscribed anew, and what it may have missed is declared.
-    fn break_silence(&mut self, index: FeedIndex, remedy: Remedy) {
-        let Some(feed) = self.bus.get(index) else { return };
-        let subject = format!("{} {}", feed.symbol, feed.channel);
-        warn!(feed = subject, ?remedy, "the market trades and the feed says nothing; subscribing it anew");
-        self.enter(EntryKind::Resync, 0, &subject, RESYNC_SILENT);
-        self.silent.insert(index);
-        self.resubscribes.ask(index, 0, Instant::now());
-        if remedy == Remedy::Replace {
-            self.links.carriers(index, 0).into_iter().for_each(|conn| self.links.replace(conn));
         }
     }
 
@@ -506,8 +469,9 @@ impl Hot {
 
     /// What clients are told of a feed.
     fn info(&self, index: FeedIndex, feed: &BusFeed, now: UnixNanos) -> FeedInfo {
-        let compared = self.candles.agreement(index).map(|agreement| (agreement.agreed, agreement.differed));
-        FeedInfo { compared, ..feed.info(self.is_recorded(index), now) }
+        let compared = self.candles.compared(index).map(|compared| (compared.agreed, compared.differed));
+        let open_gaps = self.session.feed_status(index).open_gaps as u64;
+        FeedInfo { compared, open_gaps, ..feed.info(self.is_recorded(index), now) }
     }
 
     fn command(&mut self, command: Command) {
@@ -531,6 +495,11 @@ impl Hot {
             Command::Traded { traded } => {
                 self.silence.answered(traded, Instant::now());
             }
+            Command::MarketsGrew { markets } => {
+                self.session.markets_grew(markets.clone());
+                self.links.markets_grew(markets.clone());
+                self.markets = markets;
+            }
             Command::Fetched { subject, body } => self.enter(EntryKind::Response, 0, &subject, &body),
             Command::JournalEnd { reply } => {
                 self.journal.commit();
@@ -539,10 +508,4 @@ impl Hot {
             Command::Stop { .. } => {} // ends the loop before it gets here
         }
     }
-}
-
-/// From 1 ns to 10 s, two significant digits.
-fn latency_histogram() -> Histogram<u64> {
-    // The bounds are valid constants; the fallback is the library's own auto-sizing histogram.
-    Histogram::new_with_bounds(1, 10_000_000_000, 2).unwrap_or_else(|_| Histogram::new(2).unwrap_or_else(|_| unreachable!()))
 }

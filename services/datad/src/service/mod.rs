@@ -1,5 +1,6 @@
 //! From options to a running datad and back: recovery, threads, RPC, ordered shutdown.
 
+mod jobs;
 mod markets;
 
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _, JobInfo};
 use dccd_service::{Progress, ServiceContext};
 use dccd_store::journal::{JournalOptions, JournalSync, JournalWriter};
 use dccd_store::{Recorder, RecorderOptions};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
@@ -26,6 +27,7 @@ use crate::fetch::{FetchRequest, Fetcher};
 use crate::history::{HistoryCommand, HistoryOptions, HistoryThread};
 use crate::hot::{Command, Hot, HotContext};
 use crate::links::Links;
+use crate::lister::Lister;
 use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread, Recovered, live_candles};
 use crate::rpc::{ConfiguredFeed, Running, Server, Session};
 use crate::shared::{Part, Shared};
@@ -160,7 +162,6 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         adapter,
         shared,
         rest,
-        list_wanted: Arc::default(),
         journal_dir,
         sync: sync.clone(),
         server: &server,
@@ -251,8 +252,6 @@ struct Parts<'a> {
     adapter: Arc<dyn Adapter>,
     shared: Arc<Shared>,
     rest: RestClients,
-    /// Told when markets that are wanted, and weren't to be had, are listed at last.
-    list_wanted: Arc<Notify>,
     journal_dir: PathBuf,
     sync: Arc<JournalSync>,
     server: &'a Server,
@@ -268,11 +267,11 @@ impl Parts<'_> {
         ctx: &ServiceContext,
     ) -> Result<(), DatadError> {
         let mut registered = false;
-        let Some(markets) = self.markets(ctx, &mut registered).await else {
+        let Some(beginning) = self.markets(ctx, &mut registered).await else {
             self.stop_history().await;
             return Ok(()); // shut down before the exchange answered
         };
-        let markets = Arc::new(markets);
+        let markets = beginning.markets.clone();
         let (fetches, fetch_requests) = mpsc::channel(FETCH_QUEUE);
         let (commands, command_queue) = mpsc::channel(HOT_QUEUE);
 
@@ -299,16 +298,19 @@ impl Parts<'_> {
         let recorder = RecorderThread::start(recorder)?;
         let hot_ended =
             self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx.progress().clone())?;
+        let renew_after = dccd_history::renew_after(&self.options.exchange);
+        let (lister, lists) = Lister::new(beginning, renew_after, self.wanted(), self.shared.clone());
+        let listing = tokio::spawn(lister.run(commands.clone(), recorder.commands.clone()));
         let fetcher = Fetcher {
             adapter: self.adapter.clone(),
-            markets: markets.clone(),
+            markets: lists.known.clone(),
             rest: self.rest.clone(),
             requests: fetch_requests,
             hot: commands.clone(),
         };
         let fetching = tokio::spawn(fetcher.run());
         self.open_configured(&commands).await;
-        running.send_replace(Some(Running { hot: commands.clone(), recorder: recorder.commands.clone(), markets }));
+        running.send_replace(Some(Running { hot: commands.clone(), recorder: recorder.commands.clone(), lists }));
         if !registered {
             ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
             ctx.register_protocol(DATAD_PROTOCOL).await.map_err(|e| DatadError::Serve(Box::new(e)))?;
@@ -317,6 +319,7 @@ impl Parts<'_> {
 
         let outcome = self.until_shutdown(ctx, &commands, &recorder, hot_ended).await;
         fetching.abort();
+        listing.abort();
         let jobs_path = state_dir(self.options).join("jobs.json");
         let jobs = self.server.save_jobs(&jobs_path).await;
         running.send_replace(None);
@@ -328,6 +331,12 @@ impl Parts<'_> {
         stopped?;
         self.server.save_last_jobs(&jobs_path, jobs, histo);
         Ok(())
+    }
+
+    /// The symbols of all that the configuration wants.
+    fn wanted(&self) -> Vec<Symbol> {
+        let live = self.options.feeds.iter().map(|(symbol, _)| symbol.clone());
+        live.chain(self.options.histo.iter().map(|wanted| wanted.symbol.clone())).collect()
     }
 
     /// Ends the history thread; gives the last state of its jobs. What it has fetched is safe wherever it is stopped.
@@ -412,7 +421,7 @@ impl Parts<'_> {
             session,
             recorded: recovered.recorded,
             journal,
-            bus: Bus::new(&self.options.instance, self.options.exchange.as_str(), sizes),
+            bus: Bus::new(&self.options.instance, self.options.exchange.as_str(), sizes, self.adapter.quotes_follow_book()),
             candles,
             links: Links::new(self.adapter.clone(), markets, link_options),
             commands,
@@ -434,61 +443,11 @@ impl Parts<'_> {
         Ok(ended)
     }
 
-    async fn open_configured(&self, commands: &mpsc::Sender<Command>) {
-        for index in 0..self.options.feeds.len() {
-            self.open_job(commands, index).await;
-        }
-        // Fails only when the hot thread is gone, which is reported elsewhere.
-        let _ = commands.send(Command::ConfiguredOpen).await;
-    }
-
-    /// Opens the feed of one job and notes why it could not.
-    async fn open_job(&self, commands: &mpsc::Sender<Command>, index: usize) {
-        let (symbol, channel) = self.options.feeds[index].clone();
-        let (reply, answer) = oneshot::channel();
-        let command = Command::OpenFeed { symbol: symbol.clone(), channel, configured: true, reply };
-        if commands.send(command).await.is_err() {
-            return; // the hot thread is gone, and `until_shutdown` reports it
-        }
-        let Ok(result) = answer.await else { return };
-        let reason = result.err();
-        let mut jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if jobs[index].error != reason {
-            match &reason {
-                Some(reason) => error!(%symbol, %channel, reason, "cannot open a feed; everything else goes on"),
-                None => info!(%symbol, %channel, "the feed is open now"),
-            }
-        }
-        jobs[index].error = reason;
-    }
-
-    /// What is wrong with the configuration's feeds, if anything.
-    fn job_trouble(&self) -> Option<String> {
-        let jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut failed = jobs.iter().filter_map(|job| job.error.as_ref());
-        let first = failed.next()?;
-        Some(match failed.count() {
-            0 => format!("a feed cannot be opened: {first}"),
-            more => format!("{} feeds cannot be opened, the first because {first}", more + 1),
-        })
-    }
-
     /// Says so when nothing has been connected for some looks although something should be.
     fn unconnected_for(&self, looks: &mut u32) -> Option<String> {
         let connected = self.options.feeds.is_empty() || self.shared.connections.load(Ordering::Relaxed) > 0;
         *looks = if connected { 0 } else { looks.saturating_add(1) };
         (*looks >= UNCONNECTED_LOOKS).then(|| "not connected to the exchange; trying on".to_owned())
-    }
-
-    /// Tries again what could not be opened: shared memory may have room now.
-    async fn retry_jobs(&self, commands: &mpsc::Sender<Command>) {
-        let failed: Vec<usize> = {
-            let jobs = self.server.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            jobs.iter().enumerate().filter(|(_, job)| job.error.is_some()).map(|(index, _)| index).collect()
-        };
-        for index in failed {
-            self.open_job(commands, index).await;
-        }
     }
 
     /// Waits for the end, asked for or not; watches the threads and saves the jobs' state meanwhile.
@@ -509,10 +468,6 @@ impl Parts<'_> {
         loop {
             tokio::select! {
                 _ = ctx.shutdown().wait() => return Ok(()),
-                () = self.list_wanted.notified() => {
-                    info!("the markets that were missing are listed now; beginning anew with them");
-                    return Ok(());
-                }
                 _ = &mut hot => return Err(DatadError::Thread { name: "hot" }),
                 _ = save.tick() => {
                     if hot_watch.still == 0 {

@@ -1,19 +1,19 @@
 //! `dccd search`: symbols by pattern, from the running service, its cache, or the exchange itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use dccd_config::{Config, ConfigErrors, Lookup};
-use dccd_exchange::{AdapterOptions, Market, MarketStatus, Markets, MarketsList, RestRequest};
-use dccd_history::RestClients;
+use dccd_exchange::{Adapter, AdapterOptions, Market, MarketStatus, Markets, MarketsList, Product, RestRequest};
+use dccd_history::{KeptMarkets, RestClients};
 use dccd_model::{ExchangeName, Symbol};
 use dccd_net::{HttpResponse, Priority};
 use dccd_registry::{Registry, connect_datad};
 use dccd_rpc::datad::SearchHit;
 use dccd_rpc::{call, context};
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -22,8 +22,12 @@ use crate::exit::{self, Failure};
 use crate::histo;
 use crate::output::{Listing, Out, or_dash, say};
 
-/// Patience with the exchange.
-const FETCH_DEADLINE: Duration = Duration::from_secs(30);
+/// Patience with each exchange, whatever is asked of it; its service may be slow, too.
+const EXCHANGE_DEADLINE: Duration = Duration::from_secs(15);
+/// Patience with each part of a list: one that doesn't come leaves time for what to do without it.
+const PART_DEADLINE: Duration = Duration::from_secs(6);
+/// A list that lacks what is looked for is fetched anew if it is older than this.
+const RENEWED_AFTER: Duration = Duration::from_secs(60);
 
 /// What is to be typed.
 #[derive(Debug, Args)]
@@ -61,10 +65,16 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let exchanges = exchanges(arguments.exchange.as_deref())?;
     let hits = block_on(async {
         let registry = registry_if_running(global).await?;
+        // All at once: an exchange that hangs holds up no other, and none for longer than its own deadline.
+        let asking = exchanges.iter().map(async |exchange| {
+            let found = of_exchange(exchange, registry.as_ref(), config.as_ref(), arguments);
+            let found = tokio::time::timeout(EXCHANGE_DEADLINE, found).await;
+            found.unwrap_or_else(|_| Err(anyhow!("no answer within {} s", EXCHANGE_DEADLINE.as_secs())))
+        });
         let mut hits = Vec::new();
         let mut failures = Vec::new();
-        for exchange in &exchanges {
-            match of_exchange(exchange, registry.as_ref(), config.as_ref(), arguments).await {
+        for (exchange, answer) in exchanges.iter().zip(join_all(asking).await) {
+            match answer {
                 Ok(found) => hits.extend(found),
                 Err(error) => failures.push((exchange, error)),
             }
@@ -78,7 +88,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         for (exchange, error) in failures {
             say(format_args!("warning: cannot search {exchange}: {error:#}"));
         }
-        hits.sort_by_key(|hit| std::cmp::Reverse(hit.score));
+        hits.sort_by(|a: &Hit, b| (b.score, &a.symbol, &a.exchange).cmp(&(a.score, &b.symbol, &b.exchange)));
         hits.truncate(usize::try_from(arguments.limit).unwrap_or(usize::MAX));
         Ok(hits)
     })?;
@@ -134,14 +144,32 @@ async fn of_exchange(
     {
         return Ok(hits);
     }
+    let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
+        .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
     let path = config.map(|config| dccd_history::markets_path(config.data_path(), exchange));
-    let markets = match path.as_deref().and_then(dccd_history::kept_markets) {
-        Some(kept) => kept.markets,
-        None => Arc::new(fetch(exchange, config).await?),
-    };
+    let kept = path.as_deref().and_then(dccd_history::kept_markets);
+    let first = &adapter.rest_products()[..1];
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
-    let found = dccd_exchange::search(markets.iter(), &arguments.pattern, limit);
-    Ok(found.into_iter().map(|found| hit(exchange, found.market, found.score)).collect())
+    let search = |markets: &Markets| -> Vec<Hit> {
+        let found = dccd_exchange::search(markets.iter(), &arguments.pattern, limit);
+        found.into_iter().map(|found| hit(exchange, found.market, found.score)).collect()
+    };
+    if let Some(kept) = kept.as_ref().filter(|kept| kept.is_fresh(first)) {
+        let hits = search(&kept.markets);
+        if !hits.is_empty() || kept.age(first).is_some_and(|age| age < RENEWED_AFTER) {
+            return Ok(hits);
+        }
+    }
+    match fetch(exchange, adapter.as_ref(), config, kept.as_ref()).await {
+        Ok(markets) => Ok(search(&markets)),
+        Err(error) => {
+            let Some(kept) = kept else { return Err(error) };
+            say(format_args!(
+                "warning: {exchange} doesn't list its markets now, those of last time are searched: {error:#}"
+            ));
+            Ok(search(&kept.markets))
+        }
+    }
 }
 
 /// From the exchange's service, if one is ready and has its markets; none is started for a search.
@@ -191,10 +219,13 @@ fn state_dir(data_path: &Path, exchange: &ExchangeName) -> PathBuf {
     data_path.join(".dccd").join("state").join(exchange.as_str())
 }
 
-/// From the exchange. Nothing is kept: the cache is its service's.
-async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Result<Markets> {
-    let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
-        .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
+/// From the exchange; kept for the next time where there is a store.
+async fn fetch(
+    exchange: &ExchangeName,
+    adapter: &dyn Adapter,
+    config: Option<&Config>,
+    last: Option<&KeptMarkets>,
+) -> anyhow::Result<Markets> {
     let addresses = config.map(|config| histo::addresses(&config.exchange(exchange))).unwrap_or_default();
     let rest_url = addresses.base.clone().unwrap_or_else(|| adapter.rest_url().to_owned());
     say(format_args!("asking {rest_url} for its markets"));
@@ -202,21 +233,26 @@ async fn fetch(exchange: &ExchangeName, config: Option<&Config>) -> anyhow::Resu
     // The exchange grants and forbids to an address, not a process: a running service has its part of the same quota, and what
     // the exchange said to it holds here.
     let state_dir = config.map(|config| state_dir(config.data_path(), exchange));
-    let rest = RestClients::new(exchange, adapter.as_ref(), &addresses, state_dir.as_deref())?;
-    let mut list = MarketsList::new(adapter.as_ref(), &rest.lists().collect::<Vec<_>>());
+    let rest = RestClients::new(exchange, adapter, &addresses, state_dir.as_deref())?;
+    let mut list = MarketsList::new(adapter, &rest.lists().collect::<Vec<_>>());
     while let Some(request) = list.request().cloned() {
         let answered = part(&rest, &request).await.and_then(|response| Ok(list.answer(&response.body)?));
         match answered {
             Ok(()) => {}
-            Err(error) if list.pass_over() => say(format_args!("without derivatives: {error:#}")),
+            Err(error) if list.pass_over() => say(format_args!("{exchange} without derivatives: {error:#}")),
             Err(error) => return Err(error),
         }
     }
-    Ok(list.joined(None))
+    let had: Vec<Product> = list.had().collect();
+    let markets = list.joined(last.map(|kept| kept.markets.as_ref()));
+    if let Some(config) = config.filter(|config| config.data_path().is_dir()) {
+        dccd_history::keep_markets(&dccd_history::markets_path(config.data_path(), exchange), &markets, &had, last);
+    }
+    Ok(markets)
 }
 
 async fn part(rest: &RestClients, request: &RestRequest) -> anyhow::Result<HttpResponse> {
     let asking = rest.get(request, Priority::Live);
-    let response = tokio::time::timeout(FETCH_DEADLINE, asking).await;
-    Ok(response.with_context(|| format!("no answer within {} s", FETCH_DEADLINE.as_secs()))??)
+    let response = tokio::time::timeout(PART_DEADLINE, asking).await;
+    Ok(response.with_context(|| format!("no answer within {} s", PART_DEADLINE.as_secs()))??)
 }

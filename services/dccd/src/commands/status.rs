@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use dccd_model::Symbol;
 use dccd_registry::{Registry, connect_datad};
 use dccd_rpc::datad::{FeedInfo, JobInfo, Stats};
 use dccd_rpc::root::{RootStatus, ServiceInfo};
@@ -67,6 +68,8 @@ struct Job {
     consecutive_errors: u64,
     last_error: Option<String>,
     next_run: Option<String>,
+    /// Why its market can't be traded, by the exchange's own list.
+    market: Option<String>,
     #[serde(skip)]
     shown: (i64, i64),
 }
@@ -93,6 +96,7 @@ impl From<JobInfo> for Job {
             consecutive_errors: job.consecutive_errors,
             last_error: job.last_error,
             next_run: rfc3339(job.next_run),
+            market: job.market,
         }
     }
 }
@@ -229,19 +233,24 @@ fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
     let metrics = metrics(data_path);
     for exchange in config.collected_exchanges() {
         let mut known = saved_jobs(data_path, exchange.as_str(), "stopped");
-        let mut take = |name: String, kind: &str| {
+        let list = crate::listing::kept(config, &exchange);
+        let mut take = |name: String, kind: &str, symbol: &Symbol| {
             let at = known.iter().position(|job| job.job == name);
-            at.map_or_else(|| never_run(name, kind), |at| known.remove(at))
+            let mut job = at.map_or_else(|| never_run(name, kind), |at| known.remove(at));
+            if let Some(list) = &list {
+                job.market = list.markets.objection(symbol).map(str::to_owned);
+            }
+            job
         };
         for job in config.live_jobs(&exchange) {
             for symbol in &job.pairs {
                 for channel in &job.channels {
-                    jobs.push(take(format!("{exchange}/{symbol}/{channel}"), "stream"));
+                    jobs.push(take(format!("{exchange}/{symbol}/{channel}"), "stream", symbol));
                 }
             }
         }
         for wanted in histo.get(&exchange).into_iter().flatten() {
-            jobs.push(take(wanted.name(&exchange), "histo").with(&metrics));
+            jobs.push(take(wanted.name(&exchange), "histo", &wanted.symbol).with(&metrics));
         }
     }
     let services = detailed.then(|| state.map(|state| state.services).unwrap_or_default());
@@ -269,6 +278,7 @@ fn never_run(job: String, kind: &str) -> Job {
         consecutive_errors: 0,
         last_error: None,
         next_run: None,
+        market: None,
         shown: (0, 0),
     }
 }
@@ -342,7 +352,8 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
                 or_dash(job.last_error.as_ref()),
             ]);
         }
-        return jobs.print(out);
+        jobs.print(out)?;
+        return print_objections(&status.jobs, out);
     }
     let mut jobs = Listing::new(&["job", "~last_run", "~last_success", ">rows", ">errors", "?state"]);
     for job in &status.jobs {
@@ -355,7 +366,18 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
             job.state.clone(),
         ]);
     }
-    jobs.print(out)
+    jobs.print(out)?;
+    print_objections(&status.jobs, out)
+}
+
+/// Markets that the exchanges don't trade.
+fn print_objections(jobs: &[Job], out: &mut Out) -> Result<(), Failure> {
+    let market = |job: &Job| Some((job.job.rsplit_once('/')?.0.to_owned(), job.market.clone()?));
+    let found: std::collections::BTreeSet<_> = jobs.iter().filter_map(market).collect();
+    for (market, word) in found {
+        out.line(format_args!("{market}: {}", crate::listing::sentence(&word)))?;
+    }
+    out.flush()
 }
 
 fn print_exchange(exchange: &str, about: &Exchange, zone: &jiff::tz::TimeZone, out: &mut Out) -> Result<(), Failure> {
@@ -368,6 +390,10 @@ fn print_exchange(exchange: &str, about: &Exchange, zone: &jiff::tz::TimeZone, o
             stats.frames, stats.records, stats.rows_written, stats.gaps, stats.gap_repairs, stats.parse_errors,
             stats.weight_used, stats.weight_limit,
         ))?;
+        if stats.books_disagreed > 0 {
+            let count = stats.books_disagreed;
+            out.line(format_args!("{exchange}: {count} times a book was begun anew because it differed from the quotes"))?;
+        }
         #[expect(clippy::cast_precision_loss, reason = "for people")]
         let micros = |nanos: u64| nanos as f64 / 1_000.0;
         out.line(format_args!(

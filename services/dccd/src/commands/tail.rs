@@ -46,7 +46,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::message(
             exit::USAGE,
             format_args!(
-                "{} is a series of files; live ones end in trades, book, quotes or ohlc (candles of one minute)",
+                "{} is a series of candles in files; live ones end in trades, book, quotes or ohlc (candles of one minute)",
                 arguments.series
             ),
         ));

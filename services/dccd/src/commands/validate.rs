@@ -1,4 +1,4 @@
-//! `dccd validate`: checks the configuration, prints its summary.
+//! `dccd validate`: checks the configuration, prints its summary, and what the exchanges' lists of last time say against its markets.
 
 use crate::cli::Global;
 use crate::exit::Failure;
@@ -17,6 +17,9 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     out.line(format_args!("remotes: {}", config.storage.remotes.len()))?;
     out.line(format_args!("histo_jobs: {}", config.histo_jobs.len()))?;
     out.line(format_args!("stream_jobs: {}", config.stream_jobs.len()))?;
+    for objection in crate::listing::objections(config) {
+        say(format_args!("warning: {objection}"));
+    }
     out.line("Config is valid.")?;
     out.flush()
 }

@@ -1,8 +1,10 @@
 //! Wire to model: a frame's bytes become a [`Message`]. Pure, never panics, allocates nothing for a message of the usual shape.
 //!
 //! Keys may come in any order, with or without the combined-stream wrapper; unknown keys are skipped. Numbers are read from
-//! their own digits, quoted or not: one pass reads quoted digits and whole numbers; only when an unquoted fraction comes
-//! along (which serde_json would hand over as a double) the message is read again by its raw tokens.
+//! their own digits, quoted or not. What nearly every message looks like is read straight from its bytes (`usual`); whatever is
+//! different in anything is left to serde_json (`fields`), which also says what is wrong with it: one pass reads quoted digits and whole
+//! numbers; only when an unquoted fraction comes along (which serde_json would hand over as a double) the message is read again by
+//! its raw tokens.
 //!
 //! Times are milliseconds or microseconds, as the connection asked for; which of them is told by the magnitude: from 1e14 on
 //! they are microseconds (1e14 ms is the year 5138, 1e14 µs was 1973).
@@ -10,6 +12,7 @@
 mod fields;
 #[cfg(test)]
 mod tests;
+mod usual;
 
 use std::borrow::Cow;
 
@@ -26,6 +29,14 @@ use fields::{Fields, FieldsSeed, Mixed};
 
 /// Reads one frame. The levels of a `depthUpdate` are left in `levels`.
 pub(super) fn message<'a>(frame: &'a [u8], levels: &mut Levels) -> Result<Message<'a>, FrameError> {
+    match usual::fields(frame, levels) {
+        Some(fields) => assemble(fields, levels),
+        None => thorough(frame, levels),
+    }
+}
+
+/// Reads a frame of which anything is unusual, or wrong.
+fn thorough<'a>(frame: &'a [u8], levels: &mut Levels) -> Result<Message<'a>, FrameError> {
     let text = std::str::from_utf8(frame)
         .map_err(|_| FrameError::Json(serde_json::Error::invalid_value(Unexpected::Bytes(&[]), &"text in UTF-8")))?;
     let first = fields(text, levels, false).and_then(|fields| assemble(fields, levels));

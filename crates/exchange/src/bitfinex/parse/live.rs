@@ -108,10 +108,10 @@ fn worded(cursor: &mut Cursor<'_>, first: &mut bool, kind: Kind, batch: &mut Bat
             let signed = size.map(|size| if is_negative { -size } else { size }).and_then(|sum| i32::try_from(sum).ok());
             signed.map(Body::Checksum).ok_or(FrameError::OutOfRange { event: "cs", field: "checksum" })
         }
-        b"te" if kind == Kind::Trades => {
-            item(cursor, first, "te", "trade")?;
+        word @ (b"te" | b"tu") if kind == Kind::Trades => {
+            item(cursor, first, "trades", "trade")?;
             batch.trades.push(trade(cursor)?);
-            Ok(Body::Trade)
+            Ok(if word == b"te" { Body::Trade } else { Body::Update })
         }
         _ => {
             item(cursor, first, "channel", "content")?;

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use dccd_model::{Channel, Side, UnixNanos};
 
-use super::{millis, positive, trade_id};
+use super::{millis, trade_id};
 use crate::FrameError;
 use crate::bybit::candle;
 use crate::bybit::messages::{Batch, BookPart, Message};
-use crate::session::{Executed, Level};
-use crate::wire::Cursor;
+use crate::session::Executed;
+use crate::wire::{self, Cursor, positive};
 
 /// What a topic is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,11 +210,11 @@ fn levels<'a>(
         match key {
             b"s" => same_symbol(cursor, symbol, event)?,
             b"b" => {
-                side(cursor, &mut batch.levels.bids)?;
+                wire::levels(cursor, event, &mut batch.levels.bids)?;
                 has_bids = true;
             }
             b"a" => {
-                side(cursor, &mut batch.levels.asks)?;
+                wire::levels(cursor, event, &mut batch.levels.asks)?;
                 has_asks = true;
             }
             b"u" => envelope.update = Some(cursor.integer()?),
@@ -226,30 +226,6 @@ fn levels<'a>(
         return Ok(());
     }
     Err(FrameError::Missing { event, field: if has_bids { "a" } else { "b" } })
-}
-
-fn side(cursor: &mut Cursor<'_>, levels: &mut Vec<Level>) -> Result<(), FrameError> {
-    let event = "orderbook";
-    cursor.list()?;
-    let mut first = true;
-    while cursor.item(&mut first)? {
-        cursor.list()?;
-        let mut first = true;
-        if !cursor.item(&mut first)? {
-            return Err(FrameError::Missing { event, field: "price" });
-        }
-        let price = positive(cursor, event, "price")?;
-        if !cursor.item(&mut first)? {
-            return Err(FrameError::Missing { event, field: "size" });
-        }
-        let amount = positive(cursor, event, "size")?;
-        // What may come to follow.
-        while cursor.item(&mut first)? {
-            cursor.skip()?;
-        }
-        levels.push(Level { price, amount });
-    }
-    Ok(())
 }
 
 /// The symbol and the channel that a frame is about, whatever is wrong with the rest of it.

@@ -3,19 +3,13 @@
 mod live;
 mod rest;
 
-use dccd_model::{Decimal, Flags, TradeId, UnixNanos};
+use dccd_model::{Flags, TradeId, UnixNanos};
 
 pub(super) use live::{message, stream_of};
 pub(super) use rest::{CandleRow, TradeRow, reply};
 
 use crate::FrameError;
 use crate::wire::Cursor;
-
-/// An amount or a price: nothing below zero.
-fn positive(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> Result<Decimal, FrameError> {
-    let number = cursor.decimal()?;
-    if number.mantissa < 0 { Err(FrameError::OutOfRange { event, field }) } else { Ok(number) }
-}
 
 /// Milliseconds since the epoch, quoted or not.
 fn millis(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> Result<UnixNanos, FrameError> {
@@ -37,7 +31,8 @@ fn trade_id(text: &[u8]) -> Option<(TradeId, Flags)> {
         // Zero is what says that there is none.
         return number.filter(|number| *number != 0).map(|number| (TradeId(number), Flags::NONE));
     }
-    let mut id = 0u128;
+    // Each half by itself: numbers of 128 bits take longer to shift.
+    let (mut id, mut half) = (0u128, 0u64);
     for (at, byte) in text.iter().enumerate() {
         if matches!(at, 8 | 13 | 18 | 23) {
             if *byte != b'-' {
@@ -45,9 +40,22 @@ fn trade_id(text: &[u8]) -> Option<(TradeId, Flags)> {
             }
             continue;
         }
-        id = id << 4 | u128::from(char::from(*byte).to_digit(16)?);
+        half = half << 4 | u64::from(hex_digit(*byte)?);
+        if at == 17 {
+            id = u128::from(std::mem::take(&mut half)) << 64;
+        }
     }
+    id |= u128::from(half);
     (id != 0).then_some((TradeId(id), Flags::WIDE_ID))
+}
+
+const fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use dccd_model::{Candle, Decimal, Flags, Side, Span, UnixNanos};
 
-use super::{millis, positive, trade_id};
+use super::{millis, trade_id};
 use crate::FrameError;
 use crate::bybit::messages::Reply;
 use crate::session::Executed;
-use crate::wire::Cursor;
+use crate::wire::{Cursor, positive};
 
 /// A kind of row.
 pub(in crate::bybit) trait Row: Copy {

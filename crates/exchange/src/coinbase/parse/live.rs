@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use dccd_model::Channel;
 
-use super::{positive, taker, whole};
+use super::{taker, whole};
 use crate::FrameError;
 use crate::coinbase::messages::Message;
 use crate::integrity::IdSpace;
-use crate::session::{Level, Levels, Quoted, Traded};
-use crate::wire::{Cursor, values_after};
+use crate::session::{Levels, Quoted, Traded};
+use crate::wire::{self, Cursor, positive, values_after};
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,16 +74,66 @@ pub(in crate::coinbase) fn message<'a>(frame: &'a [u8], levels: &mut Levels) -> 
         Kind::Heartbeat => heartbeat(&mut cursor)?,
         Kind::Snapshot | Kind::Update => book(&mut cursor, kind, levels)?,
         Kind::Error => refusal(&mut cursor)?,
-        Kind::Subscriptions | Kind::Other => {
+        Kind::Subscriptions => {
+            let (mut channels, mut first) = (None, true);
+            while let Some(key) = cursor.key(&mut first)? {
+                if key == b"channels" {
+                    channels = Some(cursor);
+                }
+                cursor.skip()?;
+            }
+            let channels = channels.ok_or(FrameError::Missing { event: kind.name(), field: "channels" })?;
+            Message::Subscriptions { channels }
+        }
+        Kind::Other => {
             let mut first = true;
             while cursor.key(&mut first)?.is_some() {
                 cursor.skip()?;
             }
-            if kind == Kind::Other { Message::Other } else { Message::Subscriptions }
+            Message::Other
         }
     };
     cursor.end()?;
     Ok(message)
+}
+
+/// `[{"name":"level2_50","product_ids":["BTC-USD"]},..]`: each product with the channel of ours that it is subscribed on. The name of
+/// a book's channel is not always that under which it is asked for.
+pub(in crate::coinbase) fn subscriptions(
+    mut channels: Cursor<'_>,
+    mut f: impl FnMut(Option<Channel>, &str),
+) -> Result<(), FrameError> {
+    let event = "subscriptions";
+    channels.list()?;
+    let mut first = true;
+    while channels.item(&mut first)? {
+        let (mut channel, mut products, mut first) = (None, None, true);
+        channels.object()?;
+        while let Some(key) = channels.key(&mut first)? {
+            match (key, channels.peek()) {
+                (b"name", Some(b'"')) => {
+                    channel = match channels.text()? {
+                        b"matches" => Some(Channel::Trades),
+                        b"ticker" => Some(Channel::Quotes),
+                        name if name.starts_with(b"level2") => Some(Channel::Book),
+                        _ => None,
+                    };
+                }
+                (b"product_ids", Some(b'[')) => {
+                    products = Some(channels);
+                    channels.skip()?;
+                }
+                _ => channels.skip()?,
+            }
+        }
+        let Some(mut products) = products else { continue };
+        products.list()?;
+        let mut first = true;
+        while products.item(&mut first)? {
+            f(channel, product(&mut products, event)?);
+        }
+    }
+    Ok(())
 }
 
 /// What `type` says, which is nearly always the first key.
@@ -190,11 +240,11 @@ fn book<'a>(cursor: &mut Cursor<'a>, kind: Kind, levels: &mut Levels) -> Result<
             b"product_id" => about = Some(product(cursor, event)?),
             b"time" => time = Some(cursor.time()?),
             b"bids" if is_snapshot => {
-                side(cursor, event, &mut levels.bids)?;
+                wire::levels(cursor, event, &mut levels.bids)?;
                 bids = true;
             }
             b"asks" if is_snapshot => {
-                side(cursor, event, &mut levels.asks)?;
+                wire::levels(cursor, event, &mut levels.asks)?;
                 asks = true;
             }
             b"changes" if !is_snapshot => {
@@ -215,29 +265,6 @@ fn book<'a>(cursor: &mut Cursor<'a>, kind: Kind, levels: &mut Levels) -> Result<
     }
 }
 
-/// `"10101.80000000","0.162567"`, the rest of a list that was begun.
-fn level(cursor: &mut Cursor<'_>, event: &'static str, first: &mut bool) -> Result<Level, FrameError> {
-    let mut field = |cursor: &mut Cursor<'_>, field| {
-        if cursor.item(first)? { positive(cursor, event, field) } else { Err(FrameError::Missing { event, field }) }
-    };
-    let (price, amount) = (field(cursor, "price")?, field(cursor, "size")?);
-    while cursor.item(first)? {
-        cursor.skip()?;
-    }
-    Ok(Level { price, amount })
-}
-
-/// `[["10101.10","0.45054140"],..]`, appended.
-fn side(cursor: &mut Cursor<'_>, event: &'static str, levels: &mut Vec<Level>) -> Result<(), FrameError> {
-    cursor.list()?;
-    let mut first = true;
-    while cursor.item(&mut first)? {
-        cursor.list()?;
-        levels.push(level(cursor, event, &mut true)?);
-    }
-    Ok(())
-}
-
 /// `[["buy","10101.80000000","0.162567"],..]`, appended to both sides.
 fn changes(cursor: &mut Cursor<'_>, event: &'static str, levels: &mut Levels) -> Result<(), FrameError> {
     cursor.list()?;
@@ -253,7 +280,7 @@ fn changes(cursor: &mut Cursor<'_>, event: &'static str, levels: &mut Levels) ->
             b"sell" => &mut levels.asks,
             _ => return Err(FrameError::OutOfRange { event, field: "side" }),
         };
-        side.push(level(cursor, event, &mut first)?);
+        side.push(wire::level(cursor, event, &mut first)?);
     }
     Ok(())
 }

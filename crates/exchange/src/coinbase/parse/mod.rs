@@ -3,19 +3,13 @@
 mod live;
 mod rest;
 
-use dccd_model::{Decimal, Side};
+use dccd_model::Side;
 
-pub(super) use live::{message, stream_of};
+pub(super) use live::{message, stream_of, subscriptions};
 pub(super) use rest::{candles, trades};
 
 use crate::FrameError;
 use crate::wire::Cursor;
-
-/// An amount or a price: nothing below zero.
-fn positive(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> Result<Decimal, FrameError> {
-    let number = cursor.decimal()?;
-    if number.mantissa < 0 { Err(FrameError::OutOfRange { event, field }) } else { Ok(number) }
-}
 
 /// A whole number, quoted or not.
 fn whole(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> Result<u64, FrameError> {

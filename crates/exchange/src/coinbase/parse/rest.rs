@@ -3,12 +3,12 @@
 use dccd_model::{Candle, Decimal, Flags, Span, UnixNanos};
 use serde::de::Error as _;
 
-use super::{positive, taker, whole};
+use super::{taker, whole};
 use crate::coinbase::consts::{NAME, RATE_WAIT};
 use crate::coinbase::messages::Refusal;
 use crate::integrity::IdSpace;
 use crate::session::Traded;
-use crate::wire::Cursor;
+use crate::wire::{Cursor, positive};
 use crate::{FrameError, HistoryError};
 
 /// Reads a list, row by row.

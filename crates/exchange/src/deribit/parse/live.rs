@@ -3,11 +3,12 @@
 
 use dccd_model::{Channel, Decimal};
 
-use super::{fault, millis, positive, same_instrument, trade};
+use super::{fault, millis, same_instrument, trade};
 use crate::FrameError;
-use crate::deribit::messages::{Batch, BookPart, Fault, Message};
+use crate::deribit::messages::{Batch, BookPart, Fault, Message, Platform};
+use crate::deribit::subscribe::PLATFORM;
 use crate::session::{Level, Quoted};
-use crate::wire::{Cursor, values_after};
+use crate::wire::{Cursor, positive, values_after};
 
 /// What a channel is about, and the exchange's own id of the instrument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,7 @@ pub(in crate::deribit) enum Topic<'a> {
     Trades(&'a [u8]),
     Quote(&'a [u8]),
     Book(&'a [u8]),
+    Platform,
     Other,
 }
 
@@ -22,6 +24,9 @@ impl<'a> Topic<'a> {
     /// `trades.BTC-PERPETUAL.100ms`, `quote.BTC-PERPETUAL`. The raw ones say the same, with each change; what was recorded of old is
     /// of them. Books in groups and trades of a whole currency have more parts.
     pub(in crate::deribit) fn of(channel: &'a [u8]) -> Self {
+        if channel == PLATFORM.as_bytes() {
+            return Self::Platform;
+        }
         let mut parts = channel.split(|byte| *byte == b'.');
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some(b"trades"), Some(id), Some(b"100ms" | b"raw"), None) => Self::Trades(id),
@@ -37,7 +42,7 @@ impl<'a> Topic<'a> {
             Self::Trades(id) => (id, Channel::Trades),
             Self::Quote(id) => (id, Channel::Quotes),
             Self::Book(id) => (id, Channel::Book),
-            Self::Other => return None,
+            Self::Platform | Self::Other => return None,
         };
         Some((std::str::from_utf8(id).ok()?, channel))
     }
@@ -53,6 +58,7 @@ struct Envelope<'a> {
     /// Of the parameters.
     topic: Option<Topic<'a>>,
     kind: Option<&'a [u8]>,
+    platform: Option<Platform<'a>>,
     has_data: bool,
 }
 
@@ -114,6 +120,9 @@ fn notification<'a>(e: &Envelope<'a>, batch: &Batch) -> Result<Message<'a>, Fram
             batch.book.ok_or(FrameError::Missing { event: "book", field: "data" })?;
             Message::Book { id }
         }
+        Some(Topic::Platform) => {
+            Message::Platform(e.platform.ok_or(FrameError::Missing { event: PLATFORM, field: "data" })?)
+        }
     })
 }
 
@@ -161,8 +170,25 @@ fn data<'a>(
         }
         Topic::Quote(id) => batch.quote = Some(quote(cursor, id)?),
         Topic::Book(id) => batch.book = Some(book(cursor, id, batch)?),
+        Topic::Platform => envelope.platform = Some(platform(cursor)?),
     }
     Ok(())
+}
+
+/// `{"maintenance":true}`, or `{"price_index":"sol_usdc","locked":true}`.
+fn platform<'a>(cursor: &mut Cursor<'a>) -> Result<Platform<'a>, FrameError> {
+    let mut platform = Platform::default();
+    cursor.object()?;
+    let mut first = true;
+    while let Some(key) = cursor.key(&mut first)? {
+        match (key, cursor.peek()) {
+            (b"maintenance", Some(b't' | b'f')) => platform.maintenance = Some(cursor.truth()?),
+            (b"locked", Some(b't' | b'f')) => platform.locked = Some(cursor.truth()?),
+            (b"price_index", Some(b'"')) => platform.price_index = cursor.text()?,
+            _ => cursor.skip()?,
+        }
+    }
+    Ok(platform)
 }
 
 /// `{"timestamp":1654012882984,"instrument_name":"BTC-PERPETUAL","best_bid_price":32143.0,"best_bid_amount":179960.0,

@@ -3,7 +3,7 @@
 mod live;
 mod rest;
 
-use dccd_model::{Decimal, Side, UnixNanos};
+use dccd_model::{Side, UnixNanos};
 
 pub(super) use live::{Topic, message, stream_of};
 pub(super) use rest::{candles, trades};
@@ -12,13 +12,7 @@ use super::messages::Fault;
 use crate::FrameError;
 use crate::integrity::IdSpace;
 use crate::session::Traded;
-use crate::wire::Cursor;
-
-/// An amount or a price: nothing below zero.
-fn positive(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> Result<Decimal, FrameError> {
-    let number = cursor.decimal()?;
-    if number.mantissa < 0 { Err(FrameError::OutOfRange { event, field }) } else { Ok(number) }
-}
+use crate::wire::{Cursor, positive};
 
 /// Milliseconds since the epoch.
 fn millis(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> Result<UnixNanos, FrameError> {

@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use dccd_model::{Channel, Decimal, Side, UnixNanos};
+use dccd_model::{Channel, Side, UnixNanos};
 
 use crate::FrameError;
 use crate::integrity::IdSpace;
 use crate::kraken::messages::{Batch, BookPart, Message};
 use crate::session::{Level, Quoted, Traded};
-use crate::wire::{Cursor, values_after};
+use crate::wire::{Cursor, positive, values_after};
 
 /// What a message's `data` is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -154,12 +154,6 @@ fn status<'a>(cursor: &mut Cursor<'a>, envelope: &mut Envelope<'a>) -> Result<()
         }
     }
     Ok(())
-}
-
-/// An amount or a price: nothing below zero.
-fn positive(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> Result<Decimal, FrameError> {
-    let number = cursor.decimal()?;
-    if number.mantissa < 0 { Err(FrameError::OutOfRange { event, field }) } else { Ok(number) }
 }
 
 /// `{"symbol":"BTC/USD","side":"buy","price":105944.20,"qty":0.00027625,"ord_type":"limit","trade_id":10218208,

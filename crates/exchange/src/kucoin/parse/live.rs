@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use dccd_model::{Channel, Decimal, Side};
 
-use super::{number, positive, time, trade_id};
+use super::{number, time, trade_id};
 use crate::FrameError;
 use crate::kucoin::consts::BOOK_DEPTH;
 use crate::kucoin::messages::{Batch, BookPart, Message};
 use crate::session::{Executed, Level, Quoted};
-use crate::wire::{Cursor, values_after};
+use crate::wire::{self, Cursor, positive, values_after};
 
 const MILLIS: i64 = 1_000_000;
 const NANOS: i64 = 1;
@@ -229,19 +229,10 @@ fn best(cursor: &mut Cursor<'_>) -> Result<Level, FrameError> {
 /// `["68145.8","0.51987471"]`, with whatever may come to follow; `None`: `[]`.
 fn level(cursor: &mut Cursor<'_>, event: &'static str) -> Result<Option<Level>, FrameError> {
     cursor.list()?;
-    let mut first = true;
-    if !cursor.item(&mut first)? {
-        return Ok(None);
+    if cursor.peek() == Some(b']') {
+        return cursor.item(&mut true).map(|_| None);
     }
-    let price = positive(cursor, event, "price")?;
-    if !cursor.item(&mut first)? {
-        return Err(FrameError::Missing { event, field: "size" });
-    }
-    let amount = positive(cursor, event, "size")?;
-    while cursor.item(&mut first)? {
-        cursor.skip()?;
-    }
-    Ok(Some(Level { price, amount }))
+    wire::level(cursor, event, &mut true).map(Some)
 }
 
 /// What stands under `d`; see [`BookPart`].

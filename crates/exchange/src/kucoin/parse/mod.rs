@@ -3,19 +3,13 @@
 mod live;
 mod rest;
 
-use dccd_model::{Decimal, TradeId, UnixNanos};
+use dccd_model::{TradeId, UnixNanos};
 
 pub(super) use live::{message, stream_of};
 pub(super) use rest::{candle, reply, trade};
 
 use crate::FrameError;
 use crate::wire::Cursor;
-
-/// An amount or a price: nothing below zero.
-fn positive(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> Result<Decimal, FrameError> {
-    let number = cursor.decimal()?;
-    if number.mantissa < 0 { Err(FrameError::OutOfRange { event, field }) } else { Ok(number) }
-}
 
 /// A time as a whole number, quoted or not, in units of so many nanoseconds.
 fn time(cursor: &mut Cursor<'_>, unit: i64, event: &'static str, field: &'static str) -> Result<UnixNanos, FrameError> {

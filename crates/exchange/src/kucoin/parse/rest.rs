@@ -3,11 +3,11 @@
 use dccd_model::{Candle, Decimal, Flags, Side, Span, UnixNanos};
 
 use super::live::side;
-use super::{positive, time, trade_id};
+use super::{time, trade_id};
 use crate::FrameError;
 use crate::kucoin::messages::Reply;
 use crate::session::Executed;
-use crate::wire::Cursor;
+use crate::wire::{Cursor, positive};
 
 /// Reads `{"code":"200000","data":[..]}`, each of its rows by `row`, in its order.
 pub(in crate::kucoin) fn reply<'a>(

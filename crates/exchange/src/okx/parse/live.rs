@@ -11,7 +11,7 @@ use crate::integrity::IdSpace;
 use crate::okx::candle;
 use crate::okx::messages::{Batch, BookPart, Message};
 use crate::session::{Level, Quoted, Traded};
-use crate::wire::{Cursor, values_after};
+use crate::wire::{Cursor, levels, positive, values_after};
 
 /// What a message's `data` is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -182,12 +182,6 @@ fn data(cursor: &mut Cursor<'_>, kind: Kind, batch: &mut Batch) -> Result<(), Fr
     Ok(())
 }
 
-/// An amount or a price: nothing below zero.
-fn positive(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> Result<Decimal, FrameError> {
-    let number = cursor.decimal()?;
-    if number.mantissa < 0 { Err(FrameError::OutOfRange { event, field }) } else { Ok(number) }
-}
-
 /// A whole number, quoted or not.
 fn whole(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> Result<i64, FrameError> {
     let number = cursor.decimal()?;
@@ -274,11 +268,11 @@ fn sides(cursor: &mut Cursor<'_>, batch: &mut Batch, event: &'static str) -> Res
     while let Some(key) = cursor.key(&mut first)? {
         match key {
             b"asks" => {
-                levels(cursor, &mut batch.levels.asks, event)?;
+                levels(cursor, event, &mut batch.levels.asks)?;
                 asks = true;
             }
             b"bids" => {
-                levels(cursor, &mut batch.levels.bids, event)?;
+                levels(cursor, event, &mut batch.levels.bids)?;
                 bids = true;
             }
             b"ts" => at = Some(time(cursor, event)?),
@@ -304,25 +298,6 @@ fn sides(cursor: &mut Cursor<'_>, batch: &mut Batch, event: &'static str) -> Res
         (false, _) => Err(missing("bids")),
         (_, false) => Err(missing("asks")),
     }
-}
-
-/// `[["8476.98","415","0","13"],..]`, appended.
-fn levels(cursor: &mut Cursor<'_>, levels: &mut Vec<Level>, event: &'static str) -> Result<(), FrameError> {
-    cursor.list()?;
-    let mut first = true;
-    while cursor.item(&mut first)? {
-        cursor.list()?;
-        let mut first = true;
-        let mut field = |cursor: &mut Cursor<'_>, field| {
-            if cursor.item(&mut first)? { positive(cursor, event, field) } else { Err(FrameError::Missing { event, field }) }
-        };
-        let (price, amount) = (field(cursor, "price")?, field(cursor, "size")?);
-        while cursor.item(&mut first)? {
-            cursor.skip()?;
-        }
-        levels.push(Level { price, amount });
-    }
-    Ok(())
 }
 
 /// An answer with a book: `{"code":"0","msg":"","data":[{"asks":[..],"bids":[..],"ts":"1629966436396","seqId":3235851742}]}`, left in

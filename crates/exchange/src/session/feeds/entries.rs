@@ -1,8 +1,9 @@
 //! What the journal says of feeds and connections, beside their frames: opened, closed, answered, begun anew, lost.
 
-use dccd_model::{Channel, Entry, GapReason, Symbol};
+use dccd_model::{Channel, Entry, Gap, GapReason, Symbol};
 
 use super::{FeedState, Feeds, Sequence};
+use crate::contract::read_resync;
 use crate::integrity::{Candles, Continuity, Tally, Trades};
 use crate::session::{Answer, BookRules, Dialect};
 use crate::{EntryFault, Feed, FeedIndex, Output, RESYNC_SILENT};
@@ -112,15 +113,24 @@ impl<B: BookRules> Feeds<B> {
 
     /// A live check found a feed broken: a book that can't be, or any feed that said nothing while its market traded.
     pub(in crate::session) fn resync(&mut self, entry: &Entry<'_>, out: &mut dyn Output) {
-        let is_silent = entry.payload == RESYNC_SILENT;
+        let (words, since) = read_resync(entry.payload);
+        let is_silent = words == RESYNC_SILENT;
         let reason = if is_silent { GapReason::Silent } else { GapReason::Integrity };
         match self.named_feed(entry.subject) {
             Ok(index) if self.state.feeds.get(index as usize).is_some_and(|feed| feed.open) => {
-                if is_silent && let Some(state) = self.state.states.get_mut(index as usize) {
+                let Some(state) = self.state.states.get_mut(index as usize) else { return };
+                if is_silent {
                     state.continuity.interrupt(reason);
                     if let Sequence::Uncounted(trades) = &mut state.sequence {
                         trades.lost(reason);
                     }
+                    if let Some(gap) = state.tally.silent(since, entry.ts_recv) {
+                        out.gap(index, &gap);
+                    }
+                } else if let (Some(from), Sequence::Book(_)) = (since, &state.sequence) {
+                    // What was given out since is there, and can't be believed; what comes until the next snapshot is another gap.
+                    state.tally.gaps += 1;
+                    out.gap(index, &Gap { from, to: entry.ts_recv, reason, repaired: false, ids: None });
                 }
                 self.of_book(index, out, |book, sink| book.rebuild(reason, sink));
             }

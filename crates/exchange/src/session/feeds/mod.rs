@@ -9,7 +9,7 @@ use dccd_model::{Channel, Decimal, Entry, Flags, Gap, GapReason, Quote, Side, Tr
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::executed::want_around;
+use super::executed::want_since;
 use super::{BookRules, Dialect, Sink};
 use crate::integrity::{
     Candles, Connections, Continuity, IdSpace, QuoteStep, Quotes, Tally, TimedQuotes, TradeStep, Trades, Uncounted,
@@ -118,6 +118,11 @@ impl<B: BookRules> Feeds<B> {
             }
         }
         feeds
+    }
+
+    /// As [`crate::Session::markets_grew`].
+    pub(super) fn markets_grew(&mut self, markets: Arc<Markets>) {
+        self.markets = markets;
     }
 
     pub(super) fn state(&self) -> &State<B> {
@@ -299,6 +304,10 @@ impl<B: BookRules> Feeds<B> {
             TradeStep::Foreign => return self.unrouted(entry.conn, out),
         }
         continuity.carried(entry.conn, counters.entries);
+        if let Some(gap) = tally.heard(entry.ts_recv) {
+            flags |= Flags::GAP;
+            out.gap(feed, &gap);
+        }
         tally.records += 1;
         tally.last_recv = entry.ts_recv;
         out.trade(feed, &record(trade, entry.ts_recv, flags, trades.epoch()));
@@ -399,6 +408,10 @@ impl<B: BookRules> Feeds<B> {
                 flags |= Flags::GAP;
                 out.gap(feed, &gap);
             }
+        }
+        if let Some(gap) = tally.heard(entry.ts_recv) {
+            flags |= Flags::GAP;
+            out.gap(feed, &gap);
         }
         tally.records += 1;
         tally.last_recv = entry.ts_recv;
@@ -524,7 +537,9 @@ impl<B: BookRules> Feeds<B> {
                 Sequence::Trades(trades) => wants.extend(trades.missing_since().map(|(ts_before, (from_id, to_id))| {
                     Want::Trades { feed, symbol: of.symbol.clone(), from_id, to_id, ts_before }
                 })),
-                Sequence::Uncounted(trades) => wants.extend(trades.open().map(|gap| want_around(feed, &of.symbol, gap))),
+                Sequence::Uncounted(trades) => {
+                    wants.extend(trades.missing_since().map(|since| want_since(feed, &of.symbol, since)));
+                }
                 Sequence::Quotes(_) | Sequence::Timed(_) | Sequence::Candles(_) => {}
             }
         }

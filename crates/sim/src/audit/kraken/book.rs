@@ -1,5 +1,6 @@
-//! Order books without numbers: each epoch begins with a snapshot that was sent, and from there on the stored rows are the sent
-//! ones, message by message, and make the same book.
+//! Order books without numbers: each epoch begins with a snapshot that was sent, or with the book that messages had made of one (where
+//! another connection takes over which had it already), and from there on the stored rows are the sent ones, message by message, and
+//! make the same book.
 //!
 //! Rows that end a level which fell out of the depth are in no message; they are right where the sent book doesn't have the level.
 //! What a message ends that isn't there (it came again, or one before it was dropped) says nothing, and needn't have a row.
@@ -138,7 +139,7 @@ fn audit_rows(
     // Which messages are stored; of each depth that the store has something of.
     let mut stored: BTreeMap<usize, Vec<bool>> = BTreeMap::new();
     for (place, epoch) in epochs.iter().enumerate() {
-        let Some((depth, at)) = begins(epoch, depths) else {
+        let Some(Begin { depth, at, left }) = begins(epoch, depths).or_else(|| takes_over(epoch, depths, rows)) else {
             result.wrong += 1;
             result.problem(|| format!("epoch {} begins with a snapshot that was never sent", epoch.number));
             continue;
@@ -146,7 +147,7 @@ fn audit_rows(
         let entries = &depths[&depth];
         let met = stored.entry(depth).or_insert_with(|| vec![false; entries.len()]);
         let may_end_within = ends.get(place).is_some_and(Option::is_some);
-        Walk { entries, depth, may_end_within, met, result: &mut result }.follow(epoch, at);
+        Walk { entries, depth, may_end_within, met, result: &mut result }.follow(epoch, at, left);
     }
     if stored.is_empty()
         && let Some((depth, entries)) = depths.first_key_value()
@@ -188,8 +189,43 @@ fn declared_ends(epochs: &[Epoch], gaps: &[Gap]) -> Vec<Option<UnixNanos>> {
     (0..epochs.len()).map(end).collect()
 }
 
-/// The depth and place of the snapshot that an epoch begins with.
-fn begins(epoch: &Epoch, depths: &BTreeMap<usize, Vec<Entry<Levels>>>) -> Option<(usize, usize)> {
+/// Where an epoch begins.
+struct Begin {
+    depth: usize,
+    /// The place of the entry that made its book.
+    at: usize,
+    /// What of that entry comes after.
+    left: Levels,
+}
+
+/// The book that an epoch begins with, where messages had made it of a snapshot: at the epoch's own time.
+fn takes_over(epoch: &Epoch, depths: &BTreeMap<usize, Vec<Entry<Levels>>>, rows: Rows) -> Option<Begin> {
+    let mut wanted = Sides::default();
+    epoch.snapshot.iter().for_each(|level| wanted.set(*level));
+    for (depth, entries) in depths {
+        let mut sides = Sides::default();
+        for (at, entry) in entries.iter().enumerate() {
+            if entry.is_snapshot {
+                sides = Sides::default();
+            }
+            let is_then = !entry.is_snapshot && UnixNanos::from_micros(entry.ts_us) == epoch.first_ts;
+            for (place, level) in entry.what.iter().enumerate() {
+                sides.set(*level);
+                if is_then && rows == Rows::OneByOne && sides == wanted {
+                    return Some(Begin { depth: *depth, at, left: entry.what[place + 1..].to_vec() });
+                }
+            }
+            sides.cut(*depth);
+            if is_then && sides == wanted {
+                return Some(Begin { depth: *depth, at, left: Levels::new() });
+            }
+        }
+    }
+    None
+}
+
+/// The snapshot that an epoch begins with.
+fn begins(epoch: &Epoch, depths: &BTreeMap<usize, Vec<Entry<Levels>>>) -> Option<Begin> {
     let sorted = |levels: &Levels| {
         let mut levels: Vec<_> =
             levels.iter().map(|(is_bid, price, amount)| (*is_bid, price.to_bits(), amount.to_bits())).collect();
@@ -209,7 +245,7 @@ fn begins(epoch: &Epoch, depths: &BTreeMap<usize, Vec<Entry<Levels>>>) -> Option
             }
         }
     }
-    found.map(|(_, place)| place)
+    found.map(|(_, (depth, at))| Begin { depth, at, left: Levels::new() })
 }
 
 struct Walk<'a> {
@@ -222,14 +258,15 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Follows an epoch from its snapshot at this place.
-    fn follow(&mut self, epoch: &Epoch, snapshot: usize) {
-        let (mut sent, mut kept) = (Sides::default(), Sides::default());
+    /// Follows an epoch from the message at this place, of which this is still to come.
+    fn follow(&mut self, epoch: &Epoch, begin: usize, rest: Levels) {
+        let mut kept = Sides::default();
         epoch.snapshot.iter().for_each(|level| kept.set(*level));
-        self.entries[snapshot].what.iter().for_each(|level| sent.set(*level));
-        self.met[snapshot] = true;
+        let mut sent = kept.clone();
+        rest.iter().for_each(|level| sent.set(*level));
+        self.met[begin] = true;
         // Where we are, what of that message is still to come or may come, and how often it may come again.
-        let (mut at, mut left, mut idle, mut repeats, mut messages) = (snapshot, Levels::new(), Levels::new(), 0, 0);
+        let (mut at, mut left, mut idle, mut repeats, mut messages) = (begin, rest, Levels::new(), 0, 0);
         for (ts, level) in &epoch.updates {
             loop {
                 if let Some(place) = left.iter().position(|wanted| wanted == level) {
@@ -331,4 +368,30 @@ fn covered(epochs: &[Epoch], gaps: &[Gap], entry: &Entry<Levels>) -> Covered {
     // A gap may reach back into the epoch that it ends: messages that changed places are noticed at the later one.
     let holds = |g: &Gap| !g.repaired && g.from <= before.last_ts.min(ts) && g.to >= epochs[index].first_ts;
     if gaps.iter().any(holds) { Covered::ByGap } else { Covered::Not }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_may_begin_with_the_book_that_messages_made_and_with_no_other() {
+        let entry = |ts_us, is_snapshot, what: &[(bool, f64, f64)]| {
+            (ts_us, Entry { ts_us, is_snapshot, must: true, repeats: 0, what: what.to_vec() })
+        };
+        let (bid, ask) = ((true, 99.0, 1.0), (false, 101.0, 1.0));
+        let change = [(true, 99.0, 0.0), (true, 98.0, 2.0), (false, 101.0, 3.0)];
+        let sent = [entry(1, true, &[bid, ask]), entry(2, false, &change), entry(3, false, &[bid])];
+        let depths = BTreeMap::from([(25, sent.into_iter().map(|(_, entry)| entry).collect())]);
+        let begin = |snapshot: &[(bool, f64, f64)], ts_us, rows| {
+            let (first_ts, snapshot) = (UnixNanos::from_micros(ts_us), snapshot.to_vec());
+            let epoch = Epoch { number: 2, snapshot, updates: Vec::new(), first_ts, last_ts: first_ts };
+            takes_over(&epoch, &depths, rows).map(|begin| (begin.at, begin.left.len()))
+        };
+        let (within, whole) = ([(true, 98.0, 2.0), ask], [(true, 98.0, 2.0), (false, 101.0, 3.0)]);
+        assert_eq!([&within, &whole].map(|book| begin(book, 2, Rows::OneByOne)), [Some((1, 1)), Some((1, 0))]);
+        assert_eq!([&within, &whole].map(|book| begin(book, 2, Rows::Together)), [None, Some((1, 0))]);
+        // At another time it was no such book, nor is one of other amounts.
+        assert_eq!([begin(&whole, 3, Rows::OneByOne), begin(&[bid, (false, 101.0, 3.0)], 2, Rows::OneByOne)], [None, None]);
+    }
 }

@@ -174,6 +174,9 @@ impl Deribit {
 
     /// Subscribes to the channels that exist; the others are left out of the reply, which is all that tells of them.
     fn subscribe(&self, core: &mut Core, call: &Call<'_>) -> Result<(), Refusal> {
+        if !self.is_up() {
+            return Err(Refusal::new(11_051, "system_maintenance"));
+        }
         let wanted = call.channels()?;
         let (mut taken, mut found) = (Vec::new(), Vec::new());
         for text in wanted {

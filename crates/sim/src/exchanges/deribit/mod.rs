@@ -19,7 +19,7 @@ mod render;
 mod rest;
 mod streams;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -68,6 +68,8 @@ struct Deribit {
     /// By connection.
     clients: RefCell<HashMap<u32, Client>>,
     limiter: RefCell<Limiter>,
+    /// Until when it is in maintenance, microseconds since the epoch.
+    maintained_until_us: Cell<Option<i64>>,
 }
 
 impl Deribit {
@@ -82,6 +84,7 @@ impl Deribit {
             live: RefCell::new(symbols.iter().map(|_| Live::starting_at(now)).collect()),
             clients: RefCell::default(),
             limiter: RefCell::new(Limiter::new(options.deribit.credits)),
+            maintained_until_us: Cell::new(None),
         }
     }
 
@@ -100,6 +103,26 @@ impl Deribit {
     /// The stream of the platform's state.
     fn platform(&self) -> usize {
         self.instruments.len() * streams::KINDS
+    }
+
+    /// Tells a connection that a maintenance begins or ends, if it follows the platform's state.
+    fn tell_maintenance(conn: &Conn, is_on: bool) {
+        if conn.streams.borrow().contains_key(streams::PLATFORM) {
+            conn.reply(render::maintenance(is_on).as_bytes());
+        }
+    }
+
+    /// Whether it is in no maintenance.
+    fn is_up(&self) -> bool {
+        self.maintained_until_us.get().is_none()
+    }
+
+    /// Ends a maintenance whose time has come.
+    fn resume(&self, core: &Core, now_us: i64) {
+        if self.maintained_until_us.get().is_some_and(|until| now_us >= until) {
+            self.maintained_until_us.set(None);
+            core.conns.values().for_each(|conn| Self::tell_maintenance(conn, false));
+        }
     }
 }
 
@@ -136,9 +159,18 @@ impl Wire for Deribit {
 
     /// Only those are told who follow the platform's state.
     fn announce_end(&self, conn: &Conn) {
-        if conn.streams.borrow().contains_key(streams::PLATFORM) {
-            conn.reply(render::MAINTENANCE);
+        Self::tell_maintenance(conn, true);
+    }
+
+    fn maintain(&self, core: &mut Core, ms: u64) -> Result<String, String> {
+        let time_us = i64::try_from(ms).unwrap_or(i64::MAX / 1_000).saturating_mul(1_000);
+        self.maintained_until_us.set(Some(now_us().saturating_add(time_us)));
+        for conn in core.conns.values() {
+            Self::tell_maintenance(conn, true);
+            conn.streams.borrow_mut().values_mut().for_each(|stream| *stream = None);
         }
+        core.subs.iter_mut().for_each(Vec::clear);
+        Ok("whoever had subscribed hears nothing more until it subscribes again, after the end".to_owned())
     }
 
     fn stepped(&self, core: &mut Core, place: usize, events: &[Event], now_us: i64) {
@@ -147,6 +179,7 @@ impl Wire for Deribit {
 
     fn pulse(&self, core: &mut Core, count: u64) {
         let now = now_us();
+        self.resume(core, now);
         for place in 0..self.instruments.len() {
             self.beat(core, place, count, now);
         }

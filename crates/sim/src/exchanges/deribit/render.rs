@@ -329,8 +329,11 @@ pub(super) fn figures(out: &mut Vec<u8>, instrument: &Instrument, ticker: &Ticke
 }
 
 /// What those are told who follow the state of the platform.
-pub(super) const MAINTENANCE: &[u8] =
-    b"{\"jsonrpc\":\"2.0\",\"method\":\"subscription\",\"params\":{\"channel\":\"platform_state\",\"data\":{\"maintenance\":true}}}";
+pub(super) fn maintenance(is_on: bool) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"subscription","params":{{"channel":"platform_state","data":{{"maintenance":{is_on}}}}}}}"#
+    )
+}
 
 #[cfg(test)]
 mod tests {
