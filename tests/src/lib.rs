@@ -6,12 +6,14 @@
 mod exchange;
 pub mod past;
 mod python;
+mod setup;
 mod tree;
 pub mod web;
 
 pub use exchange::{Exchange, free_port};
 pub use python::python;
-pub use tree::{COLLECTOR, Place, Ran, Setup, Tree};
+pub use setup::Setup;
+pub use tree::{COLLECTOR, Place, Ran, Tree};
 
 use std::time::Duration;
 
