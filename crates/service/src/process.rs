@@ -74,7 +74,9 @@ mod tests {
         let child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn();
         let mut child = child.unwrap();
         let (own, its) = (start_ticks(std::process::id()).unwrap(), start_ticks(child.id()).unwrap());
-        assert!(own <= its && age(own) >= age(its) && age(its) < Duration::from_secs(60), "{own} {its}");
+        // Time passes between the two: the younger one is looked at first.
+        let (its_age, own_age) = (age(its), age(own));
+        assert!(own <= its && own_age >= its_age && its_age < Duration::from_secs(60), "{own} {its}");
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(start_ticks(child.id()), None);
