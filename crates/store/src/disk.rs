@@ -47,7 +47,7 @@ impl Disk {
         file.publish(to)
     }
 
-    /// Writes a file that is there already, in pieces that follow each other.
+    /// Writes a file in pieces that follow each other.
     pub(crate) fn write(&mut self, to: &Path, pieces: &[&[u8]]) -> Result<(), StoreError> {
         let mut file = self.create()?;
         pieces.iter().try_for_each(|bytes| file.write_all(bytes)).map_err(|e| StoreError::io("write", to, e))?;

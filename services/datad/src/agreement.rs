@@ -24,16 +24,20 @@ struct Told {
     now: Option<Decimal>,
     before: [(Option<Decimal>, i64); REMEMBERED],
     next: usize,
+    /// Until then it moves faster than is remembered.
+    fast_until: i64,
 }
 
 impl Told {
-    const NOTHING: Self = Self { now: None, before: [(None, 0); REMEMBERED], next: 0 };
+    const NOTHING: Self = Self { now: None, before: [(None, 0); REMEMBERED], next: 0, fast_until: i64::MIN };
 
     fn tell(&mut self, price: Option<Decimal>, now: i64) {
         if self.now == price {
             return;
         }
-        self.before[self.next] = (self.now, now);
+        let forgotten = std::mem::replace(&mut self.before[self.next], (self.now, now));
+        // More prices than are remembered within the time in which they count: nothing can be said.
+        self.fast_until = if forgotten.0.is_some() && now - forgotten.1 <= WINDOW { now + WINDOW } else { self.fast_until };
         self.next = (self.next + 1) % REMEMBERED;
         self.now = price;
     }
@@ -61,6 +65,10 @@ impl Side {
     fn compare(&mut self, now: i64, of_book: bool) -> bool {
         let (quote, book) = (self.quotes.now, self.book.now);
         if quote.is_none() || book.is_none() {
+            self.since = None;
+            return false;
+        }
+        if now < self.quotes.fast_until || now < self.book.fast_until {
             self.since = None;
             return false;
         }
@@ -155,6 +163,7 @@ impl Agreement {
     /// What was told so far says nothing about what comes: the book began anew, a feed was interrupted.
     pub(crate) fn forget(&mut self) {
         (self.bid, self.ask) = (Side::NOTHING, Side::NOTHING);
+        (self.quotes_behind, self.book_behind) = (Promptness(i64::MAX), Promptness(i64::MAX));
     }
 
     /// Looks whether the book has gone wrong, a few times a second; gives since when at the earliest. It is to begin anew then.
@@ -231,6 +240,20 @@ mod tests {
             assert_eq!(play(&mut agreement, 0..60_000, lag, up, right), [], "{lag}");
             assert_eq!(play(&mut agreement, 60_000..120_000, lag, waves, right), [], "{lag}");
         }
+    }
+
+    #[test]
+    fn a_market_that_moves_faster_than_is_remembered_is_not_judged() {
+        let mut agreement = Agreement::new();
+        assert_eq!(play(&mut agreement, 0..10_000, 100, |_| 5_000, right), []);
+        // It falls with every quote for many seconds, and the book is behind.
+        let falls = |at: i64| 5_000 - (at - 10_000).max(0) / 10;
+        assert_eq!(play(&mut agreement, 10_000..40_000, 300, falls, right), []);
+        assert_eq!(
+            play(&mut agreement, 40_000..60_000, 0, |_| 2_000, |_, _| 2_500).len(),
+            1,
+            "when it is calm it is judged again"
+        );
     }
 
     #[test]

@@ -173,8 +173,11 @@ async fn end(watch: &ProcessWatch, service: &str, pid: u32, patience: Duration) 
 /// Waits until no process of an earlier root runs as this service: asks it to end, and kills it when it doesn't.
 pub(crate) async fn predecessor_gone(runtime_dir: &RuntimeDir, service: &str, patience: Duration) {
     let lock = runtime_dir.service_lock(service);
-    let recorded =
-        Record::load(&runtime_dir.service_record(service)).and_then(|record| Some((record.pid, record.process()?)));
+    let record = || Record::load(&runtime_dir.service_record(service));
+    let old = record();
+    let is_old =
+        |record: &Record| old.as_ref().is_some_and(|old| (old.pid, old.start_ticks) == (record.pid, record.start_ticks));
+    let recorded = old.as_ref().and_then(|record| Some((record.pid, record.process()?)));
     if let Some((pid, watch)) = recorded {
         tracing::warn!(service, pid, "a process of an earlier root is still there; asking it to end");
         end(&watch, service, pid, patience).await;
@@ -184,6 +187,10 @@ pub(crate) async fn predecessor_gone(runtime_dir: &RuntimeDir, service: &str, pa
     // Twice, in case another one took the lock over just then. What is left after that shows as a failed start.
     for _ in 0..2 {
         let Ok(Some(pid)) = PidLock::holder(&lock) else { break };
+        // A process that was started meanwhile has a record of its own, and is none of an earlier root.
+        if record().is_some_and(|record| record.pid == pid && !is_old(&record)) {
+            return;
+        }
         let Ok(watch) = ProcessWatch::open(pid) else { break };
         if !matches!(PidLock::holder(&lock), Ok(Some(still)) if still == pid) {
             continue;
@@ -191,7 +198,9 @@ pub(crate) async fn predecessor_gone(runtime_dir: &RuntimeDir, service: &str, pa
         tracing::warn!(service, pid, "a process of an earlier root is still there; asking it to end");
         end(&watch, service, pid, patience).await;
     }
-    let _ = fs::remove_file(runtime_dir.service_record(service));
+    if record().is_some_and(|record| is_old(&record)) {
+        let _ = fs::remove_file(runtime_dir.service_record(service));
+    }
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl Venue {
     /// Ends a run: what was sent is held against what is stored, and fails it.
     pub(crate) fn end(&self, mut tree: Tree, exchange: &mut Exchange) {
         exchange.pause();
-        // A commit of all series takes as long as the disk wants, on a machine that others use.
+        // A commit of all series takes as long as the disk wants.
         wait_for(PATIENCE, || tree.stats(), |stats| stats.as_ref().is_some_and(|s| s.recorder_lag_bytes == 0));
         tree.drain(exchange, self.lost());
         tree.stop();

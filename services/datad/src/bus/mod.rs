@@ -36,6 +36,8 @@ pub(crate) struct BusFeed {
     pub(crate) holders: u32,
     /// Whether the configuration wants it.
     pub(crate) configured: bool,
+    /// Whether candles are built from it.
+    pub(crate) needed: bool,
     /// Gaps found, and made good, in this process.
     pub(crate) gaps: u64,
     /// Of these, made good.
@@ -160,6 +162,7 @@ impl Bus {
             channel,
             holders: 0,
             configured: false,
+            needed: false,
             gaps: 0,
             gaps_repaired: 0,
             score: Score::new(now),

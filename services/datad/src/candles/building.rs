@@ -33,6 +33,8 @@ pub(super) enum Made {
     Missing(Gap),
     /// They came, and with them the candles, given out before.
     Repaired(Gap),
+    /// A trade came for a candle that had been given out, or from a time to come.
+    Late,
 }
 
 /// Receives them, in order.
@@ -157,8 +159,6 @@ pub(super) struct Builder {
     growing: VecDeque<Growing>,
     holes: VecDeque<Gap>,
     waiting: VecDeque<Waiting>,
-    /// Trades that came for candles that had been given out, or from a time to come.
-    pub(super) late: u64,
 }
 
 impl Builder {
@@ -172,7 +172,6 @@ impl Builder {
             growing: VecDeque::new(),
             holes: VecDeque::new(),
             waiting: VecDeque::new(),
-            late: 0,
         }
     }
 
@@ -183,7 +182,7 @@ impl Builder {
     /// Takes a trade.
     pub(super) fn trade(&mut self, trade: &Trade, out: &mut Receiver<'_>) {
         if trade.ts_venue.0 > trade.ts_recv.0.saturating_add(AHEAD_MAX) {
-            self.late += 1;
+            out(Made::Late);
             return;
         }
         let open_at = self.grid().floor(trade.ts_venue);
@@ -193,7 +192,7 @@ impl Builder {
             return;
         };
         if open_at < next {
-            return self.belated(open_at, next, trade);
+            return self.belated(open_at, next, trade, out);
         }
         match self.growing.iter_mut().rev().find(|growing| growing.open_at <= open_at) {
             Some(growing) if growing.open_at == open_at => growing.add(trade, self.kind.is_inverse),
@@ -213,7 +212,7 @@ impl Builder {
     }
 
     /// A trade of a stretch that is over: one that was missing, or one that comes far too late.
-    fn belated(&mut self, open_at: UnixNanos, next: UnixNanos, trade: &Trade) {
+    fn belated(&mut self, open_at: UnixNanos, next: UnixNanos, trade: &Trade, out: &mut Receiver<'_>) {
         let is_inverse = self.kind.is_inverse;
         let is_first = self.grid().after(open_at, 1) == next && self.growing.is_empty() && self.newest == UnixNanos::UNKNOWN;
         let waiting = self.waiting.iter_mut().find(|waiting| waiting.from <= open_at && open_at < waiting.to);
@@ -226,7 +225,7 @@ impl Builder {
             }
             // In the first minute, which is none of ours, it tells the price.
             None if is_first => self.price = Some(trade.price),
-            None => self.late += 1,
+            None => out(Made::Late),
         }
     }
 

@@ -77,6 +77,9 @@ struct Market {
     sent: VecDeque<Candle>,
     built: VecDeque<Candle>,
     compared: Compared,
+    /// Trades that came too late for their candles.
+    #[serde(default)]
+    late: u64,
     /// Closed candles are kept to be stored.
     #[serde(skip)]
     keeps: bool,
@@ -229,14 +232,14 @@ impl LiveCandles {
         self.markets.get(at).filter(|market| self.are_sent && market.builder.is_some()).map(|market| market.compared)
     }
 
-    /// What waits to be stored of the market of which most does.
-    pub(crate) fn waiting(&self) -> Option<(&Symbol, &VecDeque<Window>)> {
-        let waits = self.markets.iter().filter(|market| !market.windows.is_empty());
+    /// What waits to be stored of the market of which most does, but for these.
+    pub(crate) fn waiting(&self, but_for: &[Symbol]) -> Option<(&Symbol, &VecDeque<Window>)> {
+        let waits = self.markets.iter().filter(|market| !market.windows.is_empty() && !but_for.contains(&market.symbol));
         let most = waits.max_by_key(|market| market.kept());
         most.map(|market| (&market.symbol, &market.windows))
     }
 
-    /// These are stored.
+    /// These are stored. Markets keep their places, which roles go by, until feeds are followed anew.
     pub(crate) fn stored(&mut self, symbol: &Symbol, windows: &[Window]) {
         for market in self.markets.iter_mut().filter(|market| market.symbol == *symbol) {
             for stored in windows {
@@ -248,7 +251,6 @@ impl LiveCandles {
                 }
             }
         }
-        self.markets.retain(|market| market.is_open || !market.windows.is_empty());
     }
 }
 
@@ -272,12 +274,20 @@ impl Market {
             sent: VecDeque::new(),
             built: VecDeque::new(),
             compared: Compared::default(),
+            late: 0,
             keeps: false,
             windows: VecDeque::new(),
         }
     }
 
     fn made(&mut self, made: Made, are_sent: bool, now: UnixNanos, sink: &mut dyn CandleSink) {
+        if matches!(made, Made::Late) {
+            self.late += 1;
+            if self.late.is_power_of_two() {
+                warn!(symbol = %self.symbol, count = self.late, "a trade came after its candle was closed, or from a time to come: the candle is without it");
+            }
+            return;
+        }
         if are_sent {
             if let Made::Closed(candle) = made {
                 remember(&mut self.built, &candle);
@@ -293,6 +303,7 @@ impl Market {
             }
             Made::Quiet(open_at) => self.keep(open_at, None),
             Made::Missing(gap) | Made::Repaired(gap) => sink.candle_gap(self.feed, &gap, now),
+            Made::Late => {}
         }
     }
 
@@ -331,11 +342,12 @@ impl Market {
             }
             _ => self.windows.push_back(Window { from: open_at, to, candles: candle.copied().into_iter().collect() }),
         }
-        if self.kept() > KEPT_MAX
+        while self.kept() > KEPT_MAX
             && let Some(oldest) = self.windows.front_mut()
         {
             warn!(symbol = %self.symbol, from = %oldest.from, "live candles couldn't be stored for a day and are given up; a backfill fetches them");
-            if oldest.cut(Grid::new(SPAN).after(oldest.from, 1)) {
+            let first = oldest.candles.first().map_or(oldest.to, |candle| Grid::new(SPAN).after(candle.ts_open, 1));
+            if oldest.cut(first.min(oldest.to)) {
                 self.windows.pop_front();
             }
         }

@@ -28,6 +28,8 @@ pub(crate) struct Storing {
     history: mpsc::Sender<HistoryCommand>,
     shared: Arc<Shared>,
     under_way: Option<UnderWay>,
+    /// Markets that could not be stored lately: the others come first.
+    failed: Vec<Symbol>,
     /// Not before.
     after: Instant,
 }
@@ -35,7 +37,7 @@ pub(crate) struct Storing {
 impl Storing {
     /// Nothing is under way.
     pub(crate) fn new(history: mpsc::Sender<HistoryCommand>, shared: Arc<Shared>) -> Self {
-        Self { history, shared, under_way: None, after: Instant::now() }
+        Self { history, shared, under_way: None, failed: Vec::new(), after: Instant::now() }
     }
 
     /// Takes in what became of those before, and hands on what waits. Never blocks.
@@ -48,15 +50,20 @@ impl Storing {
                 }
                 Ok(Ok(rows)) => {
                     candles.stored(&under_way.symbol, &under_way.windows);
+                    self.failed.retain(|symbol| *symbol != under_way.symbol);
+                    if self.failed.is_empty() {
+                        self.shared.set_trouble(Part::Candles, None);
+                    }
                     self.shared.add_rows((under_way.symbol, Channel::Ohlc), rows, crate::clock::now().0);
-                    self.shared.set_trouble(Part::Candles, None);
                 }
                 Ok(Err(reason)) => {
-                    if self.shared.set_trouble(Part::Candles, Some(reason.clone())) {
-                        let symbol = under_way.symbol;
+                    let symbol = under_way.symbol;
+                    if self.shared.set_trouble(Part::Candles, Some(format!("{symbol}: {reason}"))) {
                         error!(%symbol, reason, "live candles could not be stored; they are kept and tried again");
                     }
-                    self.after = Instant::now() + RETRY;
+                    if !self.failed.contains(&symbol) {
+                        self.failed.push(symbol);
+                    }
                 }
                 // The history thread ended.
                 Err(TryRecvError::Closed) => self.after = Instant::now() + RETRY,
@@ -65,7 +72,15 @@ impl Storing {
         if Instant::now() < self.after {
             return;
         }
-        let Some((symbol, windows)) = candles.waiting() else { return };
+        let others = candles.waiting(&self.failed);
+        if others.is_none() {
+            // All that is left has failed before: after a while each is tried again.
+            self.after = Instant::now() + RETRY;
+        }
+        let Some((symbol, windows)) = others.or_else(|| candles.waiting(&[])) else {
+            self.after = Instant::now();
+            return;
+        };
         let (symbol, windows): (Symbol, Vec<Window>) = (symbol.clone(), windows.iter().cloned().collect());
         let (reply, answer) = oneshot::channel();
         let landing = Landing { symbol: symbol.clone(), windows: windows.clone(), reply };

@@ -172,7 +172,7 @@ fn a_quiet_minute_is_none_where_the_exchange_has_none_and_belongs_to_the_window_
     let mut scene = Scene::of("coinbase", false);
     scene.trade(50.0, "9").trade(61.0, "10").trade(301.0, "30").expect(&["60 10 10 10 10 x0.1 q1 n1"]);
     assert_eq!(scene.windows(), [(60, 300, 1)]);
-    let windows: Vec<Window> = scene.candles.waiting().unwrap().1.iter().cloned().collect();
+    let windows: Vec<Window> = scene.candles.waiting(&[]).unwrap().1.iter().cloned().collect();
     scene.trade(361.0, "31").expect(&["300 30 30 30 30 x0.1 q3 n1"]);
     scene.candles.stored(&"BTC/USD".parse().unwrap(), &windows);
     assert_eq!(scene.windows(), [(300, 360, 1)], "what was stored no longer waits, what came meanwhile does");
@@ -226,6 +226,48 @@ fn what_the_exchange_sends_is_given_out_and_compared_with_its_trades() {
     alone[0].open = false;
     scene.candles.follow(&alone, &[true, true]);
     assert_eq!(scene.candles.compared(CANDLES), None);
+}
+
+#[test]
+fn markets_keep_their_trades_apart_when_one_of_them_is_over() {
+    let adapter = dccd_exchange::adapter("kraken", &AdapterOptions::default()).unwrap();
+    let symbols = ["A/USD", "B/USD", "C/USD"];
+    let feeds = |open: [bool; 3]| -> Vec<Feed> {
+        let of = |(symbol, open): (&&str, bool)| {
+            feeds(symbol).into_iter().map(move |feed| Feed { open, ..feed }).collect::<Vec<_>>()
+        };
+        symbols.iter().zip(open).flat_map(of).collect()
+    };
+    let mut scene = Scene { candles: LiveCandles::new(&adapter.capabilities(), true), out: Written::default(), id: 0 };
+    scene.candles.follow(&feeds([true; 3]), &[true; 6]);
+    let trade = |scene: &mut Scene, feed: FeedIndex, second: i64, price: &str| {
+        let ts_venue = UnixNanos(second * S);
+        let (price, amount) = (price.parse_decimal(), "1".parse_decimal());
+        let trade = Trade {
+            ts_venue,
+            ts_recv: ts_venue,
+            price,
+            amount,
+            id: TradeId(1),
+            side: Side::Buy,
+            flags: Flags::NONE,
+            epoch: 0,
+        };
+        scene.candles.trade(feed, &trade, &mut scene.out);
+    };
+    for (feed, price) in [(0, "1"), (2, "2"), (4, "3")] {
+        [50, 70, 130].into_iter().for_each(|second| trade(&mut scene, feed, second, price));
+    }
+    // The first is closed while a candle of it waits, and is stored then.
+    scene.candles.follow(&feeds([false, true, true]), &[true; 6]);
+    let windows: Vec<Window> = scene.candles.markets[0].windows.iter().cloned().collect();
+    scene.candles.stored(&"A/USD".parse().unwrap(), &windows);
+    scene.out.0.clear();
+    trade(&mut scene, 2, 200, "2");
+    trade(&mut scene, 4, 200, "3");
+    scene.expect(&["120 2 2 2 2 x1 q2 n1", "120 3 3 3 3 x1 q3 n1"]);
+    scene.candles.follow(&feeds([false, true, true]), &[true; 6]);
+    assert_eq!(scene.candles.markets.len(), 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dccd_history::{Attempts, CandleSource, Scope, Wanted};
 use dccd_model::{Channel, Grid, Symbol, UnixNanos};
-use dccd_store::{CandleError, CandleRow, CandleSeriesId, CandleWriter};
+use dccd_store::{CandleError, CandleRow, CandleSeriesId, CandleWriter, Ranges};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;
@@ -15,8 +15,10 @@ use super::manager::Manager;
 use crate::candles::{SPAN, Window};
 use crate::error::chain;
 
-/// A hole of more candles than these before the newest is a backfill's that somebody asks for: a day.
-const FILLED_MAX: u64 = 1_440;
+/// So many candles before the newest are filled; what is older is a backfill's that somebody asks for: a day.
+const FILLED: i64 = 1_440;
+/// Between two fills of one series.
+const FILL_PAUSE: Duration = Duration::from_secs(300);
 /// Files of series that come live are written anew at this rate at most, each for itself: one of a whole year once an hour.
 const BYTES_PER_SECOND: u64 = 6 << 10;
 
@@ -39,8 +41,8 @@ pub(super) struct Live {
     publish_at: HashMap<Symbol, Instant>,
     /// Bytes of what was written of each last.
     bytes: HashMap<Symbol, u64>,
-    /// The end of the last hole of each that was fetched, so that none is twice.
-    filled: HashMap<Symbol, UnixNanos>,
+    /// When holes of each are looked for again: a fill may have failed.
+    fill_after: HashMap<Symbol, Instant>,
 }
 
 impl Manager {
@@ -85,18 +87,13 @@ impl Manager {
         pages.map_or((true, true), |pages| (pages.has_quote_volume, pages.has_trades))
     }
 
-    /// Stores windows; gives the number of candles, and from where to where there are holes before them.
+    /// Stores windows; gives the number of candles, and from where to where there are holes in the day before their end.
     fn land_windows(&mut self, wanted: &Wanted, windows: &[Window]) -> Result<(u64, Option<Stretch>), CandleError> {
         let id = CandleSeriesId { exchange: self.options.exchange.clone(), symbol: wanted.symbol.clone(), span: SPAN };
         let (empties, facts) = (self.empties(SPAN), self.row_facts());
         let mut writer = CandleWriter::open(&self.options.data_path, &id, empties)?;
         let mut rows = 0;
-        let mut holes: Option<Stretch> = None;
         for window in windows {
-            let covered = writer.coverage().covered.iter().filter(|(from, _)| *from < window.from).last();
-            if let Some((reached, _)) = covered.map(|(_, to)| (to, window.from)).filter(|(to, from)| to < from) {
-                holes = Some((holes.map_or(reached, |(first, _)| first), window.from));
-            }
             let candles: Vec<CandleRow> = window.candles.iter().map(|c| CandleRow::new(c, facts.0, facts.1)).collect();
             writer.land(&dccd_store::Landing { from: window.from, to: window.to, rows: &candles, gaps: &[] })?;
             rows += candles.len() as u64;
@@ -105,18 +102,19 @@ impl Manager {
         let pause = self.live.bytes.get(&wanted.symbol).copied().unwrap_or(0) / BYTES_PER_SECOND;
         let at = Instant::now() + Duration::from_secs(pause);
         self.live.publish_at.entry(wanted.symbol.clone()).or_insert(at);
+        let holes = windows.last().and_then(|last| holes(&writer.coverage().covered, last.to));
         Ok((rows, holes))
     }
 
-    /// Fetches what lies between the newest candle there was and the first that came live, unless a job does.
+    /// Fetches what is missing between candles, unless a job does. What can't be had now is asked for again later.
     fn fill(&mut self, wanted: Wanted, (from, to): Stretch) {
         let name = wanted.name(&self.options.exchange);
-        let is_small = Grid::new(SPAN).count(from, to) <= FILLED_MAX;
-        let is_new = self.live.filled.get(&wanted.symbol).is_none_or(|filled| *filled < to);
-        if !is_small || !is_new || self.jobs.find(&name).is_some() {
+        let now = Instant::now();
+        let is_time = self.live.fill_after.get(&wanted.symbol).is_none_or(|after| *after <= now);
+        if !is_time || self.jobs.find(&name).is_some() {
             return;
         }
-        self.live.filled.insert(wanted.symbol.clone(), to);
+        self.live.fill_after.insert(wanted.symbol.clone(), now + FILL_PAUSE);
         self.begin(vec![Wanted { start: Some(from), end: Some(to), ..wanted }], Scope::Everything, false, true);
     }
 
@@ -153,3 +151,29 @@ impl Manager {
 
 /// `[from, to)`.
 type Stretch = (UnixNanos, UnixNanos);
+
+/// From where to where there are holes between what is covered, in the day before this moment.
+fn holes(covered: &Ranges, until: UnixNanos) -> Option<Stretch> {
+    let begin = Grid::new(SPAN).after(until, -FILLED);
+    let ranges: Vec<Stretch> = covered.iter().filter(|(from, to)| *to >= begin && *from < until).collect();
+    let holes = ranges.windows(2).map(|pair| (pair[0].1, pair[1].0)).collect::<Vec<_>>();
+    Some((holes.first()?.0, holes.last()?.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_of_the_last_day_are_found_and_older_ones_left() {
+        const M: i64 = 60_000_000_000;
+        let covered =
+            |ranges: &[(i64, i64)]| ranges.iter().map(|(from, to)| (UnixNanos(from * M), UnixNanos(to * M))).collect();
+        let found =
+            |ranges: &[(i64, i64)]| holes(&covered(ranges), UnixNanos(5_000 * M)).map(|(from, to)| (from.0 / M, to.0 / M));
+        assert_eq!(found(&[(0, 5_000)]), None);
+        assert_eq!(found(&[(0, 3_000), (4_000, 5_000)]), None, "more than a day ago");
+        assert_eq!(found(&[(0, 4_000), (4_100, 4_200), (4_203, 5_000)]), Some((4_000, 4_203)));
+        assert_eq!(found(&[]), None);
+    }
+}

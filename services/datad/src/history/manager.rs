@@ -135,10 +135,11 @@ impl Manager {
 
     async fn run(mut self, mut commands: mpsc::Receiver<HistoryCommand>) {
         loop {
+            // Before anything else takes their series again.
+            self.land();
             self.start_due();
             self.start_turns();
             self.start_fill();
-            self.land();
             self.live_due(false);
             self.publish_some();
             self.save_if_due();

@@ -37,8 +37,12 @@ impl Hot {
         self.check(&symbol, channel)?;
         let known = self.bus.find(&symbol, channel);
         if known.is_none() && self.adapter.capabilities().builds(channel) {
-            // What they are built from is held as long as they are.
             self.open_feed(symbol.clone(), Channel::Trades, false)?;
+            // What they are built from stays open as long as they do, whoever holds it besides.
+            if let Some(trades) = self.bus.find(&symbol, Channel::Trades).and_then(|index| self.bus.get_mut(index)) {
+                trades.holders -= 1;
+                trades.needed = true;
+            }
         }
         let opened = self.open_known(symbol.clone(), channel, configured, known);
         if opened.is_err() && known.is_none() {
@@ -49,10 +53,14 @@ impl Hot {
 
     /// Gives back the feed of trades that candles were built from.
     fn let_trades_go(&mut self, symbol: &Symbol, channel: Channel) {
-        if self.adapter.capabilities().builds(channel)
-            && let Err(reason) = self.close_feed(symbol, Channel::Trades)
+        let trades = self.bus.find(symbol, Channel::Trades).filter(|_| self.adapter.capabilities().builds(channel));
+        if let Some(index) = trades
+            && let Some(feed) = self.bus.get_mut(index)
         {
-            warn!(%symbol, reason, "the trades that candles were built from stay open");
+            feed.needed = false;
+            if feed.holders == 0 && !feed.configured {
+                self.end_feed(index, symbol, Channel::Trades);
+            }
         }
     }
 
@@ -145,21 +153,26 @@ impl Hot {
         let recorded = self.is_recorded(index);
         let feed = self.bus.get_mut(index).ok_or("the feed is gone")?;
         if feed.holders == 0 {
-            return Err(format!("{symbol} {channel} is open because the configuration wants it; no client opened it"));
+            let why = if feed.configured { "the configuration wants it" } else { "candles are built from it" };
+            return Err(format!("{symbol} {channel} is open because {why}; no client opened it"));
         }
         feed.holders -= 1;
         let mut info = feed.info(recorded, clock::now());
-        if feed.holders == 0 && !feed.configured {
-            let session = &self.session;
-            self.links.remove(index, |conn| session.ending(index, conn));
-            self.resubscribes.forget(index);
-            self.silence.forget(index);
-            self.silent.remove(&index);
-            self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
-            self.bus.close(index);
+        if feed.holders == 0 && !feed.configured && !feed.needed {
+            self.end_feed(index, symbol, channel);
             self.let_trades_go(symbol, channel);
             "closed".clone_into(&mut info.state);
         }
         Ok(info)
+    }
+
+    fn end_feed(&mut self, index: FeedIndex, symbol: &Symbol, channel: Channel) {
+        let session = &self.session;
+        self.links.remove(index, |conn| session.ending(index, conn));
+        self.resubscribes.forget(index);
+        self.silence.forget(index);
+        self.silent.remove(&index);
+        self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
+        self.bus.close(index);
     }
 }

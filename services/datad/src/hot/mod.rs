@@ -261,7 +261,10 @@ impl Hot {
                 if self.links.opened(link, conn, replaces, now) {
                     self.shared.reconnects.fetch_add(1, Ordering::Relaxed);
                 }
-                self.links.feeds(link).for_each(|feed| self.resubscribes.subscribed(feed, now));
+                for feed in self.links.feeds(link) {
+                    self.resubscribes.subscribed(feed, now);
+                    self.silent.remove(&feed);
+                }
                 self.show_connected(link);
             }
             LinkEvent::Closed { conn, reason, retry_in } => {

@@ -1,5 +1,6 @@
 //! The feeds that the configuration wants recorded: opened, tried again, and what is wrong with them.
 
+use dccd_model::Channel;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
@@ -9,7 +10,10 @@ use crate::hot::Command;
 impl Parts<'_> {
     /// Opens what the configuration wants recorded.
     pub(super) async fn open_configured(&self, commands: &mpsc::Sender<Command>) {
-        self.open_jobs(commands, &(0..self.options.feeds.len()).collect::<Vec<_>>()).await;
+        let mut indices: Vec<usize> = (0..self.options.feeds.len()).collect();
+        // Trades first: whether they are recorded is known before candles are built from them.
+        indices.sort_by_key(|index| self.options.feeds[*index].1 == Channel::Ohlc);
+        self.open_jobs(commands, &indices).await;
         // Fails only when the hot thread is gone, which is reported elsewhere.
         let _ = commands.send(Command::ConfiguredOpen).await;
     }

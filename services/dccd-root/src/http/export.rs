@@ -23,7 +23,8 @@ const STATES: [ServiceState; 7] = [
 /// All samples.
 pub(crate) fn export(ctx: &Context, survey: &Survey) -> Exposition {
     let mut out = Exposition::new();
-    for service in ctx.list() {
+    // A lazy one that nobody wants is neither up nor down.
+    for service in ctx.list().into_iter().filter(|service| service.eager || service.state != ServiceState::Stopped) {
         let labels = Labels::default().with("service", &service.name);
         let answer = survey.of(&service);
         // One that is ready and has not been asked yet is up when it has answered.

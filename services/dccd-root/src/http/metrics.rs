@@ -75,7 +75,7 @@ families! {
     DAEMON_CPU = gauge("dccd_daemon_cpu_ratio", SERVICE, "ratio", "Cores that the process uses: 1 is one core.");
     SERVICE_UP = gauge("dccd_service_up", SERVICE, "", "1: the service is ready and answers; 0: it doesn't, and its own series are absent.");
     SERVICE_STATE = gauge("dccd_service_state", STATE, "", "1 for the state that the service is in, 0 for the others.");
-    SERVICE_RESTARTS = counter("dccd_service_restarts", SERVICE, "Restarts of the service after failures, since the root was started.");
+    SERVICE_RESTARTS = counter("dccd_service_restarts", SERVICE, "Restarts of the service after failures, those before the root adopted it included.");
     SERVICE_HEARTBEAT_AGE = gauge("dccd_service_heartbeat_age_seconds", SERVICE, "seconds", "Time since the service said that it lives.");
     DISK_FREE = gauge("dccd_disk_free_bytes", SERVICE, "bytes", "Room left for dccd on the file system of the store.");
     DISK_SIZE = gauge("dccd_disk_size_bytes", SERVICE, "bytes", "Size of the file system of the store.");
