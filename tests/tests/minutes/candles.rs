@@ -32,7 +32,8 @@ const MINUTES: i64 = 1;
 fn exchange(name: &str, symbols: &[&str]) -> Exchange {
     let options = Exchange::options(20.0, 5.0);
     let symbols = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
-    let bitfinex = BitfinexOptions { limits: false, ..BitfinexOptions::default() };
+    // Amounts are compared to the last digit.
+    let bitfinex = BitfinexOptions { limits: false, dust: false, ..BitfinexOptions::default() };
     let market = MarketOptions { symbols, ..options.market };
     // A short past, so that its beginning is soon found.
     let deep = DeepOptions { listed_ns: past::now().0 - past::DAY, trades_per_hour: 60, ..DeepOptions::default() };
