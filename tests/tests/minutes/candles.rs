@@ -69,11 +69,12 @@ fn series() -> Vec<String> {
     EXCHANGES.iter().flat_map(|(name, symbols)| symbols.iter().map(move |symbol| format!("{name}/{symbol}/1m"))).collect()
 }
 
-/// The newest stored minute of each series of which something is.
+/// The newest stored minute of each series that is there without a hole.
 fn newest(data_path: &Path, series: &[String]) -> BTreeMap<String, i64> {
     let last = |name: &String| {
         let id = CandleSeriesId::of(&name.parse().unwrap()).unwrap();
-        let (_, to) = candle_coverage(data_path, &id).unwrap().covered.iter().last()?;
+        let covered: Vec<_> = candle_coverage(data_path, &id).unwrap().covered.iter().collect();
+        let [(_, to)] = covered[..] else { return None };
         Some((name.clone(), to.0 / 60_000_000_000 - 1))
     };
     series.iter().filter_map(last).collect()

@@ -18,7 +18,7 @@ use crate::error::chain;
 /// So many candles before the newest are filled; what is older is a backfill's that somebody asks for: a day.
 const FILLED: i64 = 1_440;
 /// Between two fills of one series.
-const FILL_PAUSE: Duration = Duration::from_secs(300);
+const FILL_PAUSE: Duration = Duration::from_secs(60);
 /// Files of series that come live are written anew at this rate at most, each for itself: one of a whole year once an hour.
 const BYTES_PER_SECOND: u64 = 6 << 10;
 
