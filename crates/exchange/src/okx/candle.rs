@@ -54,24 +54,41 @@ pub(super) fn read(frame: &[u8], ts_recv: UnixNanos) -> Option<Result<(String, V
 }
 
 fn candle(row: &[Cow<'_, str>], id: &str, ts_recv: UnixNanos) -> Result<Candle, FrameError> {
-    let text = |at: usize, field| row.get(at).map(AsRef::as_ref).ok_or(FrameError::Missing { event: CHANNEL, field });
-    let bad = |field| FrameError::OutOfRange { event: CHANNEL, field };
-    let number = |at, field| Decimal::parse(text(at, field)?.as_bytes()).map_err(|_| bad(field));
-    let volume = if id.ends_with(subscribe::SWAP) { (6, "volCcy") } else { (5, "vol") };
-    let candle = Candle {
-        ts_open: parse::millis(text(0, "ts")?).ok_or(bad("ts"))?,
+    let columns = if id.ends_with(subscribe::SWAP) { SWAP_COLUMNS } else { SPOT_COLUMNS };
+    let of_row = of_row(row, Span::ONE_MINUTE, columns, ts_recv);
+    candles::live(of_row.map_err(|field| FrameError::OutOfRange { event: CHANNEL, field })?, CHANNEL)
+}
+
+/// Where the amount and that of the quote currency stand in a row.
+pub(super) type Columns = (usize, usize);
+
+/// `vol` in base units, `volCcyQuote`.
+pub(super) const SPOT_COLUMNS: Columns = (5, 7);
+/// `vol` is in contracts, `volCcy` in base units.
+pub(super) const SWAP_COLUMNS: Columns = (6, 7);
+
+/// The candle of a row, of the socket or over REST, [closed](Flags::CLOSED) where it says so; an error names the field.
+pub(super) fn of_row(
+    row: &[Cow<'_, str>],
+    span: Span,
+    columns: Columns,
+    ts_recv: UnixNanos,
+) -> Result<Candle, &'static str> {
+    let text = |at: usize, field| row.get(at).map(AsRef::as_ref).ok_or(field);
+    let number = |at, field| Decimal::parse(text(at, field)?.as_bytes()).map_err(|_| field);
+    Ok(Candle {
+        ts_open: parse::millis(text(0, "ts")?).ok_or("ts")?,
         ts_recv,
         open: number(1, "o")?,
         high: number(2, "h")?,
         low: number(3, "l")?,
         close: number(4, "c")?,
-        volume: number(volume.0, volume.1)?,
-        quote_volume: number(7, "volCcyQuote")?,
+        volume: number(columns.0, "volume")?,
+        quote_volume: number(columns.1, "volCcyQuote")?,
         trades: 0,
-        span: Span::ONE_MINUTE,
+        span,
         flags: if text(8, "confirm")? == "1" { Flags::CLOSED } else { Flags::NONE },
-    };
-    candles::live(candle, CHANNEL)
+    })
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
-use dccd_model::{Candle, Decimal, Flags, Span, Trade, UnixNanos};
+use dccd_model::{Candle, Flags, Span, Trade, UnixNanos};
 
 use super::Okx;
+use super::candle::{Columns, SPOT_COLUMNS, SWAP_COLUMNS, of_row};
 use super::consts::{BARS, CANDLES_PER_PAGE, NAME, SPANS, WEIGHT};
 use super::http;
 use super::parse;
@@ -91,14 +92,6 @@ fn bar(span: Span) -> Option<&'static str> {
     BARS.iter().find(|(seconds, _)| *seconds == span.as_secs()).map(|(_, bar)| *bar)
 }
 
-/// Where the amount and that of the quote currency stand in a row.
-type Columns = (usize, usize);
-
-/// `vol` in base units, `volCcyQuote`.
-const SPOT_COLUMNS: Columns = (5, 7);
-/// `vol` is in contracts, `volCcy` in base units.
-const SWAP_COLUMNS: Columns = (6, 7);
-
 /// `["1597026383085","o","h","l","c","vol","volCcy","volCcyQuote","confirm"]`.
 fn read(body: &[u8], span: Span, columns: Columns, ts_recv: UnixNanos, out: &mut Vec<Candle>) -> Result<(), HistoryError> {
     let begin = out.len();
@@ -107,22 +100,10 @@ fn read(body: &[u8], span: Span, columns: Columns, ts_recv: UnixNanos, out: &mut
         let unreadable = |source| HistoryError::Unreadable { exchange: NAME, subject, bytes: body.len(), source };
         let row: Vec<Cow<'_, str>> = serde_json::from_str(row.get()).map_err(unreadable)?;
         let bad = |field| HistoryError::BadRow { exchange: NAME, subject, row: at, field };
-        let text = |place: usize, field| row.get(place).map(AsRef::as_ref).ok_or(bad(field));
-        let number = |place: usize, field| Decimal::parse(text(place, field)?.as_bytes()).map_err(|_| bad(field));
-        let candle = Candle {
-            ts_open: parse::millis(text(0, "ts")?).ok_or(bad("ts"))?,
-            ts_recv,
-            open: number(1, "o")?,
-            high: number(2, "h")?,
-            low: number(3, "l")?,
-            close: number(4, "c")?,
-            volume: number(columns.0, "volume")?,
-            quote_volume: number(columns.1, "volCcyQuote")?,
-            trades: 0,
-            span,
-            flags: Flags::NONE,
-        };
-        let is_closed = text(8, "confirm")? == "1";
+        let mut candle = of_row(&row, span, columns, ts_recv).map_err(bad)?;
+        let is_closed = candle.flags.contains(Flags::CLOSED);
+        // Of the past all are; only live it is worth a word.
+        candle.flags = Flags::NONE;
         let end = candle.ts_open.0.saturating_add(i64::from(span.as_secs()).saturating_mul(1_000_000_000));
         if !is_closed && end <= ts_recv.0 {
             // By the clock it is over, and the exchange may still change it.
