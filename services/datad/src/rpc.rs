@@ -32,6 +32,8 @@ const HISTORY_DEADLINE: Duration = Duration::from_secs(5);
 const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
 /// How long somebody who names a symbol that is unknown may wait for the exchange's list.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(4);
+/// How long taking a new configuration in may take.
+const RELOAD_DEADLINE: Duration = Duration::from_secs(25);
 /// Search results at most.
 const SEARCH_MAX: u32 = 1_000;
 
@@ -65,6 +67,8 @@ pub(crate) struct Server {
     pub(crate) history: mpsc::Sender<HistoryCommand>,
     /// What it said of its jobs last.
     pub(crate) histo_jobs: Arc<std::sync::Mutex<Vec<JobInfo>>>,
+    /// Has the configuration taken in anew.
+    pub(crate) reloads: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
 }
 
 /// The server of one connection.
@@ -370,9 +374,28 @@ impl Datad for Session {
     async fn resume_jobs(self, _: Context, prefix: String) -> Result<Vec<String>, RpcError> {
         self.server.pause_jobs(prefix, false).await
     }
+
+    async fn reload(self, _: Context) -> Result<(), RpcError> {
+        self.server.reload().await
+    }
 }
 
 impl Server {
+    /// Has the main task take the configuration in anew, and waits for it.
+    async fn reload(&self) -> Result<(), RpcError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.reloads.send(reply).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(RELOAD_DEADLINE, asked).await {
+            Ok(Some(Ok(()))) => Ok(()),
+            Ok(Some(Err(reason))) => Err(self.unavailable(reason)),
+            Ok(None) => Err(self.unavailable("it is stopping")),
+            Err(_) => Err(self.unavailable(format!("it was not done within {RELOAD_DEADLINE:?}"))),
+        }
+    }
+
     async fn pause_jobs(&self, prefix: String, paused: bool) -> Result<Vec<String>, RpcError> {
         self.ask_history(|reply| HistoryCommand::Pause { prefix, paused, reply }).await
     }

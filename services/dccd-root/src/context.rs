@@ -19,7 +19,8 @@ use crate::cell::{Cell, Command};
 use crate::events::{EventLog, unix_nanos};
 use crate::process::Process;
 use crate::supervisor::supervise;
-use crate::{Options, Resolve, RootError, ServiceSpec, Supervision, Sweep};
+use crate::watching::Watching;
+use crate::{Options, Reload, Resolve, RootError, ServiceSpec, Sweep};
 
 /// Orders waiting for one supervisor; senders wait while it is full.
 const COMMANDS_MAX: usize = 8;
@@ -31,7 +32,7 @@ pub(crate) struct Context {
     pub(crate) data_path: PathBuf,
     pub(crate) config_path: Option<PathBuf>,
     pub(crate) executable: PathBuf,
-    pub(crate) supervision: Supervision,
+    pub(crate) supervision: Arc<Watching>,
     pub(crate) events: Arc<EventLog>,
     /// Set once stopping has begun; then whether it is forced.
     pub(crate) force: watch::Sender<bool>,
@@ -44,7 +45,9 @@ pub(crate) struct Context {
     pub(crate) handing_over: AtomicBool,
     /// The ends of processes that nobody wants any more.
     leftovers: Mutex<Vec<JoinHandle<()>>>,
-    resolve: Resolve,
+    resolve: Mutex<Resolve>,
+    /// Reads the configuration anew; held by the one reload that is under way.
+    pub(crate) reload: tokio::sync::Mutex<Option<Reload>>,
     table: Mutex<Table>,
     starts: AtomicU64,
     started: Instant,
@@ -77,7 +80,7 @@ impl Context {
             data_path: options.data_path,
             config_path: options.config_path,
             executable: options.executable,
-            supervision: options.supervision,
+            supervision: Arc::new(Watching::new(options.supervision)),
             events: Arc::new(EventLog::new()),
             force: watch::channel(false).0,
             stopped: watch::channel(None).0,
@@ -85,7 +88,8 @@ impl Context {
             kept: Mutex::default(),
             handing_over: AtomicBool::new(false),
             leftovers: Mutex::default(),
-            resolve: options.resolve,
+            resolve: Mutex::new(options.resolve),
+            reload: tokio::sync::Mutex::new(options.reload),
             table: Mutex::default(),
             starts: AtomicU64::new(0),
             started: Instant::now(),
@@ -145,7 +149,7 @@ impl Context {
     fn end_leftover(self: &Arc<Self>, name: String) {
         let ctx = Arc::clone(self);
         let ending = tokio::spawn(async move {
-            predecessor_gone(&ctx.runtime_dir, &name, ctx.supervision.shutdown_timeout).await;
+            predecessor_gone(&ctx.runtime_dir, &name, ctx.supervision.get().shutdown_timeout).await;
         });
         self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).push(ending);
     }
@@ -177,7 +181,7 @@ impl Context {
     /// A cell with its supervisor. If the supervisor panicked, orders to it fail and its process is killed with it.
     fn new_cell(self: &Arc<Self>, spec: ServiceSpec, candidate: Option<Candidate>) -> Arc<Cell> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
-        let cell = Arc::new(Cell::new(spec, self.supervision, Arc::clone(&self.events), sender));
+        let cell = Arc::new(Cell::new(spec, Arc::clone(&self.supervision), Arc::clone(&self.events), sender));
         if let Some(candidate) = &candidate {
             cell.adopt(&candidate.record, || self.next_start());
         }
@@ -199,9 +203,28 @@ impl Context {
 
     /// Starts what is to run from the beginning.
     pub(crate) fn start_eager(&self, order: &[String]) {
-        for cell in order.iter().filter_map(|name| self.cell(name)).filter(|cell| cell.spec.eager) {
+        for cell in order.iter().filter_map(|name| self.cell(name)).filter(|cell| cell.spec().eager) {
             self.start(&cell);
         }
+    }
+
+    /// Knows a further service from now on; it runs when it is started.
+    pub(crate) fn add(self: &Arc<Self>, spec: ServiceSpec) {
+        let mut table = self.table();
+        if !table.cells.contains_key(&spec.name) {
+            let cell = self.inherit(spec);
+            table.cells.insert(cell.name().to_owned(), cell);
+        }
+    }
+
+    /// Knows a service no more; it has been stopped for good.
+    pub(crate) fn forget(&self, name: &str) {
+        self.table().cells.remove(name);
+    }
+
+    /// Finds further services this way from now on.
+    pub(crate) fn set_resolve(&self, resolve: Resolve) {
+        *self.resolve.lock().unwrap_or_else(PoisonError::into_inner) = resolve;
     }
 
     /// Orders a start unless the service is on its way already.
@@ -244,7 +267,8 @@ impl Context {
                     .map_err(|error| tracing::warn!(service = name, error = %chain(&error), "service cannot exist"))
                     .is_ok()
         };
-        (self.resolve)(name).filter(usable)
+        let resolve = Arc::clone(&*self.resolve.lock().unwrap_or_else(PoisonError::into_inner));
+        resolve(name).filter(usable)
     }
 
     /// Starts a service if need be and waits until it is ready.
@@ -359,7 +383,7 @@ impl Context {
         let missing: Vec<String> = self
             .cells()
             .iter()
-            .filter(|cell| cell.spec.eager && !cell.state().phase.is_ready())
+            .filter(|cell| cell.spec().eager && !cell.state().phase.is_ready())
             .map(|cell| cell.name().to_owned())
             .collect();
         RootStatus {

@@ -2,6 +2,7 @@
 
 mod jobs;
 mod markets;
+mod reload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderTh
 use crate::rpc::{ConfiguredFeed, Running, Server, Session};
 use crate::shared::{Part, Shared};
 
+pub use reload::Reread;
+
 /// Wants that wait for the fetcher; one more is dropped and counted, and raised again by later events.
 const FETCH_QUEUE: usize = 1_024;
 /// Commands that wait for the hot thread; one more makes its sender wait.
@@ -57,9 +60,11 @@ const RECORDER_SLOW: u32 = 60;
 const HISTORY_STOP: Duration = Duration::from_secs(30);
 /// How often the state of the jobs is saved for `dccd status` without a daemon.
 const SAVE_JOBS: Duration = Duration::from_secs(10);
+/// Reloads that wait; one more makes its sender wait.
+const RELOAD_QUEUE: usize = 4;
 
 /// What a datad works on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DatadOptions {
     /// The exchange.
     pub exchange: ExchangeName,
@@ -89,11 +94,12 @@ pub struct DatadOptions {
     pub journal_keep_bytes: u64,
 }
 
-/// Runs until shutdown is asked for; then everything received is in the store.
+/// Runs until shutdown is asked for; then everything received is in the store. `reread` is asked for the options anew when the root
+/// says that they have changed.
 ///
 /// # Errors
 /// When it can't start, or a thread of it ended before its time. What the exchange does is no error: it is waited for.
-pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), DatadError> {
+pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> Result<(), DatadError> {
     let adapter_options =
         dccd_exchange::AdapterOptions { aggregated_trades: options.aggregated_trades, depth: options.depth };
     let adapter = dccd_exchange::adapter(options.exchange.as_str(), &adapter_options).ok_or_else(|| {
@@ -116,6 +122,7 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         channel: *channel,
         error: None,
     });
+    let (reloads, reload_requests) = mpsc::channel(RELOAD_QUEUE);
     let server = Server {
         adapter: adapter.clone(),
         running,
@@ -125,6 +132,7 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         jobs: Arc::new(std::sync::Mutex::new(jobs.collect())),
         history: history.commands.clone(),
         histo_jobs: Arc::default(),
+        reloads,
     };
 
     // The journal first: it locks out another datad of this exchange and cuts a torn tail before anybody reads it.
@@ -159,19 +167,33 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
 
     let parts = Parts {
         options: &options,
-        adapter,
-        shared,
-        rest,
         journal_dir,
         sync: sync.clone(),
         server: &server,
         history: &history,
+        wanted: watch::channel(wanted(&options)).0,
+        listed: rest_products(&options, adapter.as_ref(), &rest),
+        reread,
+        adapter,
+        shared,
+        rest,
     };
-    let outcome = parts.run(journal, recorder, &running_tx, &ctx).await;
+    let outcome = parts.run(journal, recorder, reload_requests, &running_tx, &ctx).await;
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time
     drop(sync);
     outcome
+}
+
+/// The symbols of all that the configuration wants.
+fn wanted(options: &DatadOptions) -> Vec<Symbol> {
+    let live = options.feeds.iter().map(|(symbol, _)| symbol.clone());
+    live.chain(options.histo.iter().map(|wanted| wanted.symbol.clone())).collect()
+}
+
+/// The products whose lists of markets are asked for: those that have an address, and those that are recorded.
+fn rest_products(options: &DatadOptions, adapter: &dyn Adapter, rest: &RestClients) -> Vec<Product> {
+    rest.lists().chain(options.feeds.iter().map(|(symbol, _)| adapter.rest_of(symbol))).collect()
 }
 
 /// Sees whether a counter moves.
@@ -256,6 +278,11 @@ struct Parts<'a> {
     sync: Arc<JournalSync>,
     server: &'a Server,
     history: &'a HistoryThread,
+    /// The symbols of all that the configuration wants.
+    wanted: watch::Sender<Vec<Symbol>>,
+    /// The products whose lists of markets are asked for.
+    listed: Vec<Product>,
+    reread: Reread,
 }
 
 impl Parts<'_> {
@@ -263,6 +290,7 @@ impl Parts<'_> {
         &self,
         journal: JournalWriter,
         recorder: Recorder,
+        reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
         running: &watch::Sender<Option<Running>>,
         ctx: &ServiceContext,
     ) -> Result<(), DatadError> {
@@ -299,7 +327,7 @@ impl Parts<'_> {
         let hot_ended =
             self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx.progress().clone())?;
         let renew_after = dccd_history::renew_after(&self.options.exchange);
-        let (lister, lists) = Lister::new(beginning, renew_after, self.wanted(), self.shared.clone());
+        let (lister, lists) = Lister::new(beginning, renew_after, self.wanted.subscribe(), self.shared.clone());
         let listing = tokio::spawn(lister.run(commands.clone(), recorder.commands.clone()));
         let fetcher = Fetcher {
             adapter: self.adapter.clone(),
@@ -310,14 +338,15 @@ impl Parts<'_> {
         };
         let fetching = tokio::spawn(fetcher.run());
         self.open_configured(&commands).await;
-        running.send_replace(Some(Running { hot: commands.clone(), recorder: recorder.commands.clone(), lists }));
+        let parts = Running { hot: commands.clone(), recorder: recorder.commands.clone(), lists };
+        running.send_replace(Some(parts.clone()));
         if !registered {
             ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
             ctx.register_protocol(DATAD_PROTOCOL).await.map_err(|e| DatadError::Serve(Box::new(e)))?;
         }
         ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
 
-        let outcome = self.until_shutdown(ctx, &commands, &recorder, hot_ended).await;
+        let outcome = self.until_shutdown(ctx, &parts, &recorder, reloads, hot_ended).await;
         fetching.abort();
         listing.abort();
         let jobs_path = state_dir(self.options).join("jobs.json");
@@ -331,12 +360,6 @@ impl Parts<'_> {
         stopped?;
         self.server.save_last_jobs(&jobs_path, jobs, histo);
         Ok(())
-    }
-
-    /// The symbols of all that the configuration wants.
-    fn wanted(&self) -> Vec<Symbol> {
-        let live = self.options.feeds.iter().map(|(symbol, _)| symbol.clone());
-        live.chain(self.options.histo.iter().map(|wanted| wanted.symbol.clone())).collect()
     }
 
     /// Ends the history thread; gives the last state of its jobs. What it has fetched is safe wherever it is stopped.
@@ -445,7 +468,7 @@ impl Parts<'_> {
 
     /// Says so when nothing has been connected for some looks although something should be.
     fn unconnected_for(&self, looks: &mut u32) -> Option<String> {
-        let connected = self.options.feeds.is_empty() || self.shared.connections.load(Ordering::Relaxed) > 0;
+        let connected = self.jobs().is_empty() || self.shared.connections.load(Ordering::Relaxed) > 0;
         *looks = if connected { 0 } else { looks.saturating_add(1) };
         (*looks >= UNCONNECTED_LOOKS).then(|| "not connected to the exchange; trying on".to_owned())
     }
@@ -454,10 +477,13 @@ impl Parts<'_> {
     async fn until_shutdown(
         &self,
         ctx: &ServiceContext,
-        commands: &mpsc::Sender<Command>,
+        running: &Running,
         recorder: &RecorderThread,
+        mut reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
         mut hot: oneshot::Receiver<()>,
     ) -> Result<(), DatadError> {
+        let commands = &running.hot;
+        let mut told = self.options.clone();
         let jobs_path = state_dir(self.options).join("jobs.json");
         let mut save = tokio::time::interval(SAVE_JOBS);
         let mut look = tokio::time::interval(WATCH_INTERVAL);
@@ -469,6 +495,13 @@ impl Parts<'_> {
             tokio::select! {
                 _ = ctx.shutdown().wait() => return Ok(()),
                 _ = &mut hot => return Err(DatadError::Thread { name: "hot" }),
+                Some(reply) = reloads.recv() => {
+                    let result = tokio::select! {
+                        _ = ctx.shutdown().wait() => return Ok(()),
+                        result = self.reload(&mut told, running) => result,
+                    };
+                    let _ = reply.send(result); // whoever asked may have given up
+                }
                 _ = save.tick() => {
                     if hot_watch.still == 0 {
                         self.retry_jobs(commands).await;

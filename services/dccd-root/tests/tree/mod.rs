@@ -84,6 +84,7 @@ impl Place {
             policy,
             eager,
             limits: Limits::default(),
+            fixed: String::new(),
             fingerprint: String::new(),
             protocol: Some(0),
         }

@@ -13,6 +13,7 @@ pub mod history;
 pub mod inventory;
 pub mod jobs;
 pub mod logs;
+pub mod reload;
 pub mod restart;
 pub mod search;
 pub mod services;
