@@ -139,3 +139,35 @@ fn exchanges_come_and_go_and_sighup_is_a_reload_without_a_terminal() {
     tree.stop();
     exchange.stop();
 }
+
+#[test]
+fn a_live_job_that_is_paused_stays_so_over_a_crash_and_its_loss_is_declared() {
+    let mut exchange = Exchange::busy(100.0, 100.0);
+    let mut tree = Tree::start(&Setup::new(&exchange));
+    tree.wait_live(6);
+    let ran = tree.run(&["pause", "binance/ETH/USDT"]).code(1);
+    assert!(ran.err.contains("live jobs are meant with --live"), "{}", ran.err);
+    let paused = tree.run(&["pause", "binance/ETH/USDT", "--live"]).code(0);
+    let named = tree.run(&["pause", "binance/BTC/USDT/quotes"]).code(0);
+    assert_eq!((paused.out.lines().count(), named.out.as_str()), (3, "binance/BTC/USDT/quotes: paused\n"));
+    let left = ["BTC/USDT book", "BTC/USDT trades"];
+    assert_eq!(open_feeds(&tree), left);
+    let first = pid(&tree);
+    tree.kill(first.unwrap());
+    tree.wait_ready(first);
+    tree.wait_live(2);
+    assert_eq!(open_feeds(&tree), left);
+    assert_eq!(reload(&tree, &Setup::new(&exchange)), "unchanged");
+    let states = |tree: &Tree| {
+        let status = tree.run(&["status", "--json"]).code(0).json();
+        status["jobs"].as_array().unwrap().iter().filter(|job| job["state"] == "paused").count()
+    };
+    assert_eq!(states(&tree), 4);
+    assert_eq!(tree.run(&["resume", "--live"]).code(0).out.lines().count(), 6);
+    tree.wait_fresh(6);
+    assert_eq!(states(&tree), 0);
+    tree.drain(&exchange, 0);
+    tree.stop();
+    tree.audit(&mut exchange);
+    tree.verify();
+}

@@ -46,6 +46,10 @@ pub trait Datad {
     /// Reads its configuration anew: opens and closes feeds, takes up and leaves jobs, and goes on with all others. Refused
     /// where something is different that only a new process can take in.
     async fn reload() -> Result<(), RpcError>;
+    /// Stops recording the live jobs whose names begin so, until they are resumed; answers with their names.
+    async fn pause_live(prefix: String) -> Result<Vec<String>, RpcError>;
+    /// Records them again.
+    async fn resume_live(prefix: String) -> Result<Vec<String>, RpcError>;
 }
 
 /// One market of the exchange.

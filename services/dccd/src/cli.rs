@@ -78,9 +78,9 @@ enum Command {
     Services(commands::services::Arguments),
     /// Show the daemon and its jobs; works without a daemon from the last saved state
     Status(commands::status::Arguments),
-    /// Stop running history jobs by the clock, until they are resumed
+    /// Stop running history jobs by the clock, or recording live, until they are resumed
     Pause(commands::jobs::Arguments),
-    /// Run paused history jobs again
+    /// Run paused jobs again
     Resume(commands::jobs::Arguments),
     /// Run a history job now: fetch all that its series lack
     Run(commands::jobs::RunArguments),

@@ -13,7 +13,8 @@ use crate::rpc::ConfiguredFeed;
 impl Parts<'_> {
     /// Opens what the configuration wants recorded.
     pub(super) async fn open_configured(&self, commands: &mpsc::Sender<Command>) {
-        let feeds = self.jobs().iter().map(|job| (job.symbol.clone(), job.channel)).collect();
+        let wanted = |job: &&ConfiguredFeed| !job.paused;
+        let feeds = self.jobs().iter().filter(wanted).map(|job| (job.symbol.clone(), job.channel)).collect();
         self.open_jobs(commands, feeds).await;
         // Fails only when the hot thread is gone, which is reported elsewhere.
         let _ = commands.send(Command::ConfiguredOpen).await;

@@ -2,6 +2,7 @@
 
 mod jobs;
 mod markets;
+mod pausing;
 mod reload;
 
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ use crate::hot::{Command, Hot, HotContext};
 use crate::links::Links;
 use crate::lister::Lister;
 use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread, Recovered, live_candles};
-use crate::rpc::{ConfiguredFeed, Running, Server, Session};
+use crate::rpc::{ConfiguredFeed, Order, Running, Server, Session};
 use crate::shared::{Part, Shared};
 
 pub use reload::Reread;
@@ -60,8 +61,8 @@ const RECORDER_SLOW: u32 = 60;
 const HISTORY_STOP: Duration = Duration::from_secs(30);
 /// How often the state of the jobs is saved for `dccd status` without a daemon.
 const SAVE_JOBS: Duration = Duration::from_secs(10);
-/// Reloads that wait; one more makes its sender wait.
-const RELOAD_QUEUE: usize = 4;
+/// Orders that wait; one more makes its sender wait.
+const ORDER_QUEUE: usize = 4;
 
 /// What a datad works on.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,12 +118,12 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
     })?;
 
     let (running_tx, running) = watch::channel(None);
+    let paused = pausing::kept(&state_dir(&options));
     let jobs = options.feeds.iter().map(|(symbol, channel)| ConfiguredFeed {
-        symbol: symbol.clone(),
-        channel: *channel,
-        error: None,
+        paused: paused.contains(&format!("{}/{symbol}/{channel}", options.exchange)),
+        ..ConfiguredFeed::new(symbol.clone(), *channel)
     });
-    let (reloads, reload_requests) = mpsc::channel(RELOAD_QUEUE);
+    let (orders, order_queue) = mpsc::channel(ORDER_QUEUE);
     let server = Server {
         adapter: adapter.clone(),
         running,
@@ -132,7 +133,7 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
         jobs: Arc::new(std::sync::Mutex::new(jobs.collect())),
         history: history.commands.clone(),
         histo_jobs: Arc::default(),
-        reloads,
+        orders,
     };
 
     // The journal first: it locks out another datad of this exchange and cuts a torn tail before anybody reads it.
@@ -178,7 +179,7 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
         shared,
         rest,
     };
-    let outcome = parts.run(journal, recorder, reload_requests, &running_tx, &ctx).await;
+    let outcome = parts.run(journal, recorder, order_queue, &running_tx, &ctx).await;
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time
     drop(sync);
@@ -290,7 +291,7 @@ impl Parts<'_> {
         &self,
         journal: JournalWriter,
         recorder: Recorder,
-        reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+        orders: mpsc::Receiver<Order>,
         running: &watch::Sender<Option<Running>>,
         ctx: &ServiceContext,
     ) -> Result<(), DatadError> {
@@ -346,7 +347,7 @@ impl Parts<'_> {
         }
         ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
 
-        let outcome = self.until_shutdown(ctx, &parts, &recorder, reloads, hot_ended).await;
+        let outcome = self.until_shutdown(ctx, &parts, &recorder, orders, hot_ended).await;
         fetching.abort();
         listing.abort();
         let jobs_path = state_dir(self.options).join("jobs.json");
@@ -466,9 +467,22 @@ impl Parts<'_> {
         Ok(ended)
     }
 
+    /// Does what a client or the root has ordered.
+    async fn obey(&self, order: Order, told: &mut DatadOptions, running: &Running) {
+        // Whoever asked may have given up.
+        match order {
+            Order::Reload { reply } => {
+                let _ = reply.send(self.reload(told, running).await);
+            }
+            Order::Pause { prefix, paused, reply } => {
+                let _ = reply.send(self.pause(&prefix, paused, &running.hot).await);
+            }
+        }
+    }
+
     /// Says so when nothing has been connected for some looks although something should be.
     fn unconnected_for(&self, looks: &mut u32) -> Option<String> {
-        let connected = self.jobs().is_empty() || self.shared.connections.load(Ordering::Relaxed) > 0;
+        let connected = self.jobs().iter().all(|job| job.paused) || self.shared.connections.load(Ordering::Relaxed) > 0;
         *looks = if connected { 0 } else { looks.saturating_add(1) };
         (*looks >= UNCONNECTED_LOOKS).then(|| "not connected to the exchange; trying on".to_owned())
     }
@@ -479,7 +493,7 @@ impl Parts<'_> {
         ctx: &ServiceContext,
         running: &Running,
         recorder: &RecorderThread,
-        mut reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+        mut orders: mpsc::Receiver<Order>,
         mut hot: oneshot::Receiver<()>,
     ) -> Result<(), DatadError> {
         let commands = &running.hot;
@@ -495,13 +509,10 @@ impl Parts<'_> {
             tokio::select! {
                 _ = ctx.shutdown().wait() => return Ok(()),
                 _ = &mut hot => return Err(DatadError::Thread { name: "hot" }),
-                Some(reply) = reloads.recv() => {
-                    let result = tokio::select! {
-                        _ = ctx.shutdown().wait() => return Ok(()),
-                        result = self.reload(&mut told, running) => result,
-                    };
-                    let _ = reply.send(result); // whoever asked may have given up
-                }
+                Some(order) = orders.recv() => tokio::select! {
+                    _ = ctx.shutdown().wait() => return Ok(()),
+                    () = self.obey(order, &mut told, running) => {}
+                },
                 _ = save.tick() => {
                     if hot_watch.still == 0 {
                         self.retry_jobs(commands).await;

@@ -9,7 +9,6 @@ use tracing::info;
 
 use super::{DatadOptions, Parts};
 use crate::history::HistoryCommand;
-use crate::hot::Command;
 use crate::recorder::RecorderCommand;
 use crate::rpc::{ConfiguredFeed, Running};
 
@@ -74,19 +73,12 @@ impl Parts<'_> {
                 let found = known.iter().position(|job| job.symbol == *symbol && job.channel == *channel);
                 jobs.push(match found {
                     Some(at) => known.swap_remove(at),
-                    None => ConfiguredFeed { symbol: symbol.clone(), channel: *channel, error: None },
+                    None => ConfiguredFeed::new(symbol.clone(), *channel),
                 });
             }
         }
         // What comes first: candles that leave may let trades go that others are to be built from.
         self.open_jobs(&running.hot, added).await;
-        let mut left: Vec<_> = old.iter().filter(|feed| !new.contains(feed)).cloned().collect();
-        left.sort_by_key(|(_, channel)| *channel != Channel::Ohlc);
-        for (symbol, channel) in left {
-            let (reply, done) = oneshot::channel();
-            if running.hot.send(Command::ReleaseFeed { symbol, channel, reply }).await.is_ok() {
-                let _ = done.await; // the hot thread may be ending, and everything with it
-            }
-        }
+        self.release(old.iter().filter(|feed| !new.contains(feed)).cloned().collect(), &running.hot).await;
     }
 }
