@@ -182,7 +182,7 @@ pub fn root_options(loaded: &Loaded, common: Common) -> anyhow::Result<Options> 
     let Roles { services, resolve, supervision } = common.roles(config);
     let store = data_path.clone();
     let (copy, text) = (common.config_copy(), loaded.text.clone());
-    let sweep_instance = common.instance.clone();
+    let (sweep_instance, sweep_store) = (common.instance.clone(), data_path.clone());
     Ok(Options {
         config_path: Some(loaded.path.clone()),
         services,
@@ -202,7 +202,10 @@ pub fn root_options(loaded: &Loaded, common: Common) -> anyhow::Result<Options> 
             address: http.address,
             token: http.token.as_ref().map(|token| token.reveal().to_owned()),
         }),
-        sweep: Some(Arc::new(move || sweep_rings(&sweep_instance))),
+        sweep: Some(Arc::new(move || {
+            sweep_rings(&sweep_instance);
+            sweep_store_leftovers(&sweep_store);
+        })),
         reload: Some(crate::reload::reload(loaded, common.clone())),
         ..Options::new(&common.instance, common.runtime_dir, data_path, executable)
     })
@@ -236,6 +239,21 @@ impl Drop for ConfigCopy {
     fn drop(&mut self) {
         // One that stays is written over by the next root.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Removes what killed processes left half-written of small files.
+fn sweep_store_leftovers(data_path: &Path) {
+    match dccd_store::sweep_leftovers(data_path) {
+        Ok(swept) => {
+            for file in swept {
+                tracing::info!(file = %file.display(), "removed what a killed process left half-written");
+            }
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "could not look for what killed processes left half-written");
+        }
     }
 }
 
