@@ -297,6 +297,7 @@ impl Cell {
         Ok(RegisterReply {
             heartbeat_interval: self.supervision.heartbeat_interval,
             heartbeat_timeout: self.supervision.heartbeat_timeout,
+            log_level: None,
         })
     }
 

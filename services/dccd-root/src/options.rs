@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dccd_registry::RuntimeDir;
+use dccd_service::log::LogFiles;
+
+use crate::Notify;
 
 /// An error of the executable's own.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -184,6 +187,10 @@ pub struct Options {
     pub sweep: Option<Sweep>,
     /// Health and metrics over HTTP; `None`: not served.
     pub http: Option<HttpOptions>,
+    /// Where what the services write is put.
+    pub log_files: LogFiles,
+    /// The service manager that started us; `None`: nobody did, or wants to hear of us.
+    pub notify: Option<Notify>,
 }
 
 impl Options {
@@ -202,6 +209,8 @@ impl Options {
             boot_guards: Vec::new(),
             sweep: None,
             http: None,
+            log_files: LogFiles::default(),
+            notify: None,
         }
     }
 }
@@ -218,6 +227,8 @@ impl fmt::Debug for Options {
             .field("supervision", &self.supervision)
             .field("boot_guards", &self.boot_guards)
             .field("http", &self.http)
+            .field("log_files", &self.log_files)
+            .field("notify", &self.notify)
             .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::http::HttpServer;
 use crate::rpc::RootServer;
 use crate::stop::{finished, stop};
-use crate::{Options, RootError, state_file};
+use crate::{Options, RootError, notify, state_file};
 
 /// How long clients may read their last answers when everything is stopped.
 const DRAIN: Duration = Duration::from_millis(200);
@@ -54,6 +54,7 @@ impl Root {
             Some(http) => Some(HttpServer::bind(http).await?),
             None => None,
         };
+        let notify = options.notify.take();
         let order: Vec<String> = options.services.iter().map(|spec| spec.name.clone()).collect();
         let ctx = Context::new(options)?;
         tracing::info!(pid = std::process::id(), instance = ctx.instance, data_path = %ctx.data_path.display(), "dccd-root is up");
@@ -73,6 +74,7 @@ impl Root {
         let http = http.map(|http| tokio::spawn(http.serve(Arc::clone(&ctx))));
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
         ctx.start_eager(&order);
+        let notifying = notify.map(|notify| tokio::spawn(notify::keep(Arc::clone(&ctx), notify)));
 
         let report = tokio::select! {
             reason = shutdown.wait() => {
@@ -84,8 +86,8 @@ impl Root {
         // Panicking is all that can have gone wrong in there, and ending is what they were about to do.
         let _ = saving.await;
         let _ = serving.await;
-        if let Some(http) = http {
-            let _ = http.await;
+        for task in [http, notifying].into_iter().flatten() {
+            let _ = task.await;
         }
         drop(held);
         tracing::info!("dccd-root is down");
