@@ -52,6 +52,14 @@ impl RotatingFile {
         }
     }
 
+    /// A handle of the file that has this name now, to append to.
+    ///
+    /// # Errors
+    /// When it can't be opened for that.
+    pub fn handle(&mut self) -> io::Result<File> {
+        self.current(0)?.try_clone()
+    }
+
     fn try_append(&mut self, lines: &[u8]) -> io::Result<()> {
         let dropped = self.dropped;
         let file = self.current(lines.len() as u64)?;

@@ -309,6 +309,11 @@ impl Context {
 
     /// What a service is to log by; `None`: as it was told at its start.
     pub(crate) fn log_level(&self, service: &str) -> Option<String> {
+        // Said also where nobody asked for another: a process that was adopted may have been told something else.
+        self.level_asked_for(service).or_else(|| Some(log::configured_level().to_owned()).filter(|level| !level.is_empty()))
+    }
+
+    fn level_asked_for(&self, service: &str) -> Option<String> {
         self.levels.lock().unwrap_or_else(PoisonError::into_inner).of(service).map(str::to_owned)
     }
 
@@ -331,14 +336,14 @@ impl Context {
             "asked to log by another level"
         );
         self.levels.lock().unwrap_or_else(PoisonError::into_inner).set(service.as_deref(), directives);
-        log::set_level(self.log_level(ROOT_NAME).as_deref())
+        log::set_level(self.level_asked_for(ROOT_NAME).as_deref())
             .map_err(|error| RpcError::Failed { operation: "changing the level".to_owned(), reason: chain(&error) })
     }
 
     /// What each service logs by, the root first.
     pub(crate) fn log_levels(&self) -> Vec<ServiceLogLevel> {
         let level = |service: String| {
-            let asked_for = self.log_level(&service);
+            let asked_for = self.level_asked_for(&service);
             let configured = asked_for.is_none();
             ServiceLogLevel { service, level: asked_for.unwrap_or_else(|| log::configured_level().to_owned()), configured }
         };

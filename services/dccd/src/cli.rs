@@ -102,8 +102,12 @@ enum Command {
     Search(commands::search::Arguments),
     /// Print live records from the ring
     Tail(commands::tail::Arguments),
-    /// Show the log of a service
+    /// Show what the services have logged, merged by time
     Logs(commands::logs::Arguments),
+    /// Write units for systemd, one for each instance
+    Service(commands::service::Arguments),
+    /// Show how much the services log, or change it while they run
+    LogLevel(commands::log_level::Arguments),
     /// Print completions for a shell
     Completion(commands::completion::Arguments),
     /// Watch the whole of it for twenty seconds against a simulated exchange
@@ -115,7 +119,7 @@ enum Command {
 /// The groups of `dccd --help`. A test sees to it that each command stands in one.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["validate", "add", "remove", "completion"]),
-    ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs"]),
+    ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs", "log-level", "service"]),
     ("Data", &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "exchanges", "search", "tail"]),
     ("Try", &["demo", "sim"]),
 ];
@@ -188,6 +192,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Search(arguments) => commands::search::run(global, &arguments),
         Command::Tail(arguments) => commands::tail::run(global, &arguments),
         Command::Logs(arguments) => commands::logs::run(global, &arguments),
+        Command::LogLevel(arguments) => commands::log_level::run(global, &arguments),
+        Command::Service(arguments) => commands::service::run(global, &arguments),
         Command::Completion(arguments) => commands::completion::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Sim(arguments) => commands::sim::run(global, &arguments),

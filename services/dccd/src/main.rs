@@ -8,6 +8,7 @@ mod exit;
 mod histo;
 mod listing;
 mod output;
+mod pid_file;
 mod progress;
 mod roles;
 

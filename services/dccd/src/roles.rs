@@ -7,15 +7,17 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use datad::DatadOptions;
-use dccd_config::{Config, Loaded, Lookup, TradeStream};
+use dccd_config::{Config, Loaded, LogFormat, Lookup, TradeStream};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
-use dccd_root::{BootGuard, HttpOptions, Limits, Options, Policy, RestartOptions, ServiceSpec, Supervision};
+use dccd_root::{BootGuard, HttpOptions, Limits, Notify, Options, Policy, RestartOptions, ServiceSpec, Supervision};
 use dccd_rpc::datad::DATAD_PROTOCOL;
-use dccd_service::{ServiceArgs, ServiceContext, ShutdownReason};
+use dccd_service::log::LogFiles;
+use dccd_service::{Rotation, ServiceArgs, ServiceContext, ShutdownReason};
 
 /// The prefix of `argv[0]` of the services of exchanges.
 const DATAD: &str = "datad.";
@@ -76,13 +78,26 @@ fn datad_options(config: &Config, exchange: ExchangeName, instance: &str, data_p
         ws_url: settings.ws_url,
         linear_ws_url: settings.linear.ws_url,
         feeds,
-        time_step: jobs.iter().map(|job| job.time_step).min().unwrap_or(std::time::Duration::from_secs(60)),
+        time_step: jobs.iter().map(|job| job.time_step).min().unwrap_or(Duration::from_secs(60)),
         depth: jobs.iter().map(|job| job.depth).max(),
         aggregated_trades: settings.trade_stream == TradeStream::Aggregated,
         histo: crate::histo::jobs(config).remove(&exchange).unwrap_or_default(),
         ring_slots: settings.ring_slots,
         journal_keep_bytes: config.storage.journal_keep_mb << 20,
         exchange,
+    }
+}
+
+/// Where the services of a configuration log.
+pub fn log_files(config: &Config) -> LogFiles {
+    let rotate = &config.daemon.log_rotate;
+    LogFiles {
+        common: config.daemon.log_file.clone(),
+        rotation: Rotation {
+            bytes_max: rotate.max_mb << 20,
+            age_max: Duration::from_secs(rotate.max_age_days * 86_400),
+            keep: rotate.keep,
+        },
     }
 }
 
@@ -106,14 +121,17 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
                 data_path: config.data_path().to_owned(),
                 config_path: Some(copy.clone()),
                 log_level: log_level.clone(),
-                log_json: false,
+                log_json: config.daemon.log_format == LogFormat::Json,
+                log_files: log_files(&config),
                 orphan_grace: config.daemon.orphan_grace,
             };
             let told = datad_options(&config, exchange.clone(), &args.instance, &args.data_path);
             let limits = config.limits(exchange);
+            // How much it logs is no reason to replace it: the root tells it while it runs.
+            let lasting = ServiceArgs { log_level: String::new(), ..args.clone() }.to_args();
             ServiceSpec {
                 name: args.name.clone(),
-                fingerprint: dccd_root::fingerprint(&format!("{:?} {told:?}", args.to_args())),
+                fingerprint: dccd_root::fingerprint(&format!("{lasting:?} {told:?}")),
                 protocol: Some(DATAD_PROTOCOL),
                 args: args.to_args(),
                 policy: Policy::Permanent,
@@ -163,6 +181,11 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
         http: config.daemon.http.as_ref().map(|http| HttpOptions {
             address: http.address,
             token: http.token.as_ref().map(|token| token.reveal().to_owned()),
+        }),
+        log_files: log_files(config),
+        notify: Notify::from_environment().unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot speak to $NOTIFY_SOCKET");
+            None
         }),
         sweep: Some(Arc::new(move || sweep_rings(&sweep_instance))),
         ..Options::new(instance, runtime_dir, data_path, executable)

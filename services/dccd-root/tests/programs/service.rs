@@ -160,7 +160,7 @@ fn try_tokens(args: &ServiceArgs) -> Result {
         ];
         for (what, registration) in tries {
             let result = match registration {
-                None => registry.heartbeat(&args.name, Progress::default(), deadline).await,
+                None => registry.heartbeat(&args.name, Progress::default(), deadline).await.map(|_| ()),
                 Some((pid, token)) => {
                     let registration = Registration {
                         name: args.name.clone(),
