@@ -60,6 +60,10 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a first configuration, from a few questions or flags
+    Init(commands::init::Arguments),
+    /// Check this host for what usually goes wrong, with a remedy for each
+    Doctor(commands::doctor::Arguments),
     /// Check the configuration and print its summary
     Validate,
     /// Add a market to the history jobs of the configuration file
@@ -118,7 +122,7 @@ enum Command {
 
 /// The groups of `dccd --help`. A test sees to it that each command stands in one.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Set up", &["validate", "add", "remove", "completion"]),
+    ("Set up", &["init", "doctor", "validate", "add", "remove", "completion"]),
     ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs", "log-level", "service"]),
     ("Data", &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "exchanges", "search", "tail"]),
     ("Try", &["demo", "sim"]),
@@ -170,6 +174,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         return Err(Failure::Silent(exit::USAGE));
     };
     match command {
+        Command::Init(arguments) => commands::init::run(global, &arguments),
+        Command::Doctor(arguments) => commands::doctor::run(global, &arguments),
         Command::Validate => commands::validate::run(global),
         Command::Add(arguments) => commands::edit::add(global, &arguments),
         Command::Remove(arguments) => commands::edit::remove(global, &arguments),

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod demo;
 mod exit;
+mod files;
 mod histo;
 mod listing;
 mod output;

@@ -24,15 +24,7 @@ impl PidFile {
     pub fn write(path: PathBuf) -> anyhow::Result<Self> {
         let failed = || format!("cannot write {}", path.display());
         let own = std::process::id();
-        if let Some((pid, written)) = found(&path)?
-            && pid != own
-            && is_of_a_process(pid, written)
-        {
-            return Err(anyhow!(
-                "{} names process {pid}, which runs; stop that, or name another file in daemon.pid_file",
-                path.display()
-            ));
-        }
+        Self::look(&path)?;
         let mut temporary = path.clone().into_os_string();
         temporary.push(format!(".{own}.tmp"));
         let temporary = PathBuf::from(temporary);
@@ -43,6 +35,22 @@ impl PidFile {
         }
         written.with_context(failed)?;
         Ok(Self { path })
+    }
+}
+
+impl PidFile {
+    /// Whether a pid file may be written there; writes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::write`], for what is in its place.
+    pub fn look(path: &Path) -> anyhow::Result<()> {
+        match found(path)? {
+            Some((pid, written)) if pid != std::process::id() && is_of_a_process(pid, written) => Err(anyhow!(
+                "{} names process {pid}, which runs; stop that, or name another file in daemon.pid_file",
+                path.display()
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

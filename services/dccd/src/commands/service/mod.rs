@@ -3,7 +3,7 @@
 mod unit;
 
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -14,6 +14,7 @@ use dccd_registry::RuntimeDir;
 use self::unit::{DROP_IN, Instance, MARK, Scope, TEMPLATE};
 use crate::cli::Global;
 use crate::exit::Failure;
+use crate::files;
 use crate::output::{Out, say};
 
 /// Where the host's units of an administrator stand.
@@ -125,7 +126,7 @@ fn run_install(global: &Global, install: &Install) -> Result<(), Failure> {
             ours(path, install.force)?;
         }
         for (path, text) in &files {
-            write(path, text).map_err(|error| with_help(error, scope))?;
+            files::write(path, text, true).map_err(|error| with_help(error, scope))?;
             say(format_args!("wrote {}", path.display()));
         }
     }
@@ -270,19 +271,6 @@ fn ours(path: &Path, force: bool) -> Result<(), Failure> {
         Ok(_) => Err(anyhow!("{} was not written by dccd; --force takes its place", path.display()).into()),
         Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {}", path.display())).into()),
     }
-}
-
-/// Writes a file as a whole or not at all.
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    let directory = path.parent().with_context(failed)?;
-    fs::create_dir_all(directory).with_context(failed)?;
-    let mut file = tempfile::Builder::new().prefix(".dccd-").tempfile_in(directory).with_context(failed)?;
-    file.write_all(text.as_bytes()).with_context(failed)?;
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(readable).with_context(failed)?;
-    file.persist(path).map_err(|error| error.error).with_context(failed)?;
-    Ok(())
 }
 
 fn with_help(error: anyhow::Error, scope: Scope) -> anyhow::Error {
