@@ -1,7 +1,6 @@
 //! Whether an exchange is there at the addresses of the configuration, and what time it has.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dccd_config::Config;
@@ -118,7 +117,7 @@ async fn answers(exchange: String, rest: HttpClient, path: &str) -> Vec<Finding>
     let (sent, begun) = (now(), Instant::now());
     let response = match rest.get(path, 1, Priority::Live).await {
         Ok(response) => response,
-        Err(error) => return vec![unreachable(check, &error, error_status(&error), "rest_url")],
+        Err(error) => return vec![unreachable(check, chain(&error), error_status(&error), "rest_url")],
     };
     let took = begun.elapsed();
     let mut findings = vec![Finding::ok(check, format!("answers in {} ms", took.as_millis()))];
@@ -180,23 +179,23 @@ async fn opens(check: String, exchange: String, socket: Wanted, rest: &HttpClien
     if let Some(request) = adapter.ticket_request(socket.index) {
         let answer = match rest.post(&request.path_and_query, request.weight, Priority::Live).await {
             Ok(answer) => answer,
-            Err(error) => return vec![unreachable(check, &error, error_status(&error), "rest_url")],
+            Err(error) => return vec![unreachable(check, chain(&error), error_status(&error), "rest_url")],
         };
         url = match adapter.ticket_url(socket.index, socket.base.as_deref(), &answer.body) {
             Ok(url) => url,
-            Err(error) => return vec![unreachable(check, &error, None, "rest_url")],
+            Err(error) => return vec![unreachable(check, chain(&error), None, "rest_url")],
         };
     }
     let mut link = match Link::new(LinkOptions { connect_timeout: ANSWER_DEADLINE, ..LinkOptions::new(url) }) {
         Ok(link) => link,
-        Err(error) => return vec![unreachable(check, &error, None, "ws_url")],
+        Err(error) => return vec![unreachable(check, chain(&error), None, "ws_url")],
     };
     let mut frames = FrameBatch::new();
     let finding = loop {
         match link.next(&mut frames).await {
             LinkEvent::Opened { .. } => break Finding::ok(check, format!("opens in {} ms", begun.elapsed().as_millis())),
             LinkEvent::Frames { .. } => {}
-            LinkEvent::Closed { reason, .. } => break unreachable(check, &reason.cause, None, "ws_url"),
+            LinkEvent::Closed { reason, .. } => break unreachable(check, reason.cause.to_string(), None, "ws_url"),
         }
     };
     link.close().await;
@@ -210,7 +209,7 @@ fn error_status(error: &HttpError) -> Option<u16> {
     }
 }
 
-fn unreachable(check: String, error: &(dyn Error + 'static), status: Option<u16>, key: &str) -> Finding {
+fn unreachable(check: String, error: String, status: Option<u16>, key: &str) -> Finding {
     let remedy = match status {
         Some(403 | 451) => {
             "the exchange doesn't serve this host's address; from another one, or through a proxy that exchanges.<x> names"
@@ -220,7 +219,7 @@ fn unreachable(check: String, error: &(dyn Error + 'static), status: Option<u16>
         Some(_) => format!("the exchange has a fault, or exchanges.<x>.{key} is not its address"),
         None => format!("is there a network, or a firewall in between? exchanges.<x>.{key} names another address"),
     };
-    Finding::failed(check, chain(error), remedy)
+    Finding::failed(check, error, remedy)
 }
 
 #[cfg(test)]

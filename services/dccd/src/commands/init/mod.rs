@@ -155,8 +155,8 @@ fn from_flags(arguments: &Arguments) -> Result<Answers, Failure> {
     };
     let words: Vec<&str> = arguments.channels.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
     let channels = match (words.is_empty(), &arguments.span) {
-        (true, None) => ask::CHANNELS_SUGGESTED.to_vec(),
-        (true, Some(_)) => Vec::new(),
+        (true, Some(_)) if !arguments.yes => Vec::new(),
+        (true, _) => ask::CHANNELS_SUGGESTED.to_vec(),
         (false, _) => channels(&words).map_err(usage)?,
     };
     let span = arguments.span.as_deref().map(span).transpose().map_err(usage)?.flatten();
@@ -215,7 +215,11 @@ fn objection(markets: &Markets, pair: &Symbol) -> Option<String> {
 
 fn checked(answers: &Answers, markets: &Markets) -> Result<(), Failure> {
     let wrong: Vec<_> = answers.pairs.iter().filter_map(|pair| objection(markets, pair)).collect();
-    if wrong.is_empty() { Ok(()) } else { Err(anyhow!("{} at {}", wrong.join("\n"), answers.exchange).into()) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(anyhow!("{}/{}", answers.exchange, wrong.join(&format!("\n{}/", answers.exchange))).into())
+    }
 }
 
 #[cfg(test)]
