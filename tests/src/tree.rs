@@ -369,6 +369,19 @@ impl Tree {
         self.root_was_killed = true;
     }
 
+    /// Tells the root to end, and waits until it has, with everything that it looks after.
+    pub fn end_root(&mut self, signal: Signal) {
+        let mut root = self.root.take().expect("the root runs");
+        kill_process(pid_of(root.id()), signal).unwrap();
+        wait_for(PATIENCE, || root.try_wait().unwrap(), Option::is_some);
+    }
+
+    /// The instance's runtime directory.
+    #[must_use]
+    pub fn runtime_path(&self) -> &Path {
+        self.runtime_dir.path()
+    }
+
     /// Whether a process exists.
     #[must_use]
     pub fn exists(pid: u32) -> bool {

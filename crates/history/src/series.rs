@@ -38,7 +38,7 @@ pub enum CandleSource {
 }
 
 /// One series that is wanted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// The market.
     pub symbol: Symbol,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dccd_rpc::datad::{DATAD_PROTOCOL, DatadClient};
 use dccd_rpc::root::{
     Endpoint, EnsureError, Events, HeartbeatReply, Progress, ROOT_NAME, ROOT_PROTOCOL, RegisterReply, Registration,
-    RootServiceClient, RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
+    ReloadReport, RootServiceClient, RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
 };
 use dccd_rpc::{
     CallError, Hello, HelloReply, RpcError, TransportError, call, client_config, context, spawn_dispatch, unix_connect,
@@ -126,6 +126,11 @@ impl Registry {
     /// started with. Answers when the services are let go of; the new root is to be waited for.
     pub async fn hand_over(&self, deadline: Duration) -> Result<(), RegistryError> {
         Ok(call(ROOT_NAME, "hand_over", self.client.hand_over(context(deadline))).await?)
+    }
+
+    /// Has the configuration read anew; see [`dccd_rpc::root::RootService::reload`].
+    pub async fn reload(&self, dry_run: bool, deadline: Duration) -> Result<ReloadReport, RegistryError> {
+        Ok(call(ROOT_NAME, "reload", self.client.reload(context(deadline), dry_run)).await?)
     }
 
     /// The root itself.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const DATAD_PROTOCOL: u32 = 4;
+pub const DATAD_PROTOCOL: u32 = 5;
 
 /// The service of one exchange.
 #[tarpc::service]
@@ -43,6 +43,13 @@ pub trait Datad {
     async fn pause_jobs(prefix: String) -> Result<Vec<String>, RpcError>;
     /// Runs them again.
     async fn resume_jobs(prefix: String) -> Result<Vec<String>, RpcError>;
+    /// Reads its configuration anew: opens and closes feeds, takes up and leaves jobs, and goes on with all others. Refused
+    /// where something is different that only a new process can take in.
+    async fn reload() -> Result<(), RpcError>;
+    /// Stops recording the live jobs whose names begin so, until they are resumed; answers with their names.
+    async fn pause_live(prefix: String) -> Result<Vec<String>, RpcError>;
+    /// Records them again.
+    async fn resume_live(prefix: String) -> Result<Vec<String>, RpcError>;
 }
 
 /// One market of the exchange.

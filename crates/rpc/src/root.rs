@@ -45,6 +45,9 @@ pub trait RootService {
     /// The root ends without its services, which go on, and starts anew in the same process; the new one adopts them.
     /// Answers when they are let go of.
     async fn hand_over() -> Result<(), RpcError>;
+    /// Reads the configuration anew. A bad one is refused and changes nothing; of a valid one only what is different takes
+    /// effect. `dry_run`: only says what would be done.
+    async fn reload(dry_run: bool) -> Result<ReloadReport, RpcError>;
     /// Lets a service (`None`: all of them, the root included) log by these directives; `None`: as configured again. It holds
     /// until the root ends, for all processes of the service. A running one follows with its next heartbeat.
     async fn set_log_level(service: Option<String>, directives: Option<String>) -> Result<(), RpcError>;
@@ -327,6 +330,66 @@ pub struct StoppedService {
     pub killed: bool,
     /// From the request to its exit.
     pub took: Duration,
+}
+
+/// How reading the configuration anew went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// Nothing was done; this is what would be.
+    pub dry_run: bool,
+    /// Keys that are different and take effect only with the root's next start, e.g. `daemon.http`.
+    pub later: Vec<String>,
+    /// All services, those that are left alone, too.
+    pub services: Vec<ReloadedService>,
+}
+
+/// What became of one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadedService {
+    /// The service.
+    pub name: String,
+    /// What was done.
+    pub change: Change,
+    /// What is different for it, in words.
+    pub details: Vec<String>,
+    /// Why it is not as it should be.
+    pub error: Option<String>,
+}
+
+impl ReloadedService {
+    /// One about which nothing more is to be said.
+    #[must_use]
+    pub fn of(name: &str, change: Change) -> Self {
+        Self { name: name.to_owned(), change, details: Vec::new(), error: None }
+    }
+}
+
+/// What a new configuration meant for a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Nothing.
+    Unchanged,
+    /// It took in what is different, and went on.
+    Reloaded,
+    /// It was started anew.
+    Restarted,
+    /// It is wanted now.
+    Started,
+    /// It is wanted no more.
+    Stopped,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unchanged => "unchanged",
+            Self::Reloaded => "reloaded",
+            Self::Restarted => "restarted",
+            Self::Started => "started",
+            Self::Stopped => "stopped",
+        })
+    }
 }
 
 /// The root itself.

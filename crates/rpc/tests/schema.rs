@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dccd_rpc::root::{
-    Endpoint, EnsureError, Event, Events, HeartbeatReply, Progress, ROOT_PROTOCOL, RegisterReply, Registration,
-    RootServiceRequest, RootStatus, ServiceInfo, ServiceLogLevel, ServiceState, StopReport, StopRequest, StoppedService,
+    Change, Endpoint, EnsureError, Event, Events, HeartbeatReply, Progress, ROOT_PROTOCOL, RegisterReply, Registration,
+    ReloadReport, ReloadedService, RootServiceRequest, RootStatus, ServiceInfo, ServiceLogLevel, ServiceState, StopReport,
+    StopRequest, StoppedService,
 };
 use dccd_rpc::{Codec, Hello, HelloReply, RpcError};
 use serde::Serialize;
@@ -73,6 +74,7 @@ fn the_wire_of_the_root_is_frozen() {
         RootServiceRequest::Restart { name: s("n") },
         RootServiceRequest::Status {},
         RootServiceRequest::HandOver {},
+        RootServiceRequest::Reload { dry_run: true },
         RootServiceRequest::SetLogLevel { service: Some(s("n")), directives: Some(s("d")) },
         RootServiceRequest::LogLevels {},
     ] {
@@ -121,6 +123,12 @@ fn the_wire_of_the_root_is_frozen() {
     schema.add("Events", &Events { cursor: 4, events: vec![event], lost: 5 });
     let stopped = StoppedService { name: s("n"), exit: s("x"), killed: true, took: Duration::new(1, 2) };
     schema.add("StopReport", &StopReport { services: vec![stopped], took: Duration::new(3, 4) });
+    for change in [Change::Unchanged, Change::Reloaded, Change::Restarted, Change::Started, Change::Stopped] {
+        assert_eq!(serde_json::to_value(change).unwrap(), change.to_string());
+        schema.add("Change", &change);
+    }
+    let reloaded = ReloadedService { name: s("n"), change: Change::Reloaded, details: vec![s("d")], error: Some(s("e")) };
+    schema.add("ReloadReport", &ReloadReport { dry_run: true, later: vec![s("l")], services: vec![reloaded] });
     let status = RootStatus {
         pid: 1,
         version: s("v"),

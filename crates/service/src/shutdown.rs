@@ -97,7 +97,8 @@ impl Shutdown {
         self.trigger_on_orders()
     }
 
-    fn trigger_on_orders(&self) -> io::Result<()> {
+    /// The same without SIGHUP, for a process without a terminal to which that means something else.
+    pub fn trigger_on_orders(&self) -> io::Result<()> {
         self.trigger_on(SignalKind::terminate(), ShutdownReason::Terminate)?;
         self.trigger_on(SignalKind::interrupt(), ShutdownReason::Interrupt)
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool")]
 
 mod bench;
+mod chaos;
 mod check_deps;
 mod ci;
 mod file_sizes;
@@ -22,6 +23,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   ci [--no-python]      formatting, lints, advisories, documentation, file sizes, then test
   check-deps [--bless]  the crate graph against docs/crate-graph.txt (--bless: write it), lints, unsafe, dependency reasons
   bench [NAME [ARGS]]   all benchmarks, or one of them, with its own arguments
+  chaos [--seconds N] [--seed N]
+                        a whole tree, everything done to it at random, ten minutes; what was lost and left in the end
 ";
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         ["check-deps", "--bless"] => check_deps::run(true),
         ["bench"] => bench::run(None, &[]),
         ["bench", name, ref args @ ..] => bench::run(Some(name), args),
+        ["chaos", ref args @ ..] => chaos::run(args),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -31,4 +31,4 @@ mod tickets;
 pub use derive::{DeriveOptions, derive};
 pub use error::{DatadError, chain};
 pub use history::{backfill_info, series_info};
-pub use service::{DatadOptions, run};
+pub use service::{DatadOptions, Reread, run};

@@ -156,7 +156,7 @@ pub(crate) struct Lister {
     asking: Asking,
     schedule: Schedule,
     /// What the configuration wants.
-    wanted: Vec<Symbol>,
+    wanted: watch::Receiver<Vec<Symbol>>,
     newest: watch::Sender<Arc<Markets>>,
     known: watch::Sender<Arc<Markets>>,
     renewals: mpsc::Receiver<oneshot::Sender<()>>,
@@ -165,7 +165,12 @@ pub(crate) struct Lister {
 
 impl Lister {
     /// One that begins with this list, and where it can be looked up.
-    pub(crate) fn new(beginning: Beginning, every: Duration, wanted: Vec<Symbol>, shared: Arc<Shared>) -> (Self, Lists) {
+    pub(crate) fn new(
+        beginning: Beginning,
+        every: Duration,
+        wanted: watch::Receiver<Vec<Symbol>>,
+        shared: Arc<Shared>,
+    ) -> (Self, Lists) {
         let Beginning { asking, markets, renew_in } = beginning;
         let schedule = Schedule::new(every, renew_in, Instant::now());
         let (newest, newest_seen) = watch::channel(markets.clone());
@@ -207,7 +212,7 @@ impl Lister {
         };
         let is_awaited = {
             let newest = self.newest.borrow();
-            self.wanted.iter().any(|symbol| newest.by_symbol(symbol).is_none())
+            self.wanted.borrow().iter().any(|symbol| newest.by_symbol(symbol).is_none())
         };
         if self.schedule.attempted(is_whole, is_awaited, Instant::now()) {
             warn!(reason, "the exchange's markets could not be renewed; those of last time are used meanwhile");
@@ -218,7 +223,7 @@ impl Lister {
     }
 
     fn is_needed(&self, product: Product) -> bool {
-        self.wanted.iter().any(|symbol| self.asking.adapter.rest_of(symbol) == product)
+        self.wanted.borrow().iter().any(|symbol| self.asking.adapter.rest_of(symbol) == product)
     }
 
     /// Shows the new list, says what has become of what is wanted, and lets the sessions learn of what is new; says whether they could.
@@ -230,10 +235,10 @@ impl Lister {
     ) -> bool {
         let markets = Arc::new(markets);
         let before = self.newest.send_replace(markets.clone());
-        let mut wanted: Vec<&Symbol> = self.wanted.iter().collect();
+        let mut wanted = self.wanted.borrow().clone();
         wanted.sort_unstable();
         wanted.dedup();
-        for symbol in wanted {
+        for symbol in &wanted {
             match (before.objection(symbol), markets.objection(symbol)) {
                 (old, new) if old == new => {}
                 (_, Some(objection)) => warn!(%symbol, objection, "the exchange doesn't trade this market any more"),

@@ -47,6 +47,8 @@ pub(crate) enum RecorderCommand {
     Flush { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
     /// The list of markets has grown; answered when the session knows.
     MarketsGrew { markets: Arc<Markets>, reply: oneshot::Sender<()> },
+    /// How old the newest Parquet part may be, and how much recorded journal is kept, from now on.
+    Adjust { time_step: Duration, journal_keep_bytes: u64 },
     /// The same as [`Self::Flush`], with open days merged into their files, and end.
     Close { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
 }
@@ -359,6 +361,10 @@ impl RecorderLoop {
                 Ok(RecorderCommand::MarketsGrew { markets, reply }) => {
                     self.session.markets_grew(markets);
                     let _ = reply.send(());
+                }
+                Ok(RecorderCommand::Adjust { time_step, journal_keep_bytes }) => {
+                    self.recorder.set_time_step(time_step);
+                    self.ctx.journal_keep_bytes = journal_keep_bytes;
                 }
                 Ok(RecorderCommand::Close { upto, reply }) => {
                     let report = self.flush(upto, CommitMode::Close);

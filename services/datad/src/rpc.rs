@@ -32,6 +32,8 @@ const HISTORY_DEADLINE: Duration = Duration::from_secs(5);
 const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
 /// How long somebody who names a symbol that is unknown may wait for the exchange's list.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(4);
+/// How long an order may take: it may wait for the exchange.
+const ORDER_DEADLINE: Duration = Duration::from_secs(25);
 /// Search results at most.
 const SEARCH_MAX: u32 = 1_000;
 
@@ -65,6 +67,8 @@ pub(crate) struct Server {
     pub(crate) history: mpsc::Sender<HistoryCommand>,
     /// What it said of its jobs last.
     pub(crate) histo_jobs: Arc<std::sync::Mutex<Vec<JobInfo>>>,
+    /// Orders to the main task.
+    pub(crate) orders: mpsc::Sender<Order>,
 }
 
 /// The server of one connection.
@@ -85,6 +89,23 @@ pub(crate) struct ConfiguredFeed {
     pub(crate) channel: Channel,
     /// Why it could not be opened.
     pub(crate) error: Option<String>,
+    /// Whether somebody has paused it.
+    pub(crate) paused: bool,
+}
+
+impl ConfiguredFeed {
+    /// One that is to be opened.
+    pub(crate) fn new(symbol: Symbol, channel: Channel) -> Self {
+        Self { symbol, channel, error: None, paused: false }
+    }
+}
+
+/// What the main task is to do.
+pub(crate) enum Order {
+    /// Take the configuration in anew.
+    Reload { reply: oneshot::Sender<Result<(), String>> },
+    /// Pause or resume the live jobs whose names begin so; answered with their names.
+    Pause { prefix: String, paused: bool, reply: oneshot::Sender<Result<Vec<String>, String>> },
 }
 
 fn market_info(market: &Market) -> MarketInfo {
@@ -210,6 +231,7 @@ impl Server {
                 let progress = self.shared.progress(&job.symbol, job.channel);
                 let error = job.error.or_else(|| feed.and_then(|f| f.error.clone())).or_else(|| store_error.clone());
                 let state = match feed {
+                    _ if job.paused => "paused".to_owned(),
                     Some(feed) => feed.state.clone(),
                     None if error.is_some() => "error".to_owned(),
                     None => "starting".to_owned(),
@@ -370,9 +392,35 @@ impl Datad for Session {
     async fn resume_jobs(self, _: Context, prefix: String) -> Result<Vec<String>, RpcError> {
         self.server.pause_jobs(prefix, false).await
     }
+
+    async fn reload(self, _: Context) -> Result<(), RpcError> {
+        self.server.order(|reply| Order::Reload { reply }).await
+    }
+
+    async fn pause_live(self, _: Context, prefix: String) -> Result<Vec<String>, RpcError> {
+        self.server.order(|reply| Order::Pause { prefix, paused: true, reply }).await
+    }
+
+    async fn resume_live(self, _: Context, prefix: String) -> Result<Vec<String>, RpcError> {
+        self.server.order(|reply| Order::Pause { prefix, paused: false, reply }).await
+    }
 }
 
 impl Server {
+    /// Has the main task do something, and waits for it.
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Order) -> Result<T, RpcError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.orders.send(order(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(ORDER_DEADLINE, asked).await {
+            Ok(Some(answer)) => answer.map_err(|reason| self.unavailable(reason)),
+            Ok(None) => Err(self.unavailable("it is stopping")),
+            Err(_) => Err(self.unavailable(format!("it was not done within {ORDER_DEADLINE:?}"))),
+        }
+    }
+
     async fn pause_jobs(&self, prefix: String, paused: bool) -> Result<Vec<String>, RpcError> {
         self.ask_history(|reply| HistoryCommand::Pause { prefix, paused, reply }).await
     }
@@ -393,7 +441,7 @@ impl Server {
         for (job, configured) in jobs.iter_mut().zip(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).iter()) {
             let progress = self.shared.progress(&configured.symbol, configured.channel);
             (job.rows, job.last_success) = (progress.rows, progress.last_success);
-            if job.state != "error" {
+            if !matches!(job.state.as_str(), "error" | "paused") {
                 "closed".clone_into(&mut job.state);
             }
         }

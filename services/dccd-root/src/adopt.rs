@@ -73,6 +73,15 @@ impl Record {
         let _ = fs::remove_file(runtime_dir.service_record(service));
     }
 
+    /// Writes down that the process was told something else meanwhile. If that fails, the next root replaces the process.
+    pub(crate) fn retell(path: &Path, fingerprint: String) {
+        let Some(record) = Self::load(path) else { return };
+        if let Err(error) = (Self { fingerprint, ..record }).save(path) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(path = %path.display(), error, "the next root will start this service anew");
+        }
+    }
+
     fn load(path: &Path) -> Option<Self> {
         let bytes = fs::read(path).ok()?;
         serde_json::from_slice(&bytes)
@@ -215,6 +224,7 @@ mod tests {
             policy: Policy::Permanent,
             eager: true,
             limits: Limits::default(),
+            fixed: String::new(),
             fingerprint: fingerprint.to_owned(),
             protocol: None,
         }

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use crate::RestartOptions;
 
 /// The restarts of one service.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Budget {
-    options: RestartOptions,
     restarts: VecDeque<Instant>,
 }
 
@@ -22,10 +21,6 @@ pub(crate) enum Decision {
 }
 
 impl Budget {
-    pub(crate) fn new(options: RestartOptions) -> Self {
-        Self { options, restarts: VecDeque::new() }
-    }
-
     /// Forgets earlier failures: somebody asked for a restart.
     pub(crate) fn reset(&mut self) {
         self.restarts.clear();
@@ -33,8 +28,13 @@ impl Budget {
 
     /// The service failed after it had been ready for `ready_for` (`None`: it never was). `chance` is uniform in 0..1 and
     /// spreads the delay over 80 % to 120 %, so that services that fail together don't come back together.
-    pub(crate) fn failed(&mut self, now: Instant, ready_for: Option<Duration>, chance: f64) -> Decision {
-        let options = &self.options;
+    pub(crate) fn failed(
+        &mut self,
+        options: &RestartOptions,
+        now: Instant,
+        ready_for: Option<Duration>,
+        chance: f64,
+    ) -> Decision {
         let stable_after = options.stable_after.unwrap_or(options.window / options.max_restarts.max(1));
         if ready_for.is_some_and(|ready_for| ready_for >= stable_after) {
             self.restarts.clear();
@@ -61,9 +61,10 @@ mod tests {
 
     #[test]
     fn at_once_then_doubling_then_final() {
-        let mut budget = Budget::new(RestartOptions { max_restarts: 7, ..RestartOptions::default() });
+        let options = RestartOptions { max_restarts: 7, ..RestartOptions::default() };
+        let mut budget = Budget::default();
         let start = Instant::now();
-        let delays: Vec<_> = (0..8).map(|n| budget.failed(start + S * n, None, 0.5)).collect();
+        let delays: Vec<_> = (0..8).map(|n| budget.failed(&options, start + S * n, None, 0.5)).collect();
         let seconds = [0, 5, 10, 20, 40, 60, 60].map(|s| Decision::Restart(S * s));
         assert_eq!(delays[..7], seconds);
         assert_eq!(delays[7], Decision::GiveUp);
@@ -71,23 +72,25 @@ mod tests {
 
     #[test]
     fn the_sixth_failure_in_the_window_is_final_and_a_restart_by_hand_begins_anew() {
-        let mut budget = Budget::new(RestartOptions::default());
+        let options = RestartOptions::default();
+        let mut budget = Budget::default();
         let now = Instant::now();
-        assert_eq!((0..6).filter(|_| budget.failed(now, None, 0.0) == Decision::GiveUp).count(), 1);
+        assert_eq!((0..6).filter(|_| budget.failed(&options, now, None, 0.0) == Decision::GiveUp).count(), 1);
         budget.reset();
-        assert_eq!(budget.failed(now, None, 0.0), Decision::Restart(Duration::ZERO));
+        assert_eq!(budget.failed(&options, now, None, 0.0), Decision::Restart(Duration::ZERO));
     }
 
     #[test]
     fn failures_leave_the_window_and_stability_clears_them() {
-        let mut budget = Budget::new(RestartOptions { max_restarts: 2, window: S * 10, ..RestartOptions::default() });
+        let options = RestartOptions { max_restarts: 2, window: S * 10, ..RestartOptions::default() };
+        let mut budget = Budget::default();
         let start = Instant::now();
-        assert_eq!(budget.failed(start, None, 0.0), Decision::Restart(Duration::ZERO));
-        assert_eq!(budget.failed(start + S * 5, None, 0.0), Decision::Restart(S * 4));
+        assert_eq!(budget.failed(&options, start, None, 0.0), Decision::Restart(Duration::ZERO));
+        assert_eq!(budget.failed(&options, start + S * 5, None, 0.0), Decision::Restart(S * 4));
         // The first has left the window, the second has not.
-        assert_eq!(budget.failed(start + S * 11, None, 1.0), Decision::Restart(S * 6));
-        assert_eq!(budget.failed(start + S * 12, Some(S * 4), 0.0), Decision::GiveUp);
+        assert_eq!(budget.failed(&options, start + S * 11, None, 1.0), Decision::Restart(S * 6));
+        assert_eq!(budget.failed(&options, start + S * 12, Some(S * 4), 0.0), Decision::GiveUp);
         // Ready for window / max_restarts: stable.
-        assert_eq!(budget.failed(start + S * 13, Some(S * 5), 0.0), Decision::Restart(Duration::ZERO));
+        assert_eq!(budget.failed(&options, start + S * 13, Some(S * 5), 0.0), Decision::Restart(Duration::ZERO));
     }
 }

@@ -9,10 +9,11 @@ use dccd_rpc::root::{Endpoint, Progress, ROOT_NAME, RegisterReply, Registration,
 use dccd_service::process;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::ServiceSpec;
 use crate::adopt::Record;
 use crate::events::EventLog;
 use crate::token::TokenHash;
-use crate::{ServiceSpec, Supervision};
+use crate::watching::Watching;
 
 /// Last words of a service are cut here; the whole of them is in its log.
 const FAREWELL_CHARS_MAX: usize = 300;
@@ -47,8 +48,10 @@ pub(crate) type Stopped = Option<(String, bool)>;
 
 /// One service.
 pub(crate) struct Cell {
-    pub(crate) spec: ServiceSpec,
-    supervision: Supervision,
+    name: String,
+    /// Another one when the configuration was read anew.
+    spec: Mutex<Arc<ServiceSpec>>,
+    supervision: Arc<Watching>,
     events: Arc<EventLog>,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
@@ -90,7 +93,7 @@ pub(crate) struct State {
 impl Cell {
     pub(crate) fn new(
         spec: ServiceSpec,
-        supervision: Supervision,
+        supervision: Arc<Watching>,
         events: Arc<EventLog>,
         commands: mpsc::Sender<Command>,
     ) -> Self {
@@ -117,11 +120,22 @@ impl Cell {
             last_exit: None,
             farewell: None,
         };
-        Self { spec, supervision, events, state: Mutex::new(state), changed: watch::channel(0).0, commands }
+        let (name, spec) = (spec.name.clone(), Mutex::new(Arc::new(spec)));
+        Self { name, spec, supervision, events, state: Mutex::new(state), changed: watch::channel(0).0, commands }
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.spec.name
+        &self.name
+    }
+
+    /// What the service is, and what it is told.
+    pub(crate) fn spec(&self) -> Arc<ServiceSpec> {
+        Arc::clone(&self.spec.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The service is told something else from now on: its process that runs at a restart, unless it is told otherwise.
+    pub(crate) fn respecify(&self, spec: ServiceSpec) {
+        *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec);
     }
 
     /// Looks at the state; never held across an await.
@@ -265,7 +279,7 @@ impl Cell {
         let Some(token) = &state.token else { return Err(refused("the token was used already")) };
         let wrong = if !token.is_of(&registration.token) {
             Some("the token is wrong")
-        } else if state.adopting && self.spec.protocol.is_some_and(|protocol| protocol != registration.protocol) {
+        } else if state.adopting && self.spec().protocol.is_some_and(|protocol| protocol != registration.protocol) {
             Some("it speaks another version of its contract")
         } else {
             None
@@ -295,8 +309,8 @@ impl Cell {
         let phase = if registration.degraded.is_some() { ServiceState::Degraded } else { ServiceState::Ready };
         self.set_locked(&mut state, phase, registration.degraded);
         Ok(RegisterReply {
-            heartbeat_interval: self.supervision.heartbeat_interval,
-            heartbeat_timeout: self.supervision.heartbeat_timeout,
+            heartbeat_interval: self.supervision.get().heartbeat_interval,
+            heartbeat_timeout: self.supervision.get().heartbeat_timeout,
             log_level: None,
         })
     }
@@ -328,13 +342,13 @@ impl Cell {
 
     /// What is wrong with a service that answers: its own words first, then what we see.
     fn complaint(&self, state: &mut State, now: Instant) -> Option<String> {
-        let limits = self.spec.limits;
+        let limits = self.spec().limits;
         let mut reason = state.progress.degraded.clone();
         let rss = state.progress.rss_bytes;
         match limits.max_memory_bytes {
             Some(limit) if rss > limit => {
                 let since = *state.over_memory_since.get_or_insert(now);
-                if now.duration_since(since) >= self.supervision.memory_grace {
+                if now.duration_since(since) >= self.supervision.get().memory_grace {
                     // A full queue means that the supervisor has orders already; the next heartbeat asks again.
                     let _ = self.commands.try_send(Command::Recycle("memory limit"));
                 }
@@ -347,9 +361,9 @@ impl Cell {
         {
             reason.get_or_insert_with(|| format!("uses more than its {limit} % of a core"));
         }
-        if state.last_moved.is_some_and(|moved| now.duration_since(moved) >= self.supervision.progress_timeout) {
+        if state.last_moved.is_some_and(|moved| now.duration_since(moved) >= self.supervision.get().progress_timeout) {
             reason.get_or_insert_with(|| {
-                format!("busy, but no progress for {} s", self.supervision.progress_timeout.as_secs())
+                format!("busy, but no progress for {} s", self.supervision.get().progress_timeout.as_secs())
             });
         }
         reason
@@ -380,11 +394,11 @@ impl Cell {
     pub(crate) fn deadline(&self) -> Option<(Instant, &'static str)> {
         let state = self.state();
         match (state.ready_since, state.last_beat) {
-            (Some(_), Some(beat)) => Some((beat + self.supervision.heartbeat_timeout, "watchdog")),
+            (Some(_), Some(beat)) => Some((beat + self.supervision.get().heartbeat_timeout, "watchdog")),
             _ if state.adopting => {
-                state.awaited.map(|since| (since + self.supervision.adoption_timeout, "not adopted in time"))
+                state.awaited.map(|since| (since + self.supervision.get().adoption_timeout, "not adopted in time"))
             }
-            _ => state.awaited.map(|since| (since + self.supervision.start_timeout, "start timeout")),
+            _ => state.awaited.map(|since| (since + self.supervision.get().start_timeout, "start timeout")),
         }
     }
 
@@ -415,7 +429,7 @@ impl Cell {
             heartbeat_age_ms: state.last_beat.map(|beat| u64::try_from(beat.elapsed().as_millis()).unwrap_or(u64::MAX)),
             version: state.version.clone(),
             reason: state.reason.clone(),
-            eager: self.spec.eager,
+            eager: self.spec().eager,
             counters: state.progress.counters.clone(),
         }
     }

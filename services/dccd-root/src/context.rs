@@ -21,7 +21,8 @@ use crate::events::{EventLog, unix_nanos};
 use crate::levels::Levels;
 use crate::process::Process;
 use crate::supervisor::supervise;
-use crate::{Options, Resolve, RootError, ServiceSpec, Supervision, Sweep};
+use crate::watching::Watching;
+use crate::{Options, Reload, Resolve, RootError, ServiceSpec, Sweep};
 
 /// Orders waiting for one supervisor; senders wait while it is full.
 const COMMANDS_MAX: usize = 8;
@@ -33,7 +34,7 @@ pub(crate) struct Context {
     pub(crate) data_path: PathBuf,
     pub(crate) config_path: Option<PathBuf>,
     pub(crate) executable: PathBuf,
-    pub(crate) supervision: Supervision,
+    pub(crate) supervision: Arc<Watching>,
     pub(crate) log_files: LogFiles,
     levels: Mutex<Levels>,
     pub(crate) events: Arc<EventLog>,
@@ -48,7 +49,9 @@ pub(crate) struct Context {
     pub(crate) handing_over: AtomicBool,
     /// The ends of processes that nobody wants any more.
     leftovers: Mutex<Vec<JoinHandle<()>>>,
-    resolve: Resolve,
+    resolve: Mutex<Resolve>,
+    /// Reads the configuration anew; held by the one reload that is under way.
+    pub(crate) reload: tokio::sync::Mutex<Option<Reload>>,
     table: Mutex<Table>,
     starts: AtomicU64,
     started: Instant,
@@ -81,7 +84,7 @@ impl Context {
             data_path: options.data_path,
             config_path: options.config_path,
             executable: options.executable,
-            supervision: options.supervision,
+            supervision: Arc::new(Watching::new(options.supervision)),
             log_files: options.log_files,
             levels: Mutex::default(),
             events: Arc::new(EventLog::new()),
@@ -91,7 +94,8 @@ impl Context {
             kept: Mutex::default(),
             handing_over: AtomicBool::new(false),
             leftovers: Mutex::default(),
-            resolve: options.resolve,
+            resolve: Mutex::new(options.resolve),
+            reload: tokio::sync::Mutex::new(options.reload),
             table: Mutex::default(),
             starts: AtomicU64::new(0),
             started: Instant::now(),
@@ -151,7 +155,7 @@ impl Context {
     fn end_leftover(self: &Arc<Self>, name: String) {
         let ctx = Arc::clone(self);
         let ending = tokio::spawn(async move {
-            predecessor_gone(&ctx.runtime_dir, &name, ctx.supervision.shutdown_timeout).await;
+            predecessor_gone(&ctx.runtime_dir, &name, ctx.supervision.get().shutdown_timeout).await;
         });
         self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).push(ending);
     }
@@ -183,7 +187,7 @@ impl Context {
     /// A cell with its supervisor. If the supervisor panicked, orders to it fail and its process is killed with it.
     fn new_cell(self: &Arc<Self>, spec: ServiceSpec, candidate: Option<Candidate>) -> Arc<Cell> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
-        let cell = Arc::new(Cell::new(spec, self.supervision, Arc::clone(&self.events), sender));
+        let cell = Arc::new(Cell::new(spec, Arc::clone(&self.supervision), Arc::clone(&self.events), sender));
         if let Some(candidate) = &candidate {
             cell.adopt(&candidate.record, || self.next_start());
         }
@@ -205,9 +209,28 @@ impl Context {
 
     /// Starts what is to run from the beginning.
     pub(crate) fn start_eager(&self, order: &[String]) {
-        for cell in order.iter().filter_map(|name| self.cell(name)).filter(|cell| cell.spec.eager) {
+        for cell in order.iter().filter_map(|name| self.cell(name)).filter(|cell| cell.spec().eager) {
             self.start(&cell);
         }
+    }
+
+    /// Knows a further service from now on; it runs when it is started.
+    pub(crate) fn add(self: &Arc<Self>, spec: ServiceSpec) {
+        let mut table = self.table();
+        if !table.cells.contains_key(&spec.name) {
+            let cell = self.inherit(spec);
+            table.cells.insert(cell.name().to_owned(), cell);
+        }
+    }
+
+    /// Knows a service no more; it has been stopped for good.
+    pub(crate) fn forget(&self, name: &str) {
+        self.table().cells.remove(name);
+    }
+
+    /// Finds further services this way from now on.
+    pub(crate) fn set_resolve(&self, resolve: Resolve) {
+        *self.resolve.lock().unwrap_or_else(PoisonError::into_inner) = resolve;
     }
 
     /// Orders a start unless the service is on its way already.
@@ -250,7 +273,8 @@ impl Context {
                     .map_err(|error| tracing::warn!(service = name, error = %chain(&error), "service cannot exist"))
                     .is_ok()
         };
-        (self.resolve)(name).filter(usable)
+        let resolve = Arc::clone(&*self.resolve.lock().unwrap_or_else(PoisonError::into_inner));
+        resolve(name).filter(usable)
     }
 
     /// Starts a service if need be and waits until it is ready.
@@ -310,7 +334,7 @@ impl Context {
     /// What a service is to log by; `None`: as it was told at its start.
     pub(crate) fn log_level(&self, service: &str) -> Option<String> {
         // Said also where nobody asked for another: a process that was adopted may have been told something else.
-        self.level_asked_for(service).or_else(|| Some(log::configured_level().to_owned()).filter(|level| !level.is_empty()))
+        self.level_asked_for(service).or_else(|| Some(log::configured_level()).filter(|level| !level.is_empty()))
     }
 
     fn level_asked_for(&self, service: &str) -> Option<String> {
@@ -340,12 +364,21 @@ impl Context {
             .map_err(|error| RpcError::Failed { operation: "changing the level".to_owned(), reason: chain(&error) })
     }
 
+    /// Another level is configured from now on. Services follow with their next heartbeat, the root at once.
+    pub(crate) fn set_configured_level(&self, level: String) {
+        let followed =
+            log::set_configured_level(level).and_then(|()| log::set_level(self.level_asked_for(ROOT_NAME).as_deref()));
+        if let Err(error) = followed {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the configured log level is none");
+        }
+    }
+
     /// What each service logs by, the root first.
     pub(crate) fn log_levels(&self) -> Vec<ServiceLogLevel> {
         let level = |service: String| {
             let asked_for = self.level_asked_for(&service);
             let configured = asked_for.is_none();
-            ServiceLogLevel { service, level: asked_for.unwrap_or_else(|| log::configured_level().to_owned()), configured }
+            ServiceLogLevel { service, level: asked_for.unwrap_or_else(log::configured_level), configured }
         };
         self.names().into_iter().map(level).collect()
     }
@@ -415,7 +448,7 @@ impl Context {
         let missing: Vec<String> = self
             .cells()
             .iter()
-            .filter(|cell| cell.spec.eager && !cell.state().phase.is_ready())
+            .filter(|cell| cell.spec().eager && !cell.state().phase.is_ready())
             .map(|cell| cell.name().to_owned())
             .collect();
         RootStatus {

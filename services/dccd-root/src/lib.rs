@@ -19,18 +19,21 @@ mod levels;
 mod notify;
 mod options;
 mod process;
+mod reload;
 mod rpc;
 mod service;
 mod state_file;
 mod stop;
 mod supervisor;
 mod token;
+mod watching;
 
 pub use adopt::{Orphan, orphans};
 pub use error::RootError;
 pub use notify::{NOTIFY_VARIABLES, Notify};
 pub use options::{
-    BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision, Sweep,
+    BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Reload, Reloaded, Resolve, RestartOptions, ServiceSpec,
+    Supervision, Sweep,
 };
 pub use service::{Ended, Root};
 pub use state_file::{SavedState, load as load_state, path as state_path};

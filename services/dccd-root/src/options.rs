@@ -1,6 +1,7 @@
 //! What a root is told by the executable: what to run, how to watch over it, what to hold while it runs.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
@@ -72,11 +73,14 @@ pub struct ServiceSpec {
     pub eager: bool,
     /// What it may use.
     pub limits: Limits,
-    /// Stands for everything it is told at its start, its arguments and its part of the configuration; [`fingerprint`] makes
+    /// Stands for everything it is told, its arguments and its part of the configuration; [`fingerprint`] makes
     /// one. A process of an earlier root that was told something else is replaced, not adopted.
     ///
     /// [`fingerprint`]: crate::fingerprint
     pub fingerprint: String,
+    /// The same of what it can be told at its start alone: where only the rest has changed, a running process takes the
+    /// new configuration in by itself.
+    pub fixed: String,
     /// The protocol number of its contract that this executable's clients speak; `None`: any. A process of an earlier
     /// root with another one is replaced.
     pub protocol: Option<u32>,
@@ -109,6 +113,27 @@ impl Default for RestartOptions {
         }
     }
 }
+
+/// A configuration that was read anew and found valid.
+pub struct Reloaded {
+    /// The services it names, in the order in which eager ones start.
+    pub services: Vec<ServiceSpec>,
+    /// Finds further ones.
+    pub resolve: Resolve,
+    /// How to watch over them.
+    pub supervision: Supervision,
+    /// How much is logged, unless somebody asked for something else.
+    pub log_level: String,
+    /// What is another now and takes effect at the next start of the root only: the keys, as in `daemon.http`.
+    pub later: Vec<String>,
+    /// What is another for each service, in words.
+    pub details: BTreeMap<String, Vec<String>>,
+    /// Makes it the configuration that services read from now on.
+    pub commit: Box<dyn FnOnce() -> Result<(), BoxError> + Send>,
+}
+
+/// Reads the configuration anew. Its error is everything that is wrong with it, in words. It may block, shortly.
+pub type Reload = Arc<dyn Fn() -> Result<Reloaded, BoxError> + Send + Sync>;
 
 /// How services are watched over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +212,10 @@ pub struct Options {
     pub sweep: Option<Sweep>,
     /// Health and metrics over HTTP; `None`: not served.
     pub http: Option<HttpOptions>,
+    /// Reads the configuration anew; `None`: there is nothing to read.
+    pub reload: Option<Reload>,
+    /// Whether SIGHUP says to read it anew; not where it says that the terminal has gone.
+    pub reload_on_hangup: bool,
     /// Where what the services write is put.
     pub log_files: LogFiles,
     /// The service manager that started us; `None`: nobody did, or wants to hear of us.
@@ -209,6 +238,8 @@ impl Options {
             boot_guards: Vec::new(),
             sweep: None,
             http: None,
+            reload: None,
+            reload_on_hangup: false,
             log_files: LogFiles::default(),
             notify: None,
         }

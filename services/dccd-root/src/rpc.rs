@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dccd_rpc::root::{
-    Endpoint, EnsureError, Events, HeartbeatReply, Progress, RegisterReply, Registration, RootService, RootStatus,
-    ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
+    Endpoint, EnsureError, Events, HeartbeatReply, Progress, RegisterReply, Registration, ReloadReport, RootService,
+    RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
 };
 use dccd_rpc::{Connection, Greeting, Hello, HelloReply, RpcError};
 use tokio::time::timeout_at;
 
 use crate::cell::Cell;
 use crate::context::Context;
+use crate::reload::reload;
 use crate::stop::{hand_over, stop};
 
 /// How long before a caller's deadline we answer, so that it hears our words and not its own clock.
@@ -105,6 +106,10 @@ impl RootService for RootServer {
 
     async fn status(self, _: tarpc::context::Context) -> Result<RootStatus, RpcError> {
         Ok(self.ctx.status())
+    }
+
+    async fn reload(self, _: tarpc::context::Context, dry_run: bool) -> Result<ReloadReport, RpcError> {
+        reload(&self.ctx, dry_run).await
     }
 
     async fn hand_over(self, _: tarpc::context::Context) -> Result<(), RpcError> {

@@ -7,10 +7,12 @@ use std::time::Duration;
 use dccd_rpc::root::{ROOT_NAME, ROOT_PROTOCOL, RootService, StopReport, StopRequest};
 use dccd_rpc::{ServeLimits, serve, unix_listen};
 use dccd_service::Shutdown;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::boot::boot;
 use crate::context::Context;
 use crate::http::HttpServer;
+use crate::reload::reload;
 use crate::rpc::RootServer;
 use crate::stop::{finished, stop};
 use crate::{Options, RootError, notify, state_file};
@@ -56,6 +58,7 @@ impl Root {
         };
         let notify = options.notify.take();
         let order: Vec<String> = options.services.iter().map(|spec| spec.name.clone()).collect();
+        let reload_on_hangup = options.reload_on_hangup;
         let ctx = Context::new(options)?;
         tracing::info!(pid = std::process::id(), instance = ctx.instance, data_path = %ctx.data_path.display(), "dccd-root is up");
 
@@ -73,6 +76,7 @@ impl Root {
         };
         let http = http.map(|http| tokio::spawn(http.serve(Arc::clone(&ctx))));
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
+        let hangups = reload_on_hangup.then(|| tokio::spawn(reload_on_hangups(Arc::clone(&ctx))));
         ctx.start_eager(&order);
         let notifying = notify.map(|notify| tokio::spawn(notify::keep(Arc::clone(&ctx), notify)));
 
@@ -84,6 +88,9 @@ impl Root {
             report = finished(&ctx) => report,
         };
         // Panicking is all that can have gone wrong in there, and ending is what they were about to do.
+        if let Some(hangups) = hangups {
+            hangups.abort();
+        }
         let _ = saving.await;
         let _ = serving.await;
         for task in [http, notifying].into_iter().flatten() {
@@ -97,5 +104,21 @@ impl Root {
             return Ok(Ended::HandedOver);
         }
         Ok(Ended::Stopped(report))
+    }
+}
+
+/// Reads the configuration anew whenever SIGHUP says so.
+async fn reload_on_hangups(ctx: Arc<Context>) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "SIGHUP will not reload the configuration");
+            return;
+        }
+    };
+    while hangups.recv().await.is_some() {
+        tracing::info!("SIGHUP: reading the configuration anew");
+        // What went wrong is in the log already.
+        let _ = reload(&ctx, false).await;
     }
 }

@@ -19,7 +19,7 @@ pub(crate) async fn stop(ctx: &Arc<Context>, request: StopRequest) -> StopReport
         // Wakes those who wait for a service that will not come any more.
         // Somebody may have forced it between the line above and this one.
         ctx.force.send_modify(|force| *force |= request.force);
-        let patience = request.timeout.unwrap_or(ctx.supervision.shutdown_timeout);
+        let patience = request.timeout.unwrap_or(ctx.supervision.get().shutdown_timeout);
         tracing::info!(force = request.force, patience_s = patience.as_secs_f64(), "stopping");
         // A task of its own: the caller may go away, stopping goes on.
         tokio::spawn(stop_all(Arc::clone(ctx), patience));
@@ -44,7 +44,7 @@ async fn stop_all(ctx: Arc<Context>, patience: Duration) {
     let begun = Instant::now();
     let mut cells = ctx.cells();
     cells.sort_by_key(|cell| std::cmp::Reverse(cell.state().start_number));
-    let (eager, lazy): (Vec<_>, Vec<_>) = cells.into_iter().partition(|cell| cell.spec.eager);
+    let (eager, lazy): (Vec<_>, Vec<_>) = cells.into_iter().partition(|cell| cell.spec().eager);
     let mut services = Vec::new();
     let lazy_until = Instant::now() + patience;
     for cell in lazy {
@@ -109,7 +109,7 @@ async fn hand_over_all(ctx: Arc<Context>) {
 }
 
 /// Stops one service; `None` when it wasn't running.
-async fn order_stop(cell: &Cell, patience: Duration) -> Option<StoppedService> {
+pub(crate) async fn order_stop(cell: &Cell, patience: Duration) -> Option<StoppedService> {
     let begun = Instant::now();
     let (done, stopped) = oneshot::channel();
     let order = StopOrder { patience, keep: false, done };

@@ -41,7 +41,7 @@ pub(crate) async fn supervise(
     mut commands: mpsc::Receiver<Command>,
     candidate: Option<Candidate>,
 ) {
-    let mut supervisor = Supervisor { budget: Budget::new(ctx.supervision.restart), ctx, cell, candidate };
+    let mut supervisor = Supervisor { budget: Budget::default(), ctx, cell, candidate };
     while let Some(command) = commands.recv().await {
         match command {
             Command::Start => {}
@@ -77,8 +77,8 @@ impl Supervisor {
         }
     }
 
-    fn supervision(&self) -> &Supervision {
-        &self.ctx.supervision
+    fn supervision(&self) -> Supervision {
+        self.ctx.supervision.get()
     }
 
     /// Runs processes of the service until it needs none any more. `Some`: it stops for good.
@@ -100,7 +100,7 @@ impl Supervisor {
                     return Some((order, stopped));
                 }
             };
-            let again = match self.cell.spec.policy {
+            let again = match self.cell.spec().policy {
                 Policy::Permanent => true,
                 Policy::Transient => !clean,
                 Policy::Temporary => false,
@@ -114,9 +114,9 @@ impl Supervisor {
                 let spawned_one = state.incarnation > ready_before;
                 state.ready_since.filter(|_| spawned_one).map(|since| since.elapsed())
             };
-            match self.budget.failed(Instant::now(), ready_for, chance()) {
+            match self.budget.failed(&self.supervision().restart, Instant::now(), ready_for, chance()) {
                 Decision::GiveUp => {
-                    let restart = &self.supervision().restart;
+                    let restart = self.supervision().restart;
                     let reason =
                         format!("{exit}, after {} restarts within {} s", restart.max_restarts, restart.window.as_secs());
                     self.cell.set(ServiceState::Failed, Some(reason));
@@ -198,7 +198,7 @@ impl Supervisor {
         cell.begin(hash.clone());
         let files = &self.ctx.log_files;
         let log = RotatingFile::new(files.of(&self.ctx.data_path, cell.name()), files.rotation);
-        let mut process = match Process::spawn(&self.ctx.executable, &cell.spec, log) {
+        let mut process = match Process::spawn(&self.ctx.executable, &cell.spec(), log) {
             Ok(process) => process,
             Err(error) => {
                 let executable = self.ctx.executable.display();
@@ -217,7 +217,7 @@ impl Supervisor {
             let state = self.cell.state();
             (state.restarts, state.last_exit.clone())
         };
-        let Some(record) = Record::of(pid, token, &self.cell.spec, restarts, last_exit) else { return };
+        let Some(record) = Record::of(pid, token, &self.cell.spec(), restarts, last_exit) else { return };
         if let Err(error) = record.save(&self.ctx.runtime_dir.service_record(self.cell.name())) {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(service = self.cell.name(), pid, error, "the next root will not be able to adopt this process");

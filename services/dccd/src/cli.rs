@@ -76,13 +76,15 @@ enum Command {
     Stop(commands::stop::Arguments),
     /// Stop and start one service, or everything
     Restart(commands::restart::Arguments),
+    /// Take the configuration file in anew: what is different changes, everything else goes on
+    Reload(commands::reload::Arguments),
     /// List the running services, dccd-root first
     Services(commands::services::Arguments),
     /// Show the daemon and its jobs; works without a daemon from the last saved state
     Status(commands::status::Arguments),
-    /// Stop running history jobs by the clock, until they are resumed
+    /// Stop running history jobs by the clock, or recording live, until they are resumed
     Pause(commands::jobs::Arguments),
-    /// Run paused history jobs again
+    /// Run paused jobs again
     Resume(commands::jobs::Arguments),
     /// Run a history job now: fetch all that its series lack
     Run(commands::jobs::RunArguments),
@@ -123,7 +125,23 @@ enum Command {
 /// The groups of `dccd --help`. A test sees to it that each command stands in one.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["init", "doctor", "validate", "add", "remove", "completion"]),
-    ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs", "log-level", "service"]),
+    (
+        "Run",
+        &[
+            "start",
+            "stop",
+            "restart",
+            "reload",
+            "services",
+            "status",
+            "pause",
+            "resume",
+            "run",
+            "logs",
+            "log-level",
+            "service",
+        ],
+    ),
     ("Data", &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "exchanges", "search", "tail"]),
     ("Try", &["demo", "sim"]),
 ];
@@ -182,6 +200,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Start(arguments) => commands::start::run(global, &arguments),
         Command::Stop(arguments) => commands::stop::run(global, &arguments),
         Command::Restart(arguments) => commands::restart::run(global, &arguments),
+        Command::Reload(arguments) => commands::reload::run(global, &arguments),
         Command::Services(arguments) => commands::services::run(global, &arguments),
         Command::Status(arguments) => commands::status::run(global, &arguments),
         Command::Pause(arguments) => commands::jobs::run(global, &arguments, true),

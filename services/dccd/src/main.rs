@@ -11,6 +11,7 @@ mod listing;
 mod output;
 mod pid_file;
 mod progress;
+mod reload;
 mod roles;
 
 use std::path::Path;

@@ -14,7 +14,9 @@ use datad::DatadOptions;
 use dccd_config::{Config, Loaded, LogFormat, Lookup, TradeStream};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
-use dccd_root::{BootGuard, HttpOptions, Limits, Notify, Options, Policy, RestartOptions, ServiceSpec, Supervision};
+use dccd_root::{
+    BootGuard, HttpOptions, Limits, Notify, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision,
+};
 use dccd_rpc::datad::DATAD_PROTOCOL;
 use dccd_service::log::LogFiles;
 use dccd_service::{Rotation, ServiceArgs, ServiceContext, ShutdownReason};
@@ -23,6 +25,11 @@ use dccd_service::{Rotation, ServiceArgs, ServiceContext, ShutdownReason};
 const DATAD: &str = "datad.";
 /// The copy of the configuration that the services of a root read.
 const CONFIG_COPY: &str = "config.yml";
+
+/// The service of an exchange.
+pub fn datad_name(exchange: &ExchangeName) -> String {
+    format!("{DATAD}{exchange}")
+}
 
 /// Whether this `argv[0]` is a service's name.
 pub fn is_service(name: &str) -> bool {
@@ -37,7 +44,9 @@ pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<(
     let args = ServiceArgs::parse(args)?;
     let result = dccd_service::run(args, |ctx| async move {
         let options = own_options(&ctx)?;
-        let result = datad::run(options, ctx.clone()).await.map_err(anyhow::Error::from);
+        let again = ctx.clone();
+        let reread: datad::Reread = Arc::new(move || own_options(&again).map_err(|error| format!("{error:#}")));
+        let result = datad::run(options, reread, ctx.clone()).await.map_err(anyhow::Error::from);
         if ctx.shutdown().reason() == Some(ShutdownReason::RootGone) {
             // What a root would do: no successor is there to take the rings over.
             sweep_rings(ctx.instance());
@@ -57,7 +66,7 @@ fn own_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
 }
 
 /// What the configuration says about an exchange.
-fn datad_options(config: &Config, exchange: ExchangeName, instance: &str, data_path: &Path) -> DatadOptions {
+pub fn datad_options(config: &Config, exchange: ExchangeName, instance: &str, data_path: &Path) -> DatadOptions {
     let settings = config.exchange(&exchange);
     let jobs: Vec<_> = config.live_jobs(&exchange).collect();
     let mut seen = BTreeSet::new();
@@ -101,62 +110,71 @@ pub fn log_files(config: &Config) -> LogFiles {
     }
 }
 
-/// The root of this configuration.
-///
-/// # Errors
-/// When this executable can't be found on the disk.
-pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, log_level: &str) -> anyhow::Result<Options> {
-    let executable = std::env::current_exe().context("cannot find this executable on the disk")?;
-    let config = &loaded.config;
-    let data_path = config.data_path().to_owned();
-    let copy = runtime_dir.path().join(CONFIG_COPY);
-    let spec = {
-        let (config, copy) = (config.clone(), copy.clone());
-        let (instance, runtime_dir, log_level) = (instance.to_owned(), runtime_dir.clone(), log_level.to_owned());
-        move |exchange: &ExchangeName, eager: bool| {
-            let args = ServiceArgs {
-                name: format!("{DATAD}{exchange}"),
-                instance: instance.clone(),
-                runtime_dir: runtime_dir.path().to_owned(),
-                data_path: config.data_path().to_owned(),
-                config_path: Some(copy.clone()),
-                log_level: log_level.clone(),
-                log_json: config.daemon.log_format == LogFormat::Json,
-                log_files: log_files(&config),
-                orphan_grace: config.daemon.orphan_grace,
-            };
-            let told = datad_options(&config, exchange.clone(), &args.instance, &args.data_path);
-            let limits = config.limits(exchange);
-            // How much it logs is no reason to replace it: the root tells it while it runs.
-            let lasting = ServiceArgs { log_level: String::new(), ..args.clone() }.to_args();
-            ServiceSpec {
-                name: args.name.clone(),
-                fingerprint: dccd_root::fingerprint(&format!("{lasting:?} {told:?}")),
-                protocol: Some(DATAD_PROTOCOL),
-                args: args.to_args(),
-                policy: Policy::Permanent,
-                eager,
-                limits: Limits {
-                    max_memory_bytes: limits.max_memory_mb.map(|mb| mb << 20),
-                    max_cpu_pct: limits.max_cpu_pct,
-                },
-            }
+/// What a root runs, as a configuration says.
+pub struct Roles {
+    /// From the beginning.
+    pub services: Vec<ServiceSpec>,
+    /// When somebody asks for it.
+    pub resolve: Resolve,
+    /// How it watches over them.
+    pub supervision: Supervision,
+}
+
+/// What is told to all services of a root, besides their part of the configuration.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The instance.
+    pub instance: String,
+    /// Its runtime directory.
+    pub runtime_dir: RuntimeDir,
+    /// How much they log, whatever the configuration says; `None`: as it says.
+    pub log_level: Option<String>,
+}
+
+impl Common {
+    /// The copy of the configuration that services read.
+    pub fn config_copy(&self) -> PathBuf {
+        self.runtime_dir.path().join(CONFIG_COPY)
+    }
+
+    /// How much is logged under a configuration.
+    pub fn level(&self, config: &Config) -> String {
+        self.log_level.clone().unwrap_or_else(|| config.daemon.log_level.to_string())
+    }
+
+    fn spec(&self, config: &Config, exchange: &ExchangeName, eager: bool) -> ServiceSpec {
+        let args = ServiceArgs {
+            name: datad_name(exchange),
+            instance: self.instance.clone(),
+            runtime_dir: self.runtime_dir.path().to_owned(),
+            data_path: config.data_path().to_owned(),
+            config_path: Some(self.config_copy()),
+            log_level: self.level(config),
+            log_json: config.daemon.log_format == LogFormat::Json,
+            log_files: log_files(config),
+            orphan_grace: config.daemon.orphan_grace,
+        };
+        let told = datad_options(config, exchange.clone(), &args.instance, &args.data_path);
+        let limits = config.limits(exchange);
+        // How it logs is no reason to replace it: how much, the root tells it while it runs; the rest waits for its next start.
+        let (log_level, log_json, log_files) = (String::new(), false, LogFiles::default());
+        let lasting = ServiceArgs { log_level, log_json, log_files, ..args.clone() }.to_args();
+        ServiceSpec {
+            name: args.name.clone(),
+            fingerprint: dccd_root::fingerprint(&format!("{lasting:?} {told:?}")),
+            fixed: dccd_root::fingerprint(&format!("{lasting:?} {:?}", told.fixed())),
+            protocol: Some(DATAD_PROTOCOL),
+            args: args.to_args(),
+            policy: Policy::Permanent,
+            eager,
+            limits: Limits { max_memory_bytes: limits.max_memory_mb.map(|mb| mb << 20), max_cpu_pct: limits.max_cpu_pct },
         }
-    };
-    let services = config.collected_exchanges().iter().map(|exchange| spec(exchange, true)).collect();
-    let restart = &config.daemon.restart;
-    let store = data_path.clone();
-    let text = loaded.text.clone();
-    let sweep_instance = instance.to_owned();
-    Ok(Options {
-        config_path: Some(loaded.path.clone()),
-        services,
-        // A client may ask for an exchange that the configuration doesn't collect.
-        resolve: Arc::new(move |name| {
-            let exchange = name.strip_prefix(DATAD)?;
-            dccd_exchange::NAMES.contains(&exchange).then(|| exchange.parse().ok().map(|e| spec(&e, false))).flatten()
-        }),
-        supervision: Supervision {
+    }
+
+    /// What the root runs.
+    pub fn roles(&self, config: &Config) -> Roles {
+        let restart = &config.daemon.restart;
+        let supervision = Supervision {
             restart: RestartOptions {
                 max_restarts: restart.max_restarts,
                 window: restart.window,
@@ -167,7 +185,35 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
             heartbeat_timeout: restart.heartbeat_timeout,
             shutdown_timeout: config.daemon.shutdown_timeout,
             ..Supervision::default()
-        },
+        };
+        let services = config.collected_exchanges().iter().map(|exchange| self.spec(config, exchange, true)).collect();
+        let (common, config) = (self.clone(), config.clone());
+        // A client may ask for an exchange that the configuration doesn't collect.
+        let resolve: Resolve = Arc::new(move |name| {
+            let exchange = name.strip_prefix(DATAD).filter(|exchange| dccd_exchange::NAMES.contains(exchange))?;
+            exchange.parse().ok().map(|exchange| common.spec(&config, &exchange, false))
+        });
+        Roles { services, resolve, supervision }
+    }
+}
+
+/// The root of this configuration.
+///
+/// # Errors
+/// When this executable can't be found on the disk.
+pub fn root_options(loaded: &Loaded, common: Common) -> anyhow::Result<Options> {
+    let executable = std::env::current_exe().context("cannot find this executable on the disk")?;
+    let config = &loaded.config;
+    let data_path = config.data_path().to_owned();
+    let Roles { services, resolve, supervision } = common.roles(config);
+    let store = data_path.clone();
+    let (copy, text) = (common.config_copy(), loaded.text.clone());
+    let sweep_instance = common.instance.clone();
+    Ok(Options {
+        config_path: Some(loaded.path.clone()),
+        services,
+        resolve,
+        supervision,
         boot_guards: vec![
             BootGuard {
                 what: "the store's lock",
@@ -188,7 +234,8 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
             None
         }),
         sweep: Some(Arc::new(move || sweep_rings(&sweep_instance))),
-        ..Options::new(instance, runtime_dir, data_path, executable)
+        reload: Some(crate::reload::reload(loaded, common.clone())),
+        ..Options::new(&common.instance, common.runtime_dir, data_path, executable)
     })
 }
 
@@ -198,15 +245,20 @@ struct ConfigCopy {
     path: PathBuf,
 }
 
+/// Writes it.
+pub fn write_config_copy(path: &Path, text: &str) -> anyhow::Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let temporary = path.with_extension("yml.tmp");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&temporary).with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)?;
+    std::fs::rename(&temporary, path).with_context(failed)
+}
+
 impl ConfigCopy {
     fn write(path: PathBuf, text: &str) -> anyhow::Result<Self> {
-        let failed = || format!("cannot write {}", path.display());
-        let temporary = path.with_extension("yml.tmp");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&temporary).with_context(failed)?;
-        file.write_all(text.as_bytes()).with_context(failed)?;
-        std::fs::rename(&temporary, &path).with_context(failed)?;
+        write_config_copy(&path, text)?;
         Ok(Self { path })
     }
 }

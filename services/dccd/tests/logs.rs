@@ -94,13 +94,21 @@ fn one_file_for_all_services_names_each_and_the_level_changes_while_they_run() {
         text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect::<Vec<Value>>()
     };
     let heard = |line: &Value| line["fields"]["level"] == "info,datad=debug" && line["service"] == "datad.binance";
-    wait_for(PATIENCE, || logs(&["-n", "1000"]), |lines| lines.iter().any(heard));
+    wait_for(PATIENCE, || logs(&["-n", "100000"]), |lines| lines.iter().any(heard));
     host.run_own(&["log-level", "--reset"]).code(0);
     let shown = host.run_own(&["log-level", "--json"]).code(0).json();
     assert!(shown.as_array().unwrap().iter().all(|level| level["configured"] == true), "{shown}");
+    // Another level in the configuration is taken in as it runs, too.
+    host.put("config.yml", &config("daemon: {log_file: all.log, log_format: json, log_level: debug}\n"));
+    let pid = host.run_own(&["services", "--json"]).code(0).json()[1]["pid"].clone();
+    let reloaded = host.run_own(&["reload", "--json"]).code(0).json();
+    assert_eq!(reloaded["later"].as_array().map(Vec::len), Some(0), "{reloaded}");
+    let heard = |line: &Value| line["fields"]["level"] == "debug" && line["service"] == "datad.binance";
+    wait_for(PATIENCE, || logs(&["-n", "100000"]), |lines| lines.iter().any(heard));
+    assert_eq!(host.run_own(&["services", "--json"]).code(0).json()[1]["pid"], pid, "nobody was started anew for that");
     let services =
         |lines: &[Value]| lines.iter().filter_map(|line| line["service"].as_str().map(str::to_owned)).collect::<Vec<_>>();
-    let (all, own) = (services(&logs(&["-n", "1000"])), services(&logs(&["datad.binance", "-n", "1000"])));
+    let (all, own) = (services(&logs(&["-n", "100000"])), services(&logs(&["datad.binance", "-n", "100000"])));
     assert!(all.iter().any(|service| service == "dccd-root") && own.iter().all(|service| service == "datad.binance"));
     assert!(!own.is_empty() && own.len() < all.len());
     host.run_own(&["stop"]).code(0);

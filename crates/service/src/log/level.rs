@@ -15,14 +15,14 @@ type Replace = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
 static CONTROL: OnceLock<Control> = OnceLock::new();
 
 struct Control {
-    configured: String,
+    configured: Mutex<String>,
     now: Mutex<String>,
     replace: Replace,
 }
 
 /// Remembers how this process's filter is replaced. The first log of a process is its only one.
 pub(super) fn keep(configured: String, replace: Replace) {
-    let now = Mutex::new(configured.clone());
+    let (configured, now) = (Mutex::new(configured.clone()), Mutex::new(configured));
     // A second one can't be: setting up a second log has failed before.
     let _ = CONTROL.set(Control { configured, now, replace });
 }
@@ -58,7 +58,8 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 /// When they make no filter; the level stays then.
 pub fn set_level(directives: Option<&str>) -> Result<(), LogError> {
     let Some(control) = CONTROL.get() else { return Ok(()) };
-    let wanted = directives.unwrap_or(&control.configured);
+    let configured = configured_level();
+    let wanted = directives.unwrap_or(&configured);
     let mut now = control.now.lock().unwrap_or_else(PoisonError::into_inner);
     if *now == wanted {
         return Ok(());
@@ -71,10 +72,25 @@ pub fn set_level(directives: Option<&str>) -> Result<(), LogError> {
     Ok(())
 }
 
-/// By what directives this process was told to log at its start; empty where it has no log.
+/// By what directives this process is to log unless it is told otherwise; empty where it has no log.
 #[must_use]
-pub fn configured_level() -> &'static str {
-    CONTROL.get().map_or("", |control| &control.configured)
+pub fn configured_level() -> String {
+    CONTROL
+        .get()
+        .map(|control| control.configured.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        .unwrap_or_default()
+}
+
+/// Changes that. What is logged changes with the next [`set_level`].
+///
+/// # Errors
+/// When they make no filter; nothing changes then.
+pub fn set_configured_level(directives: String) -> Result<(), LogError> {
+    check(&directives)?;
+    if let Some(control) = CONTROL.get() {
+        *control.configured.lock().unwrap_or_else(PoisonError::into_inner) = directives;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, reload};
 
-pub use level::{check as check_level, configured_level, set_level};
+pub use level::{check as check_level, configured_level, set_configured_level, set_level};
 
 use crate::{RotatingFile, Rotation};
 use shape::Shape;

@@ -225,6 +225,11 @@ impl Recorder {
         Ok(SeriesHandle(index))
     }
 
+    /// How old the newest part may be, from now on; see [`RecorderOptions::time_step`].
+    pub fn set_time_step(&mut self, time_step: Duration) {
+        self.options.time_step = time_step;
+    }
+
     /// Takes a trade of the entry that ends at `at`. One handed to a series of another channel makes the next commit fail.
     pub fn trade(&mut self, handle: SeriesHandle, at: Position, trade: &Trade) {
         self.saw(at, trade.ts_recv);

@@ -199,6 +199,29 @@ impl Jobs {
         Self { path, list: wanted.into_iter().map(job).collect(), saved: Vec::new() }
     }
 
+    /// These are the jobs from now on. Those that are wanted as before go on, the others begin, with what is known of them. Gives
+    /// the names of those that are wanted no more, or otherwise.
+    pub(crate) fn set(&mut self, exchange: &ExchangeName, wanted: Vec<Wanted>, now: UnixNanos) -> Vec<String> {
+        let mut old = std::mem::take(&mut self.list);
+        let mut left = Vec::new();
+        for wanted in wanted {
+            let name = wanted.name(exchange);
+            let job = match old.iter().position(|job| job.name == name).map(|at| old.swap_remove(at)) {
+                Some(job) if job.wanted == wanted => job,
+                Some(job) => {
+                    left.push(name);
+                    // A run that is under way is of this job, too: there is one at a time.
+                    Job { running: job.running, ..Job::new(wanted, exchange, job.record, now) }
+                }
+                None => Job::new(wanted, exchange, Record::default(), now),
+            };
+            self.list.push(job);
+        }
+        left.extend(old.into_iter().map(|job| job.name));
+        self.save();
+        left
+    }
+
     /// The job of this series.
     pub(crate) fn find(&mut self, name: &str) -> Option<&mut Job> {
         self.list.iter_mut().find(|job| job.name == name)
@@ -275,6 +298,31 @@ mod tests {
         assert_eq!(jobs.list[0].info(false).next_run, 0);
         assert_eq!(jobs.pause("binance", false, at(9_020)).len(), 2);
         assert!(jobs.list[0].is_due(at(9_020)));
+    }
+
+    #[test]
+    fn a_job_that_is_wanted_as_before_goes_on_and_another_start_begins_it_anew_with_what_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let exchange = "binance".parse().unwrap();
+        let mut jobs = Jobs::open(dir.path(), &exchange, vec![wanted("1h"), wanted("1m"), wanted("5m")], at(1_000));
+        for job in &mut jobs.list {
+            (job.running, job.next_run, job.record.rows) = (true, at(5_000), 7);
+        }
+        let later = Wanted { start: Some(at(10)), ..wanted("1m") };
+        let left = jobs.set(&exchange, vec![wanted("1d"), later, wanted("1h")], at(2_000));
+        assert_eq!(left, ["binance/BTC/USDT/1m", "binance/BTC/USDT/5m"]);
+        let seen: Vec<_> =
+            jobs.list.iter().map(|job| (job.name.as_str(), job.running, job.record.rows, job.is_due(at(2_060)))).collect();
+        assert_eq!(
+            seen,
+            [
+                ("binance/BTC/USDT/1d", false, 0, true),
+                ("binance/BTC/USDT/1m", true, 7, false),
+                ("binance/BTC/USDT/1h", true, 7, false)
+            ]
+        );
+        assert_eq!(jobs.list[2].next_run, at(5_000), "it goes on");
+        assert!(jobs.list[1].next_run < at(2_060), "it is due when its run has ended");
     }
 
     #[test]

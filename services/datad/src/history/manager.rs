@@ -45,7 +45,7 @@ const STOP_PUBLISH: Duration = Duration::from_secs(10);
 /// What a run says when it ends.
 enum Event {
     /// The run of a job.
-    Collected { job: String, progress: Progress },
+    Collected { job: String, wanted: Wanted, progress: Progress },
     /// A turn of a backfill.
     Turn { id: String },
 }
@@ -198,6 +198,12 @@ impl Manager {
                 }
                 let _ = reply.send(names);
             }
+            HistoryCommand::SetJobs { wanted, reply } => {
+                let now = self.now();
+                let left = self.jobs.set(&self.options.exchange, wanted, now);
+                self.end_own_fills(&left);
+                let _ = reply.send(());
+            }
             HistoryCommand::Jobs { reply } => {
                 let _ = reply.send(self.infos());
             }
@@ -247,9 +253,9 @@ impl Manager {
             let ctx = self.ctx(self.cancel.clone(), false, None);
             let events = self.events.clone();
             tokio::task::spawn_local(async move {
-                work(&ctx, &[(wanted, progress.clone())], Scope::Newest, false).await;
+                work(&ctx, &[(wanted.clone(), progress.clone())], Scope::Newest, false).await;
                 // The loop ends only after it has waited for this.
-                let _ = events.send(Event::Collected { job: name, progress }).await;
+                let _ = events.send(Event::Collected { job: name, wanted, progress }).await;
             });
         }
     }
@@ -337,7 +343,7 @@ impl Manager {
     fn note(&mut self, event: Event) {
         let now = self.now();
         match event {
-            Event::Collected { job: name, progress } => {
+            Event::Collected { job: name, wanted, progress } => {
                 self.busy.remove(&name);
                 self.collecting = self.collecting.saturating_sub(1);
                 let run = progress.get();
@@ -345,11 +351,10 @@ impl Manager {
                     job.running = false;
                     job.ended(&run, true, now);
                     job.schedule(now);
-                    let wanted = job.wanted.clone();
-                    if run.rows > 0 && !self.unpublished.iter().any(|w| w.symbol == wanted.symbol && w.span == wanted.span) {
-                        self.unpublished.push_back(wanted.clone());
-                    }
-                    self.log.ended("collect", &wanted, &run);
+                }
+                self.log.ended("collect", &wanted, &run);
+                if run.rows > 0 && !self.unpublished.iter().any(|w| w.symbol == wanted.symbol && w.span == wanted.span) {
+                    self.unpublished.push_back(wanted);
                 }
                 if let Some(error) = &run.error {
                     warn!(job = name, error, "a run of a job failed; the next one tries again");

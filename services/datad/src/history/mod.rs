@@ -71,6 +71,13 @@ pub(crate) enum HistoryCommand {
         /// Gets the names.
         reply: oneshot::Sender<Vec<String>>,
     },
+    /// These are the jobs from now on.
+    SetJobs {
+        /// The series that the configuration wants complete.
+        wanted: Vec<Wanted>,
+        /// Told when it is so.
+        reply: oneshot::Sender<()>,
+    },
     /// The state of the jobs.
     Jobs {
         /// Gets it.

@@ -166,6 +166,21 @@ impl Hot {
         Ok(info)
     }
 
+    /// The configuration wants this feed no more. What a client holds, or candles are built from, goes on, recorded as before,
+    /// until they let it go: a stretch that is missing in the middle would have to be declared.
+    pub(super) fn release_feed(&mut self, symbol: &Symbol, channel: Channel) {
+        let Some(index) = self.bus.find(symbol, channel) else { return };
+        let Some(feed) = self.bus.get_mut(index).filter(|feed| feed.configured) else { return };
+        feed.configured = false;
+        if feed.holders > 0 || feed.needed {
+            info!(%symbol, %channel, "the configuration no longer wants this feed; it is held and goes on");
+            return;
+        }
+        info!(%symbol, %channel, "the configuration no longer wants this feed");
+        self.end_feed(index, symbol, channel);
+        self.let_trades_go(symbol, channel);
+    }
+
     fn end_feed(&mut self, index: FeedIndex, symbol: &Symbol, channel: Channel) {
         let session = &self.session;
         self.links.remove(index, |conn| session.ending(index, conn));

@@ -51,6 +51,8 @@ pub(crate) enum Command {
     OpenFeed { symbol: Symbol, channel: Channel, configured: bool, reply: oneshot::Sender<Result<FeedInfo, String>> },
     /// Take one opening back.
     CloseFeed { symbol: Symbol, channel: Channel, reply: oneshot::Sender<Result<FeedInfo, String>> },
+    /// The configuration wants this feed no more; answered when that is done.
+    ReleaseFeed { symbol: Symbol, channel: Channel, reply: oneshot::Sender<()> },
     /// The configuration's feeds are open now: what an earlier process had open besides goes on where a client opened it,
     /// and ends where the configuration did.
     ConfiguredOpen,
@@ -480,6 +482,10 @@ impl Hot {
     fn command(&mut self, command: Command) {
         // Whoever asked may have given up waiting: an answer that nobody takes is no failure.
         match command {
+            Command::ReleaseFeed { symbol, channel, reply } => {
+                self.release_feed(&symbol, channel);
+                let _ = reply.send(());
+            }
             Command::OpenFeed { symbol, channel, configured, reply } => {
                 let _ = reply.send(self.open_feed(symbol, channel, configured));
             }

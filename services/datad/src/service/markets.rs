@@ -28,8 +28,7 @@ impl Parts<'_> {
         let path = dccd_history::markets_path(&self.options.data_path, &self.options.exchange);
         let kept = dccd_history::kept_markets(&path);
         let needed: Vec<Product> = self.options.feeds.iter().map(|(symbol, _)| self.adapter.rest_of(symbol)).collect();
-        let products = self.rest.lists().chain(needed.iter().copied()).collect();
-        let asking = Asking { adapter: self.adapter.clone(), rest: self.rest.clone(), path, products };
+        let asking = Asking { adapter: self.adapter.clone(), rest: self.rest.clone(), path, products: self.listed.clone() };
         let is_listed = |markets: &Markets| self.options.feeds.iter().all(|(symbol, _)| markets.by_symbol(symbol).is_some());
         let renew_after = dccd_history::renew_after(&self.options.exchange);
         let begin = |asking: Asking, markets: Arc<Markets>, renew_in| Some(Beginning { asking, markets, renew_in });

@@ -2,6 +2,8 @@
 
 mod jobs;
 mod markets;
+mod pausing;
+mod reload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,8 +31,10 @@ use crate::hot::{Command, Hot, HotContext};
 use crate::links::Links;
 use crate::lister::Lister;
 use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread, Recovered, live_candles};
-use crate::rpc::{ConfiguredFeed, Running, Server, Session};
+use crate::rpc::{ConfiguredFeed, Order, Running, Server, Session};
 use crate::shared::{Part, Shared};
+
+pub use reload::Reread;
 
 /// Wants that wait for the fetcher; one more is dropped and counted, and raised again by later events.
 const FETCH_QUEUE: usize = 1_024;
@@ -57,9 +61,11 @@ const RECORDER_SLOW: u32 = 60;
 const HISTORY_STOP: Duration = Duration::from_secs(30);
 /// How often the state of the jobs is saved for `dccd status` without a daemon.
 const SAVE_JOBS: Duration = Duration::from_secs(10);
+/// Orders that wait; one more makes its sender wait.
+const ORDER_QUEUE: usize = 4;
 
 /// What a datad works on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DatadOptions {
     /// The exchange.
     pub exchange: ExchangeName,
@@ -89,11 +95,12 @@ pub struct DatadOptions {
     pub journal_keep_bytes: u64,
 }
 
-/// Runs until shutdown is asked for; then everything received is in the store.
+/// Runs until shutdown is asked for; then everything received is in the store. `reread` is asked for the options anew when the root
+/// says that they have changed.
 ///
 /// # Errors
 /// When it can't start, or a thread of it ended before its time. What the exchange does is no error: it is waited for.
-pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), DatadError> {
+pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> Result<(), DatadError> {
     let adapter_options =
         dccd_exchange::AdapterOptions { aggregated_trades: options.aggregated_trades, depth: options.depth };
     let adapter = dccd_exchange::adapter(options.exchange.as_str(), &adapter_options).ok_or_else(|| {
@@ -111,11 +118,12 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
     })?;
 
     let (running_tx, running) = watch::channel(None);
+    let paused = pausing::kept(&state_dir(&options));
     let jobs = options.feeds.iter().map(|(symbol, channel)| ConfiguredFeed {
-        symbol: symbol.clone(),
-        channel: *channel,
-        error: None,
+        paused: paused.contains(&format!("{}/{symbol}/{channel}", options.exchange)),
+        ..ConfiguredFeed::new(symbol.clone(), *channel)
     });
+    let (orders, order_queue) = mpsc::channel(ORDER_QUEUE);
     let server = Server {
         adapter: adapter.clone(),
         running,
@@ -125,6 +133,7 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         jobs: Arc::new(std::sync::Mutex::new(jobs.collect())),
         history: history.commands.clone(),
         histo_jobs: Arc::default(),
+        orders,
     };
 
     // The journal first: it locks out another datad of this exchange and cuts a torn tail before anybody reads it.
@@ -159,19 +168,33 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
 
     let parts = Parts {
         options: &options,
-        adapter,
-        shared,
-        rest,
         journal_dir,
         sync: sync.clone(),
         server: &server,
         history: &history,
+        wanted: watch::channel(wanted(&options)).0,
+        listed: rest_products(&options, adapter.as_ref(), &rest),
+        reread,
+        adapter,
+        shared,
+        rest,
     };
-    let outcome = parts.run(journal, recorder, &running_tx, &ctx).await;
+    let outcome = parts.run(journal, recorder, order_queue, &running_tx, &ctx).await;
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time
     drop(sync);
     outcome
+}
+
+/// The symbols of all that the configuration wants.
+fn wanted(options: &DatadOptions) -> Vec<Symbol> {
+    let live = options.feeds.iter().map(|(symbol, _)| symbol.clone());
+    live.chain(options.histo.iter().map(|wanted| wanted.symbol.clone())).collect()
+}
+
+/// The products whose lists of markets are asked for: those that have an address, and those that are recorded.
+fn rest_products(options: &DatadOptions, adapter: &dyn Adapter, rest: &RestClients) -> Vec<Product> {
+    rest.lists().chain(options.feeds.iter().map(|(symbol, _)| adapter.rest_of(symbol))).collect()
 }
 
 /// Sees whether a counter moves.
@@ -256,6 +279,11 @@ struct Parts<'a> {
     sync: Arc<JournalSync>,
     server: &'a Server,
     history: &'a HistoryThread,
+    /// The symbols of all that the configuration wants.
+    wanted: watch::Sender<Vec<Symbol>>,
+    /// The products whose lists of markets are asked for.
+    listed: Vec<Product>,
+    reread: Reread,
 }
 
 impl Parts<'_> {
@@ -263,6 +291,7 @@ impl Parts<'_> {
         &self,
         journal: JournalWriter,
         recorder: Recorder,
+        orders: mpsc::Receiver<Order>,
         running: &watch::Sender<Option<Running>>,
         ctx: &ServiceContext,
     ) -> Result<(), DatadError> {
@@ -299,7 +328,7 @@ impl Parts<'_> {
         let hot_ended =
             self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx.progress().clone())?;
         let renew_after = dccd_history::renew_after(&self.options.exchange);
-        let (lister, lists) = Lister::new(beginning, renew_after, self.wanted(), self.shared.clone());
+        let (lister, lists) = Lister::new(beginning, renew_after, self.wanted.subscribe(), self.shared.clone());
         let listing = tokio::spawn(lister.run(commands.clone(), recorder.commands.clone()));
         let fetcher = Fetcher {
             adapter: self.adapter.clone(),
@@ -310,14 +339,15 @@ impl Parts<'_> {
         };
         let fetching = tokio::spawn(fetcher.run());
         self.open_configured(&commands).await;
-        running.send_replace(Some(Running { hot: commands.clone(), recorder: recorder.commands.clone(), lists }));
+        let parts = Running { hot: commands.clone(), recorder: recorder.commands.clone(), lists };
+        running.send_replace(Some(parts.clone()));
         if !registered {
             ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
             ctx.register_protocol(DATAD_PROTOCOL).await.map_err(|e| DatadError::Serve(Box::new(e)))?;
         }
         ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
 
-        let outcome = self.until_shutdown(ctx, &commands, &recorder, hot_ended).await;
+        let outcome = self.until_shutdown(ctx, &parts, &recorder, orders, hot_ended).await;
         fetching.abort();
         listing.abort();
         let jobs_path = state_dir(self.options).join("jobs.json");
@@ -331,12 +361,6 @@ impl Parts<'_> {
         stopped?;
         self.server.save_last_jobs(&jobs_path, jobs, histo);
         Ok(())
-    }
-
-    /// The symbols of all that the configuration wants.
-    fn wanted(&self) -> Vec<Symbol> {
-        let live = self.options.feeds.iter().map(|(symbol, _)| symbol.clone());
-        live.chain(self.options.histo.iter().map(|wanted| wanted.symbol.clone())).collect()
     }
 
     /// Ends the history thread; gives the last state of its jobs. What it has fetched is safe wherever it is stopped.
@@ -443,9 +467,22 @@ impl Parts<'_> {
         Ok(ended)
     }
 
+    /// Does what a client or the root has ordered.
+    async fn obey(&self, order: Order, told: &mut DatadOptions, running: &Running) {
+        // Whoever asked may have given up.
+        match order {
+            Order::Reload { reply } => {
+                let _ = reply.send(self.reload(told, running).await);
+            }
+            Order::Pause { prefix, paused, reply } => {
+                let _ = reply.send(self.pause(&prefix, paused, &running.hot).await);
+            }
+        }
+    }
+
     /// Says so when nothing has been connected for some looks although something should be.
     fn unconnected_for(&self, looks: &mut u32) -> Option<String> {
-        let connected = self.options.feeds.is_empty() || self.shared.connections.load(Ordering::Relaxed) > 0;
+        let connected = self.jobs().iter().all(|job| job.paused) || self.shared.connections.load(Ordering::Relaxed) > 0;
         *looks = if connected { 0 } else { looks.saturating_add(1) };
         (*looks >= UNCONNECTED_LOOKS).then(|| "not connected to the exchange; trying on".to_owned())
     }
@@ -454,10 +491,13 @@ impl Parts<'_> {
     async fn until_shutdown(
         &self,
         ctx: &ServiceContext,
-        commands: &mpsc::Sender<Command>,
+        running: &Running,
         recorder: &RecorderThread,
+        mut orders: mpsc::Receiver<Order>,
         mut hot: oneshot::Receiver<()>,
     ) -> Result<(), DatadError> {
+        let commands = &running.hot;
+        let mut told = self.options.clone();
         let jobs_path = state_dir(self.options).join("jobs.json");
         let mut save = tokio::time::interval(SAVE_JOBS);
         let mut look = tokio::time::interval(WATCH_INTERVAL);
@@ -469,6 +509,10 @@ impl Parts<'_> {
             tokio::select! {
                 _ = ctx.shutdown().wait() => return Ok(()),
                 _ = &mut hot => return Err(DatadError::Thread { name: "hot" }),
+                Some(order) = orders.recv() => tokio::select! {
+                    _ = ctx.shutdown().wait() => return Ok(()),
+                    () = self.obey(order, &mut told, running) => {}
+                },
                 _ = save.tick() => {
                     if hot_watch.still == 0 {
                         self.retry_jobs(commands).await;

@@ -70,6 +70,7 @@ fn spec(name: &str, runtime_dir: &Path, data_path: &Path, orphan_grace: Duration
         policy: Policy::Permanent,
         eager: true,
         limits: Default::default(),
+        fixed: String::new(),
         fingerprint: String::new(),
         protocol: None,
     }

@@ -86,6 +86,7 @@ impl Place {
             policy,
             eager,
             limits: Limits::default(),
+            fixed: String::new(),
             fingerprint: String::new(),
             protocol: Some(0),
         }

@@ -89,10 +89,10 @@ fn tell_of_daemon(global: &Global) -> Result<(), Failure> {
         Ok(true)
     });
     match running {
-        Ok(true) => say("`dccd restart` makes the running daemon take it up"),
+        Ok(true) => say("`dccd reload` makes the running daemon take it up"),
         Ok(false) => {}
         // The file is edited; a daemon that doesn't answer doesn't undo that.
-        Err(_) => say("a running daemon could not be asked; `dccd restart` makes it take the change up"),
+        Err(_) => say("a running daemon could not be asked; `dccd reload` makes it take the change up"),
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 use clap::Args;
 use dccd_history::{Scope, is_meant};
+use dccd_model::Channel;
 use dccd_registry::{Registry, connect_datad};
 use dccd_rpc::{call, context};
 
@@ -17,8 +18,11 @@ use crate::output::{Out, say};
 /// What is to be typed after `pause` and `resume`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The job, or the beginning of its name: binance/BTC/USDT; all history jobs without it
+    /// The job, or the beginning of its name: binance/BTC/USDT; all without it
     job: Option<String>,
+    /// Live jobs, too; without it only one that is named in full, as binance/BTC/USDT/trades
+    #[arg(long)]
+    live: bool,
     /// Print the names of the jobs as JSON
     #[arg(long)]
     json: bool,
@@ -42,7 +46,8 @@ pub fn run(global: &Global, arguments: &Arguments, pause: bool) -> Result<(), Fa
     let prefix = arguments.job.clone().unwrap_or_default();
     let names = block_on(async {
         let registry = registry(global).await?;
-        change(&registry, &prefix, pause).await
+        let live = arguments.live || names_a_channel(&prefix);
+        change(&registry, &prefix, pause, live).await
     })?;
     if names.is_empty() {
         let what = if prefix.is_empty() {
@@ -50,7 +55,8 @@ pub fn run(global: &Global, arguments: &Arguments, pause: bool) -> Result<(), Fa
         } else {
             format!("no history job's name begins with {prefix}")
         };
-        return Err(anyhow!("{what}; `dccd status` lists the jobs, of which those of the kind histo can be paused").into());
+        let hint = if arguments.live { "" } else { "; live jobs are meant with --live, or named in full" };
+        return Err(anyhow!("{what}{hint}; `dccd status` lists the jobs").into());
     }
     let mut out = Out::new();
     if arguments.json {
@@ -63,8 +69,13 @@ pub fn run(global: &Global, arguments: &Arguments, pause: bool) -> Result<(), Fa
     out.flush()
 }
 
+/// Whether a name ends with a channel, so that it is that of one live job.
+fn names_a_channel(name: &str) -> bool {
+    name.rsplit_once('/').is_some_and(|(_, last)| last.parse::<Channel>().is_ok())
+}
+
 /// Tells every running service whose exchange can be meant.
-async fn change(registry: &Registry, prefix: &str, pause: bool) -> Result<Vec<String>, Failure> {
+async fn change(registry: &Registry, prefix: &str, pause: bool, live: bool) -> Result<Vec<String>, Failure> {
     let mut names = Vec::new();
     for service in registry.list(DEADLINE).await? {
         let Some(exchange) = service.name.strip_prefix("datad.") else { continue };
@@ -84,6 +95,13 @@ async fn change(registry: &Registry, prefix: &str, pause: bool) -> Result<Vec<St
         } else {
             call(&service.name, "resume_jobs", client.resume_jobs(context, prefix.to_owned())).await?
         });
+        if live {
+            names.extend(if pause {
+                call(&service.name, "pause_live", client.pause_live(context, prefix.to_owned())).await?
+            } else {
+                call(&service.name, "resume_live", client.resume_live(context, prefix.to_owned())).await?
+            });
+        }
     }
     Ok(names)
 }

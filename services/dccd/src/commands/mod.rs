@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod jobs;
 pub mod log_level;
 pub mod logs;
+pub mod reload;
 pub mod restart;
 pub mod search;
 pub mod service;

@@ -76,7 +76,7 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     }
     let is_detached = arguments.own_session;
     dccd_service::log::init(LogOptions {
-        level: level.clone(),
+        level,
         json: config.daemon.log_format == LogFormat::Json,
         name: log_files.name(ROOT_NAME),
         // A detached root's standard error is that very file.
@@ -93,15 +93,24 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.stop_at_end_of_input {
         stop_at_end_of_input(shutdown.clone())?;
     }
+    // Only who has a terminal can lose it; to others SIGHUP says what it says to every daemon.
+    let hangs_up = std::fs::File::open("/dev/tty").is_ok();
     loop {
-        let mut options = roles::root_options(&loaded, &global.instance, runtime_dir.clone(), &level)?;
+        let common = roles::Common {
+            instance: global.instance.clone(),
+            runtime_dir: runtime_dir.clone(),
+            log_level: global.log_level.clone(),
+        };
+        let mut options = roles::root_options(&loaded, common)?;
+        options.reload_on_hangup = !hangs_up;
         if let Some(path) = config.daemon.pid_file.clone() {
             options
                 .boot_guards
                 .push(BootGuard { what: "the pid file", acquire: Box::new(move || Ok(Box::new(PidFile::write(path)?))) });
         }
         let ended = block_on(async {
-            shutdown.trigger_on_signals().context("cannot listen for signals")?;
+            let listening = if hangs_up { shutdown.trigger_on_signals() } else { shutdown.trigger_on_orders() };
+            listening.context("cannot listen for signals")?;
             Root::new(options).run(shutdown.clone()).await.map_err(root_failure)
         })?;
         match ended {

@@ -40,7 +40,7 @@ struct Install {
     #[command(flatten)]
     scope: ScopeArguments,
     /// The user that it runs as, of --system [default: dccd]
-    #[arg(long, value_name = "USER", requires = "system", value_parser = user_name)]
+    #[arg(long, value_name = "USER", conflicts_with = "user", value_parser = user_name)]
     run_as: Option<String>,
     /// Replace units that dccd did not write
     #[arg(long)]

@@ -72,9 +72,9 @@ StartLimitBurst=10
 Type=notify
 NotifyAccess=main
 ExecStart={dccd} start --foreground --instance %i
-# A configuration that is wrong is refused. Otherwise dccd-root alone is replaced, by the executable and the
-# configuration as they are now: services that these make no other go on, and are adopted.
-ExecReload={dccd} restart dccd-root --instance %i
+# What is different in the configuration is taken in under running services; a wrong one is refused and changes nothing. A new
+# executable is taken up by: dccd restart dccd-root --instance %i
+ExecReload={dccd} reload --instance %i
 TimeoutStartSec=120
 # Variables of the configuration: lines of NAME=value, in a file that nobody else reads.
 EnvironmentFile=-%E/dccd/%i.env

@@ -1,0 +1,209 @@
+//! Reading the configuration anew. It is checked before anything is done, and a bad one changes nothing. Then each service that
+//! is told something else takes it in by itself, is started anew where it can't, begins, or ends; the others are left alone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dccd_registry::connect_datad;
+use dccd_rpc::root::{Change, ROOT_NAME, ReloadReport, ReloadedService, ServiceState};
+use dccd_rpc::{RpcError, call, context};
+use dccd_service::chain;
+use tokio::task::JoinSet;
+
+use crate::adopt::Record;
+use crate::cell::Cell;
+use crate::context::Context;
+use crate::stop::order_stop;
+use crate::{Reloaded, ServiceSpec};
+
+/// Services of this prefix take a new configuration in by themselves.
+const DATAD: &str = "datad.";
+/// Patience with a service that takes a new configuration in: it may ask its exchange for the list of markets.
+const APPLY_TIME: Duration = Duration::from_secs(30);
+/// Patience with a service that is started, or started anew.
+const READY_TIME: Duration = Duration::from_secs(90);
+
+/// What is to be done about one service.
+struct Step {
+    change: Change,
+    /// As it is known to the root; `None`: it is new.
+    cell: Option<Arc<Cell>>,
+    /// What it is told from now on; `None`: it is to end.
+    spec: Option<ServiceSpec>,
+}
+
+/// Reads the configuration anew and applies it, one reload at a time; `dry_run`: only says what would be done.
+///
+/// # Errors
+/// When the configuration is bad, or can't be taken over; nothing has changed then.
+pub(crate) async fn reload(ctx: &Arc<Context>, dry_run: bool) -> Result<ReloadReport, RpcError> {
+    // A task of its own: the caller may go away, what was begun is brought to its end.
+    let reloading = tokio::spawn(read_and_apply(Arc::clone(ctx), dry_run));
+    reloading.await.map_err(|error| failed(error.to_string()))?
+}
+
+fn failed(reason: String) -> RpcError {
+    RpcError::Failed { operation: "reloading the configuration".to_owned(), reason }
+}
+
+async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport, RpcError> {
+    let reload = ctx.reload.lock().await;
+    let Some(read) = reload.clone() else {
+        return Err(failed("this root was started without a configuration file".to_owned()));
+    };
+    if ctx.is_stopping() {
+        let (service, reason) = (ROOT_NAME.to_owned(), "it is stopping".to_owned());
+        return Err(RpcError::Unavailable { service, reason });
+    }
+    let read = tokio::task::spawn_blocking(move || read()).await.map_err(|error| failed(error.to_string()))?;
+    let new = read.map_err(|error| {
+        let reason = chain(error.as_ref());
+        tracing::warn!(reason, "the configuration is not reloaded; everything goes on as before");
+        failed(format!("{reason}\nnothing was changed"))
+    })?;
+    let Reloaded { services, resolve, supervision, log_level, later, mut details, commit } = new;
+    for spec in &services {
+        dccd_rpc::check_socket_path(&ctx.runtime_dir.service_socket(&spec.name))
+            .map_err(|error| failed(format!("{}: {}", spec.name, chain(&error))))?;
+    }
+    let steps = plan(ctx.cells(), services, |name| resolve(name));
+    let mut report = ReloadReport { dry_run, later, services: Vec::new() };
+    if dry_run {
+        let changed = |step: &Step| ReloadedService {
+            details: details.remove(step.name()).unwrap_or_default(),
+            ..ReloadedService::of(step.name(), step.change)
+        };
+        report.services = steps.iter().map(changed).collect();
+        return Ok(report);
+    }
+    tokio::task::spawn_blocking(commit)
+        .await
+        .map_err(|error| failed(error.to_string()))?
+        .map_err(|error| failed(format!("{}\nnothing was changed", chain(error.as_ref()))))?;
+    ctx.supervision.set(supervision);
+    ctx.set_configured_level(log_level);
+    ctx.set_resolve(resolve);
+    let mut running = JoinSet::new();
+    for (place, step) in steps.into_iter().enumerate() {
+        let ctx = Arc::clone(&ctx);
+        running.spawn(async move { (place, step.name().to_owned(), step.change, take(&ctx, step).await) });
+    }
+    let mut done = running.join_all().await;
+    done.sort_by_key(|(place, ..)| *place);
+    for (_, name, change, result) in done {
+        let (change, error) = match result {
+            Ok(change) => (change, None),
+            Err(error) => (change, Some(error)),
+        };
+        match (&error, change) {
+            (Some(error), _) => tracing::error!(service = name, error, "the new configuration did not take effect here"),
+            (None, Change::Unchanged) => {}
+            (None, _) => tracing::info!(service = name, change = %change, "the new configuration has taken effect"),
+        }
+        let details = details.remove(&name).unwrap_or_default();
+        report.services.push(ReloadedService { details, error, ..ReloadedService::of(&name, change) });
+    }
+    tracing::info!("the configuration is reloaded");
+    Ok(report)
+}
+
+impl Step {
+    fn name(&self) -> &str {
+        match (&self.cell, &self.spec) {
+            (Some(cell), _) => cell.name(),
+            (None, Some(spec)) => &spec.name,
+            (None, None) => "",
+        }
+    }
+}
+
+/// Compares what runs with what is wanted, service by service: the wanted ones in their order, then the others.
+fn plan(mut cells: Vec<Arc<Cell>>, wanted: Vec<ServiceSpec>, resolve: impl Fn(&str) -> Option<ServiceSpec>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for spec in wanted {
+        let known = cells.iter().position(|cell| cell.name() == spec.name).map(|at| cells.swap_remove(at));
+        steps.push(compare(known, spec));
+    }
+    cells.sort_by(|a, b| a.name().cmp(b.name()));
+    for cell in cells {
+        // What the configuration started ends with it; what somebody asked for goes on while there is such a service.
+        match resolve(cell.name()).filter(|_| !cell.spec().eager) {
+            Some(spec) => steps.push(compare(Some(cell), spec)),
+            None => steps.push(Step { change: Change::Stopped, cell: Some(cell), spec: None }),
+        }
+    }
+    steps
+}
+
+fn compare(cell: Option<Arc<Cell>>, spec: ServiceSpec) -> Step {
+    let Some(cell) = cell else { return Step { change: Change::Started, cell: None, spec: Some(spec) } };
+    let old = cell.spec();
+    let phase = cell.state().phase;
+    let change = if *old == spec {
+        Change::Unchanged
+    } else if phase == ServiceState::Stopped {
+        if spec.eager { Change::Started } else { Change::Unchanged }
+    } else if old.fingerprint == spec.fingerprint {
+        // Its limits, or whether it runs from the beginning: the root's business alone.
+        Change::Reloaded
+    } else if old.fixed == spec.fixed && phase.is_ready() && spec.name.starts_with(DATAD) {
+        Change::Reloaded
+    } else {
+        Change::Restarted
+    };
+    Step { change, cell: Some(cell), spec: Some(spec) }
+}
+
+/// Does what is to be done about one service; gives what was done.
+async fn take(ctx: &Arc<Context>, step: Step) -> Result<Change, String> {
+    let deadline = Instant::now() + READY_TIME;
+    match (step.cell, step.spec) {
+        (Some(cell), Some(spec)) => {
+            let (told, name) = (cell.spec().fingerprint != spec.fingerprint, spec.name.clone());
+            let fingerprint = spec.fingerprint.clone();
+            // From here on a process that starts is told the new.
+            cell.respecify(spec);
+            match step.change {
+                Change::Reloaded if told => match apply(&cell).await {
+                    Ok(()) => {
+                        Record::retell(&ctx.runtime_dir.service_record(&name), fingerprint);
+                        Ok(Change::Reloaded)
+                    }
+                    Err(error) => {
+                        tracing::warn!(service = name, error, "it can't take the new configuration in, and is started anew");
+                        ctx.restart(&name, deadline).await.map(|_| Change::Restarted).map_err(|error| error.to_string())
+                    }
+                },
+                Change::Restarted => {
+                    ctx.restart(&name, deadline).await.map(|_| Change::Restarted).map_err(|error| error.to_string())
+                }
+                Change::Started => {
+                    ctx.ensure(&name, deadline).await.map(|_| Change::Started).map_err(|error| error.to_string())
+                }
+                change => Ok(change),
+            }
+        }
+        (Some(cell), None) => {
+            order_stop(&cell, ctx.supervision.get().shutdown_timeout).await;
+            ctx.forget(cell.name());
+            Ok(Change::Stopped)
+        }
+        (None, Some(spec)) => {
+            let name = spec.name.clone();
+            ctx.add(spec);
+            ctx.ensure(&name, deadline).await.map(|_| Change::Started).map_err(|error| error.to_string())
+        }
+        (None, None) => Ok(step.change),
+    }
+}
+
+/// Has a running service take the new configuration in.
+async fn apply(cell: &Cell) -> Result<(), String> {
+    let name = cell.name();
+    let endpoint = cell.state().endpoint.clone();
+    let socket = endpoint.as_ref().and_then(|endpoint| endpoint.unix_path()).map(Path::to_owned);
+    let Some(socket) = socket else { return Err("it is not ready".to_owned()) };
+    let client = connect_datad(name, &socket, APPLY_TIME).await.map_err(|error| chain(&error))?;
+    call(name, "reload", client.reload(context(APPLY_TIME))).await.map_err(|error| chain(&error))
+}

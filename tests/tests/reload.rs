@@ -1,0 +1,173 @@
+//! Taking a new configuration in: what is different changes, everything else goes on, and a bad file changes nothing.
+
+use std::time::Duration;
+
+use dccd_ring::Reader;
+use dccd_testkit::wait_for;
+use dccd_tests::{Exchange, Setup, Tree};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Puts a configuration in place and reloads; what became of the collector.
+fn reload(tree: &Tree, setup: &Setup) -> String {
+    tree.place().put("config.yml", &setup.text(tree.data_path()));
+    let report = tree.run(&["reload", "--json"]).code(0).json();
+    let service = report["services"].as_array().unwrap().iter().find(|s| s["name"] == "datad.binance");
+    let service = service.unwrap_or(&Value::Null);
+    assert_eq!(service["error"], Value::Null, "{report:#}");
+    service["change"].as_str().unwrap_or_default().to_owned()
+}
+
+fn pid(tree: &Tree) -> Option<u32> {
+    tree.collector().and_then(|service| service.pid)
+}
+
+fn open_feeds(tree: &Tree) -> Vec<String> {
+    let mut names: Vec<String> = tree.feeds().iter().map(|feed| format!("{} {}", feed.symbol, feed.channel)).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_is_wanted_as_before_notices_nothing_and_all_that_was_sent_is_stored_or_declared() {
+    let mut exchange = Exchange::busy(100.0, 100.0);
+    let whole = Setup::new(&exchange);
+    let one = Setup { pairs: vec!["BTC/USDT".to_owned()], ..whole.clone() };
+    let mut tree = Tree::start(&whole);
+    let feeds = tree.wait_live(6);
+    let ring = &feeds.iter().find(|feed| feed.symbol == "BTC/USDT" && feed.channel == "trades").unwrap().ring;
+    let reader = Reader::open(ring).unwrap();
+    let (generation, first) = (reader.generation(), pid(&tree));
+    for _ in 0..2 {
+        assert_eq!(reload(&tree, &one), "reloaded");
+        assert_eq!(open_feeds(&tree), ["BTC/USDT book", "BTC/USDT quotes", "BTC/USDT trades"]);
+        let cursor = reader.cursor();
+        wait_for(PATIENCE, || reader.cursor(), |now| *now > cursor + 20);
+        assert_eq!(reload(&tree, &whole), "reloaded");
+        tree.wait_live(6);
+        tree.wait_fresh(6);
+    }
+    assert_eq!(reload(&tree, &whole), "unchanged");
+    assert_eq!((pid(&tree), reader.generation()), (first, generation), "the collector went on");
+    // Its successor, after a crash, is told the new, and so is the next root.
+    assert_eq!(reload(&tree, &one), "reloaded");
+    tree.kill(first.unwrap());
+    tree.wait_ready(first);
+    assert_eq!(tree.wait_live(3).len(), 3);
+    assert_eq!(reload(&tree, &whole), "reloaded");
+    tree.wait_live(6);
+    let second = pid(&tree);
+    tree.kill_root();
+    tree.start_root();
+    let adopted = wait_for(PATIENCE, || tree.collector(), |s| s.as_ref().is_some_and(|s| s.endpoint.is_some())).unwrap();
+    assert_eq!(adopted.pid, second, "it is what the next root would have started");
+    // What only a new process can take in.
+    assert_eq!(reload(&tree, &Setup { depth: 500, ..whole }), "restarted");
+    tree.wait_fresh(6);
+    tree.drain(&exchange, 0);
+    tree.stop();
+    tree.audit(&mut exchange);
+    tree.verify();
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_says_why() {
+    let mut exchange = Exchange::busy(50.0, 50.0);
+    let setup = Setup::new(&exchange);
+    let mut tree = Tree::start(&setup);
+    tree.wait_live(6);
+    let first = pid(&tree);
+    for (text, why) in [
+        ("stream_jobs: [", "is not closed"),
+        ("stream_jobs:\n  - {exchange: binanse, pairs: [BTC/USDT], channels: [trades]}\n", "did you mean binance?"),
+        (&format!("settings: {{data_path: '{}'}}\n", tree.data_path().display()), "no job is left"),
+        (&Setup { data_path: None, ..setup.clone() }.text(&tree.place().path().join("elsewhere")), "the store cannot move"),
+    ] {
+        tree.place().put("config.yml", text);
+        let ran = tree.run(&["reload"]).code(1);
+        assert!(ran.err.contains(why) && ran.err.contains("nothing was changed"), "{why}: {}", ran.err);
+        assert_eq!((pid(&tree), open_feeds(&tree).len()), (first, 6));
+    }
+    // Nor does asking what would be.
+    let jobs = "histo_jobs: [{exchange: binance, pairs: [BTC/USDT], span: 60, start: \"2026-11-01\"}]\n";
+    let wider = Setup { pairs: setup.pairs[..1].to_vec(), more: format!("{}{jobs}", setup.more), ..setup.clone() };
+    tree.place().put("config.yml", &wider.text(tree.data_path()));
+    let ran = tree.run(&["reload", "--dry-run"]).code(0);
+    for what in ["would be reloaded", "binance/BTC/USDT/1m is kept complete", "binance/ETH/USDT/book is recorded no more"] {
+        assert!(ran.out.contains(what), "{what}: {}", ran.out);
+    }
+    assert_eq!(open_feeds(&tree).len(), 6);
+    assert_eq!(reload(&tree, &wider), "reloaded");
+    let job = |tree: &Tree| {
+        let status = tree.run(&["status", "--json"]).code(0).json();
+        status["jobs"].as_array().unwrap().iter().find(|job| job["job"] == "binance/BTC/USDT/1m").cloned()
+    };
+    wait_for(PATIENCE, || job(&tree), |job| job.as_ref().is_some_and(|job| job["rows"].as_u64() > Some(0)));
+    assert_eq!(reload(&tree, &setup), "reloaded");
+    assert_eq!(job(&tree), None);
+    tree.stop();
+    exchange.stop();
+}
+
+#[test]
+fn exchanges_come_and_go_and_sighup_is_a_reload_without_a_terminal() {
+    let mut exchange = Exchange::busy(50.0, 50.0);
+    let setup = Setup::new(&exchange);
+    let mut tree = Tree::start(&setup);
+    tree.wait_live(6);
+    let first = pid(&tree);
+    let text = setup.text(tree.data_path());
+    let kraken = "  - {exchange: kraken, pairs: [BTC/USD], channels: [trades]}\nexchanges:\n  kraken: {rest_url: 'http://127.0.0.1:9', ws_url: 'ws://127.0.0.1:9'}\n";
+    let both = text.replacen("exchanges:\n", kraken, 1);
+    tree.place().put("config.yml", &both);
+    let names = |tree: &Tree| tree.services().unwrap_or_default().into_iter().map(|s| s.name).collect::<Vec<_>>();
+    let root = rustix::process::Pid::from_raw(i32::try_from(tree.root_pid()).unwrap()).unwrap();
+    rustix::process::kill_process(root, rustix::process::Signal::HUP).unwrap();
+    wait_for(PATIENCE, || names(&tree), |names| *names == ["dccd-root", "datad.binance", "datad.kraken"]);
+    wait_for(
+        PATIENCE,
+        || tree.run(&["reload", "--dry-run", "--json"]).code(0).json(),
+        |report| report["services"].as_array().unwrap().iter().all(|s| s["change"] == "unchanged"),
+    );
+    tree.place().put("config.yml", &text);
+    let report = tree.run(&["reload", "--json"]).code(0).json();
+    let changes: Vec<_> = report["services"].as_array().unwrap().iter().map(|s| (&s["name"], &s["change"])).collect();
+    assert_eq!(changes, [(&"datad.binance".into(), &"unchanged".into()), (&"datad.kraken".into(), &"stopped".into())]);
+    assert_eq!(names(&tree), ["dccd-root", "datad.binance"]);
+    assert_eq!(pid(&tree), first);
+    tree.stop();
+    exchange.stop();
+}
+
+#[test]
+fn a_live_job_that_is_paused_stays_so_over_a_crash_and_its_loss_is_declared() {
+    let mut exchange = Exchange::busy(100.0, 100.0);
+    let mut tree = Tree::start(&Setup::new(&exchange));
+    tree.wait_live(6);
+    let ran = tree.run(&["pause", "binance/ETH/USDT"]).code(1);
+    assert!(ran.err.contains("live jobs are meant with --live"), "{}", ran.err);
+    let paused = tree.run(&["pause", "binance/ETH/USDT", "--live"]).code(0);
+    let named = tree.run(&["pause", "binance/BTC/USDT/quotes"]).code(0);
+    assert_eq!((paused.out.lines().count(), named.out.as_str()), (3, "binance/BTC/USDT/quotes: paused\n"));
+    let left = ["BTC/USDT book", "BTC/USDT trades"];
+    assert_eq!(open_feeds(&tree), left);
+    let first = pid(&tree);
+    tree.kill(first.unwrap());
+    tree.wait_ready(first);
+    tree.wait_live(2);
+    assert_eq!(open_feeds(&tree), left);
+    assert_eq!(reload(&tree, &Setup::new(&exchange)), "unchanged");
+    let states = |tree: &Tree| {
+        let status = tree.run(&["status", "--json"]).code(0).json();
+        status["jobs"].as_array().unwrap().iter().filter(|job| job["state"] == "paused").count()
+    };
+    assert_eq!(states(&tree), 4);
+    assert_eq!(tree.run(&["resume", "--live"]).code(0).out.lines().count(), 6);
+    tree.wait_fresh(6);
+    assert_eq!(states(&tree), 0);
+    tree.drain(&exchange, 0);
+    tree.stop();
+    tree.audit(&mut exchange);
+    tree.verify();
+}
