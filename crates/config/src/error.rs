@@ -130,7 +130,7 @@ pub struct Warning {
 pub enum ConfigErrors {
     /// No file was named and none was found.
     #[error(
-        "no configuration found: looked for {}; write one (docs/guide/quickstart.md begins with a small one) or name it with \
+        "no configuration found: looked for {}; write one with `dccd init` or name it with \
          --config; `dccd demo` needs none",
         paths(looked)
     )]

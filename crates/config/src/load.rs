@@ -116,6 +116,12 @@ impl Config {
         let base = std::path::absolute(&lookup.directory).or_else(|_| std::env::current_dir()).unwrap_or_default();
         // Without the "./" that it is often written with.
         config.data_path = base.join(config.data_path).components().collect();
+        let daemon = &mut config.daemon;
+        daemon.work_dir = daemon.work_dir.take().map(|path| base.join(path));
+        let work_dir = daemon.work_dir.clone().unwrap_or(base);
+        for path in [&mut daemon.pid_file, &mut daemon.log_file].into_iter().flatten() {
+            *path = work_dir.join(&*path);
+        }
         Ok(Loaded { config, path, text: Text(text), warnings })
     }
 

@@ -21,7 +21,7 @@ pub(crate) fn check(checked: &Checked, errors: &mut Vec<ConfigError>, warnings: 
 }
 
 /// What may be configured and is not used by this version, so that nobody waits for its effect.
-const UNUSED: [&str; 4] = ["storage.remotes", "alerts.webhook_url", "daemon.rpc", "daemon.log_file"];
+const UNUSED: [&str; 3] = ["storage.remotes", "alerts.webhook_url", "daemon.rpc"];
 
 struct Rules<'a> {
     checked: &'a Checked,

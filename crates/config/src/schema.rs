@@ -265,20 +265,28 @@ const LIMITS: &[Key] = &[
 
 const DAEMON: &[Key] = &[
     key("rpc", Kind::Section(RPC), Null, "The RPC over TCP; without it the local socket only.", ""),
-    key("pid_file", Kind::Path, Null, "File to hold the root's pid.", "/run/dccd.pid"),
+    key("pid_file", Kind::Path, Null, "File to hold the root's pid while it runs; a relative one counts from `work_dir`.", "/run/dccd.pid"),
     key("work_dir", Kind::Path, Null, "Working directory of the processes.", "/var/lib/dccd"),
     key(
         "log_file",
         Kind::Path,
         Null,
-        "One log file for all; default: one per service under `<data_path>/.dccd/logs`.",
+        "One log file for all, each line with its service; a relative one counts from `work_dir`; default: one per service under `<data_path>/.dccd/logs`.",
         "/var/log/dccd.log",
     ),
+    key(
+        "log_format",
+        Kind::Choice(&["text", "json"]),
+        Is("text"),
+        "`json`: one JSON object a line in the log files, and on standard error where that is no terminal.",
+        "json",
+    ),
+    key("log_rotate", Kind::Section(LOG_ROTATE), Empty, "When a log file is put aside.", ""),
     key(
         "log_level",
         Kind::Choice(&["trace", "debug", "info", "warn", "error"]),
         Is("info"),
-        "How much is logged; `--log-level` goes before it.",
+        "How much is logged; `--log-level` goes before it, `dccd log-level` changes it while dccd runs.",
         "debug",
     ),
     key("shutdown_timeout", Kind::Int(1, DAY), Is("60"), "How long a stop may take before processes are killed.", "20")
@@ -300,6 +308,13 @@ const DAEMON: &[Key] = &[
         "Health and metrics over HTTP ([metrics.md](../operations/metrics.md)); not served without it.",
         "",
     ),
+];
+
+const LOG_ROTATE: &[Key] = &[
+    key("max_mb", Kind::Int(1, 1 << 20), Is("10"), "Size at which a log file is put aside, as `<name>.1`.", "100")
+        .unit("MiB"),
+    key("max_age_days", Kind::Int(1, 3_650), Is("7"), "Age at which it is, too.", "1").unit("days"),
+    key("keep", Kind::Int(1, 1_000), Is("4"), "How many of those are kept.", "30").unit("files"),
 ];
 
 const RPC: &[Key] = &[

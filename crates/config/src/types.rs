@@ -301,6 +301,10 @@ pub struct Daemon {
     pub log_file: Option<PathBuf>,
     /// How much is logged.
     pub log_level: LogLevel,
+    /// The form of the logs.
+    pub log_format: LogFormat,
+    /// When a log file is put aside.
+    pub log_rotate: LogRotate,
     /// How long a stop may take before the processes are killed.
     #[serde(deserialize_with = "seconds")]
     pub shutdown_timeout: Duration,
@@ -407,6 +411,27 @@ impl std::fmt::Display for LogLevel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())
     }
+}
+
+/// `daemon.log_format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `daemon.log_rotate`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LogRotate {
+    /// Size at which a file is put aside, MiB.
+    pub max_mb: u64,
+    /// Age at which it is, too, in days.
+    pub max_age_days: u64,
+    /// How many of those are kept.
+    pub keep: u32,
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dccd_rpc::datad::{DATAD_PROTOCOL, DatadClient};
 use dccd_rpc::root::{
-    Endpoint, EnsureError, Events, Progress, ROOT_NAME, ROOT_PROTOCOL, RegisterReply, Registration, ReloadReport,
-    RootServiceClient, RootStatus, ServiceInfo, StopReport, StopRequest,
+    Endpoint, EnsureError, Events, HeartbeatReply, Progress, ROOT_NAME, ROOT_PROTOCOL, RegisterReply, Registration,
+    ReloadReport, RootServiceClient, RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
 };
 use dccd_rpc::{
     CallError, Hello, HelloReply, RpcError, TransportError, call, client_config, context, spawn_dispatch, unix_connect,
@@ -161,7 +161,12 @@ impl Registry {
     }
 
     /// For services: says that this process lives.
-    pub async fn heartbeat(&self, name: &str, progress: Progress, deadline: Duration) -> Result<(), RegistryError> {
+    pub async fn heartbeat(
+        &self,
+        name: &str,
+        progress: Progress,
+        deadline: Duration,
+    ) -> Result<HeartbeatReply, RegistryError> {
         Ok(call(ROOT_NAME, "heartbeat", self.client.heartbeat(context(deadline), name.to_owned(), progress)).await?)
     }
 
@@ -169,6 +174,23 @@ impl Registry {
     pub async fn deregister(&self, name: &str, reason: &str, deadline: Duration) -> Result<(), RegistryError> {
         let future = self.client.deregister(context(deadline), name.to_owned(), reason.to_owned());
         Ok(call(ROOT_NAME, "deregister", future).await?)
+    }
+
+    /// Lets a service (`None`: all) log by these directives; `None`: as configured again.
+    pub async fn set_log_level(
+        &self,
+        service: Option<&str>,
+        directives: Option<&str>,
+        deadline: Duration,
+    ) -> Result<(), RegistryError> {
+        let (service, directives) = (service.map(str::to_owned), directives.map(str::to_owned));
+        let future = self.client.set_log_level(context(deadline), service, directives);
+        Ok(call(ROOT_NAME, "set_log_level", future).await?)
+    }
+
+    /// By what directives each service logs, the root first.
+    pub async fn log_levels(&self, deadline: Duration) -> Result<Vec<ServiceLogLevel>, RegistryError> {
+        Ok(call(ROOT_NAME, "log_levels", self.client.log_levels(context(deadline))).await?)
     }
 
     /// A greeted client of `datad.<exchange>`, which is started if need be.

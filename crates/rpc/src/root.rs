@@ -23,7 +23,7 @@ pub trait RootService {
     /// root: the next one adopts the process by it.
     async fn register(registration: Registration) -> Result<RegisterReply, RpcError>;
     /// A service says that it lives, and what it has done so far.
-    async fn heartbeat(name: String, progress: Progress) -> Result<(), RpcError>;
+    async fn heartbeat(name: String, progress: Progress) -> Result<HeartbeatReply, RpcError>;
     /// A service says that it is about to exit, and why.
     async fn deregister(name: String, reason: String) -> Result<(), RpcError>;
     /// All services, the root first.
@@ -48,6 +48,11 @@ pub trait RootService {
     /// Reads the configuration anew. A bad one is refused and changes nothing; of a valid one only what is different takes
     /// effect. `dry_run`: only says what would be done.
     async fn reload(dry_run: bool) -> Result<ReloadReport, RpcError>;
+    /// Lets a service (`None`: all of them, the root included) log by these directives; `None`: as configured again. It holds
+    /// until the root ends, for all processes of the service. A running one follows with its next heartbeat.
+    async fn set_log_level(service: Option<String>, directives: Option<String>) -> Result<(), RpcError>;
+    /// By what directives each service logs, the root first.
+    async fn log_levels() -> Result<Vec<ServiceLogLevel>, RpcError>;
 }
 
 /// What a service says of itself when it is ready.
@@ -89,6 +94,26 @@ pub struct RegisterReply {
     pub heartbeat_interval: Duration,
     /// Silence after which the root kills and restarts the service.
     pub heartbeat_timeout: Duration,
+    /// By what directives it is to log; `None`: as it was told at its start.
+    pub log_level: Option<String>,
+}
+
+/// What the root says to a service that lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatReply {
+    /// By what directives it is to log; `None`: as it was told at its start.
+    pub log_level: Option<String>,
+}
+
+/// How much a service logs; as JSON one element of `log-level --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceLogLevel {
+    /// The service.
+    pub service: String,
+    /// By what directives it logs.
+    pub level: String,
+    /// Whether that is as configured.
+    pub configured: bool,
 }
 
 /// Where a service listens: `unix:<path>`.

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dccd_rpc::root::{
-    Change, Endpoint, EnsureError, Event, Events, Progress, ROOT_PROTOCOL, RegisterReply, Registration, ReloadReport,
-    ReloadedService, RootServiceRequest, RootStatus, ServiceInfo, ServiceState, StopReport, StopRequest, StoppedService,
+    Change, Endpoint, EnsureError, Event, Events, HeartbeatReply, Progress, ROOT_PROTOCOL, RegisterReply, Registration,
+    ReloadReport, ReloadedService, RootServiceRequest, RootStatus, ServiceInfo, ServiceLogLevel, ServiceState, StopReport,
+    StopRequest, StoppedService,
 };
 use dccd_rpc::{Codec, Hello, HelloReply, RpcError};
 use serde::Serialize;
@@ -74,12 +75,20 @@ fn the_wire_of_the_root_is_frozen() {
         RootServiceRequest::Status {},
         RootServiceRequest::HandOver {},
         RootServiceRequest::Reload { dry_run: true },
+        RootServiceRequest::SetLogLevel { service: Some(s("n")), directives: Some(s("d")) },
+        RootServiceRequest::LogLevels {},
     ] {
         schema.add("request", &request);
     }
     schema.add("HelloReply", &HelloReply { protocol: 1, build: s("b"), service: s("s"), pid: 2 });
-    let reply = RegisterReply { heartbeat_interval: Duration::new(1, 2), heartbeat_timeout: Duration::new(3, 4) };
+    let reply = RegisterReply {
+        heartbeat_interval: Duration::new(1, 2),
+        heartbeat_timeout: Duration::new(3, 4),
+        log_level: Some(s("l")),
+    };
     schema.add("RegisterReply", &reply);
+    schema.add("HeartbeatReply", &HeartbeatReply { log_level: Some(s("l")) });
+    schema.add("ServiceLogLevel", &ServiceLogLevel { service: s("n"), level: s("l"), configured: true });
     for state in [
         ServiceState::Starting,
         ServiceState::Ready,

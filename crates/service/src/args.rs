@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use dccd_registry::INSTANCE_DEFAULT;
 
+use crate::Rotation;
+use crate::log::LogFiles;
+
 /// What a service is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceArgs {
@@ -23,6 +26,8 @@ pub struct ServiceArgs {
     pub log_level: String,
     /// One JSON object a line instead of text for people.
     pub log_json: bool,
+    /// Where it logs.
+    pub log_files: LogFiles,
     /// How long it goes on without a root; a whole number of milliseconds.
     pub orphan_grace: Duration,
 }
@@ -57,6 +62,12 @@ pub enum ArgsError {
         /// The flag.
         flag: &'static str,
     },
+    /// A value that is not bytes, seconds and files.
+    #[error("the value of {flag} is not BYTES,SECONDS,FILES")]
+    NotRotation {
+        /// The flag.
+        flag: &'static str,
+    },
     /// A flag that has no default is missing.
     #[error("{flag} is missing; services are started by dccd-root, with: dccd start")]
     Missing {
@@ -65,7 +76,7 @@ pub enum ArgsError {
     },
 }
 
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 10] = [
     "--service",
     "--instance",
     "--runtime-dir",
@@ -74,6 +85,8 @@ const FLAGS: [&str; 8] = [
     "--log-level",
     "--log-format",
     "--orphan-grace-ms",
+    "--log-file",
+    "--log-rotation",
 ];
 
 impl ServiceArgs {
@@ -95,7 +108,12 @@ impl ServiceArgs {
             if self.log_json { "json" } else { "text" }.into(),
             "--orphan-grace-ms".into(),
             self.orphan_grace.as_millis().to_string().into(),
+            "--log-rotation".into(),
+            rotation_text(self.log_files.rotation).into(),
         ];
+        if let Some(file) = &self.log_files.common {
+            args.extend(["--log-file".into(), file.into()]);
+        }
         if let Some(config) = &self.config_path {
             args.extend(["--config".into(), config.into()]);
         }
@@ -112,7 +130,8 @@ impl ServiceArgs {
             };
             values[index] = Some(args.next().ok_or(ArgsError::NoValue { flag: FLAGS[index] })?);
         }
-        let [name, instance, runtime_dir, data_path, config, log_level, log_format, orphan_grace] = values;
+        let [name, instance, runtime_dir, data_path, config, log_level, log_format, orphan_grace, log_file, rotation] =
+            values;
         let text = |flag: &'static str, value: Option<OsString>| match value {
             None => Ok(None),
             Some(value) => value.into_string().map(Some).map_err(|_| ArgsError::NotText { flag }),
@@ -124,6 +143,10 @@ impl ServiceArgs {
                 Duration::from_millis(ms)
             }
         };
+        let rotation = match text("--log-rotation", rotation)? {
+            None => Rotation::default(),
+            Some(text) => rotation_of(&text).ok_or(ArgsError::NotRotation { flag: "--log-rotation" })?,
+        };
         Ok(Self {
             name: text("--service", name)?.ok_or(ArgsError::Missing { flag: "--service" })?,
             instance: text("--instance", instance)?.unwrap_or_else(|| INSTANCE_DEFAULT.to_owned()),
@@ -132,9 +155,24 @@ impl ServiceArgs {
             config_path: config.map(PathBuf::from),
             log_level: text("--log-level", log_level)?.unwrap_or_else(|| "info".to_owned()),
             log_json: text("--log-format", log_format)?.as_deref() == Some("json"),
+            log_files: LogFiles { common: log_file.map(PathBuf::from), rotation },
             orphan_grace,
         })
     }
+}
+
+fn rotation_text(rotation: Rotation) -> String {
+    format!("{},{},{}", rotation.bytes_max, rotation.age_max.as_secs(), rotation.keep)
+}
+
+fn rotation_of(text: &str) -> Option<Rotation> {
+    let mut parts = text.split(',');
+    let rotation = Rotation {
+        bytes_max: parts.next()?.parse().ok()?,
+        age_max: Duration::from_secs(parts.next()?.parse().ok()?),
+        keep: parts.next()?.parse().ok()?,
+    };
+    parts.next().is_none().then_some(rotation)
 }
 
 #[cfg(test)]
@@ -150,6 +188,10 @@ mod tests {
             config_path: Some("/etc/dccd.yml".into()),
             log_level: "info,datad=debug".into(),
             log_json: true,
+            log_files: LogFiles {
+                common: Some("/var/log/all of it.log".into()),
+                rotation: Rotation { bytes_max: 7, age_max: Duration::from_secs(8), keep: 9 },
+            },
             orphan_grace: Duration::from_millis(1_500),
         }
     }
@@ -158,7 +200,7 @@ mod tests {
     fn arguments_round_trip() {
         let args = sample();
         assert_eq!(ServiceArgs::parse(args.to_args()).unwrap(), args);
-        let plain = ServiceArgs { config_path: None, log_json: false, ..args };
+        let plain = ServiceArgs { config_path: None, log_json: false, log_files: LogFiles::default(), ..args };
         assert_eq!(ServiceArgs::parse(plain.to_args()).unwrap(), plain);
     }
 
@@ -167,6 +209,7 @@ mod tests {
         let parse = |args: &[&str]| ServiceArgs::parse(args.iter().map(OsString::from)).unwrap_err().to_string();
         assert_eq!(parse(&["--what"]), "unknown argument --what");
         assert_eq!(parse(&["--orphan-grace-ms", "1.5"]), "the value of --orphan-grace-ms is not a whole number");
+        assert_eq!(parse(&["--log-rotation", "1,2"]), "the value of --log-rotation is not BYTES,SECONDS,FILES");
         assert_eq!(parse(&["--service"]), "--service needs a value");
         assert_eq!(
             parse(&["--service", "x"]),

@@ -28,6 +28,6 @@ pub use context::ServiceContext;
 pub use error::{ServiceError, chain};
 pub use lock::{PidLock, PidLockError};
 pub use progress::{Counter, Progress};
-pub use rotating::{RotatingFile, rotate_log};
+pub use rotating::{RotatingFile, Rotation, numbered};
 pub use run::run;
 pub use shutdown::{Shutdown, ShutdownReason};

@@ -6,7 +6,7 @@ use dccd_registry::{ProcessWatch, Registry, RegistryError};
 use dccd_rpc::{CallError, RpcError};
 use tokio::time::MissedTickBehavior;
 
-use crate::{ServiceContext, ShutdownReason};
+use crate::{ServiceContext, ShutdownReason, log};
 
 /// Patience with one call to the root.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
@@ -52,6 +52,7 @@ impl Line {
         let registry = Registry::connect_in(ctx.runtime_dir(), CALL_DEADLINE).await?;
         let process = ProcessWatch::open(registry.root().pid).ok();
         let reply = registry.register(ctx.registration(protocol), CALL_DEADLINE).await?;
+        follow_level(reply.log_level.as_deref());
         let interval = reply.heartbeat_interval.max(Duration::from_millis(10));
         let root = ctx.link().attached();
         Ok(Self { ctx: ctx.clone(), protocol, root, registry: Some(registry), process, interval })
@@ -141,9 +142,17 @@ impl Line {
             Some(connected) => connected,
             None => Registry::connect_in(self.ctx.runtime_dir(), CALL_DEADLINE).await?,
         };
-        connected.heartbeat(self.ctx.name(), self.ctx.progress().snapshot(), CALL_DEADLINE).await?;
+        let reply = connected.heartbeat(self.ctx.name(), self.ctx.progress().snapshot(), CALL_DEADLINE).await?;
+        follow_level(reply.log_level.as_deref());
         self.registry = Some(connected);
         Ok(())
+    }
+}
+
+/// Logs as the root says: by these directives, or as this process was told at its start.
+fn follow_level(directives: Option<&str>) {
+    if let Err(error) = log::set_level(directives) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "dccd-root asks for a log level that is none");
     }
 }
 

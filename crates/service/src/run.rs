@@ -9,7 +9,7 @@ use std::time::Duration;
 use dccd_registry::RuntimeDir;
 
 use crate::link::{FIRST_ROOT, Link};
-use crate::log::{self, LogOptions};
+use crate::log::{self, LogOptions, Output};
 use crate::{PidLock, ServiceArgs, ServiceContext, ServiceError, Shutdown, chain, process};
 
 /// Patience with the root's first line.
@@ -33,8 +33,12 @@ where
 {
     process::set_title(&args.name);
     log::never_block();
-    let fallback = Some(log::file(&args.data_path, &args.name));
-    log::init(LogOptions { level: args.log_level.clone(), json: args.log_json, fallback })?;
+    log::init(LogOptions {
+        level: args.log_level.clone(),
+        json: args.log_json,
+        name: args.log_files.name(&args.name),
+        output: Output::Captured(args.log_files.of(&args.data_path, &args.name), args.log_files.rotation),
+    })?;
     let result = supervised(args, main);
     if let Err(error) = &result {
         tracing::error!(error = %chain(error), "service ended with an error");

@@ -55,6 +55,7 @@ fn copy_lines(mut pipe: impl Read, mut file: RotatingFile) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dccd_service::Rotation;
     use std::fs;
 
     #[test]
@@ -64,7 +65,7 @@ mod tests {
         let mut text = b"one\ntwo\n".to_vec();
         text.extend(vec![b'x'; LINE_BYTES_MAX + 5]);
         text.extend(b"\nlast without an end");
-        copy_lines(text.as_slice(), RotatingFile::new(path.clone()));
+        copy_lines(text.as_slice(), RotatingFile::new(path.clone(), Rotation::default()));
         let written = fs::read_to_string(&path).unwrap();
         let lines: Vec<usize> = written.lines().map(str::len).collect();
         assert_eq!(lines, [3, 3, LINE_BYTES_MAX, 5, 19]);

@@ -311,6 +311,7 @@ impl Cell {
         Ok(RegisterReply {
             heartbeat_interval: self.supervision.get().heartbeat_interval,
             heartbeat_timeout: self.supervision.get().heartbeat_timeout,
+            log_level: None,
         })
     }
 

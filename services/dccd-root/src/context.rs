@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dccd_registry::RuntimeDir;
-use dccd_rpc::BUILD;
-use dccd_rpc::root::{Endpoint, EnsureError, ROOT_NAME, RootStatus, ServiceInfo, ServiceState, StopReport};
+use dccd_rpc::root::{Endpoint, EnsureError, ROOT_NAME, RootStatus, ServiceInfo, ServiceLogLevel, ServiceState, StopReport};
+use dccd_rpc::{BUILD, RpcError};
+use dccd_service::log::{self, LogFiles};
 use dccd_service::{chain, process};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -17,6 +18,7 @@ use tokio::time::timeout_at;
 use crate::adopt::{Candidate, Predecessor, predecessor_gone};
 use crate::cell::{Cell, Command};
 use crate::events::{EventLog, unix_nanos};
+use crate::levels::Levels;
 use crate::process::Process;
 use crate::supervisor::supervise;
 use crate::watching::Watching;
@@ -33,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) config_path: Option<PathBuf>,
     pub(crate) executable: PathBuf,
     pub(crate) supervision: Arc<Watching>,
+    pub(crate) log_files: LogFiles,
+    levels: Mutex<Levels>,
     pub(crate) events: Arc<EventLog>,
     /// Set once stopping has begun; then whether it is forced.
     pub(crate) force: watch::Sender<bool>,
@@ -81,6 +85,8 @@ impl Context {
             config_path: options.config_path,
             executable: options.executable,
             supervision: Arc::new(Watching::new(options.supervision)),
+            log_files: options.log_files,
+            levels: Mutex::default(),
             events: Arc::new(EventLog::new()),
             force: watch::channel(false).0,
             stopped: watch::channel(None).0,
@@ -323,6 +329,65 @@ impl Context {
                 return Err(EnsureError::Timeout { name: name(), state: state.phase, reason: state.reason.clone() });
             }
         }
+    }
+
+    /// What a service is to log by; `None`: as it was told at its start.
+    pub(crate) fn log_level(&self, service: &str) -> Option<String> {
+        // Said also where nobody asked for another: a process that was adopted may have been told something else.
+        self.level_asked_for(service).or_else(|| Some(log::configured_level()).filter(|level| !level.is_empty()))
+    }
+
+    fn level_asked_for(&self, service: &str) -> Option<String> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner).of(service).map(str::to_owned)
+    }
+
+    /// Sets that, for one or for all; its own the root follows at once.
+    pub(crate) fn set_log_level(&self, service: Option<String>, directives: Option<String>) -> Result<(), RpcError> {
+        if let Some(directives) = &directives {
+            log::check_level(directives)
+                .map_err(|error| RpcError::Invalid { argument: "directives".to_owned(), reason: chain(&error) })?;
+        }
+        if let Some(name) = &service
+            && name != ROOT_NAME
+            && self.cell(name).is_none()
+            && self.resolve_usable(name).is_none()
+        {
+            return Err(RpcError::Unknown { what: "service".to_owned(), name: name.clone(), known: self.names() });
+        }
+        tracing::info!(
+            service = service.as_deref().unwrap_or("all"),
+            level = directives.as_deref(),
+            "asked to log by another level"
+        );
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner).set(service.as_deref(), directives);
+        log::set_level(self.level_asked_for(ROOT_NAME).as_deref())
+            .map_err(|error| RpcError::Failed { operation: "changing the level".to_owned(), reason: chain(&error) })
+    }
+
+    /// Another level is configured from now on. Services follow with their next heartbeat, the root at once.
+    pub(crate) fn set_configured_level(&self, level: String) {
+        let followed =
+            log::set_configured_level(level).and_then(|()| log::set_level(self.level_asked_for(ROOT_NAME).as_deref()));
+        if let Err(error) = followed {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the configured log level is none");
+        }
+    }
+
+    /// What each service logs by, the root first.
+    pub(crate) fn log_levels(&self) -> Vec<ServiceLogLevel> {
+        let level = |service: String| {
+            let asked_for = self.level_asked_for(&service);
+            let configured = asked_for.is_none();
+            ServiceLogLevel { service, level: asked_for.unwrap_or_else(log::configured_level), configured }
+        };
+        self.names().into_iter().map(level).collect()
+    }
+
+    /// The names of all services, the root first.
+    fn names(&self) -> Vec<String> {
+        let mut names = vec![ROOT_NAME.to_owned()];
+        names.extend(self.table().cells.keys().cloned());
+        names
     }
 
     /// All services, the root first.

@@ -15,6 +15,8 @@ mod context;
 mod error;
 mod events;
 mod http;
+mod levels;
+mod notify;
 mod options;
 mod process;
 mod reload;
@@ -28,6 +30,7 @@ mod watching;
 
 pub use adopt::{Orphan, orphans};
 pub use error::RootError;
+pub use notify::{NOTIFY_VARIABLES, Notify};
 pub use options::{
     BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Reload, Reloaded, Resolve, RestartOptions, ServiceSpec,
     Supervision, Sweep,

@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dccd_registry::RuntimeDir;
+use dccd_service::log::LogFiles;
+
+use crate::Notify;
 
 /// An error of the executable's own.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -119,6 +122,8 @@ pub struct Reloaded {
     pub resolve: Resolve,
     /// How to watch over them.
     pub supervision: Supervision,
+    /// How much is logged, unless somebody asked for something else.
+    pub log_level: String,
     /// What is another now and takes effect at the next start of the root only: the keys, as in `daemon.http`.
     pub later: Vec<String>,
     /// What is another for each service, in words.
@@ -211,6 +216,10 @@ pub struct Options {
     pub reload: Option<Reload>,
     /// Whether SIGHUP says to read it anew; not where it says that the terminal has gone.
     pub reload_on_hangup: bool,
+    /// Where what the services write is put.
+    pub log_files: LogFiles,
+    /// The service manager that started us; `None`: nobody did, or wants to hear of us.
+    pub notify: Option<Notify>,
 }
 
 impl Options {
@@ -231,6 +240,8 @@ impl Options {
             http: None,
             reload: None,
             reload_on_hangup: false,
+            log_files: LogFiles::default(),
+            notify: None,
         }
     }
 }
@@ -247,6 +258,8 @@ impl fmt::Debug for Options {
             .field("supervision", &self.supervision)
             .field("boot_guards", &self.boot_guards)
             .field("http", &self.http)
+            .field("log_files", &self.log_files)
+            .field("notify", &self.notify)
             .finish_non_exhaustive()
     }
 }

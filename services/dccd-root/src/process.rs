@@ -12,8 +12,8 @@ use dccd_service::{RotatingFile, process};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::oneshot;
 
-use crate::ServiceSpec;
 use crate::capture::capture;
+use crate::{NOTIFY_VARIABLES, ServiceSpec};
 
 /// Patience with a process after SIGKILL; only one stuck in the kernel (dead disk) needs longer.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ pub(crate) enum Exit {
 
 impl Process {
     /// Starts `executable` under the service's name, in a process group of its own. It waits for its token then.
-    pub(crate) fn spawn(executable: &Path, spec: &ServiceSpec, log_file: &Path) -> io::Result<Self> {
+    pub(crate) fn spawn(executable: &Path, spec: &ServiceSpec, log: RotatingFile) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new(executable);
         command
@@ -68,13 +68,16 @@ impl Process {
             .process_group(0);
         let unsaid = ALLOCATOR.iter().filter(|(name, _)| std::env::var_os(name).is_none());
         command.envs(unsaid.copied());
+        for variable in NOTIFY_VARIABLES {
+            command.env_remove(variable);
+        }
         let mut child = command.spawn()?;
         // Gives back our copies of the pipe's writing end, so that the log ends with the child.
         drop(command);
         let made = (|| {
             let pid = pid_of(child.id())?;
             let watch = ProcessWatch::open(child.id())?;
-            let log = capture(reader, RotatingFile::new(log_file.to_owned()))?;
+            let log = capture(reader, log)?;
             Ok((pid, watch, log))
         })();
         match made {

@@ -62,7 +62,7 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
         tracing::warn!(reason, "the configuration is not reloaded; everything goes on as before");
         failed(format!("{reason}\nnothing was changed"))
     })?;
-    let Reloaded { services, resolve, supervision, later, mut details, commit } = new;
+    let Reloaded { services, resolve, supervision, log_level, later, mut details, commit } = new;
     for spec in &services {
         dccd_rpc::check_socket_path(&ctx.runtime_dir.service_socket(&spec.name))
             .map_err(|error| failed(format!("{}: {}", spec.name, chain(&error))))?;
@@ -82,6 +82,7 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
         .map_err(|error| failed(error.to_string()))?
         .map_err(|error| failed(format!("{}\nnothing was changed", chain(error.as_ref()))))?;
     ctx.supervision.set(supervision);
+    ctx.set_configured_level(log_level);
     ctx.set_resolve(resolve);
     let mut running = JoinSet::new();
     for (place, step) in steps.into_iter().enumerate() {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dccd_rpc::root::{
-    Endpoint, EnsureError, Events, Progress, RegisterReply, Registration, ReloadReport, RootService, RootStatus,
-    ServiceInfo, StopReport, StopRequest,
+    Endpoint, EnsureError, Events, HeartbeatReply, Progress, RegisterReply, Registration, ReloadReport, RootService,
+    RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
 };
 use dccd_rpc::{Connection, Greeting, Hello, HelloReply, RpcError};
 use tokio::time::timeout_at;
@@ -52,11 +52,19 @@ impl RootService for RootServer {
     }
 
     async fn register(self, _: tarpc::context::Context, registration: Registration) -> Result<RegisterReply, RpcError> {
-        self.cell(&registration.name)?.register(registration, self.peer)
+        let log_level = self.ctx.log_level(&registration.name);
+        let reply = self.cell(&registration.name)?.register(registration, self.peer)?;
+        Ok(RegisterReply { log_level, ..reply })
     }
 
-    async fn heartbeat(self, _: tarpc::context::Context, name: String, progress: Progress) -> Result<(), RpcError> {
-        self.cell(&name)?.beat(progress, self.peer)
+    async fn heartbeat(
+        self,
+        _: tarpc::context::Context,
+        name: String,
+        progress: Progress,
+    ) -> Result<HeartbeatReply, RpcError> {
+        self.cell(&name)?.beat(progress, self.peer)?;
+        Ok(HeartbeatReply { log_level: self.ctx.log_level(&name) })
     }
 
     async fn deregister(self, _: tarpc::context::Context, name: String, reason: String) -> Result<(), RpcError> {
@@ -106,5 +114,18 @@ impl RootService for RootServer {
 
     async fn hand_over(self, _: tarpc::context::Context) -> Result<(), RpcError> {
         hand_over(&self.ctx).await
+    }
+
+    async fn set_log_level(
+        self,
+        _: tarpc::context::Context,
+        service: Option<String>,
+        directives: Option<String>,
+    ) -> Result<(), RpcError> {
+        self.ctx.set_log_level(service, directives)
+    }
+
+    async fn log_levels(self, _: tarpc::context::Context) -> Result<Vec<ServiceLogLevel>, RpcError> {
+        Ok(self.ctx.log_levels())
     }
 }

@@ -15,7 +15,7 @@ use crate::http::HttpServer;
 use crate::reload::reload;
 use crate::rpc::RootServer;
 use crate::stop::{finished, stop};
-use crate::{Options, RootError, state_file};
+use crate::{Options, RootError, notify, state_file};
 
 /// How long clients may read their last answers when everything is stopped.
 const DRAIN: Duration = Duration::from_millis(200);
@@ -56,6 +56,7 @@ impl Root {
             Some(http) => Some(HttpServer::bind(http).await?),
             None => None,
         };
+        let notify = options.notify.take();
         let order: Vec<String> = options.services.iter().map(|spec| spec.name.clone()).collect();
         let reload_on_hangup = options.reload_on_hangup;
         let ctx = Context::new(options)?;
@@ -77,6 +78,7 @@ impl Root {
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
         let hangups = reload_on_hangup.then(|| tokio::spawn(reload_on_hangups(Arc::clone(&ctx))));
         ctx.start_eager(&order);
+        let notifying = notify.map(|notify| tokio::spawn(notify::keep(Arc::clone(&ctx), notify)));
 
         let report = tokio::select! {
             reason = shutdown.wait() => {
@@ -91,8 +93,8 @@ impl Root {
         }
         let _ = saving.await;
         let _ = serving.await;
-        if let Some(http) = http {
-            let _ = http.await;
+        for task in [http, notifying].into_iter().flatten() {
+            let _ = task.await;
         }
         drop(held);
         tracing::info!("dccd-root is down");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dccd_rpc::root::ServiceState;
-use dccd_service::{chain, log};
+use dccd_service::{RotatingFile, chain};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
@@ -196,8 +196,9 @@ impl Supervisor {
         };
         let hash = TokenHash::of(&token);
         cell.begin(hash.clone());
-        let log_file = log::file(&self.ctx.data_path, cell.name());
-        let mut process = match Process::spawn(&self.ctx.executable, &cell.spec(), &log_file) {
+        let files = &self.ctx.log_files;
+        let log = RotatingFile::new(files.of(&self.ctx.data_path, cell.name()), files.rotation);
+        let mut process = match Process::spawn(&self.ctx.executable, &cell.spec(), log) {
             Ok(process) => process,
             Err(error) => {
                 let executable = self.ctx.executable.display();

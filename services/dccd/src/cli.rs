@@ -60,6 +60,10 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a first configuration, from a few questions or flags
+    Init(commands::init::Arguments),
+    /// Check this host for what usually goes wrong, with a remedy for each
+    Doctor(commands::doctor::Arguments),
     /// Check the configuration and print its summary
     Validate,
     /// Add a market to the history jobs of the configuration file
@@ -104,8 +108,12 @@ enum Command {
     Search(commands::search::Arguments),
     /// Print live records from the ring
     Tail(commands::tail::Arguments),
-    /// Show the log of a service
+    /// Show what the services have logged, merged by time
     Logs(commands::logs::Arguments),
+    /// Write units for systemd, one for each instance
+    Service(commands::service::Arguments),
+    /// Show how much the services log, or change it while they run
+    LogLevel(commands::log_level::Arguments),
     /// Print completions for a shell
     Completion(commands::completion::Arguments),
     /// Watch the whole of it for twenty seconds against a simulated exchange
@@ -116,8 +124,24 @@ enum Command {
 
 /// The groups of `dccd --help`. A test sees to it that each command stands in one.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Set up", &["validate", "add", "remove", "completion"]),
-    ("Run", &["start", "stop", "restart", "reload", "services", "status", "pause", "resume", "run", "logs"]),
+    ("Set up", &["init", "doctor", "validate", "add", "remove", "completion"]),
+    (
+        "Run",
+        &[
+            "start",
+            "stop",
+            "restart",
+            "reload",
+            "services",
+            "status",
+            "pause",
+            "resume",
+            "run",
+            "logs",
+            "log-level",
+            "service",
+        ],
+    ),
     ("Data", &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "exchanges", "search", "tail"]),
     ("Try", &["demo", "sim"]),
 ];
@@ -168,6 +192,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         return Err(Failure::Silent(exit::USAGE));
     };
     match command {
+        Command::Init(arguments) => commands::init::run(global, &arguments),
+        Command::Doctor(arguments) => commands::doctor::run(global, &arguments),
         Command::Validate => commands::validate::run(global),
         Command::Add(arguments) => commands::edit::add(global, &arguments),
         Command::Remove(arguments) => commands::edit::remove(global, &arguments),
@@ -191,6 +217,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Search(arguments) => commands::search::run(global, &arguments),
         Command::Tail(arguments) => commands::tail::run(global, &arguments),
         Command::Logs(arguments) => commands::logs::run(global, &arguments),
+        Command::LogLevel(arguments) => commands::log_level::run(global, &arguments),
+        Command::Service(arguments) => commands::service::run(global, &arguments),
         Command::Completion(arguments) => commands::completion::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Sim(arguments) => commands::sim::run(global, &arguments),

@@ -34,6 +34,7 @@ fn read(path: &Path, common: &Common, applied: &Arc<Mutex<Config>>) -> anyhow::R
         services,
         resolve,
         supervision,
+        log_level: common.level(&new.config),
         later: later(&old, &new.config),
         details: details(&old, &new.config, common),
         commit: Box::new(move || {
@@ -66,7 +67,8 @@ fn later(old: &Config, new: &Config) -> Vec<String> {
         ("daemon.pid_file", old.pid_file != new.pid_file),
         ("daemon.work_dir", old.work_dir != new.work_dir),
         ("daemon.log_file", old.log_file != new.log_file),
-        ("daemon.log_level", old.log_level != new.log_level),
+        ("daemon.log_format", old.log_format != new.log_format),
+        ("daemon.log_rotate", old.log_rotate != new.log_rotate),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
 }

@@ -7,15 +7,19 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use datad::DatadOptions;
-use dccd_config::{Config, Loaded, Lookup, TradeStream};
+use dccd_config::{Config, Loaded, LogFormat, Lookup, TradeStream};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
-use dccd_root::{BootGuard, HttpOptions, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision};
+use dccd_root::{
+    BootGuard, HttpOptions, Limits, Notify, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision,
+};
 use dccd_rpc::datad::DATAD_PROTOCOL;
-use dccd_service::{ServiceArgs, ServiceContext, ShutdownReason};
+use dccd_service::log::LogFiles;
+use dccd_service::{Rotation, ServiceArgs, ServiceContext, ShutdownReason};
 
 /// The prefix of `argv[0]` of the services of exchanges.
 const DATAD: &str = "datad.";
@@ -83,13 +87,26 @@ pub fn datad_options(config: &Config, exchange: ExchangeName, instance: &str, da
         ws_url: settings.ws_url,
         linear_ws_url: settings.linear.ws_url,
         feeds,
-        time_step: jobs.iter().map(|job| job.time_step).min().unwrap_or(std::time::Duration::from_secs(60)),
+        time_step: jobs.iter().map(|job| job.time_step).min().unwrap_or(Duration::from_secs(60)),
         depth: jobs.iter().map(|job| job.depth).max(),
         aggregated_trades: settings.trade_stream == TradeStream::Aggregated,
         histo: crate::histo::jobs(config).remove(&exchange).unwrap_or_default(),
         ring_slots: settings.ring_slots,
         journal_keep_bytes: config.storage.journal_keep_mb << 20,
         exchange,
+    }
+}
+
+/// Where the services of a configuration log.
+pub fn log_files(config: &Config) -> LogFiles {
+    let rotate = &config.daemon.log_rotate;
+    LogFiles {
+        common: config.daemon.log_file.clone(),
+        rotation: Rotation {
+            bytes_max: rotate.max_mb << 20,
+            age_max: Duration::from_secs(rotate.max_age_days * 86_400),
+            keep: rotate.keep,
+        },
     }
 }
 
@@ -110,14 +127,19 @@ pub struct Common {
     pub instance: String,
     /// Its runtime directory.
     pub runtime_dir: RuntimeDir,
-    /// How much they log.
-    pub log_level: String,
+    /// How much they log, whatever the configuration says; `None`: as it says.
+    pub log_level: Option<String>,
 }
 
 impl Common {
     /// The copy of the configuration that services read.
     pub fn config_copy(&self) -> PathBuf {
         self.runtime_dir.path().join(CONFIG_COPY)
+    }
+
+    /// How much is logged under a configuration.
+    pub fn level(&self, config: &Config) -> String {
+        self.log_level.clone().unwrap_or_else(|| config.daemon.log_level.to_string())
     }
 
     fn spec(&self, config: &Config, exchange: &ExchangeName, eager: bool) -> ServiceSpec {
@@ -127,16 +149,20 @@ impl Common {
             runtime_dir: self.runtime_dir.path().to_owned(),
             data_path: config.data_path().to_owned(),
             config_path: Some(self.config_copy()),
-            log_level: self.log_level.clone(),
-            log_json: false,
+            log_level: self.level(config),
+            log_json: config.daemon.log_format == LogFormat::Json,
+            log_files: log_files(config),
             orphan_grace: config.daemon.orphan_grace,
         };
         let told = datad_options(config, exchange.clone(), &args.instance, &args.data_path);
         let limits = config.limits(exchange);
+        // How it logs is no reason to replace it: how much, the root tells it while it runs; the rest waits for its next start.
+        let (log_level, log_json, log_files) = (String::new(), false, LogFiles::default());
+        let lasting = ServiceArgs { log_level, log_json, log_files, ..args.clone() }.to_args();
         ServiceSpec {
             name: args.name.clone(),
-            fingerprint: dccd_root::fingerprint(&format!("{:?} {told:?}", args.to_args())),
-            fixed: dccd_root::fingerprint(&format!("{:?} {:?}", args.to_args(), told.fixed())),
+            fingerprint: dccd_root::fingerprint(&format!("{lasting:?} {told:?}")),
+            fixed: dccd_root::fingerprint(&format!("{lasting:?} {:?}", told.fixed())),
             protocol: Some(DATAD_PROTOCOL),
             args: args.to_args(),
             policy: Policy::Permanent,
@@ -206,6 +232,11 @@ pub fn root_options(loaded: &Loaded, common: Common) -> anyhow::Result<Options> 
             sweep_rings(&sweep_instance);
             sweep_store_leftovers(&sweep_store);
         })),
+        log_files: log_files(config),
+        notify: Notify::from_environment().unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot speak to $NOTIFY_SOCKET");
+            None
+        }),
         reload: Some(crate::reload::reload(loaded, common.clone())),
         ..Options::new(&common.instance, common.runtime_dir, data_path, executable)
     })

@@ -4,7 +4,6 @@ mod common;
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
@@ -310,24 +309,4 @@ fn what_cannot_start_is_explained_and_taken_back() {
     assert!(ran.err.contains("the end of its log") && ran.err.contains("journal"), "{}", ran.err);
     host.run_own(&["stop"]).code(11);
     assert!(!host.runtime().join("root.sock").exists());
-}
-
-/// Nothing in the arguments or the environment of a service is a secret.
-#[test]
-fn secrets_of_the_configuration_reach_no_log() {
-    let host = Host::new();
-    let more = "settings: {data_path: ./data, ui_auth_token: hunter2}\n";
-    let text = configuration("http://127.0.0.1:1", "ws://127.0.0.1:1", "");
-    let text = text.replace("settings: {data_path: ./data, timezone: UTC}\n", more);
-    host.put("config.yml", &text);
-    host.run_own(&["start", "--detach", "--log-level", "trace"]).code(0);
-    host.run_own(&["stop"]).code(0);
-    let logs = host.path().join("data/.dccd/logs");
-    assert!(read_all(&logs).len() > 100);
-    assert!(!read_all(&logs).contains("hunter2"));
-}
-
-fn read_all(directory: &Path) -> String {
-    let files = std::fs::read_dir(directory).unwrap();
-    files.map(|entry| String::from_utf8_lossy(&std::fs::read(entry.unwrap().path()).unwrap()).into_owned()).collect()
 }

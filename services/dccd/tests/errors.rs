@@ -66,9 +66,13 @@ fn every_mistake_has_its_text() {
 
     case("no configuration anywhere", &["start"]);
     case("a configuration that isn't there", &["validate", "--config", "nowhere.yml"]);
+    case("nobody to ask", &["init"]);
+    case("a unit for nobody", &["service", "install", "--user"]);
     host.put("config.yml", "stream_jobs: [");
     case("a configuration that is no YAML", &["start", "--detach"]);
     host.put("config.yml", CONFIG);
+    case("a configuration that is there", &["init", "--yes"]);
+    case("a unit that isn't there", &["service", "uninstall", "--user"]);
     for args in [&["services"][..], &["stop"], &["restart"], &["reload"], &["pause"], &["logs", "datad.binance"]] {
         case("nothing runs", args);
     }
@@ -113,6 +117,9 @@ fn every_mistake_has_its_text() {
     };
     case("it runs already", &["start", "--detach"]);
     case("a service that isn't one", &["restart", "datad.binanse"]);
+    case("a level that is none", &["log-level", "degub"]);
+    case("a level for nobody", &["log-level", "datad.binanse", "debug"]);
+    case("a time that is none", &["logs", "--since", "soon"]);
     case("a job that isn't there", &["pause", "binance/ETH/USDT"]);
     case("another configuration than that of the daemon", &["reload", "--config", "notes.txt"]);
     host.put("config.yml", &CONFIG.replace("binance,", "binanse,"));

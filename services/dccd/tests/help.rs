@@ -27,6 +27,22 @@ fn the_reference_shows_the_help_of_every_command() {
         let stop = start + updated[start..].find(&end).unwrap_or_else(|| panic!("{DOCUMENT} has no line {end}"));
         updated.replace_range(start..stop, &format!("```text\n{help}\n```\n"));
     }
+    // And what stands below a command.
+    let nested: Vec<String> = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("<!-- help of dccd ")?.strip_suffix(" -->"))
+        .filter(|name| name.contains(' '))
+        .map(str::to_owned)
+        .collect();
+    assert!(!nested.is_empty());
+    for name in nested {
+        let help = host.run(&[name.split(' ').collect(), vec!["--help"]].concat()).code(0).out;
+        let help = help.split("\nGlobal options:").next().unwrap_or_default().trim_end();
+        let (begin, end) = (format!("<!-- help of dccd {name} -->\n"), format!("<!-- end of dccd {name} -->"));
+        let start = updated.find(&begin).unwrap() + begin.len();
+        let stop = start + updated[start..].find(&end).unwrap_or_else(|| panic!("{DOCUMENT} has no line {end}"));
+        updated.replace_range(start..stop, &format!("```text\n{help}\n```\n"));
+    }
     if std::env::var_os("DCCD_UPDATE").is_some() {
         std::fs::write(&path, &updated).unwrap();
     } else {

@@ -226,7 +226,7 @@ fn logs_shows_the_last_lines_and_names_what_there_is() {
     assert!(ran.err.contains("datad.binance has no log in") && ran.err.contains("there are: none yet"), "{}", ran.err);
     host.put("data/.dccd/logs/datad.binance.log", "one\ntwo\nthree\n");
     assert_eq!(host.run(&["logs", "datad.binance", "-n", "2"]).code(0).out, "two\nthree\n");
-    let ran = host.run(&["logs"]).code(1);
+    let ran = host.run(&["logs", "dccd-root"]).code(1);
     assert!(ran.err.contains("dccd-root has no log in") && ran.err.contains("there are: datad.binance"), "{}", ran.err);
 }
 

@@ -155,6 +155,7 @@ pub(super) const FACTS: Facts = Facts {
             integrity: "closed candles follow each other: one that is missing is declared, and fetched into the files; each is compared with that of the trades, where they are collected, too",
         },
     ],
+    clock: "/api/v3/time",
     quirks: &[
         "A book knows the levels of its snapshot and those that changed since; deeper ones are unknown until they change.",
         "Books of perpetuals begin with 1,000 levels a side at most.",

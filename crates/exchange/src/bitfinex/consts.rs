@@ -99,6 +99,7 @@ pub(super) const FACTS: Facts = Facts {
             integrity: "all messages of a connection are numbered together",
         },
     ],
+    clock: "/v2/platform/status",
     quirks: &[
         "`UST`, as the exchange writes it, is `USDT`.",
         "The `ticker` channel is no quote: its amounts are sums of 25 levels.",

@@ -101,6 +101,7 @@ pub(super) const FACTS: Facts = Facts {
             integrity: "closed candles follow each other: one that is missing is declared, and fetched into the files; each is compared with that of the trades, where they are collected, too",
         },
     ],
+    clock: "/v5/market/time",
     quirks: &[
         "Spot and perpetuals have a socket each.",
         "A trade that the exchange leaves out on a connection that lives can't be noticed.",

@@ -74,6 +74,7 @@ pub(super) const FACTS: Facts = Facts {
             integrity: "ordered by their numbers; one with each trade, also where it says what the last one said",
         },
     ],
+    clock: "/time",
     quirks: &[
         "Between two trades the best prices move and no quote says so: the book does.",
         "The sides of trades are those of the taker; the exchange tells the maker's.",

@@ -54,6 +54,9 @@ pub struct Facts {
     pub depths: Depths,
     /// One for each channel that is offered.
     pub channels: &'static [ChannelFacts],
+    /// Path of a small answer, at a weight of one, to see whether the exchange is there: with its time in it, or at least in the
+    /// head of the answer.
+    pub clock: &'static str,
     /// What surprises, a sentence each.
     pub quirks: &'static [&'static str],
 }

@@ -102,6 +102,7 @@ pub(super) const FACTS: Facts = Facts {
             integrity: "ordered by time; nothing numbers them",
         },
     ],
+    clock: "/api/v2/public/get_time",
     quirks: &[
         "Amounts of inverse futures are in US dollars, as the exchange counts them; `dccd search` shows the unit.",
         "Options and combinations are not offered.",

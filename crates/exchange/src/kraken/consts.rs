@@ -86,6 +86,7 @@ pub(super) const FACTS: Facts = Facts {
             integrity: "ordered by time; nothing numbers them",
         },
     ],
+    clock: "/0/public/Time",
     quirks: &[
         "Its own candles reach back 720 of each span; older ones are built from its trades, which reach back to the listing.",
         "Its weeks begin on Thursdays and are not offered.",

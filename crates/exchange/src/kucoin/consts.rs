@@ -98,6 +98,7 @@ pub(super) const FACTS: Facts = Facts {
             integrity: "ordered by time; nothing numbers them",
         },
     ],
+    clock: "/api/v1/timestamp",
     quirks: &[
         "No key is needed: trades and quotes take a ticket before each connection, books take none.",
         "A candle without trades is left out, and no older trades can be had.",

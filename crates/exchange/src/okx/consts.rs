@@ -117,6 +117,7 @@ pub(super) const FACTS: Facts = Facts {
             integrity: "closed candles follow each other: one that is missing is declared, and fetched into the files; each is compared with that of the trades, where they are collected, too",
         },
     ],
+    clock: "/api/v5/public/time",
     quirks: &[
         "Amounts of swaps are in base units, contracts times their size; inverse swaps are not offered.",
         "A book whose snapshot doesn't come on the socket begins with one over REST.",

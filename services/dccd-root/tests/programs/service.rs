@@ -11,6 +11,7 @@ use std::time::Duration;
 use dccd_registry::{Registry, RuntimeDir};
 use dccd_root::{Options, Policy, Root, ServiceSpec};
 use dccd_rpc::root::{Endpoint, Progress, Registration};
+use dccd_service::log::LogFiles;
 use dccd_service::{ServiceArgs, ServiceContext, Shutdown, chain};
 
 type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
@@ -60,6 +61,7 @@ fn spec(name: &str, runtime_dir: &Path, data_path: &Path, orphan_grace: Duration
         config_path: Some(data_path.join(format!("{name}.mode"))),
         log_level: "info".to_owned(),
         log_json: false,
+        log_files: LogFiles::default(),
         orphan_grace,
     };
     ServiceSpec {
@@ -159,7 +161,7 @@ fn try_tokens(args: &ServiceArgs) -> Result {
         ];
         for (what, registration) in tries {
             let result = match registration {
-                None => registry.heartbeat(&args.name, Progress::default(), deadline).await,
+                None => registry.heartbeat(&args.name, Progress::default(), deadline).await.map(|_| ()),
                 Some((pid, token)) => {
                     let registration = Registration {
                         name: args.name.clone(),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use dccd_registry::{Registry, RuntimeDir};
 use dccd_root::{Ended, Limits, Options, Policy, RestartOptions, Root, RootError, ServiceSpec, Supervision};
 use dccd_rpc::root::{ServiceInfo, ServiceState, StopReport};
+use dccd_service::log::LogFiles;
 use dccd_service::{PidLock, ServiceArgs, Shutdown};
 use tokio::task::JoinHandle;
 
@@ -76,6 +77,7 @@ impl Place {
             config_path: Some(self.data().join(format!("{name}.mode"))),
             log_level: "info".to_owned(),
             log_json: false,
+            log_files: LogFiles::default(),
             orphan_grace: dccd_service::ORPHAN_GRACE_DEFAULT,
         };
         ServiceSpec {

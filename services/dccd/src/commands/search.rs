@@ -220,7 +220,7 @@ fn state_dir(data_path: &Path, exchange: &ExchangeName) -> PathBuf {
 }
 
 /// From the exchange; kept for the next time where there is a store.
-async fn fetch(
+pub async fn fetch(
     exchange: &ExchangeName,
     adapter: &dyn Adapter,
     config: Option<&Config>,

@@ -244,7 +244,7 @@ impl Rules {
 /// Runs it until a signal. The addresses are the output, so that a program can start it and read them.
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let level = global.log_level.clone().unwrap_or_else(|| "warn".to_owned());
-    dccd_service::log::init(LogOptions { level, json: false, fallback: None })?;
+    dccd_service::log::init(LogOptions { level, ..LogOptions::default() })?;
     block_on(async {
         let shutdown = Shutdown::new();
         shutdown.trigger_on_signals().context("cannot listen for signals")?;

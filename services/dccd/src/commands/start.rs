@@ -1,29 +1,26 @@
 //! `dccd start`: the root in this process, or detached in one of its own.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::Args;
-use dccd_config::{Config, Loaded};
+use dccd_config::{Config, Loaded, LogFormat};
 use dccd_registry::{Registry, RegistryError, RuntimeDir};
-use dccd_root::{BootGuard, BoxError, Ended, Root, RootError};
+use dccd_root::{BootGuard, Ended, NOTIFY_VARIABLES, Root, RootError};
 use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState};
-use dccd_service::log::LogOptions;
-use dccd_service::{Shutdown, ShutdownReason};
-use rustix::fs::OFlags;
+use dccd_service::log::{LogFiles, LogOptions, Output};
+use dccd_service::{RotatingFile, Shutdown, ShutdownReason};
 use tokio::time::Instant;
 
 use crate::cli::Global;
 use crate::commands::{DEADLINE, block_on, registry_if_running, stop, tail};
 use crate::exit::{self, Failure};
 use crate::output::say;
+use crate::pid_file::PidFile;
 use crate::roles;
 
 /// Patience with everything getting ready; the root gives up on a service after 30 s.
@@ -68,7 +65,23 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let loaded = global.load_aloud()?;
     let config = &loaded.config;
     let level = global.log_level.clone().unwrap_or_else(|| config.daemon.log_level.to_string());
-    dccd_service::log::init(LogOptions { level: level.clone(), json: false, fallback: None })?;
+    let log_files = roles::log_files(config);
+    let (log, rotation) = (log_files.of(config.data_path(), ROOT_NAME), log_files.rotation);
+    if config.daemon.log_file.is_some() {
+        // The other logs are written beside the data, or nothing is.
+        RotatingFile::new(log.clone(), rotation)
+            .handle()
+            .with_context(|| format!("cannot write {} (daemon.log_file)", log.display()))
+            .map_err(|error| Failure::new(exit::COULD_NOT_START, error))?;
+    }
+    let is_detached = arguments.own_session;
+    dccd_service::log::init(LogOptions {
+        level,
+        json: config.daemon.log_format == LogFormat::Json,
+        name: log_files.name(ROOT_NAME),
+        // A detached root's standard error is that very file.
+        output: if is_detached { Output::File(log, rotation) } else { Output::FileAndStderr(log, rotation) },
+    })?;
     dccd_service::process::set_title(ROOT_NAME);
     if let Some(directory) = &config.daemon.work_dir {
         std::env::set_current_dir(directory)
@@ -83,8 +96,11 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     // Only who has a terminal can lose it; to others SIGHUP says what it says to every daemon.
     let hangs_up = std::fs::File::open("/dev/tty").is_ok();
     loop {
-        let common =
-            roles::Common { instance: global.instance.clone(), runtime_dir: runtime_dir.clone(), log_level: level.clone() };
+        let common = roles::Common {
+            instance: global.instance.clone(),
+            runtime_dir: runtime_dir.clone(),
+            log_level: global.log_level.clone(),
+        };
         let mut options = roles::root_options(&loaded, common)?;
         options.reload_on_hangup = !hangs_up;
         if let Some(path) = config.daemon.pid_file.clone() {
@@ -153,44 +169,6 @@ fn root_failure(error: RootError) -> Failure {
     Failure::new(code, error)
 }
 
-/// The file that holds the root's pid while it runs.
-struct PidFile {
-    path: PathBuf,
-}
-
-impl PidFile {
-    /// Writes over what an earlier root left, and over nothing else: neither through a symbolic link, nor a file with
-    /// anything in it but a number.
-    fn write(path: PathBuf) -> Result<Self, BoxError> {
-        let failed = || format!("cannot write {}", path.display());
-        // A pipe of that name would wait for its reader.
-        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits())?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).custom_flags(flags);
-        let mut file = options.open(&path).with_context(failed)?;
-        let mut found = String::new();
-        // A pid has ten digits at most; what is no text is no number either.
-        let read = (&file).take(32).read_to_string(&mut found);
-        if read.is_err() || !(found.is_empty() || found.trim().parse::<u32>().is_ok()) {
-            return Err(
-                anyhow!("{} is no pid file; name another one in daemon.pid_file, or remove it", path.display()).into()
-            );
-        }
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .with_context(failed)?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        // It may have been removed by hand; a stale one is what it would be otherwise.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 /// Starts the root in a process of its own and returns when every service is ready.
 pub fn detached(global: &Global) -> Result<(), Failure> {
     let loaded = global.load_aloud()?;
@@ -216,6 +194,7 @@ pub fn detached(global: &Global) -> Result<(), Failure> {
 struct Daemon {
     child: Child,
     data_path: PathBuf,
+    log_files: LogFiles,
     log: PathBuf,
     /// How long the logs were before it, so that what is shown of them is of this start.
     log_starts: BTreeMap<PathBuf, u64>,
@@ -228,21 +207,26 @@ impl Daemon {
 
     fn try_spawn(global: &Global, config: &Config, config_path: &Path) -> anyhow::Result<Self> {
         let data_path = config.data_path().to_owned();
-        let log = dccd_service::log::file(&data_path, ROOT_NAME);
+        let log_files = roles::log_files(config);
+        let log = log_files.of(&data_path, ROOT_NAME);
         let failed = || format!("cannot write the log {}", log.display());
         std::fs::create_dir_all(dccd_service::log::directory(&data_path)).with_context(failed)?;
-        dccd_service::rotate_log(&log).with_context(failed)?;
-        let file = OpenOptions::new().append(true).create(true).open(&log).with_context(failed)?;
-        let log_starts = log_lengths(&data_path);
+        // Put aside first where that is due, so that all of this start is in one file.
+        let file = RotatingFile::new(log.clone(), log_files.rotation).handle().with_context(failed)?;
+        let log_starts = log_lengths(&log, &data_path);
         let mut command = Command::new(std::env::current_exe().context("cannot find this executable on the disk")?);
         command.arg0(ROOT_NAME).args(["start", "--foreground", "--own-session", "--instance", &global.instance]);
         command.arg("--config").arg(config_path);
         if let Some(level) = &global.log_level {
             command.args(["--log-level", level]);
         }
+        // Ready is what it says to us; whoever waits for this command is told by its end.
+        for variable in NOTIFY_VARIABLES {
+            command.env_remove(variable);
+        }
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().context("cannot start a process")?;
-        Ok(Self { child, data_path, log, log_starts })
+        Ok(Self { child, data_path, log_files, log, log_starts })
     }
 
     /// Waits until every eager service is ready, or says which one isn't and why.
@@ -323,7 +307,7 @@ impl Daemon {
         let name = &service.name;
         let reason = service.reason.as_ref().or(service.last_exit.as_ref());
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let log = dccd_service::log::file(&self.data_path, name);
+        let log = self.log_files.of(&self.data_path, name);
         let lines = last(&self.logged(&log)).replace('\n', "\n  ");
         let log = if lines.is_empty() {
             format!("it wrote nothing into its log {}", log.display())
@@ -373,9 +357,10 @@ fn announce(pid: u32, services: &[ServiceInfo]) {
     }
 }
 
-fn log_lengths(data_path: &Path) -> BTreeMap<PathBuf, u64> {
+fn log_lengths(log: &Path, data_path: &Path) -> BTreeMap<PathBuf, u64> {
     let entries = std::fs::read_dir(dccd_service::log::directory(data_path)).into_iter().flatten().flatten();
-    entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len()))).collect()
+    let paths = entries.map(|entry| entry.path()).chain([log.to_owned()]);
+    paths.filter_map(|path| Some((path.clone(), std::fs::metadata(path).ok()?.len()))).collect()
 }
 
 fn last(text: &str) -> String {

@@ -1,0 +1,113 @@
+//! `dccd init` and `dccd doctor`, as somebody meets them who has nothing yet.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+
+use common::Host;
+use serde_json::Value;
+
+/// A simulated exchange in a process of its own; its address.
+struct Exchange(Child, String, String);
+
+impl Exchange {
+    fn start(host: &Host) -> Self {
+        let mut command = host.command(&["sim", "--trades", "0", "--book-updates", "0", "--history", "60"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut address = |name: &str| {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            line.strip_prefix(name).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
+        };
+        let (rest, ws) = (address("rest_url: "), address("ws_url: "));
+        Self(child, rest, ws)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A check by name.
+fn found<'a>(findings: &'a Value, check: &str) -> &'a Value {
+    let findings = findings.as_array().unwrap();
+    findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| panic!("no {check} in {findings:?}"))
+}
+
+#[test]
+fn from_nothing_to_a_host_that_is_fit() {
+    let host = Host::new();
+    let nothing = host.run(&["doctor", "--json"]).code(1);
+    assert_eq!(found(&nothing.json(), "configuration")["remedy"], "dccd init writes one; --config FILE names another");
+
+    let asked = host.run(&["init"]).code(2);
+    assert!(asked.err.contains("name --exchange, --pairs, --channels or --span, or take"), "{}", asked.err);
+    for (args, words) in [
+        (&["--exchange", "mtgox"][..], "expected one of binance"),
+        (&["--exchange", "binance", "--pairs", "btc", "--span", "1h"], "invalid value 'btc'"),
+        (&["--exchange", "binance", "--pairs", "BTC/USDT", "--channels", "trade"], "none of trades, book, quotes, ohlc"),
+        (&["--exchange", "binance", "--pairs", "BTC/USDT", "--span", "5"], "no span"),
+        (&["--exchange", "binance", "--pairs", "BTC/USDT", "--channels", "none"], "anything to collect"),
+        (&["--yes", "--start", "soon"], "expected a date"),
+    ] {
+        let ran = host.run(&[&["init"], args].concat()).code(2);
+        assert!(ran.err.contains(words), "{args:?}: {}", ran.err);
+    }
+    assert!(!host.path().join("config.yml").exists());
+
+    let exchange = Exchange::start(&host);
+    let at = ["init", "--yes", "--rest-url", &exchange.1, "--ws-url", &exchange.2];
+    let unknown = host.run(&[&at[..], &["--pairs", "BTC/USDX"]].concat()).code(1);
+    assert!(unknown.err.contains("binance/BTC/USDX: the exchange doesn't list this market; near it: BTC/USDT"));
+    let wrote = host.run(&[&at[..], &["--pairs", "BTC/USDT,ETH/USDT", "--span", "1h"]].concat()).code(0);
+    assert!(wrote.err.contains("wrote config.yml") && wrote.err.contains("dccd doctor"), "{}", wrote.err);
+    let valid = host.run(&["validate"]).code(0);
+    assert!(valid.out.contains("histo_jobs: 1\nstream_jobs: 1\n") && !valid.err.contains("warning"), "{valid:?}");
+    let before = std::fs::read(host.path().join("config.yml")).unwrap();
+    let again = host.run(&["init", "--yes"]).code(1);
+    assert!(again.err.contains("config.yml is there already; --force replaces it"), "{}", again.err);
+    assert_eq!(std::fs::read(host.path().join("config.yml")).unwrap(), before);
+
+    let fit = host.run_own(&["doctor", "--json"]).code(0).json();
+    for check in [
+        "configuration",
+        "runtime directory",
+        "open files",
+        "shared memory",
+        "secrets",
+        "data directory",
+        "disk",
+        "locks",
+        "dns binance",
+        "rest binance",
+        "clock binance",
+        "websocket binance",
+    ] {
+        assert_ne!(found(&fit, check)["status"], "failed", "{fit}");
+    }
+    // Nothing was made by looking.
+    assert!(!host.path().join("data").exists());
+    let table = host.run_own(&["doctor"]).code(0);
+    assert!(table.out.starts_with("check ") && table.out.contains("websocket binance"), "{}", table.out);
+}
+
+#[test]
+fn an_exchange_that_is_not_there_is_no_reason_not_to_write_and_is_found() {
+    let host = Host::new();
+    let args = ["init", "-o", "sub/k.yml", "--exchange", "kraken", "--pairs", "BTC/USD", "--channels", "trades"];
+    let nowhere = ["--rest-url", "http://127.0.0.1:9", "--ws-url", "ws://127.0.0.1:9"];
+    let ran = host.run(&[&args[..], &nowhere].concat()).code(0);
+    assert!(ran.err.contains("warning: kraken could not be asked for its markets, so that none is checked"), "{}", ran.err);
+    let looked = host.run_own(&["doctor", "--json", "--config", "sub/k.yml"]).code(1).json();
+    for check in ["rest kraken", "websocket kraken"] {
+        let finding = found(&looked, check);
+        assert_eq!(finding["status"], "failed");
+        assert!(finding["remedy"].as_str().unwrap().contains("exchanges.<x>."), "{finding}");
+    }
+    assert_eq!(found(&looked, "disk")["status"].as_str().map(|status| status == "failed"), Some(false));
+}
