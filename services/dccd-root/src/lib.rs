@@ -15,8 +15,10 @@ mod context;
 mod error;
 mod events;
 mod http;
+mod listeners;
 mod options;
 mod process;
+mod remote;
 mod rpc;
 mod service;
 mod state_file;
@@ -29,6 +31,7 @@ pub use error::RootError;
 pub use options::{
     BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision, Sweep,
 };
+pub use remote::{RpcLimits, RpcListenError, RpcOptions, RpcTls, RpcToken, check_rpc};
 pub use service::{Ended, Root};
 pub use state_file::{SavedState, load as load_state, path as state_path};
 pub use token::fingerprint;

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use dccd_registry::RuntimeDir;
 
+use crate::RpcOptions;
+
 /// An error of the executable's own.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -184,6 +186,8 @@ pub struct Options {
     pub sweep: Option<Sweep>,
     /// Health and metrics over HTTP; `None`: not served.
     pub http: Option<HttpOptions>,
+    /// The RPC over TCP; `None`: the local sockets only.
+    pub rpc: Option<RpcOptions>,
 }
 
 impl Options {
@@ -202,6 +206,7 @@ impl Options {
             boot_guards: Vec::new(),
             sweep: None,
             http: None,
+            rpc: None,
         }
     }
 }
@@ -218,6 +223,7 @@ impl fmt::Debug for Options {
             .field("supervision", &self.supervision)
             .field("boot_guards", &self.boot_guards)
             .field("http", &self.http)
+            .field("rpc", &self.rpc)
             .finish_non_exhaustive()
     }
 }

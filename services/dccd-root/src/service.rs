@@ -11,9 +11,11 @@ use dccd_service::Shutdown;
 use crate::boot::boot;
 use crate::context::Context;
 use crate::http::HttpServer;
+use crate::listeners::{self, Opened};
+use crate::remote::RpcServer;
 use crate::rpc::RootServer;
 use crate::stop::{finished, stop};
-use crate::{Options, RootError, state_file};
+use crate::{Options, RootError, orphans, state_file};
 
 /// How long clients may read their last answers when everything is stopped.
 const DRAIN: Duration = Duration::from_millis(200);
@@ -50,10 +52,10 @@ impl Root {
         let mut options = self.options;
         let held = boot(&mut options)?;
         let listener = unix_listen(&options.runtime_dir.root_socket())?;
-        let http = match options.http.take() {
-            Some(http) => Some(HttpServer::bind(http).await?),
-            None => None,
-        };
+        // A port that is taken is no reason to leave running services without a root.
+        let needed = !orphans(&options.runtime_dir).is_empty();
+        let http: Option<Opened<HttpServer>> = listeners::open(options.http.take(), needed).await?;
+        let rpc: Option<Opened<RpcServer>> = listeners::open(options.rpc.take(), needed).await?;
         let order: Vec<String> = options.services.iter().map(|spec| spec.name.clone()).collect();
         let ctx = Context::new(options)?;
         tracing::info!(pid = std::process::id(), instance = ctx.instance, data_path = %ctx.data_path.display(), "dccd-root is up");
@@ -70,7 +72,10 @@ impl Root {
                 serve(listener, ROOT_NAME, ROOT_PROTOCOL, limits, handle, until).await;
             })
         };
-        let http = http.map(|http| tokio::spawn(http.serve(Arc::clone(&ctx))));
+        let doors = [
+            http.map(|http| tokio::spawn(http.keep(Arc::clone(&ctx)))),
+            rpc.map(|rpc| tokio::spawn(rpc.keep(Arc::clone(&ctx)))),
+        ];
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
         ctx.start_eager(&order);
 
@@ -84,8 +89,8 @@ impl Root {
         // Panicking is all that can have gone wrong in there, and ending is what they were about to do.
         let _ = saving.await;
         let _ = serving.await;
-        if let Some(http) = http {
-            let _ = http.await;
+        for door in doors.into_iter().flatten() {
+            let _ = door.await;
         }
         drop(held);
         tracing::info!("dccd-root is down");
