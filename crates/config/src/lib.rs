@@ -30,5 +30,5 @@ pub use moment::Moment;
 pub use secret::Secret;
 pub use types::{
     Alerts, Config, DEPTH_DEFAULT, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, HistorySource, Http, Limits,
-    LogLevel, Remote, Restart, Rpc, RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
+    LogLevel, Remote, Restart, Rpc, RpcAuth, RpcLimits, RpcTls, Settings, Storage, StreamJob, Timezone, TradeStream,
 };

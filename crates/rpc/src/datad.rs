@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const DATAD_PROTOCOL: u32 = 4;
+pub const DATAD_PROTOCOL: u32 = 5;
 
 /// The service of one exchange.
 #[tarpc::service]
@@ -43,6 +43,9 @@ pub trait Datad {
     async fn pause_jobs(prefix: String) -> Result<Vec<String>, RpcError>;
     /// Runs them again.
     async fn resume_jobs(prefix: String) -> Result<Vec<String>, RpcError>;
+    /// Begins to fetch all that the series of those history jobs lack whose names begin so; answers with the id of the backfill at
+    /// once, `None` where no job is meant.
+    async fn run_jobs(prefix: String) -> Result<Option<String>, RpcError>;
 }
 
 /// One market of the exchange.

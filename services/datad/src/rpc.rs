@@ -370,6 +370,10 @@ impl Datad for Session {
     async fn resume_jobs(self, _: Context, prefix: String) -> Result<Vec<String>, RpcError> {
         self.server.pause_jobs(prefix, false).await
     }
+
+    async fn run_jobs(self, _: Context, prefix: String) -> Result<Option<String>, RpcError> {
+        self.server.ask_history(|reply| HistoryCommand::Run { prefix, reply }).await
+    }
 }
 
 impl Server {

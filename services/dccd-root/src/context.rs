@@ -366,7 +366,7 @@ impl Context {
             version: Some(status.version),
             reason,
             eager: true,
-            counters: Vec::new(),
+            counters: self.rpc.refused().map(|(why, count)| (format!("rpc_refused_{why}"), count)).to_vec(),
         }
     }
 

@@ -9,6 +9,7 @@ mod histo;
 mod listing;
 mod output;
 mod progress;
+mod remote;
 mod roles;
 
 use std::path::Path;

@@ -71,6 +71,13 @@ pub(crate) enum HistoryCommand {
         /// Gets the names.
         reply: oneshot::Sender<Vec<String>>,
     },
+    /// Begin a backfill of jobs; answers with its id, `None` where none is meant.
+    Run {
+        /// The beginning of their names.
+        prefix: String,
+        /// Gets the id.
+        reply: oneshot::Sender<Option<String>>,
+    },
     /// The state of the jobs.
     Jobs {
         /// Gets it.

@@ -96,3 +96,67 @@ impl Certificate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A certificate for `localhost` that signs itself, and its key, in files of a directory.
+    fn put(dir: &Path) -> RpcTls {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let files = RpcTls { certificate: dir.join("rpc.crt"), key: dir.join("rpc.key") };
+        fs::write(&files.certificate, made.cert.pem()).unwrap();
+        fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        fs::set_permissions(&files.key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        files
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_certificate_is_used_and_a_broken_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = put(dir.path());
+        let certificate = Arc::new(Certificate::load(&files).unwrap());
+        let first = certificate.acceptor();
+        let is_first = |now: &Certificate| Arc::ptr_eq(now.acceptor().config(), first.config());
+        let renewing = tokio::spawn(Arc::clone(&certificate).renew());
+        // Its first look, at the files as they are.
+        tokio::task::yield_now().await;
+        fs::write(&files.certificate, "half a certif").unwrap();
+        tokio::time::sleep(RENEWAL_INTERVAL * 3).await;
+        assert!(is_first(&certificate));
+        put(dir.path());
+        tokio::time::sleep(RENEWAL_INTERVAL * 3).await;
+        assert!(!is_first(&certificate));
+        renewing.abort();
+    }
+
+    #[test]
+    fn files_that_are_no_good_are_refused_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = put(dir.path());
+        let refusal = |files: &RpcTls| chain(&Certificate::load(files).map(drop).unwrap_err());
+        fs::set_permissions(&files.key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(refusal(&files).contains("open to others (mode 0644)"), "{}", refusal(&files));
+        fs::set_permissions(&files.key, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+        Certificate::load(&files).map(drop).unwrap();
+        let swapped = RpcTls { certificate: files.key.clone(), key: files.key.clone() };
+        assert!(refusal(&swapped).contains("has no certificate in it"), "{}", refusal(&swapped));
+        let missing = RpcTls { certificate: dir.path().join("none"), ..files.clone() };
+        assert!(refusal(&missing).contains("cannot read the certificate"), "{}", refusal(&missing));
+        let other = tempfile::tempdir().unwrap();
+        let foreign = RpcTls { key: put(other.path()).key, ..files };
+        assert!(refusal(&foreign).contains("don't go together"), "{}", refusal(&foreign));
+    }
+
+    #[test]
+    fn a_lock_opens_with_its_token_alone() {
+        let token = Token::parse("correct-horse-battery").unwrap();
+        let lock = Lock::of(&RpcToken::Text(token)).unwrap();
+        assert!(lock.opens(b"correct-horse-battery"));
+        for wrong in [&b""[..], b"correct-horse-batterx", b"correct-horse-battery\0", &[0xff; 256]] {
+            assert!(!lock.opens(wrong));
+        }
+        assert!(Lock::of(&RpcToken::Nothing).unwrap().opens(b"anything"));
+    }
+}

@@ -58,6 +58,8 @@ pub struct RpcLimits {
     pub requests_per_second: u32,
     /// Bytes that a connection may send in a second.
     pub bytes_per_second: u32,
+    /// Above its rate a connection is slowed down, and ended when it stays there for this long. The one without a key.
+    pub flood_time: Duration,
 }
 
 impl Default for RpcLimits {
@@ -71,6 +73,7 @@ impl Default for RpcLimits {
             frame_bytes_max: 1 << 20,
             requests_per_second: 1_000,
             bytes_per_second: 16 << 20,
+            flood_time: Duration::from_secs(10),
         }
     }
 }

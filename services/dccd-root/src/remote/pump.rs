@@ -16,8 +16,6 @@ use super::RpcLimits;
 const CHUNK_BYTES: usize = 16 * 1024;
 /// How long the other end may take to read some of them.
 const WRITE_TIME: Duration = Duration::from_secs(30);
-/// Above its rate a connection is slowed down, and ended when it stays there for this long.
-const FLOOD_TIME: Duration = Duration::from_secs(10);
 /// For the last words to arrive.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
 /// What of a client's bytes is still read by then, for the last words not to be lost with them.
@@ -61,10 +59,10 @@ impl Ended {
                 limits.frame_bytes_max
             ),
             Self::TooFast => format!(
-                "more than {} requests or {} bytes a second for {} s (daemon.rpc.limits); ask less often",
+                "more than {} requests or {} bytes a second for {} s (daemon.rpc.limits.max_requests_per_second, max_kb_per_second); ask less often",
                 limits.requests_per_second,
                 limits.bytes_per_second,
-                FLOOD_TIME.as_secs()
+                limits.flood_time.as_secs_f64()
             ),
             Self::Idle => {
                 format!("nothing was said for {} s (daemon.rpc.limits.idle_timeout)", limits.idle_timeout.as_secs_f64())
@@ -219,13 +217,19 @@ struct Rate {
     bytes: Bucket,
     /// Since when it has been above.
     over_since: Option<Instant>,
+    flood_time: Duration,
 }
 
 impl Rate {
     fn new(limits: &RpcLimits) -> Self {
         let now = Instant::now();
         let bucket = |per_second: u32| Bucket { per_second: per_second.into(), level: per_second.into(), at: now };
-        Self { requests: bucket(limits.requests_per_second), bytes: bucket(limits.bytes_per_second), over_since: None }
+        Self {
+            requests: bucket(limits.requests_per_second),
+            bytes: bucket(limits.bytes_per_second),
+            over_since: None,
+            flood_time: limits.flood_time,
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a chunk's length")]
@@ -236,7 +240,7 @@ impl Rate {
             return Pace::Fine;
         }
         let since = *self.over_since.get_or_insert(now);
-        if now.duration_since(since) >= FLOOD_TIME { Pace::Flood } else { Pace::Wait(wait) }
+        if now.duration_since(since) >= self.flood_time { Pace::Flood } else { Pace::Wait(wait) }
     }
 }
 
