@@ -116,6 +116,13 @@ impl Config {
         let base = std::path::absolute(&lookup.directory).or_else(|_| std::env::current_dir()).unwrap_or_default();
         // Without the "./" that it is often written with.
         config.data_path = base.join(config.data_path).components().collect();
+        if let Some(rpc) = &mut config.daemon.rpc {
+            // Before anybody works in another directory (daemon.work_dir).
+            let tls = rpc.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
+            for path in rpc.token_file.iter_mut().chain(tls) {
+                *path = base.join(&*path).components().collect();
+            }
+        }
         Ok(Loaded { config, path, text: Text(text), warnings })
     }
 

@@ -157,7 +157,7 @@ impl Rules<'_> {
                 self.error(&format!("daemon.{section}.address"), problem, Some(&help));
             } else if section == "rpc" && !is_set && values["auth"].as_str() == Some("token") {
                 let named = self.checked.places.contains_key("daemon.rpc.auth");
-                let key = if named { "daemon.rpc.auth" } else { "daemon.rpc.address" };
+                let key = if named { "daemon.rpc.auth" } else { "daemon.rpc" };
                 self.error(key, Problem::NoToken, Some("set daemon.rpc.token, or write auth: none"));
             }
         }

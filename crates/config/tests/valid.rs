@@ -220,6 +220,31 @@ stream_jobs: [{exchange: binance, pairs: [BTC/USDT], channels: [trades]}]";
 }
 
 #[test]
+fn the_rpc_is_warned_about_where_others_may_listen_in_or_come_in() {
+    let jobs = "stream_jobs: [{exchange: binance, pairs: [BTC/USDT], channels: [trades]}]";
+    let long = "correct-horse-battery";
+    for (rpc, said) in [
+        (format!("address: 127.0.0.1:1, token: {long}"), None),
+        (format!("address: 0.0.0.0:1, token: {long}, tls: {{certificate: /c, key: /k}}"), None),
+        ("address: 0.0.0.0:1, token_file: ~/t, tls: {certificate: /c, key: /k}".to_owned(), None),
+        (format!("address: 0.0.0.0:1, token: {long}"), Some("the token and all data go in clear text")),
+        ("address: 127.0.0.1:1, token: short".to_owned(), Some("the token has 5 characters, and can be guessed")),
+        ("address: 127.0.0.1:1, auth: none".to_owned(), Some("every user of this host can use the RPC")),
+    ] {
+        let text = format!("{jobs}\ndaemon: {{rpc: {{{rpc}}}}}");
+        let home = |name: &str| (name == "HOME").then(|| "/home/ann".to_owned());
+        let (config, warnings) = Config::parse(&text, Path::new("config.yml"), &home).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(warnings.len(), usize::from(said.is_some()), "{rpc}: {warnings:?}");
+        assert!(said.is_none_or(|said| warnings[0].message.contains(said)), "{rpc}: {warnings:?}");
+        assert!(!format!("{config:?} {warnings:?}").contains(long));
+    }
+    let text = format!("daemon: {{rpc: {{address: 127.0.0.1:1, token: {long}, limits: {{max_frame_kb: 64}}}}}}");
+    let limits = read(&text).0.daemon.rpc.unwrap().limits;
+    assert_eq!((limits.max_frame_kb, limits.max_connections, limits.max_requests_per_second), (64, 64, 1_000));
+    assert_eq!((limits.auth_timeout, limits.idle_timeout), (Duration::from_secs(5), Duration::from_secs(3_600)));
+}
+
+#[test]
 fn octal_and_sexagesimal_numbers_are_read_as_before_and_warned_about() {
     let (config, warnings) = read("daemon: {orphan_grace: 010, shutdown_timeout: 1:00}");
     assert_eq!((config.daemon.orphan_grace.as_secs(), config.daemon.shutdown_timeout.as_secs()), (8, 60));

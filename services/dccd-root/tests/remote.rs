@@ -223,7 +223,7 @@ async fn connections_are_limited_by_address_and_silence_ends_them() {
     let first = greeted(address).await;
     let mut second = greeted(address).await;
     let error = connect(address).await.map(drop).unwrap_err();
-    assert!(chain(&error).contains("max_connections_per_address); close some"), "{}", chain(&error));
+    assert!(chain(&error).contains("max_connections_per_address: 2); close some"), "{}", chain(&error));
     drop(first);
     wait_for("the place of who has left", async || connect(address).await.ok()).await;
     let said = rest(&mut second).await;

@@ -149,13 +149,13 @@ impl Admission {
         let all: usize = table.values().map(|known| known.open).sum();
         if all >= self.limits.connections_max {
             let max = self.limits.connections_max;
-            return Err(format!("it has {max} connections already (daemon.rpc.limits.max_connections); try again later"));
+            return Err(format!("all places are taken (daemon.rpc.limits.max_connections: {max}); try again later"));
         }
         let known = table.entry(source).or_default();
         if known.open >= self.limits.connections_per_address_max {
             let max = self.limits.connections_per_address_max;
             return Err(format!(
-                "it has {max} connections from this address already (daemon.rpc.limits.max_connections_per_address); close some"
+                "all places of this address are taken (daemon.rpc.limits.max_connections_per_address: {max}); close some"
             ));
         }
         known.open += 1;
@@ -219,7 +219,7 @@ mod tests {
         let _second = door.seat(one, now).unwrap();
         assert!(door.seat(one, now).unwrap_err().contains("max_connections_per_address"));
         let _third = door.seat(other, now).unwrap();
-        assert!(door.seat(from("192.0.2.2"), now).unwrap_err().contains("limits.max_connections)"));
+        assert!(door.seat(from("192.0.2.2"), now).unwrap_err().contains("limits.max_connections: 3"));
         drop(first);
         door.seat(one, now).unwrap();
         assert_eq!(door.counters.open.load(Ordering::Relaxed), 2);
