@@ -129,7 +129,7 @@ async fn a_socket_of_another_user_is_not_trusted() {
     assert!(matches!(refused, TransportError::ForeignListener { uid: 65534, .. }), "{refused}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn another_user_is_not_served() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: another_user_is_not_served: needs the right to start a process as another user");
@@ -143,8 +143,9 @@ async fn another_user_is_not_served() {
         fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     }
     let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\nprint('connected')\nsys.stdout.write(repr(s.recv(1)))";
-    let run = |uid: u32| Command::new("python3").arg("-c").arg(script).arg(&path).uid(uid).output();
-    let other = tokio::task::block_in_place(|| run(65_534));
+    let mut command = Command::new("python3");
+    command.arg("-c").arg(script).arg(&path).uid(65_534);
+    let other = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
     let other = match other {
         Ok(other) => other,
         Err(error) => {
