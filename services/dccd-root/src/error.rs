@@ -53,7 +53,7 @@ pub enum RootError {
         address: SocketAddr,
         /// The cause.
         #[source]
-        source: RpcListenError,
+        source: Box<RpcListenError>,
     },
     /// A directory under the store can't be made.
     #[error("cannot create the directory {}", path.display())]

@@ -134,18 +134,23 @@ async fn wrong_tokens_are_refused_counted_and_shut_out_for_a_while() {
         error
     };
     assert!(matches!(try_with(None).await, RemoteError::NoToken { .. }));
-    for _ in 0..3 {
-        assert!(matches!(try_with(token("hunter2-hunter2-hunter2")).await, RemoteError::WrongToken { .. }));
-    }
-    // Now the right one isn't even looked at.
-    let error = try_with(token(TOKEN)).await;
-    let RemoteError::Refused { reason, .. } = &error else { panic!("{error}") };
+    assert!(matches!(try_with(token("hunter2-hunter2-hunter2")).await, RemoteError::WrongToken { .. }));
+    // After some more the right one isn't even looked at. (A machine that is too slow for the first second of that tries again.)
+    let reason = wait_for("an address to be shut out", async || {
+        for _ in 0..3 {
+            try_with(token("hunter2-hunter2-hunter2")).await;
+        }
+        let right = remote(address, token(TOKEN));
+        let result = right.connect::<(), ()>("dccd-root", PATIENCE).await.map(drop);
+        if let Err(RemoteError::Refused { reason, .. }) = result { Some(reason) } else { None }
+    })
+    .await;
     assert!(reason.starts_with("too many wrong tokens came from 127.0.0.1; try again in "), "{reason}");
     assert!(tree.registry.list(PATIENCE).await.is_ok(), "the local socket knows nothing of it");
     wait_for("the end of the block", async || connect(address).await.ok()).await;
     let counters = tree.info("dccd-root").await.counters;
     let counted = |name: &str| counters.iter().find(|(known, _)| known == name).unwrap().1;
-    assert_eq!(counted("rpc_refused_wrong_token"), 4);
+    assert!(counted("rpc_refused_wrong_token") >= 4, "{counters:?}");
     assert!(counted("rpc_refused_throttled") >= 1);
     tree.stop().await;
 }
@@ -175,8 +180,8 @@ async fn garbage_ends_its_own_connection_and_is_told_why() {
 }
 
 #[tokio::test]
-async fn who_dribbles_is_ended_and_keeps_nobody_out() {
-    let limits = RpcLimits { unauthenticated_max: 4, auth_timeout: Duration::from_millis(500), ..RpcLimits::default() };
+async fn who_says_nothing_keeps_nobody_out() {
+    let limits = RpcLimits { unauthenticated_max: 4, auth_timeout: PATIENCE * 10, ..RpcLimits::default() };
     let (tree, address) = tree(limits).await;
     let mut slow = Vec::new();
     for _ in 0..20 {
@@ -185,17 +190,26 @@ async fn who_dribbles_is_ended_and_keeps_nobody_out() {
         slow.push(stream);
     }
     connect(address).await.unwrap().list(PATIENCE).await.unwrap();
-    // Byte for byte, never enough: the time is for all of them together.
-    let mut last = slow.pop().unwrap();
+    // Long before its time, each of the first has made room.
+    for stream in &mut slow[..16] {
+        rest(stream).await;
+    }
+    tree.stop().await;
+}
+
+#[tokio::test]
+async fn who_dribbles_has_the_time_of_one_who_does_not() {
+    let (tree, address) = tree(RpcLimits { auth_timeout: Duration::from_millis(500), ..RpcLimits::default() }).await;
+    let mut slow = TcpStream::connect(address).await.unwrap();
     let dribbling = async {
-        while last.write_all(b"C").await.is_ok() {
+        for byte in b"DCCDRPC\x01\x01\0".iter().chain(std::iter::repeat(&b'x')) {
+            if slow.write_all(&[*byte]).await.is_err() {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(PATIENCE, dribbling).await.expect("it is ended");
-    for mut stream in slow {
-        rest(&mut stream).await;
-    }
     tree.stop().await;
 }
 
@@ -217,23 +231,28 @@ async fn messages_that_are_too_long_are_cut_off_with_the_reason() {
 }
 
 #[tokio::test]
-async fn connections_are_limited_by_address_and_silence_ends_them() {
-    let limits = RpcLimits { connections_per_address_max: 2, idle_timeout: Duration::from_secs(1), ..RpcLimits::default() };
-    let (tree, address) = tree(limits).await;
+async fn connections_are_limited_by_address() {
+    let (tree, address) = tree(RpcLimits { connections_per_address_max: 2, ..RpcLimits::default() }).await;
     let first = greeted(address).await;
-    let mut second = greeted(address).await;
+    let _second = greeted(address).await;
     let error = connect(address).await.map(drop).unwrap_err();
     assert!(chain(&error).contains("max_connections_per_address: 2); close some"), "{}", chain(&error));
     drop(first);
     wait_for("the place of who has left", async || connect(address).await.ok()).await;
-    let said = rest(&mut second).await;
-    assert!(said.contains("nothing was said for 1 s (daemon.rpc.limits.idle_timeout)"), "{said}");
+    tree.stop().await;
+}
+
+#[tokio::test]
+async fn silence_ends_a_connection() {
+    let (tree, address) = tree(RpcLimits { idle_timeout: Duration::from_millis(200), ..RpcLimits::default() }).await;
+    let said = rest(&mut greeted(address).await).await;
+    assert!(said.contains("nothing was said for 0.2 s (daemon.rpc.limits.idle_timeout)"), "{said}");
     tree.stop().await;
 }
 
 #[tokio::test]
 async fn a_flood_is_slowed_down_then_cut_off_and_others_are_answered_meanwhile() {
-    let limits = RpcLimits { requests_per_second: 500, flood_time: Duration::from_millis(700), ..RpcLimits::default() };
+    let limits = RpcLimits { requests_per_second: 20, flood_time: Duration::from_millis(300), ..RpcLimits::default() };
     let (tree, address) = tree(limits).await;
     let far = connect(address).await.unwrap();
     let flood = tokio::spawn(async move {
@@ -255,14 +274,16 @@ async fn a_flood_is_slowed_down_then_cut_off_and_others_are_answered_meanwhile()
         ends
     });
     let mut answered = 0;
+    let until = std::time::Instant::now() + PATIENCE;
     while !flood.is_finished() {
+        assert!(std::time::Instant::now() < until, "the flood is never cut off");
         tree.registry.list(PATIENCE).await.unwrap();
         answered += 1;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let ends = flood.await.unwrap();
-    assert!(ends.iter().any(|end| end.contains("more than 500 requests")), "{ends:?}");
-    assert!(answered > 10, "{answered} answers");
+    assert!(ends.iter().any(|end| end.contains("more than 20 requests")), "{ends:?}");
+    assert!(answered > 0, "nobody else was answered");
     connect(address).await.unwrap().list(PATIENCE).await.unwrap();
     tree.stop().await;
 }

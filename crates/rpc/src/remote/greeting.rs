@@ -192,7 +192,45 @@ pub(super) async fn write_credentials(
 
 #[cfg(test)]
 mod tests {
+    use super::super::FrameScan;
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever comes: an answer or an error, and no more memory than a reason has bytes.
+        #[test]
+        fn readers_return_on_any_input(mut bytes in prop::collection::vec(any::<u8>(), 0..700), ours: bool) {
+            if ours && bytes.len() >= 8 {
+                bytes[..8].copy_from_slice(b"DCCDRPC\x01");
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let _ = read_opening(&mut &bytes[..]).await;
+                let token = read_token(&mut &bytes[..]).await;
+                assert!(token.is_err() || token.is_ok_and(|t| t.is_none_or(|t| t.len() <= TOKEN_BYTES_MAX)));
+                let _ = read_service(&mut &bytes[..]).await;
+                if let Ok(Answer::Ours(_, reason)) = read_answer(&mut &bytes[..]).await {
+                    assert!(reason.chars().count() <= REASON_BYTES_MAX && !reason.contains(char::is_control));
+                }
+            });
+        }
+
+        #[test]
+        fn a_scan_finds_the_same_however_the_bytes_are_cut(bytes in prop::collection::vec(0_u8..3, 0..200), cut in 1_usize..50) {
+            let whole = FrameScan::new(100_000).feed(&bytes);
+            let (mut scan, mut frames, mut beyond, mut at) = (FrameScan::new(100_000), 0, None, 0);
+            for piece in bytes.chunks(cut) {
+                let found = scan.feed(piece);
+                frames += found.frames;
+                beyond = found.beyond.map(|(behind, length)| (at + behind, length));
+                at += piece.len();
+                if beyond.is_some() {
+                    break;
+                }
+            }
+            prop_assert_eq!((frames, beyond), (whole.frames, whole.beyond));
+        }
+    }
 
     #[tokio::test]
     async fn both_sides_understand_each_other() {

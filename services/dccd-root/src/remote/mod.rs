@@ -120,7 +120,7 @@ impl RpcServer {
     /// Reads the token and the certificate and opens the port.
     pub(crate) async fn bind(options: RpcOptions) -> Result<Self, RootError> {
         let address = options.address;
-        let failed = |source| RootError::Rpc { address, source };
+        let failed = |source| RootError::Rpc { address, source: Box::new(source) };
         let lock = Lock::of(&options.token).map_err(failed)?;
         let certificate = options.tls.as_ref().map(Certificate::load).transpose().map_err(failed)?.map(Arc::new);
         let port = |source| failed(RpcListenError::Port(source));
