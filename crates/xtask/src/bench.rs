@@ -59,6 +59,11 @@ const BENCHES: &[Bench] = &[
         args: &["bench", "--package", "dccd-tests", "--bench", "history"],
     },
     Bench {
+        name: "registry",
+        measures: "a look-up in the registry, there and back: Unix socket, TCP, TLS",
+        args: &["bench", "--package", "dccd-root", "--bench", "registry"],
+    },
+    Bench {
         name: "candles",
         measures: "pages of candles and trades parsed a second, against serde_json",
         args: &["bench", "--package", "dccd-exchange", "--bench", "history"],

@@ -20,6 +20,7 @@ use crate::cell::{Cell, Command};
 use crate::events::{EventLog, unix_nanos};
 use crate::levels::Levels;
 use crate::process::Process;
+use crate::remote::RpcCounters;
 use crate::supervisor::supervise;
 use crate::watching::Watching;
 use crate::{Options, Reload, Resolve, RootError, ServiceSpec, Sweep};
@@ -43,6 +44,10 @@ pub(crate) struct Context {
     /// How stopping went, once it is done.
     pub(crate) stopped: watch::Sender<Option<StopReport>>,
     pub(crate) sweep: Option<Sweep>,
+    /// What remote clients came to.
+    pub(crate) rpc: Arc<RpcCounters>,
+    /// What is wrong with the root itself, by what it is about.
+    troubles: Mutex<BTreeMap<&'static str, String>>,
     /// Processes that are left to the next root.
     kept: Mutex<Vec<Process>>,
     /// Whether this root ends for the next one to take over.
@@ -91,6 +96,8 @@ impl Context {
             force: watch::channel(false).0,
             stopped: watch::channel(None).0,
             sweep: options.sweep,
+            rpc: Arc::default(),
+            troubles: Mutex::default(),
             kept: Mutex::default(),
             handing_over: AtomicBool::new(false),
             leftovers: Mutex::default(),
@@ -397,6 +404,22 @@ impl Context {
         services
     }
 
+    /// Notes what is wrong with a part of the root itself; `None`: nothing any more.
+    pub(crate) fn trouble(&self, part: &'static str, what: Option<String>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some(what) => troubles.insert(part, what),
+            None => troubles.remove(part),
+        };
+    }
+
+    /// What is wrong with the root itself, in words; `None` when nothing is.
+    pub(crate) fn troubles(&self) -> Option<String> {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let words: Vec<&str> = troubles.values().map(String::as_str).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
     fn own_info(&self) -> ServiceInfo {
         let status = self.status();
         let (state, reason) = if status.stopping {
@@ -412,6 +435,12 @@ impl Context {
         } else {
             (ServiceState::Ready, None)
         };
+        let (state, reason) = match self.troubles() {
+            Some(trouble) if !status.stopping => {
+                (ServiceState::Degraded, Some(reason.map_or(trouble.clone(), |reason| format!("{reason}; {trouble}"))))
+            }
+            _ => (state, reason),
+        };
         ServiceInfo {
             name: ROOT_NAME.to_owned(),
             state,
@@ -426,7 +455,7 @@ impl Context {
             version: Some(status.version),
             reason,
             eager: true,
-            counters: Vec::new(),
+            counters: self.rpc.refused().map(|(why, count)| (format!("rpc_refused_{why}"), count)).to_vec(),
         }
     }
 

@@ -16,10 +16,12 @@ mod error;
 mod events;
 mod http;
 mod levels;
+mod listeners;
 mod notify;
 mod options;
 mod process;
 mod reload;
+mod remote;
 mod rpc;
 mod service;
 mod state_file;
@@ -35,6 +37,7 @@ pub use options::{
     BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Reload, Reloaded, Resolve, RestartOptions, ServiceSpec,
     Supervision, Sweep,
 };
+pub use remote::{RpcLimits, RpcListenError, RpcOptions, RpcTls, RpcToken, check_rpc};
 pub use service::{Ended, Root};
 pub use state_file::{SavedState, load as load_state, path as state_path};
 pub use token::fingerprint;

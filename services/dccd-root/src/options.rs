@@ -15,6 +15,8 @@ use dccd_service::log::LogFiles;
 
 use crate::Notify;
 
+use crate::RpcOptions;
+
 /// An error of the executable's own.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -220,6 +222,8 @@ pub struct Options {
     pub log_files: LogFiles,
     /// The service manager that started us; `None`: nobody did, or wants to hear of us.
     pub notify: Option<Notify>,
+    /// The RPC over TCP; `None`: the local sockets only.
+    pub rpc: Option<RpcOptions>,
 }
 
 impl Options {
@@ -242,6 +246,7 @@ impl Options {
             reload_on_hangup: false,
             log_files: LogFiles::default(),
             notify: None,
+            rpc: None,
         }
     }
 }
@@ -260,6 +265,7 @@ impl fmt::Debug for Options {
             .field("http", &self.http)
             .field("log_files", &self.log_files)
             .field("notify", &self.notify)
+            .field("rpc", &self.rpc)
             .finish_non_exhaustive()
     }
 }

@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use datad::DatadOptions;
-use dccd_config::{Config, Loaded, LogFormat, Lookup, TradeStream};
+use dccd_config::{Config, Loaded, LogFormat, Lookup, RpcAuth, TradeStream};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
 use dccd_root::{
-    BootGuard, HttpOptions, Limits, Notify, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision,
+    BootGuard, HttpOptions, Limits, Notify, Options, Policy, Resolve, RestartOptions, RpcLimits, RpcOptions, RpcTls,
+    RpcToken, ServiceSpec, Supervision,
 };
 use dccd_rpc::datad::DATAD_PROTOCOL;
+use dccd_rpc::remote::Token;
 use dccd_service::log::LogFiles;
 use dccd_service::{Rotation, ServiceArgs, ServiceContext, ShutdownReason};
 
@@ -238,8 +240,44 @@ pub fn root_options(loaded: &Loaded, common: Common) -> anyhow::Result<Options> 
             None
         }),
         reload: Some(crate::reload::reload(loaded, common.clone())),
+        rpc: rpc_options(config)?,
         ..Options::new(&common.instance, common.runtime_dir, data_path, executable)
     })
+}
+
+/// What the configuration says of the RPC over TCP; `None`: there is none.
+///
+/// # Errors
+/// When its token is none.
+pub fn rpc_options(config: &Config) -> anyhow::Result<Option<RpcOptions>> {
+    let Some(rpc) = &config.daemon.rpc else { return Ok(None) };
+    let token = match (rpc.auth, &rpc.token, &rpc.token_file) {
+        (RpcAuth::None, ..) => RpcToken::Nothing,
+        (RpcAuth::Token, None, None) => return Err(anyhow!("daemon.rpc asks for a token and has none")),
+        (RpcAuth::Token, _, Some(path)) => RpcToken::File(path.clone()),
+        (RpcAuth::Token, Some(token), None) => {
+            RpcToken::Text(Token::parse(token.reveal()).context("the token can't be used (daemon.rpc.token)")?)
+        }
+    };
+    let files = |tls: &dccd_config::RpcTls| RpcTls { certificate: tls.certificate.clone(), key: tls.key.clone() };
+    let limits = &rpc.limits;
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    Ok(Some(RpcOptions {
+        address: rpc.address,
+        token,
+        tls: rpc.tls.as_ref().map(files),
+        limits: RpcLimits {
+            connections_max: count(limits.max_connections),
+            connections_per_address_max: count(limits.max_connections_per_address),
+            unauthenticated_max: count(limits.max_unauthenticated),
+            auth_timeout: limits.auth_timeout,
+            idle_timeout: limits.idle_timeout,
+            frame_bytes_max: limits.max_frame_kb.saturating_mul(1_024),
+            requests_per_second: limits.max_requests_per_second,
+            bytes_per_second: limits.max_kb_per_second.saturating_mul(1_024),
+            ..RpcLimits::default()
+        },
+    }))
 }
 
 /// The configuration that the root found valid, in its runtime directory, which is this user's alone. Services read it

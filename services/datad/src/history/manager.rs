@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use dccd_exchange::Adapter;
-use dccd_history::{Backfills, Cancel, HistoryContext, Progress, RunLog, Scope, Wanted};
+use dccd_history::{Backfills, Cancel, HistoryContext, Progress, RunLog, Scope, Wanted, is_meant};
 use dccd_model::{Span, UnixNanos};
 use dccd_rpc::datad::JobInfo;
 use dccd_store::{CandleSeriesId, CandleWriter, Empties};
@@ -203,6 +203,12 @@ impl Manager {
                 let left = self.jobs.set(&self.options.exchange, wanted, now);
                 self.end_own_fills(&left);
                 let _ = reply.send(());
+            }
+            HistoryCommand::Run { prefix, reply } => {
+                let meant = self.jobs.list.iter().filter(|job| is_meant(&job.name, &prefix));
+                let wanted: Vec<Wanted> = meant.map(|job| job.wanted.clone()).collect();
+                let id = (!wanted.is_empty()).then(|| self.begin(wanted, Scope::Everything, true, false));
+                let _ = reply.send(id);
             }
             HistoryCommand::Jobs { reply } => {
                 let _ = reply.send(self.infos());

@@ -78,6 +78,13 @@ pub(crate) enum HistoryCommand {
         /// Told when it is so.
         reply: oneshot::Sender<()>,
     },
+    /// Begin a backfill of jobs; answers with its id, `None` where none is meant.
+    Run {
+        /// The beginning of their names.
+        prefix: String,
+        /// Gets the id.
+        reply: oneshot::Sender<Option<String>>,
+    },
     /// The state of the jobs.
     Jobs {
         /// Gets it.

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use dccd_registry::{Registry, RuntimeDir};
-use dccd_root::{Options, Policy, Root, ServiceSpec};
+use dccd_root::{Options, Policy, Root, RpcLimits, RpcOptions, RpcTls, RpcToken, ServiceSpec};
+use dccd_rpc::remote::Token;
 use dccd_rpc::root::{Endpoint, Progress, Registration};
 use dccd_service::log::LogFiles;
 use dccd_service::{ServiceArgs, ServiceContext, Shutdown, chain};
@@ -33,8 +34,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// `dccd-root RUNTIME_DIR DATA_PATH [GRACE_MS]`: a root with the eager services `a` and `b`, which go on without it for so long.
+/// `dccd-root RUNTIME_DIR DATA_PATH [GRACE_MS [RPC_ADDRESS [CERTIFICATE KEY]]]`: a root with the eager services `a` and `b`, which go
+/// on without it for so long; the RPC asks for `$TEST_RPC_TOKEN`, and limits no rate.
 fn run_root(mut paths: Vec<PathBuf>) -> Result {
+    let rpc = match paths.get(3) {
+        None => None,
+        Some(address) => Some(RpcOptions {
+            address: address.to_string_lossy().parse()?,
+            token: RpcToken::Text(Token::parse(&std::env::var("TEST_RPC_TOKEN")?)?),
+            tls: paths.get(4).zip(paths.get(5)).map(|(c, k)| RpcTls { certificate: c.clone(), key: k.clone() }),
+            limits: RpcLimits { requests_per_second: u32::MAX, bytes_per_second: u32::MAX, ..RpcLimits::default() },
+        }),
+    };
     let grace = match paths.get(2) {
         None => dccd_service::ORPHAN_GRACE_DEFAULT,
         Some(ms) => Duration::from_millis(ms.to_string_lossy().parse()?),
@@ -43,6 +54,7 @@ fn run_root(mut paths: Vec<PathBuf>) -> Result {
     let [runtime_dir, data_path] = &paths[..] else { return Err("usage: dccd-root RUNTIME_DIR DATA_PATH [MS]".into()) };
     let mut options = Options::new("test", RuntimeDir::at(runtime_dir), data_path.clone(), std::env::current_exe()?);
     options.services = ["a", "b"].map(|name| spec(name, runtime_dir, data_path, grace)).to_vec();
+    options.rpc = rpc;
     options.supervision.shutdown_timeout = Duration::from_secs(5);
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let shutdown = Shutdown::new();

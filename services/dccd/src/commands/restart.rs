@@ -28,6 +28,13 @@ pub struct Arguments {
     service: Option<String>,
 }
 
+impl Arguments {
+    /// The service that is named.
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+}
+
 /// Restarts it and returns when it is ready.
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     match arguments.service.as_deref() {
