@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dccd_rpc::datad::{DATAD_PROTOCOL, DatadClient};
 use dccd_rpc::root::{
-    Endpoint, EnsureError, Events, Progress, ROOT_NAME, ROOT_PROTOCOL, RegisterReply, Registration, RootServiceClient,
-    RootStatus, ServiceInfo, StopReport, StopRequest,
+    Endpoint, EnsureError, Events, HeartbeatReply, Progress, ROOT_NAME, ROOT_PROTOCOL, RegisterReply, Registration,
+    RootServiceClient, RootStatus, ServiceInfo, StopReport, StopRequest,
 };
 use dccd_rpc::{
     CallError, Hello, HelloReply, RpcError, TransportError, call, client_config, context, spawn_dispatch, unix_connect,
@@ -155,14 +155,25 @@ impl Registry {
         Ok(call(ROOT_NAME, "register", self.client.register(context(deadline), registration)).await?)
     }
 
-    /// For services: says that this process lives.
-    pub async fn heartbeat(&self, name: &str, progress: Progress, deadline: Duration) -> Result<(), RegistryError> {
+    /// For services: says that this process lives; hears what the root wants.
+    pub async fn heartbeat(
+        &self,
+        name: &str,
+        progress: Progress,
+        deadline: Duration,
+    ) -> Result<HeartbeatReply, RegistryError> {
         Ok(call(ROOT_NAME, "heartbeat", self.client.heartbeat(context(deadline), name.to_owned(), progress)).await?)
     }
 
-    /// For services: says that this process is about to exit.
-    pub async fn deregister(&self, name: &str, reason: &str, deadline: Duration) -> Result<(), RegistryError> {
-        let future = self.client.deregister(context(deadline), name.to_owned(), reason.to_owned());
+    /// For services: says that this process is about to exit, and what it has made durable at the last.
+    pub async fn deregister(
+        &self,
+        name: &str,
+        reason: &str,
+        flushed: Vec<(String, u64)>,
+        deadline: Duration,
+    ) -> Result<(), RegistryError> {
+        let future = self.client.deregister(context(deadline), name.to_owned(), reason.to_owned(), flushed);
         Ok(call(ROOT_NAME, "deregister", future).await?)
     }
 

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dccd_rpc::root::{
-    Endpoint, EnsureError, Event, Events, Progress, ROOT_PROTOCOL, RegisterReply, Registration, RootServiceRequest,
-    RootStatus, ServiceInfo, ServiceState, StopReport, StopRequest, StoppedService,
+    Endpoint, EnsureError, Event, Events, HeartbeatReply, Progress, ROOT_PROTOCOL, RegisterReply, Registration,
+    RootServiceRequest, RootStatus, ServiceExit, ServiceInfo, ServiceState, StopReport, StopRequest, StoppedService,
 };
 use dccd_rpc::{Codec, Hello, HelloReply, RpcError};
 use serde::Serialize;
@@ -64,7 +64,7 @@ fn the_wire_of_the_root_is_frozen() {
         RootServiceRequest::Hello { hello: hello.clone() },
         RootServiceRequest::Register { registration },
         RootServiceRequest::Heartbeat { name: s("n"), progress },
-        RootServiceRequest::Deregister { name: s("n"), reason: s("r") },
+        RootServiceRequest::Deregister { name: s("n"), reason: s("r"), flushed: vec![(s("f"), 1)] },
         RootServiceRequest::List {},
         RootServiceRequest::Find { name: s("n") },
         RootServiceRequest::Ensure { name: s("n") },
@@ -79,6 +79,7 @@ fn the_wire_of_the_root_is_frozen() {
     schema.add("HelloReply", &HelloReply { protocol: 1, build: s("b"), service: s("s"), pid: 2 });
     let reply = RegisterReply { heartbeat_interval: Duration::new(1, 2), heartbeat_timeout: Duration::new(3, 4) };
     schema.add("RegisterReply", &reply);
+    schema.add("HeartbeatReply", &HeartbeatReply { shed_memory: true });
     for state in [
         ServiceState::Starting,
         ServiceState::Ready,
@@ -91,6 +92,18 @@ fn the_wire_of_the_root_is_frozen() {
         assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         schema.add("ServiceState", &state);
     }
+    let exit = ServiceExit {
+        ts: 1,
+        pid: Some(2),
+        reason: s("r"),
+        code: Some(3),
+        signal: Some(s("s")),
+        killed: true,
+        ran_s: Some(4.5),
+        rss_bytes: Some(5),
+        last_words: Some(s("w")),
+        detail: Some(s("d")),
+    };
     let info = ServiceInfo {
         name: s("n"),
         state: ServiceState::Ready,
@@ -106,12 +119,14 @@ fn the_wire_of_the_root_is_frozen() {
         reason: Some(s("r")),
         eager: true,
         counters: vec![(s("c"), 7)],
+        exits: vec![exit],
     };
     schema.add("ServiceInfo", &info);
     let event =
         Event { sequence: 1, ts: 2, service: s("s"), state: ServiceState::Failed, pid: Some(3), reason: Some(s("r")) };
     schema.add("Events", &Events { cursor: 4, events: vec![event], lost: 5 });
-    let stopped = StoppedService { name: s("n"), exit: s("x"), killed: true, took: Duration::new(1, 2) };
+    let (name, exit, flushed) = (s("n"), s("x"), vec![(s("f"), 9)]);
+    let stopped = StoppedService { name, exit, killed: true, took: Duration::new(1, 2), flushed };
     schema.add("StopReport", &StopReport { services: vec![stopped], took: Duration::new(3, 4) });
     let status = RootStatus {
         pid: 1,

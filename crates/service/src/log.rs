@@ -13,6 +13,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::RotatingFile;
 
@@ -72,6 +74,18 @@ pub fn init(options: LogOptions) -> Result<(), LogError> {
     set.map_err(|_| LogError::Twice)?;
     log_panics();
     Ok(())
+}
+
+/// A line for people as a process's own log has it, for one who writes into it beside that process.
+#[must_use]
+pub fn line(message: &str) -> String {
+    let mut line = String::new();
+    // A time that can't be put into words leaves it out.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut line));
+    line.push_str("  WARN dccd_root: ");
+    line.push_str(message);
+    line.push('\n');
+    line
 }
 
 fn log_panics() {

@@ -22,8 +22,14 @@ pub(crate) enum Decision {
 }
 
 impl Budget {
-    pub(crate) fn new(options: RestartOptions) -> Self {
-        Self { options, restarts: VecDeque::new() }
+    /// With restarts that an earlier root has made, oldest first.
+    pub(crate) fn restored(options: RestartOptions, restarts: Vec<Instant>) -> Self {
+        Self { options, restarts: restarts.into() }
+    }
+
+    /// When the restarts that still count were, oldest first.
+    pub(crate) fn restarts(&self) -> impl Iterator<Item = Instant> {
+        self.restarts.iter().copied()
     }
 
     /// Forgets earlier failures: somebody asked for a restart.
@@ -61,7 +67,7 @@ mod tests {
 
     #[test]
     fn at_once_then_doubling_then_final() {
-        let mut budget = Budget::new(RestartOptions { max_restarts: 7, ..RestartOptions::default() });
+        let mut budget = Budget::restored(RestartOptions { max_restarts: 7, ..RestartOptions::default() }, Vec::new());
         let start = Instant::now();
         let delays: Vec<_> = (0..8).map(|n| budget.failed(start + S * n, None, 0.5)).collect();
         let seconds = [0, 5, 10, 20, 40, 60, 60].map(|s| Decision::Restart(S * s));
@@ -71,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_sixth_failure_in_the_window_is_final_and_a_restart_by_hand_begins_anew() {
-        let mut budget = Budget::new(RestartOptions::default());
+        let mut budget = Budget::restored(RestartOptions::default(), Vec::new());
         let now = Instant::now();
         assert_eq!((0..6).filter(|_| budget.failed(now, None, 0.0) == Decision::GiveUp).count(), 1);
         budget.reset();
@@ -80,7 +86,8 @@ mod tests {
 
     #[test]
     fn failures_leave_the_window_and_stability_clears_them() {
-        let mut budget = Budget::new(RestartOptions { max_restarts: 2, window: S * 10, ..RestartOptions::default() });
+        let options = RestartOptions { max_restarts: 2, window: S * 10, ..RestartOptions::default() };
+        let mut budget = Budget::restored(options, Vec::new());
         let start = Instant::now();
         assert_eq!(budget.failed(start, None, 0.0), Decision::Restart(Duration::ZERO));
         assert_eq!(budget.failed(start + S * 5, None, 0.0), Decision::Restart(S * 4));
@@ -89,5 +96,15 @@ mod tests {
         assert_eq!(budget.failed(start + S * 12, Some(S * 4), 0.0), Decision::GiveUp);
         // Ready for window / max_restarts: stable.
         assert_eq!(budget.failed(start + S * 13, Some(S * 5), 0.0), Decision::Restart(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_an_earlier_root_has_used_up_counts() {
+        let now = Instant::now();
+        let options = RestartOptions { max_restarts: 2, window: S * 10, ..RestartOptions::default() };
+        let mut budget = Budget::restored(options, vec![now, now + S * 2]);
+        assert_eq!(budget.failed(now + S * 3, None, 0.0), Decision::GiveUp);
+        assert_eq!(budget.failed(now + S * 11, None, 0.0), Decision::Restart(S * 4));
+        assert_eq!(budget.restarts().collect::<Vec<_>>(), [now + S * 2, now + S * 11]);
     }
 }

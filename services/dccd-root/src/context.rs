@@ -16,7 +16,9 @@ use tokio::time::timeout_at;
 
 use crate::adopt::{Candidate, Predecessor, predecessor_gone};
 use crate::cell::{Cell, Command};
+use crate::confine::Limiter;
 use crate::events::{EventLog, unix_nanos};
+use crate::exits::History;
 use crate::process::Process;
 use crate::supervisor::supervise;
 use crate::{Options, Resolve, RootError, ServiceSpec, Supervision, Sweep};
@@ -38,6 +40,7 @@ pub(crate) struct Context {
     /// How stopping went, once it is done.
     pub(crate) stopped: watch::Sender<Option<StopReport>>,
     pub(crate) sweep: Option<Sweep>,
+    pub(crate) limiter: Limiter,
     /// Processes that are left to the next root.
     kept: Mutex<Vec<Process>>,
     /// Whether this root ends for the next one to take over.
@@ -82,6 +85,7 @@ impl Context {
             force: watch::channel(false).0,
             stopped: watch::channel(None).0,
             sweep: options.sweep,
+            limiter: Limiter::default(),
             kept: Mutex::default(),
             handing_over: AtomicBool::new(false),
             leftovers: Mutex::default(),
@@ -124,10 +128,10 @@ impl Context {
     fn inherit(self: &Arc<Self>, spec: ServiceSpec) -> Arc<Cell> {
         match Predecessor::of(&self.runtime_dir, &spec) {
             Predecessor::None => self.new_cell(spec, None),
-            Predecessor::Crashed(record) => {
+            Predecessor::Crashed(record, status) => {
                 record.remove(&self.runtime_dir, &spec.name);
                 let cell = self.new_cell(spec, None);
-                cell.crashed_before(&record);
+                cell.crashed_before(&record, status);
                 cell
             }
             Predecessor::Runs(candidate) => self.new_cell(spec, Some(candidate)),
@@ -177,11 +181,12 @@ impl Context {
     /// A cell with its supervisor. If the supervisor panicked, orders to it fail and its process is killed with it.
     fn new_cell(self: &Arc<Self>, spec: ServiceSpec, candidate: Option<Candidate>) -> Arc<Cell> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
-        let cell = Arc::new(Cell::new(spec, self.supervision, Arc::clone(&self.events), sender));
+        let history = History::load(&self.data_path, &spec.name);
+        let cell = Arc::new(Cell::new(spec, self.supervision, Arc::clone(&self.events), sender, &history));
         if let Some(candidate) = &candidate {
             cell.adopt(&candidate.record, || self.next_start());
         }
-        tokio::spawn(supervise(Arc::clone(self), Arc::clone(&cell), receiver, candidate));
+        tokio::spawn(supervise(Arc::clone(self), Arc::clone(&cell), receiver, candidate, history.window()));
         cell
     }
 
@@ -338,6 +343,7 @@ impl Context {
             reason,
             eager: true,
             counters: Vec::new(),
+            exits: Vec::new(),
         }
     }
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dccd_rpc::root::{
-    Endpoint, EnsureError, Events, Progress, RegisterReply, Registration, RootService, RootStatus, ServiceInfo, StopReport,
-    StopRequest,
+    Endpoint, EnsureError, Events, HeartbeatReply, Progress, RegisterReply, Registration, RootService, RootStatus,
+    ServiceInfo, StopReport, StopRequest,
 };
 use dccd_rpc::{Connection, Greeting, Hello, HelloReply, RpcError};
 use tokio::time::timeout_at;
 
 use crate::cell::Cell;
 use crate::context::Context;
-use crate::stop::{hand_over, stop};
+use crate::stop::{hand_over, stop_on_request};
 
 /// How long before a caller's deadline we answer, so that it hears our words and not its own clock.
 const ANSWER_EARLY: Duration = Duration::from_millis(100);
@@ -54,12 +54,23 @@ impl RootService for RootServer {
         self.cell(&registration.name)?.register(registration, self.peer)
     }
 
-    async fn heartbeat(self, _: tarpc::context::Context, name: String, progress: Progress) -> Result<(), RpcError> {
+    async fn heartbeat(
+        self,
+        _: tarpc::context::Context,
+        name: String,
+        progress: Progress,
+    ) -> Result<HeartbeatReply, RpcError> {
         self.cell(&name)?.beat(progress, self.peer)
     }
 
-    async fn deregister(self, _: tarpc::context::Context, name: String, reason: String) -> Result<(), RpcError> {
-        self.cell(&name)?.farewell(reason, self.peer)
+    async fn deregister(
+        self,
+        _: tarpc::context::Context,
+        name: String,
+        reason: String,
+        flushed: Vec<(String, u64)>,
+    ) -> Result<(), RpcError> {
+        self.cell(&name)?.farewell(reason, flushed, self.peer)
     }
 
     async fn list(self, _: tarpc::context::Context) -> Result<Vec<ServiceInfo>, RpcError> {
@@ -88,7 +99,7 @@ impl RootService for RootServer {
     }
 
     async fn stop(self, _: tarpc::context::Context, request: StopRequest) -> Result<StopReport, RpcError> {
-        Ok(stop(&self.ctx, request).await)
+        stop_on_request(&self.ctx, request).await
     }
 
     async fn restart(self, context: tarpc::context::Context, name: String) -> Result<Endpoint, EnsureError> {

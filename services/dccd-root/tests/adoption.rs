@@ -102,6 +102,50 @@ async fn one_that_crashed_without_a_root_is_started_anew_and_counted() {
 }
 
 #[tokio::test]
+async fn one_that_dies_while_the_root_is_executed_anew_leaves_no_zombie() {
+    let place = Place::new();
+    let services = [place.spec("a", Policy::Permanent, true)];
+    let tree = Tree::start(place, &services).await;
+    let pid = tree.until_state("a", ServiceState::Ready).await.pid.unwrap();
+    let place = tree.hand_over().await;
+    send(pid, Signal::KILL);
+    wait_for("its end", async || (!alive(pid)).then_some(())).await;
+    let entry = std::path::PathBuf::from(format!("/proc/{pid}"));
+    assert!(entry.exists(), "it is this process's child still");
+    let tree = Tree::start(place, &services).await;
+    let a = tree.until_state("a", ServiceState::Ready).await;
+    assert!(!entry.exists());
+    assert_eq!((a.restarts, a.last_exit.as_deref()), (1, Some("SIGKILL")));
+    tree.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_while_the_root_hands_over_is_not_taken_for_done() {
+    let place = Place::new();
+    place.mode("a", "stubborn");
+    let services = [place.spec("a", Policy::Permanent, true)];
+    let mut options = place.options(&services);
+    options.supervision.shutdown_timeout = Duration::from_secs(2);
+    let tree = Tree::start_with(place, options).await;
+    tree.until_state("a", ServiceState::Ready).await;
+    tree.place.mode("a", "run");
+    let (first, second) = (tree.registry.clone(), tree.registry.clone());
+    // It holds the hand-over up until it is killed.
+    let restart = tokio::spawn(async move { first.restart("a", PATIENCE).await });
+    tree.until_state("a", ServiceState::Stopping).await;
+    let hand_over = tokio::spawn(async move { second.hand_over(PATIENCE).await });
+    wait_for("the hand-over", async || tree.registry.status(PATIENCE).await.unwrap().stopping.then_some(())).await;
+    let error = tree.registry.stop(false, None).await.unwrap_err();
+    assert!(error.to_string().contains("it hands over to the next root just now; ask that one"), "{error}");
+    hand_over.await.unwrap().unwrap();
+    restart.await.unwrap().unwrap_err();
+    tree.task.await.unwrap().unwrap();
+    let tree = Tree::start(tree.place, &services).await;
+    tree.until_state("a", ServiceState::Ready).await;
+    assert_eq!(tree.stop().await.1.services.len(), 1);
+}
+
+#[tokio::test]
 async fn a_process_with_a_wrong_token_is_not_adopted() {
     let place = Place::new();
     let mut root = root_process(&place);

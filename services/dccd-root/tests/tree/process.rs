@@ -7,7 +7,7 @@ use dccd_registry::Registry;
 
 use super::{EXECUTABLE, PATIENCE, Place, wait_for};
 
-/// Kills the root of a process of its own, should a test fail.
+/// A process that is killed, should a test fail.
 pub struct RootProcess(pub Child);
 
 impl RootProcess {
@@ -42,6 +42,13 @@ pub fn root_process_with(place: &Place, grace_ms: Option<u64>) -> RootProcess {
         .spawn()
         .unwrap();
     RootProcess(child)
+}
+
+/// A process that asks for the service `lazy` fifty times.
+pub fn callers(place: &Place) -> RootProcess {
+    let mut command = Command::new(EXECUTABLE);
+    command.arg0("callers").arg(place.runtime().path()).arg(place.data()).stdin(Stdio::null());
+    RootProcess(command.spawn().unwrap())
 }
 
 /// Waits for a root process and its services.
