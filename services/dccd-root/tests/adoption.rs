@@ -66,7 +66,7 @@ async fn services_go_on_without_their_root_and_each_next_one_adopts_them() {
 async fn without_a_root_for_its_grace_a_service_flushes_and_exits() {
     let place = Place::new();
     place.mode("b", "silent");
-    let mut root = root_process_with(&place, Some(200));
+    let mut root = root_process_with(&place, 200);
     let runtime = place.runtime();
     let registry = wait_for("the root", async || Registry::connect_in(&runtime, PATIENCE).await.ok()).await;
     registry.ensure("a", PATIENCE).await.unwrap();

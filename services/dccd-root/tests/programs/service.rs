@@ -35,16 +35,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// `dccd-root RUNTIME_DIR DATA_PATH [GRACE_MS]`: a root with the eager services `a` and `b`, which go on without it for so long.
+/// `dccd-root RUNTIME_DIR DATA_PATH [GRACE_MS [COUNT]]`: a root with the eager services `a` and `b`, or so many called `s00` and so
+/// on, which go on without it for so long.
 fn run_root(mut paths: Vec<PathBuf>) -> Result {
     let grace = match paths.get(2) {
         None => dccd_service::ORPHAN_GRACE_DEFAULT,
         Some(ms) => Duration::from_millis(ms.to_string_lossy().parse()?),
     };
+    let names: Vec<String> = match paths.get(3) {
+        None => ["a", "b"].map(str::to_owned).to_vec(),
+        Some(count) => (0..count.to_string_lossy().parse()?).map(|n: usize| format!("s{n:02}")).collect(),
+    };
     paths.truncate(2);
     let [runtime_dir, data_path] = &paths[..] else { return Err("usage: dccd-root RUNTIME_DIR DATA_PATH [MS]".into()) };
     let mut options = Options::new("test", RuntimeDir::at(runtime_dir), data_path.clone(), std::env::current_exe()?);
-    options.services = ["a", "b"].map(|name| spec(name, runtime_dir, data_path, grace)).to_vec();
+    options.services = names.iter().map(|name| spec(name, runtime_dir, data_path, grace)).collect();
     options.supervision.shutdown_timeout = Duration::from_secs(5);
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let shutdown = Shutdown::new();
