@@ -33,8 +33,8 @@ pub(crate) enum Command {
     Start,
     /// Stop, forget failures, run.
     Restart,
-    /// The process is to be replaced, as a failure.
-    Recycle(Recycle),
+    /// The process of this incarnation is to be replaced, as a failure.
+    Recycle(Recycle, u64),
     /// Stop for good.
     Stop(StopOrder),
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use dccd_service::chain;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::cgroup::{Cgroups, Group, host_oom_kills};
 use crate::process::Exit;
@@ -55,8 +55,11 @@ impl Limiter {
         });
         if let (None, Some(bytes)) = (&group, limits.max_memory_bytes) {
             // Against a leap between two heartbeats; memory that is mapped but not used counts as well.
-            let most = Some(bytes.saturating_mul(2).saturating_add(DATA_MARGIN_BYTES));
-            if let Err(error) = prlimit(Some(pid), Resource::Data, Rlimit { current: most, maximum: most }) {
+            let current = bytes.saturating_mul(2).saturating_add(DATA_MARGIN_BYTES);
+            // As for us: one that was lowered could not be raised again by the next root.
+            let maximum = getrlimit(Resource::Data).maximum;
+            let limit = Rlimit { current: Some(maximum.map_or(current, |most| most.min(current))), maximum };
+            if let Err(error) = prlimit(Some(pid), Resource::Data, limit) {
                 tracing::debug!(
                     service = spec.name,
                     pid = number,
@@ -159,5 +162,29 @@ mod tests {
         assert_eq!((is_oom, why.unwrap()), (false, format!("{host} {two}")));
         assert!(words(kills(None, None), killed).1.unwrap().ends_with("cannot be told here"));
         assert_eq!(words(kills(None, Some(2)), Exit::Status(ExitStatus::from_raw(11))), (false, None));
+    }
+
+    #[test]
+    fn without_a_group_private_memory_is_bounded_and_no_more_than_that() {
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let spec = ServiceSpec {
+            name: "x".to_owned(),
+            args: Vec::new(),
+            policy: crate::Policy::Permanent,
+            eager: true,
+            limits: Limits { max_memory_bytes: Some(64 << 20), max_cpu_pct: None },
+            fingerprint: String::new(),
+            protocol: None,
+        };
+        // What was found out: none.
+        let limiter = Limiter(OnceLock::from(None));
+        let pid = Pid::from_child(&child);
+        let kills = limiter.confine(&spec, pid).finish();
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+        assert_eq!(line.split_whitespace().nth(3), Some("402653184"), "{line}");
+        assert_eq!(kills.in_group, None);
     }
 }

@@ -28,7 +28,7 @@ impl Cell {
         if rss > limit {
             let since = *state.over_memory_since.get_or_insert(now);
             if now.duration_since(since) >= self.supervision.memory_grace {
-                self.recycle(Recycle::Memory);
+                self.recycle(Recycle::Memory, state);
             }
             return Some(format!("uses more memory than its {} MiB", limit >> 20));
         }
@@ -45,14 +45,14 @@ impl Cell {
     fn standstill(&self, state: &State, now: Instant) -> Option<String> {
         let still = now.duration_since(state.last_moved?);
         if self.supervision.hung_timeout.is_some_and(|timeout| still >= timeout) {
-            self.recycle(Recycle::NoProgress);
+            self.recycle(Recycle::NoProgress, state);
         }
         let timeout = self.supervision.progress_timeout;
         (still >= timeout).then(|| format!("busy, but no progress for {} s", timeout.as_secs()))
     }
 
-    fn recycle(&self, why: Recycle) {
+    fn recycle(&self, why: Recycle, state: &State) {
         // A full queue means that the supervisor has orders already; the next heartbeat asks again.
-        let _ = self.commands.try_send(Command::Recycle(why));
+        let _ = self.commands.try_send(Command::Recycle(why, state.incarnation));
     }
 }

@@ -63,7 +63,7 @@ pub(crate) async fn supervise(
                 supervisor.budget.reset();
                 supervisor.run(&mut commands).await
             }
-            Command::Recycle(_) => None,
+            Command::Recycle(..) => None,
             Command::Stop(order) => Some((order, None)),
         };
         if let Some((order, stopped)) = stopped {
@@ -191,7 +191,7 @@ impl Supervisor {
             tokio::select! {
                 () = sleep_until(until) => return None,
                 command = commands.recv() => match command {
-                    Some(Command::Start | Command::Recycle(_)) => {}
+                    Some(Command::Start | Command::Recycle(..)) => {}
                     Some(Command::Restart) => return Some(End::Restart),
                     Some(Command::Stop(order)) => return Some(End::Stopped(order, None)),
                     None => return Some(End::Failed { exit: "the root ended".to_owned(), clean: true }),
@@ -227,7 +227,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(Command::Start | Command::Restart | Command::Recycle(_)) => {}
+                    Some(Command::Start | Command::Restart | Command::Recycle(..)) => {}
                     Some(Command::Stop(order)) => return Err(End::Stopped(order, None)),
                     None => return Err(End::Failed { exit: "the root ended".to_owned(), clean: true }),
                 },
@@ -287,7 +287,12 @@ impl Supervisor {
                         self.stop_process(process, self.supervision().shutdown_timeout, "restart").await;
                         return End::Restart;
                     }
-                    Some(Command::Recycle(why)) => return self.recycle(process, why).await,
+                    Some(Command::Recycle(why, incarnation)) => {
+                        // A second heartbeat may have asked for the end of the process before this one.
+                        if incarnation == cell.state().incarnation {
+                            return self.recycle(process, why).await;
+                        }
+                    }
                     Some(Command::Stop(order)) if order.keep => {
                         self.ctx.keep(process);
                         return End::Stopped(order, None);

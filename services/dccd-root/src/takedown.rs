@@ -20,6 +20,7 @@ impl Supervisor {
     pub(crate) async fn recycle(&self, process: Process, why: Recycle) -> End {
         let (service, pid, why) = (self.cell.name(), process.pid(), (why, why.as_str()));
         tracing::warn!(service, pid, why = why.1, "replacing a service");
+        self.cell.set(ServiceState::Stopping, Some(why.1.to_owned()));
         let patience = match why.0 {
             Recycle::Memory => self.supervision().shutdown_timeout,
             // It has had its time; what can still flush does so quickly.

@@ -125,7 +125,7 @@ async fn hang(mode: &str, supervision: Supervision, reason: &str) -> (Tree, Stri
 }
 
 fn impatient() -> Supervision {
-    Supervision { heartbeat_timeout: Duration::from_millis(700), ..quick() }
+    Supervision { heartbeat_timeout: Duration::from_millis(1_500), ..quick() }
 }
 
 #[tokio::test]
@@ -169,7 +169,9 @@ async fn a_task_that_waits_for_ever_is_found_by_its_progress_and_says_for_what()
     let words = "turns, on thread ";
     let asker = log.lines().find(|line| line.contains("task asker: waiting for ")).unwrap_or_else(|| panic!("{log}"));
     assert!(asker.contains(words) && asker.ends_with("; last said: asking one who never answers"), "{asker}");
-    assert!(tree.info("a").await.exits[0].killed, "it took no notice of SIGTERM either");
+    let info = tree.info("a").await;
+    assert!(info.exits[0].killed, "it took no notice of SIGTERM either");
+    assert_eq!((info.state, info.restarts), (ServiceState::Ready, 1), "its successor is let be");
     tree.stop().await;
 }
 

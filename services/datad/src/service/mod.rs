@@ -323,6 +323,8 @@ impl Parts<'_> {
         ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
 
         let outcome = self.until_shutdown(ctx, &commands, &recorder, hot_ended).await;
+        // Flushing moves none of the counters.
+        ctx.progress().busy(false);
         fetching.abort();
         listing.abort();
         let jobs_path = state_dir(self.options).join("jobs.json");
