@@ -78,8 +78,8 @@ fn thread(directory: &Path, id: u32) -> Option<ThreadState> {
         (None, Some(call)) => format!("system call {call}"),
         (None, None) => String::new(),
     };
-    // Of one that runs it is whatever it was interrupted in.
-    let kernel_stack = if state == 'R' { String::new() } else { read("stack") };
+    // Of one that runs or is stopped it is whatever it was interrupted in.
+    let kernel_stack = if matches!(state, 'R' | 'T' | 't') { String::new() } else { read("stack") };
     let kernel_stack = kernel_stack.lines().take(STACK_LINES_MAX).map(frame).collect();
     Some(ThreadState { id, name, state, ticks, waits_in, kernel_stack })
 }

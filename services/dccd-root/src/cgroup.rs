@@ -158,7 +158,8 @@ fn own_group(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
         tail.starts_with("cgroup2 ").then(|| Some((*fields.get(3)?, *fields.get(4)?)))?
     })?;
     let below = Path::new(path).strip_prefix(mount.0).ok()?;
-    Some(Path::new(mount.1).join(below))
+    // Without a part that is empty.
+    Some(Path::new(mount.1).components().chain(below.components()).collect())
 }
 
 fn make(path: &Path) -> Result<(), CgroupError> {

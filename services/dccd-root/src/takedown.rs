@@ -12,6 +12,8 @@ use crate::exits::Ending;
 use crate::process::Process;
 use crate::supervisor::{End, Supervisor};
 
+/// What an exit says of a process that was killed after it was looked at.
+const LOOKED_AT: &str = "what it was at is in its log";
 /// Time that a process which hangs has to write down what it is at.
 const DUMP_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -49,7 +51,7 @@ impl Supervisor {
         self.forget();
         let clean = why.is_none() && status.is_clean();
         let mut ending = match why {
-            Some(why) => Ending::failed(why, status, true),
+            Some(why) => Ending { detail: Some(LOOKED_AT.to_owned()), ..Ending::failed(why, status, true) },
             None => Ending::by_itself(status),
         };
         if why.is_none()
@@ -89,14 +91,14 @@ impl Supervisor {
         let gently = async {
             process.terminate();
             if timeout(patience, process.exited()).await.is_ok() {
-                return true;
+                return (true, None);
             }
             self.dump(&process, "it does not stop").await;
-            false
+            (false, Some(LOOKED_AT.to_owned()))
         };
-        let gently = tokio::select! {
+        let (gently, detail) = tokio::select! {
             biased;
-            () = forced => false,
+            () = forced => (false, None),
             gently = gently => gently,
         };
         if !gently {
@@ -109,7 +111,7 @@ impl Supervisor {
         }
         let (status, _) = process.reap().await;
         self.forget();
-        let (_, flushed) = self.cell.ended(Ending::asked(reason, status, !gently));
+        let (_, flushed) = self.cell.ended(Ending { detail, ..Ending::asked(reason, status, !gently) });
         Gone { exit: status.to_string(), killed: !gently, flushed }
     }
 

@@ -138,6 +138,7 @@ async fn a_thread_that_is_blocked_is_found_and_named() {
     assert_eq!(log.matches(&format!("thread {pid} a: waits (S)")).count(), 2, "{log}");
     let exit = &tree.info("a").await.exits[0];
     assert!(exit.killed && exit.signal.as_deref() == Some("SIGKILL"), "{exit:?}");
+    assert_eq!(exit.detail.as_deref(), Some("what it was at is in its log"));
     tree.stop().await;
 }
 
