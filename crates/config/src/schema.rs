@@ -257,9 +257,15 @@ const LINEAR: &[Key] = &[
 ];
 
 const LIMITS: &[Key] = &[
-    key("max_memory_mb", Kind::Int(64, 1 << 20), Null, "Resident memory of a service; no limit without it.", "4096")
-        .unit("MiB"),
-    key("max_cpu_pct", Kind::Int(1, 100_000), Null, "Processor time of a service; no limit without it.", "80")
+    key(
+        "max_memory_mb",
+        Kind::Int(64, 1 << 20),
+        Null,
+        "Memory of a service ([limits.md](../operations/limits.md)); no limit without it.",
+        "4096",
+    )
+    .unit("MiB"),
+    key("max_cpu_pct", Kind::Int(1, 100_000), Null, "Processor time of a service (the same); no limit without it.", "80")
         .unit("% of a core"),
 ];
 
@@ -414,6 +420,22 @@ const RESTART: &[Key] = &[
         Is("10"),
         "A service that sends no heartbeat for this long hangs, and is killed.",
         "30",
+    )
+    .unit("seconds"),
+    key(
+        "progress_timeout",
+        Kind::Number(1, 3_600),
+        Is("30"),
+        "A service that is busy and gets nowhere for this long is degraded.",
+        "60",
+    )
+    .unit("seconds"),
+    key(
+        "hung_timeout",
+        Kind::Number(0, DAY),
+        Is("300"),
+        "One that goes on so for this long hangs, and is replaced; 0: never.",
+        "600",
     )
     .unit("seconds"),
 ];

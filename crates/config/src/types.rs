@@ -413,6 +413,12 @@ pub struct Restart {
     /// A service that says nothing for this long hangs, and is killed.
     #[serde(deserialize_with = "seconds")]
     pub heartbeat_timeout: Duration,
+    /// A service that is busy and gets nowhere for this long is degraded.
+    #[serde(deserialize_with = "seconds")]
+    pub progress_timeout: Duration,
+    /// One that goes on so for this long hangs, and is replaced; zero: never.
+    #[serde(deserialize_with = "seconds")]
+    pub hung_timeout: Duration,
 }
 
 /// `daemon.log_level`.

@@ -33,6 +33,8 @@ fn an_empty_file_is_all_defaults() {
         assert_eq!((restart.max_restarts, restart.window), (5, Duration::from_secs(600)));
         assert_eq!((restart.base_delay, restart.max_delay), (Duration::from_secs(5), Duration::from_secs(60)));
         assert_eq!(restart.heartbeat_timeout, Duration::from_secs(10));
+        assert_eq!(restart.progress_timeout, Duration::from_secs(30));
+        assert_eq!(restart.hung_timeout, Duration::from_secs(300));
         assert_eq!(config.daemon.shutdown_timeout, Duration::from_secs(60));
         let binance = config.exchange(&"binance".parse().unwrap());
         assert_eq!((binance.connections, binance.ring_slots), (1, 65_536));

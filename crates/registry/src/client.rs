@@ -204,7 +204,7 @@ impl Registry {
         Ok(call(ROOT_NAME, "register", self.client.register(context(deadline), registration)).await?)
     }
 
-    /// For services: says that this process lives.
+    /// For services: says that this process lives; hears what the root wants.
     pub async fn heartbeat(
         &self,
         name: &str,
@@ -214,9 +214,15 @@ impl Registry {
         Ok(call(ROOT_NAME, "heartbeat", self.client.heartbeat(context(deadline), name.to_owned(), progress)).await?)
     }
 
-    /// For services: says that this process is about to exit.
-    pub async fn deregister(&self, name: &str, reason: &str, deadline: Duration) -> Result<(), RegistryError> {
-        let future = self.client.deregister(context(deadline), name.to_owned(), reason.to_owned());
+    /// For services: says that this process is about to exit, and what it has made durable at the last.
+    pub async fn deregister(
+        &self,
+        name: &str,
+        reason: &str,
+        flushed: Vec<(String, u64)>,
+        deadline: Duration,
+    ) -> Result<(), RegistryError> {
+        let future = self.client.deregister(context(deadline), name.to_owned(), reason.to_owned(), flushed);
         Ok(call(ROOT_NAME, "deregister", future).await?)
     }
 

@@ -17,7 +17,9 @@ use tokio::time::timeout_at;
 
 use crate::adopt::{Candidate, Predecessor, predecessor_gone};
 use crate::cell::{Cell, Command};
+use crate::confine::Limiter;
 use crate::events::{EventLog, unix_nanos};
+use crate::exits::History;
 use crate::levels::Levels;
 use crate::process::Process;
 use crate::remote::RpcCounters;
@@ -48,6 +50,7 @@ pub(crate) struct Context {
     pub(crate) rpc: Arc<RpcCounters>,
     /// What is wrong with the root itself, by what it is about.
     troubles: Mutex<BTreeMap<&'static str, String>>,
+    pub(crate) limiter: Limiter,
     /// Processes that are left to the next root.
     kept: Mutex<Vec<Process>>,
     /// Whether this root ends for the next one to take over.
@@ -98,6 +101,7 @@ impl Context {
             sweep: options.sweep,
             rpc: Arc::default(),
             troubles: Mutex::default(),
+            limiter: Limiter::default(),
             kept: Mutex::default(),
             handing_over: AtomicBool::new(false),
             leftovers: Mutex::default(),
@@ -141,10 +145,10 @@ impl Context {
     fn inherit(self: &Arc<Self>, spec: ServiceSpec) -> Arc<Cell> {
         match Predecessor::of(&self.runtime_dir, &spec) {
             Predecessor::None => self.new_cell(spec, None),
-            Predecessor::Crashed(record) => {
+            Predecessor::Crashed(record, status) => {
                 record.remove(&self.runtime_dir, &spec.name);
                 let cell = self.new_cell(spec, None);
-                cell.crashed_before(&record);
+                cell.crashed_before(&record, status);
                 cell
             }
             Predecessor::Runs(candidate) => self.new_cell(spec, Some(candidate)),
@@ -194,11 +198,12 @@ impl Context {
     /// A cell with its supervisor. If the supervisor panicked, orders to it fail and its process is killed with it.
     fn new_cell(self: &Arc<Self>, spec: ServiceSpec, candidate: Option<Candidate>) -> Arc<Cell> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
-        let cell = Arc::new(Cell::new(spec, Arc::clone(&self.supervision), Arc::clone(&self.events), sender));
+        let history = History::load(&self.data_path, &spec.name);
+        let cell = Arc::new(Cell::new(spec, Arc::clone(&self.supervision), Arc::clone(&self.events), sender, &history));
         if let Some(candidate) = &candidate {
             cell.adopt(&candidate.record, || self.next_start());
         }
-        tokio::spawn(supervise(Arc::clone(self), Arc::clone(&cell), receiver, candidate));
+        tokio::spawn(supervise(Arc::clone(self), Arc::clone(&cell), receiver, candidate, history.window()));
         cell
     }
 
@@ -456,6 +461,7 @@ impl Context {
             reason,
             eager: true,
             counters: self.rpc.refused().map(|(why, count)| (format!("rpc_refused_{why}"), count)).to_vec(),
+            exits: Vec::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use crate::cell::Cell;
 use crate::context::Context;
 use crate::reload::reload;
-use crate::stop::{hand_over, stop};
+use crate::stop::{hand_over, stop_on_request};
 
 /// How long before a caller's deadline we answer, so that it hears our words and not its own clock.
 const ANSWER_EARLY: Duration = Duration::from_millis(100);
@@ -78,13 +78,19 @@ impl RootService for RootServer {
         progress: Progress,
     ) -> Result<HeartbeatReply, RpcError> {
         let peer = self.local("sending heartbeats")?;
-        self.cell(&name)?.beat(progress, peer)?;
-        Ok(HeartbeatReply { log_level: self.ctx.log_level(&name) })
+        let reply = self.cell(&name)?.beat(progress, peer)?;
+        Ok(HeartbeatReply { log_level: self.ctx.log_level(&name), ..reply })
     }
 
-    async fn deregister(self, _: tarpc::context::Context, name: String, reason: String) -> Result<(), RpcError> {
+    async fn deregister(
+        self,
+        _: tarpc::context::Context,
+        name: String,
+        reason: String,
+        flushed: Vec<(String, u64)>,
+    ) -> Result<(), RpcError> {
         let peer = self.local("deregistering")?;
-        self.cell(&name)?.farewell(reason, peer)
+        self.cell(&name)?.farewell(reason, flushed, peer)
     }
 
     async fn list(self, _: tarpc::context::Context) -> Result<Vec<ServiceInfo>, RpcError> {
@@ -113,7 +119,7 @@ impl RootService for RootServer {
     }
 
     async fn stop(self, _: tarpc::context::Context, request: StopRequest) -> Result<StopReport, RpcError> {
-        Ok(stop(&self.ctx, request).await)
+        stop_on_request(&self.ctx, request).await
     }
 
     async fn restart(self, context: tarpc::context::Context, name: String) -> Result<Endpoint, EnsureError> {

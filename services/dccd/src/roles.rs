@@ -49,13 +49,19 @@ pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<(
         let again = ctx.clone();
         let reread: datad::Reread = Arc::new(move || own_options(&again).map_err(|error| format!("{error:#}")));
         let result = datad::run(options, reread, ctx.clone()).await.map_err(anyhow::Error::from);
-        if ctx.shutdown().reason() == Some(ShutdownReason::RootGone) {
-            // What a root would do: no successor is there to take the rings over.
+        if leaves_no_successor(ctx.shutdown().reason()) {
+            // What a root would do.
             sweep_rings(ctx.instance());
         }
         result
     });
     Ok(result?)
+}
+
+/// Whether nobody will take over the rings of a service that ends for this reason. A root that is there, and refuses it, starts
+/// another in its place, or clears away itself.
+fn leaves_no_successor(reason: Option<ShutdownReason>) -> bool {
+    reason == Some(ShutdownReason::RootGone)
 }
 
 /// What the configuration says about the exchange of this service.
@@ -185,6 +191,8 @@ impl Common {
                 stable_after: None,
             },
             heartbeat_timeout: restart.heartbeat_timeout,
+            progress_timeout: restart.progress_timeout,
+            hung_timeout: Some(restart.hung_timeout).filter(|timeout| !timeout.is_zero()),
             shutdown_timeout: config.daemon.shutdown_timeout,
             ..Supervision::default()
         };
@@ -336,5 +344,23 @@ pub fn sweep_rings(instance: &str) {
             }
         }
         Err(error) => tracing::warn!(error = %datad::chain(&error), "could not look for rings without a writer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_left_to_a_successor_wherever_there_may_be_one() {
+        let reasons = [
+            ShutdownReason::Terminate,
+            ShutdownReason::Interrupt,
+            ShutdownReason::HangUp,
+            ShutdownReason::Requested,
+            ShutdownReason::Refused,
+        ];
+        assert!(!reasons.map(Some).into_iter().chain([None]).any(leaves_no_successor));
+        assert!(leaves_no_successor(Some(ShutdownReason::RootGone)));
     }
 }

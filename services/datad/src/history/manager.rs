@@ -79,7 +79,10 @@ impl Running {
 /// Runs until it is told to stop, or nobody can tell it anything any more.
 pub(super) fn run(options: HistoryOptions, commands: mpsc::Receiver<HistoryCommand>) {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => LocalSet::new().block_on(&runtime, Manager::new(options).run(commands)),
+        Ok(runtime) => {
+            let task = options.task.clone();
+            LocalSet::new().block_on(&runtime, task.run(Manager::new(options).run(commands)));
+        }
         Err(error) => error!(%error, "the history thread has no runtime"),
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct HistoryOptions {
     pub(crate) jobs: Vec<Wanted>,
     /// Requests, under the exchange's one governor.
     pub(crate) source: Source,
+    /// What its thread is known as.
+    pub(crate) task: dccd_service::Task,
 }
 
 /// What the thread is asked for.

@@ -19,7 +19,7 @@ use crate::output::{Listing, Out, instant, or_dash, rfc3339, say};
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Show services, feeds and counters, too
+    /// Show services and how they ended, feeds and counters, too
     #[arg(long)]
     detailed: bool,
     /// Print JSON
@@ -327,6 +327,10 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
         if let Some(list) = &status.services {
             services::table(list).print(out)?;
             out.line("")?;
+            if let Some(exits) = services::exits(list, zone) {
+                exits.print(out)?;
+                out.line("")?;
+            }
         }
         for (exchange, about) in status.exchanges.iter().flatten() {
             print_exchange(exchange, about, zone, out)?;
