@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Condition, Conditions};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const ROOT_PROTOCOL: u32 = 3;
+pub const ROOT_PROTOCOL: u32 = 4;
 
 /// The root's name in listings, logs and errors.
 pub const ROOT_NAME: &str = "dccd-root";
@@ -45,6 +46,9 @@ pub trait RootService {
     /// The root ends without its services, which go on, and starts anew in the same process; the new one adopts them.
     /// Answers when they are let go of.
     async fn hand_over() -> Result<(), RpcError>;
+    /// What is wrong now, all of it. Answers at once where `revision` is not the present one (0 never is), else when
+    /// something changes, or shortly before the call's deadline with the same again.
+    async fn watch_conditions(revision: u64) -> Result<Conditions, RpcError>;
 }
 
 /// What a service says of itself when it is ready.
@@ -125,6 +129,10 @@ pub struct Progress {
     pub rss_bytes: u64,
     /// CPU time used since its start, all threads, in microseconds.
     pub cpu_us: u64,
+    /// What is wrong and worth telling somebody, each for itself; the gravest where there are too many.
+    pub conditions: Vec<Condition>,
+    /// How many more there are.
+    pub conditions_more: u32,
 }
 
 /// Where a service is in its life.

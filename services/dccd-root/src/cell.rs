@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dccd_rpc::RpcError;
+use dccd_rpc::condition::Condition;
 use dccd_rpc::root::{Endpoint, Progress, ROOT_NAME, RegisterReply, Registration, ServiceInfo, ServiceState};
 use dccd_service::process;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::adopt::Record;
+use crate::conditions::Board;
 use crate::events::EventLog;
 use crate::token::TokenHash;
 use crate::{ServiceSpec, Supervision};
@@ -50,6 +52,7 @@ pub(crate) struct Cell {
     pub(crate) spec: ServiceSpec,
     supervision: Supervision,
     events: Arc<EventLog>,
+    board: Arc<Board>,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     commands: mpsc::Sender<Command>,
@@ -81,6 +84,9 @@ pub(crate) struct State {
     last_moved: Option<Instant>,
     over_memory_since: Option<Instant>,
     progress: Progress,
+    /// What its last process that spoke to this root said is wrong, and how much more there is. It is true until the next says
+    /// otherwise.
+    pub(crate) told: Option<(Vec<Condition>, u32)>,
     cpu_pct: Option<f64>,
     pub(crate) restarts: u64,
     pub(crate) last_exit: Option<String>,
@@ -92,6 +98,7 @@ impl Cell {
         spec: ServiceSpec,
         supervision: Supervision,
         events: Arc<EventLog>,
+        board: Arc<Board>,
         commands: mpsc::Sender<Command>,
     ) -> Self {
         let state = State {
@@ -112,12 +119,13 @@ impl Cell {
             last_moved: None,
             over_memory_since: None,
             progress: Progress::default(),
+            told: None,
             cpu_pct: None,
             restarts: 0,
             last_exit: None,
             farewell: None,
         };
-        Self { spec, supervision, events, state: Mutex::new(state), changed: watch::channel(0).0, commands }
+        Self { spec, supervision, events, board, state: Mutex::new(state), changed: watch::channel(0).0, commands }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -301,7 +309,7 @@ impl Cell {
     }
 
     /// A process says that it lives.
-    pub(crate) fn beat(&self, progress: Progress, peer: Option<u32>) -> Result<(), RpcError> {
+    pub(crate) fn beat(&self, mut progress: Progress, peer: Option<u32>) -> Result<(), RpcError> {
         let mut state = self.state();
         self.check_peer(&state, peer)?;
         let now = Instant::now();
@@ -316,6 +324,11 @@ impl Cell {
             state.last_moved = Some(now);
         }
         state.last_beat = Some(now);
+        let told = Some((std::mem::take(&mut progress.conditions), progress.conditions_more));
+        if state.told != told {
+            state.told = told;
+            self.board.changed();
+        }
         state.progress = progress;
         if state.phase.is_ready() {
             let reason = self.complaint(&mut state, now);
@@ -346,12 +359,18 @@ impl Cell {
         {
             reason.get_or_insert_with(|| format!("uses more than its {limit} % of a core"));
         }
-        if state.last_moved.is_some_and(|moved| now.duration_since(moved) >= self.supervision.progress_timeout) {
+        if self.is_stuck(state, now) {
             reason.get_or_insert_with(|| {
                 format!("busy, but no progress for {} s", self.supervision.progress_timeout.as_secs())
             });
         }
         reason
+    }
+
+    /// Whether a service that has work to do makes no progress.
+    pub(crate) fn is_stuck(&self, state: &State, now: Instant) -> bool {
+        state.phase.is_ready()
+            && state.last_moved.is_some_and(|moved| now.duration_since(moved) >= self.supervision.progress_timeout)
     }
 
     /// A process says that it is about to exit.

@@ -16,10 +16,11 @@ use tokio::time::timeout_at;
 
 use crate::adopt::{Candidate, Predecessor, predecessor_gone};
 use crate::cell::{Cell, Command};
+use crate::conditions::Board;
 use crate::events::{EventLog, unix_nanos};
 use crate::process::Process;
 use crate::supervisor::supervise;
-use crate::{Options, Resolve, RootError, ServiceSpec, Supervision, Sweep};
+use crate::{Alerting, Options, Resolve, RootError, ServiceSpec, Supervision, Sweep};
 
 /// Orders waiting for one supervisor; senders wait while it is full.
 const COMMANDS_MAX: usize = 8;
@@ -38,6 +39,10 @@ pub(crate) struct Context {
     /// How stopping went, once it is done.
     pub(crate) stopped: watch::Sender<Option<StopReport>>,
     pub(crate) sweep: Option<Sweep>,
+    /// What is wrong.
+    pub(crate) board: Arc<Board>,
+    pub(crate) alerting: Option<Alerting>,
+    pub(crate) disk_low_bytes: u64,
     /// Processes that are left to the next root.
     kept: Mutex<Vec<Process>>,
     /// Whether this root ends for the next one to take over.
@@ -82,6 +87,9 @@ impl Context {
             force: watch::channel(false).0,
             stopped: watch::channel(None).0,
             sweep: options.sweep,
+            board: Arc::new(Board::new()),
+            alerting: options.alerting,
+            disk_low_bytes: options.disk_low_bytes,
             kept: Mutex::default(),
             handing_over: AtomicBool::new(false),
             leftovers: Mutex::default(),
@@ -177,7 +185,7 @@ impl Context {
     /// A cell with its supervisor. If the supervisor panicked, orders to it fail and its process is killed with it.
     fn new_cell(self: &Arc<Self>, spec: ServiceSpec, candidate: Option<Candidate>) -> Arc<Cell> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
-        let cell = Arc::new(Cell::new(spec, self.supervision, Arc::clone(&self.events), sender));
+        let cell = Arc::new(Cell::new(spec, self.supervision, Arc::clone(&self.events), Arc::clone(&self.board), sender));
         if let Some(candidate) = &candidate {
             cell.adopt(&candidate.record, || self.next_start());
         }

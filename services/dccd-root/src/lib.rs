@@ -11,7 +11,9 @@ mod boot;
 mod budget;
 mod capture;
 mod cell;
+mod conditions;
 mod context;
+mod disk;
 mod error;
 mod events;
 mod http;
@@ -27,7 +29,8 @@ mod token;
 pub use adopt::{Orphan, orphans};
 pub use error::RootError;
 pub use options::{
-    BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision, Sweep,
+    Alerting, BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision,
+    Sweep,
 };
 pub use service::{Ended, Root};
 pub use state_file::{SavedState, load as load_state, path as state_path};

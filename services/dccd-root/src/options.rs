@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use dccd_registry::RuntimeDir;
 
+use crate::disk::DISK_LOW_BYTES;
+
 /// An error of the executable's own.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -159,6 +161,15 @@ impl fmt::Debug for HttpOptions {
     }
 }
 
+/// Who tells people what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alerting {
+    /// The service: started when something is wrong and it doesn't run.
+    pub service: String,
+    /// Whether it is wanted in any case, because it left messages undelivered.
+    pub pending: bool,
+}
+
 /// Everything a root needs.
 pub struct Options {
     /// The instance's name.
@@ -184,6 +195,10 @@ pub struct Options {
     pub sweep: Option<Sweep>,
     /// Health and metrics over HTTP; `None`: not served.
     pub http: Option<HttpOptions>,
+    /// Who tells people what is wrong; `None`: nobody, it is listed only.
+    pub alerting: Option<Alerting>,
+    /// With less room than this on the store's disk it is low, which is told: bytes.
+    pub disk_low_bytes: u64,
 }
 
 impl Options {
@@ -202,6 +217,8 @@ impl Options {
             boot_guards: Vec::new(),
             sweep: None,
             http: None,
+            alerting: None,
+            disk_low_bytes: DISK_LOW_BYTES,
         }
     }
 }
@@ -218,6 +235,7 @@ impl fmt::Debug for Options {
             .field("supervision", &self.supervision)
             .field("boot_guards", &self.boot_guards)
             .field("http", &self.http)
+            .field("alerting", &self.alerting)
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dccd_rpc::condition::Conditions;
 use dccd_rpc::root::{
     Endpoint, EnsureError, Events, Progress, RegisterReply, Registration, RootService, RootStatus, ServiceInfo, StopReport,
     StopRequest,
@@ -11,6 +12,7 @@ use dccd_rpc::{Connection, Greeting, Hello, HelloReply, RpcError};
 use tokio::time::timeout_at;
 
 use crate::cell::Cell;
+use crate::conditions;
 use crate::context::Context;
 use crate::stop::{hand_over, stop};
 
@@ -101,5 +103,15 @@ impl RootService for RootServer {
 
     async fn hand_over(self, _: tarpc::context::Context) -> Result<(), RpcError> {
         hand_over(&self.ctx).await
+    }
+    async fn watch_conditions(self, context: tarpc::context::Context, revision: u64) -> Result<Conditions, RpcError> {
+        let mut last = self.ctx.board.subscribe();
+        let until = answer_by(&context);
+        loop {
+            let now = conditions::report(&self.ctx);
+            if now.revision != revision || timeout_at(until.into(), last.changed()).await.is_err() {
+                return Ok(now);
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ use dccd_rpc::{ServeLimits, serve, unix_listen};
 use dccd_service::Shutdown;
 
 use crate::boot::boot;
+use crate::conditions;
 use crate::context::Context;
 use crate::http::HttpServer;
 use crate::rpc::RootServer;
@@ -72,6 +73,7 @@ impl Root {
         };
         let http = http.map(|http| tokio::spawn(http.serve(Arc::clone(&ctx))));
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
+        let watching = tokio::spawn(conditions::keep(Arc::clone(&ctx)));
         ctx.start_eager(&order);
 
         let report = tokio::select! {
@@ -83,6 +85,7 @@ impl Root {
         };
         // Panicking is all that can have gone wrong in there, and ending is what they were about to do.
         let _ = saving.await;
+        let _ = watching.await;
         let _ = serving.await;
         if let Some(http) = http {
             let _ = http.await;
