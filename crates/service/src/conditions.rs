@@ -53,9 +53,15 @@ impl Conditions {
         }
     }
 
+    /// All of them, by kind and subject.
+    #[must_use]
+    pub fn list(&self) -> Vec<Condition> {
+        self.all().values().cloned().collect()
+    }
+
     /// What a heartbeat carries: the gravest, the oldest of those first, and how many more there are.
     pub(crate) fn snapshot(&self) -> (Vec<Condition>, u32) {
-        let mut all: Vec<Condition> = self.all().values().cloned().collect();
+        let mut all = self.list();
         all.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.since.cmp(&b.since)));
         let more = all.len().saturating_sub(CONDITIONS_MAX);
         all.truncate(CONDITIONS_MAX);

@@ -32,6 +32,8 @@ const POST_DEADLINE: Duration = Duration::from_secs(15);
 const SAVE_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a report is waited for.
 const WATCH_WAIT: Duration = Duration::from_secs(20);
+/// How long the first one may delay the start.
+const FIRST_REPORT: Duration = Duration::from_secs(3);
 /// Before the root is looked for again.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 /// Without a root for so long, that is wrong.
@@ -59,7 +61,7 @@ pub struct Tried {
 pub async fn run(options: AlertdOptions, ctx: ServiceContext) -> Result<(), AlertdError> {
     dccd_rpc::private_directory(&saved::directory(&options.data_path))?;
     let data_path = options.data_path.clone();
-    let engine = Engine::new(&options, host_name(), saved::open(&data_path));
+    let mut engine = Engine::new(&options, host_name(), saved::open(&data_path));
     let (commands, questions) = mpsc::channel(COMMANDS);
     let listener = dccd_rpc::unix_listen(&ctx.endpoint_path())?;
     let (stop_serving, stopped) = oneshot::channel::<()>();
@@ -73,10 +75,14 @@ pub async fn run(options: AlertdOptions, ctx: ServiceContext) -> Result<(), Aler
         };
         dccd_rpc::serve(listener, ALERTD_NAME, ALERTD_PROTOCOL, ServeLimits::default(), handle, until).await;
     });
-    ctx.register_protocol(ALERTD_PROTOCOL).await?;
-    let (reports_in, reports) = mpsc::channel(REPORTS);
+    let (reports_in, mut reports) = mpsc::channel(REPORTS);
     // Ends with the loop, which drops the other end. If it panicked, nothing new would be told: the loop ends then, too.
     let following = tokio::spawn(follow(ctx.clone(), reports_in));
+    // Who asks for this service wants to hear of what is wrong now.
+    if let Ok(Some(first)) = timeout(FIRST_REPORT, reports.recv()).await {
+        engine.report(&first, now());
+    }
+    ctx.register_protocol(ALERTD_PROTOCOL).await?;
     let work = Loop {
         engine,
         webhooks: options.webhooks.into(),

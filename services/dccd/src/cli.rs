@@ -104,6 +104,8 @@ enum Command {
     Tail(commands::tail::Arguments),
     /// Show the log of a service
     Logs(commands::logs::Arguments),
+    /// Show what is wrong and whom it was told; try the webhooks; silence alerts
+    Alerts(commands::alerts::Arguments),
     /// Print completions for a shell
     Completion(commands::completion::Arguments),
     /// Watch the whole of it for twenty seconds against a simulated exchange
@@ -115,7 +117,7 @@ enum Command {
 /// The groups of `dccd --help`. A test sees to it that each command stands in one.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["validate", "add", "remove", "completion"]),
-    ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs"]),
+    ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs", "alerts"]),
     ("Data", &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "exchanges", "search", "tail"]),
     ("Try", &["demo", "sim"]),
 ];
@@ -188,6 +190,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Search(arguments) => commands::search::run(global, &arguments),
         Command::Tail(arguments) => commands::tail::run(global, &arguments),
         Command::Logs(arguments) => commands::logs::run(global, &arguments),
+        Command::Alerts(arguments) => commands::alerts::run(global, &arguments),
         Command::Completion(arguments) => commands::completion::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Sim(arguments) => commands::sim::run(global, &arguments),

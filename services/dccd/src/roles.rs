@@ -8,12 +8,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use alertd::AlertdOptions;
 use anyhow::{Context as _, anyhow};
-use datad::DatadOptions;
+use datad::{DatadOptions, Patience};
 use dccd_config::{Config, Loaded, Lookup, TradeStream};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
-use dccd_root::{BootGuard, HttpOptions, Limits, Options, Policy, RestartOptions, ServiceSpec, Supervision};
+use dccd_root::{Alerting, BootGuard, HttpOptions, Limits, Options, Policy, RestartOptions, ServiceSpec, Supervision};
+use dccd_rpc::alertd::{ALERTD_NAME, ALERTD_PROTOCOL};
 use dccd_rpc::datad::DATAD_PROTOCOL;
 use dccd_service::{ServiceArgs, ServiceContext, ShutdownReason};
 
@@ -24,7 +26,7 @@ const CONFIG_COPY: &str = "config.yml";
 
 /// Whether this `argv[0]` is a service's name.
 pub fn is_service(name: &str) -> bool {
-    name.starts_with(DATAD)
+    name.starts_with(DATAD) || name == ALERTD_NAME
 }
 
 /// Runs the service that `argv[0]` names until it is told to stop.
@@ -34,6 +36,12 @@ pub fn is_service(name: &str) -> bool {
 pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let args = ServiceArgs::parse(args)?;
     let result = dccd_service::run(args, |ctx| async move {
+        if ctx.name() == ALERTD_NAME {
+            let config = own_config(&ctx)?;
+            let options =
+                AlertdOptions { data_path: ctx.data_path().to_owned(), ..AlertdOptions::of(&config, ctx.instance()) };
+            return Ok(alertd::run(options, ctx).await?);
+        }
         let options = own_options(&ctx)?;
         let result = datad::run(options, ctx.clone()).await.map_err(anyhow::Error::from);
         if ctx.shutdown().reason() == Some(ShutdownReason::RootGone) {
@@ -49,9 +57,13 @@ pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<(
 fn own_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
     let name = ctx.name().strip_prefix(DATAD).ok_or_else(|| anyhow!("no service is named {}", ctx.name()))?;
     let exchange: ExchangeName = name.parse()?;
-    let loaded =
-        Config::load(&Lookup::new(ctx.config_path().map(Path::to_owned))).context("cannot read the configuration")?;
-    Ok(datad_options(&loaded.config, exchange, ctx.instance(), ctx.data_path()))
+    Ok(datad_options(&own_config(ctx)?, exchange, ctx.instance(), ctx.data_path()))
+}
+
+/// The configuration as its root found it valid.
+fn own_config(ctx: &ServiceContext) -> anyhow::Result<Config> {
+    let lookup = Lookup::new(ctx.config_path().map(Path::to_owned));
+    Ok(Config::load(&lookup).context("cannot read the configuration")?.config)
 }
 
 /// What the configuration says about an exchange.
@@ -82,6 +94,11 @@ fn datad_options(config: &Config, exchange: ExchangeName, instance: &str, data_p
         histo: crate::histo::jobs(config).remove(&exchange).unwrap_or_default(),
         ring_slots: settings.ring_slots,
         journal_keep_bytes: config.storage.journal_keep_mb << 20,
+        patience: Patience {
+            max_consecutive_errors: config.alerts.max_consecutive_errors.into(),
+            stale_after: config.alerts.stale_after,
+            gap_after: config.alerts.gap_after,
+        },
         exchange,
     }
 }
@@ -95,20 +112,25 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
     let config = &loaded.config;
     let data_path = config.data_path().to_owned();
     let copy = runtime_dir.path().join(CONFIG_COPY);
-    let spec = {
+    let args = {
         let (config, copy) = (config.clone(), copy.clone());
         let (instance, runtime_dir, log_level) = (instance.to_owned(), runtime_dir.clone(), log_level.to_owned());
+        move |name: String| ServiceArgs {
+            name,
+            instance: instance.clone(),
+            runtime_dir: runtime_dir.path().to_owned(),
+            data_path: config.data_path().to_owned(),
+            config_path: Some(copy.clone()),
+            log_level: log_level.clone(),
+            log_json: false,
+            orphan_grace: config.daemon.orphan_grace,
+        }
+    };
+    let alertd = alertd_spec(&args(ALERTD_NAME.to_owned()), config);
+    let spec = {
+        let config = config.clone();
         move |exchange: &ExchangeName, eager: bool| {
-            let args = ServiceArgs {
-                name: format!("{DATAD}{exchange}"),
-                instance: instance.clone(),
-                runtime_dir: runtime_dir.path().to_owned(),
-                data_path: config.data_path().to_owned(),
-                config_path: Some(copy.clone()),
-                log_level: log_level.clone(),
-                log_json: false,
-                orphan_grace: config.daemon.orphan_grace,
-            };
+            let args = args(format!("{DATAD}{exchange}"));
             let told = datad_options(&config, exchange.clone(), &args.instance, &args.data_path);
             let limits = config.limits(exchange);
             ServiceSpec {
@@ -135,6 +157,9 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
         services,
         // A client may ask for an exchange that the configuration doesn't collect.
         resolve: Arc::new(move |name| {
+            if name == ALERTD_NAME {
+                return Some(alertd.clone());
+            }
             let exchange = name.strip_prefix(DATAD)?;
             dccd_exchange::NAMES.contains(&exchange).then(|| exchange.parse().ok().map(|e| spec(&e, false))).flatten()
         }),
@@ -165,8 +190,28 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
             token: http.token.as_ref().map(|token| token.reveal().to_owned()),
         }),
         sweep: Some(Arc::new(move || sweep_rings(&sweep_instance))),
+        alerting: (!config.alerts.all_webhooks().is_empty())
+            .then(|| Alerting { service: ALERTD_NAME.to_owned(), pending: alertd::has_work(&data_path) }),
+        disk_low_bytes: config.alerts.disk_low_mb << 20,
         ..Options::new(instance, runtime_dir, data_path, executable)
     })
+}
+
+/// The one that tells people what is wrong: started when something is, ends by itself.
+fn alertd_spec(args: &ServiceArgs, config: &Config) -> ServiceSpec {
+    let told = AlertdOptions::of(config, &args.instance).fingerprint();
+    ServiceSpec {
+        name: args.name.clone(),
+        fingerprint: dccd_root::fingerprint(&format!("{:?} {told}", args.to_args())),
+        protocol: Some(ALERTD_PROTOCOL),
+        args: args.to_args(),
+        policy: Policy::Transient,
+        eager: false,
+        limits: Limits {
+            max_memory_bytes: config.daemon.limits.max_memory_mb.map(|mb| mb << 20),
+            max_cpu_pct: config.daemon.limits.max_cpu_pct,
+        },
+    }
 }
 
 /// The configuration that the root found valid, in its runtime directory, which is this user's alone. Services read it

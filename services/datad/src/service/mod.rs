@@ -22,6 +22,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::bus::{Bus, RingSizes};
+use crate::conditions::{self, Patience};
 use crate::error::{DatadError, chain};
 use crate::fetch::{FetchRequest, Fetcher};
 use crate::history::{HistoryCommand, HistoryOptions, HistoryThread};
@@ -87,6 +88,8 @@ pub struct DatadOptions {
     pub ring_slots: u64,
     /// Recorded journal that is kept to look things up in, bytes.
     pub journal_keep_bytes: u64,
+    /// What is put up with before it is told.
+    pub patience: Patience,
 }
 
 /// Runs until shutdown is asked for; then everything received is in the store.
@@ -126,6 +129,8 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         history: history.commands.clone(),
         histo_jobs: Arc::default(),
     };
+
+    let watching = tokio::spawn(conditions::watch(server.clone(), ctx.progress().conditions().clone(), options.patience));
 
     // The journal first: it locks out another datad of this exchange and cuts a torn tail before anybody reads it.
     let journal_dir = options.data_path.join(".dccd").join("journal").join(options.exchange.as_str());
@@ -170,6 +175,7 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
     let outcome = parts.run(journal, recorder, &running_tx, &ctx).await;
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time
+    watching.abort();
     drop(sync);
     outcome
 }

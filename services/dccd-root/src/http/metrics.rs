@@ -79,6 +79,8 @@ families! {
     SERVICE_HEARTBEAT_AGE = gauge("dccd_service_heartbeat_age_seconds", SERVICE, "seconds", "Time since the service said that it lives.");
     DISK_FREE = gauge("dccd_disk_free_bytes", SERVICE, "bytes", "Room left for dccd on the file system of the store.");
     DISK_SIZE = gauge("dccd_disk_size_bytes", SERVICE, "bytes", "Size of the file system of the store.");
+    ALERTS_OPEN = gauge("dccd_alerts_open", SERVICE, "", "What is wrong with the service now: conditions, told or not.");
+    ALERTS_SENT = counter("dccd_alerts_sent", SERVICE, "Messages about it that webhooks have taken since alertd was started.");
     MESSAGES = counter("dccd_messages", EXCHANGE, "Frames received from the exchange.");
     PARSE_ERRORS = counter("dccd_parse_errors", EXCHANGE, "Frames that could not be read; each is kept in the journal.");
     CONNECTIONS = gauge("dccd_connections", EXCHANGE, "", "WebSocket connections that are open.");
