@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dccd_registry::{Registry, RuntimeDir};
 use dccd_root::{Options, Policy, Root, ServiceSpec};
+use dccd_rpc::condition::Severity;
 use dccd_rpc::root::{Endpoint, Progress, Registration};
 use dccd_service::{ServiceArgs, ServiceContext, Shutdown, chain};
 
@@ -119,6 +120,7 @@ async fn behave(ctx: ServiceContext, mode: String) -> Result {
         "done" => return Ok(()),
         "degraded" => ctx.progress().degraded(Some("disk full".to_owned())),
         "stuck" => ctx.progress().busy(true),
+        "wrong" => ctx.progress().conditions().raise("sync_failed", "nas", Severity::Warning, "no route"),
         "stubborn" => std::future::pending().await,
         "log-flood" => {
             for n in 0..20_000 {
