@@ -7,6 +7,7 @@ mod agreement;
 mod bus;
 mod candles;
 mod clock;
+mod conditions;
 mod derive;
 mod error;
 mod fetch;
@@ -28,6 +29,7 @@ mod shared;
 mod silence;
 mod tickets;
 
+pub use conditions::Patience;
 pub use derive::{DeriveOptions, derive};
 pub use error::{DatadError, chain};
 pub use history::{backfill_info, series_info};
