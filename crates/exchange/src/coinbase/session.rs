@@ -1,6 +1,6 @@
 //! Coinbase's dialect: what each message and answer means.
 
-use dccd_model::{Channel, Entry, Symbol};
+use dccd_model::{Channel, Entry, Symbol, UnixNanos};
 use serde_json::value::RawValue;
 
 use super::book::Book;
@@ -9,7 +9,7 @@ use super::messages::Message;
 use super::subscriptions::{Subscriptions, Verdict};
 use super::{history, http, parse};
 use crate::integrity::IdSpace;
-use crate::session::{self, Answer, Feeds, Levels};
+use crate::session::{self, Answer, Feeds, Levels, Plain};
 use crate::wire::Cursor;
 use crate::{FeedIndex, FrameError, HistoryError, Markets, Output};
 
@@ -111,6 +111,17 @@ impl session::Dialect for Dialect {
             Ok(Message::Other) => feeds.unknown(conn, out),
             Err(reason) => feeds.unreadable::<Self>(entry, &reason, out),
         }
+    }
+
+    fn read(&mut self, entry: &Entry<'_>, plain: &mut Plain<'_>) -> Result<(), FrameError> {
+        match parse::message(entry.payload, &mut self.levels)? {
+            Message::Trade { trade, .. } => plain.trade(&trade),
+            Message::Quote { quote, .. } => plain.quote(&quote),
+            Message::Snapshot { time, .. } => plain.levels(time.unwrap_or(UnixNanos::UNKNOWN), 0, &self.levels),
+            Message::Update { time, .. } => plain.levels(time, 0, &self.levels),
+            Message::Heartbeat { .. } | Message::Refusal { .. } | Message::Subscriptions { .. } | Message::Other => {}
+        }
+        Ok(())
     }
 
     /// A page of trades holds all that there is between its first and its last: an id that it jumps over the exchange doesn't have.

@@ -547,7 +547,7 @@ impl<B: BookRules> Feeds<B> {
     }
 }
 
-fn record(trade: &Traded, ts_recv: UnixNanos, flags: Flags, epoch: u32) -> Trade {
+pub(in crate::session) fn record(trade: &Traded, ts_recv: UnixNanos, flags: Flags, epoch: u32) -> Trade {
     Trade {
         ts_venue: trade.ts_venue,
         ts_recv,
