@@ -15,6 +15,7 @@ mod hot;
 mod journaling;
 mod latency;
 mod links;
+mod listed;
 mod lister;
 mod output;
 mod recorder;

@@ -225,11 +225,11 @@ pub enum Notice<'a> {
         id: u64,
     },
     /// The exchange accepted a message, and names all that it subscribed: what else the message asked for it refused without
-    /// a word.
+    /// a word. Without an id it is all that is subscribed on the connection by now; what else was asked for a while ago isn't.
     Subscribed {
         /// Which connection.
         conn: u32,
-        /// The message's id.
+        /// The message's id; 0 where the exchange doesn't say.
         id: u64,
         /// The open feeds that it names.
         feeds: &'a [FeedIndex],

@@ -97,26 +97,32 @@ pub(in crate::coinbase) fn message<'a>(frame: &'a [u8], levels: &mut Levels) -> 
     Ok(message)
 }
 
-/// `[{"name":"level2_50","product_ids":["BTC-USD"]},..]`: each product with the channel of ours that it is subscribed on. The name of
-/// a book's channel is not always that under which it is asked for.
-pub(in crate::coinbase) fn subscriptions(
-    mut channels: Cursor<'_>,
-    mut f: impl FnMut(Option<Channel>, &str),
-) -> Result<(), FrameError> {
+/// What a list of subscriptions names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::coinbase) enum Told {
+    Channel(Channel),
+    Heartbeat,
+    Other,
+}
+
+/// `[{"name":"level2_50","product_ids":["BTC-USD"]},..]`: each product with what it is subscribed on. The name of a book's channel is not
+/// always that under which it is asked for.
+pub(in crate::coinbase) fn subscriptions(mut channels: Cursor<'_>, mut f: impl FnMut(Told, &str)) -> Result<(), FrameError> {
     let event = "subscriptions";
     channels.list()?;
     let mut first = true;
     while channels.item(&mut first)? {
-        let (mut channel, mut products, mut first) = (None, None, true);
+        let (mut told, mut products, mut first) = (Told::Other, None, true);
         channels.object()?;
         while let Some(key) = channels.key(&mut first)? {
             match (key, channels.peek()) {
                 (b"name", Some(b'"')) => {
-                    channel = match channels.text()? {
-                        b"matches" => Some(Channel::Trades),
-                        b"ticker" => Some(Channel::Quotes),
-                        name if name.starts_with(b"level2") => Some(Channel::Book),
-                        _ => None,
+                    told = match channels.text()? {
+                        b"matches" => Told::Channel(Channel::Trades),
+                        b"ticker" => Told::Channel(Channel::Quotes),
+                        b"heartbeat" => Told::Heartbeat,
+                        name if name.starts_with(b"level2") => Told::Channel(Channel::Book),
+                        _ => Told::Other,
                     };
                 }
                 (b"product_ids", Some(b'[')) => {
