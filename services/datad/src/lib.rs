@@ -16,6 +16,7 @@ mod hot;
 mod journaling;
 mod latency;
 mod links;
+mod listed;
 mod lister;
 mod output;
 mod recorder;
