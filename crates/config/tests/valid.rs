@@ -245,6 +245,8 @@ fn the_rpc_is_warned_about_where_others_may_listen_in_or_come_in() {
     let limits = read(&text).0.daemon.rpc.unwrap().limits;
     assert_eq!((limits.max_frame_kb, limits.max_connections, limits.max_requests_per_second), (64, 64, 1_000));
     assert_eq!((limits.auth_timeout, limits.idle_timeout), (Duration::from_secs(5), Duration::from_secs(3_600)));
+}
+
 #[test]
 fn webhooks_are_counted_once_and_warned_about_where_others_can_read_them() {
     let text = "
