@@ -278,11 +278,10 @@ fn root_lost(lost_for: Duration) -> Conditions {
     let since = now().saturating_sub(i64::try_from(lost_for.as_nanos()).unwrap_or(0));
     let message = "dccd-root is gone; the services go on for a while and then end: run `dccd start`".to_owned();
     let (kind, subject, severity) = ("root_gone".to_owned(), String::new(), Severity::Critical);
-    let conditions = vec![Condition { kind, subject, severity, message, since, count: 1 }];
-    Conditions {
-        revision: 0,
-        services: vec![ServiceConditions { service: ALERTD_NAME.to_owned(), heard: true, conditions, more: 0 }],
-    }
+    let found = vec![Condition { kind, subject, severity, message, since, count: 1 }];
+    let service = ALERTD_NAME.to_owned();
+    let of = ServiceConditions { service, heard: true, found, said: Vec::new(), more: 0, settled: true };
+    Conditions { revision: 0, services: vec![of] }
 }
 
 /// Sends one message to each webhook, to see whether it arrives. Outside of the hourly limit; nothing is kept of it.

@@ -43,6 +43,8 @@ pub(crate) async fn watch(server: Server, conditions: Conditions, patience: Pati
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = Watch::new(server.adapter.name(), conditions, patience);
+    // What the process before this one knew, this one learns in time only.
+    watch.conditions.settled(false);
     for look in 0_u32.. {
         ticks.tick().await;
         let running = server.running().is_ok();
@@ -56,6 +58,7 @@ pub(crate) async fn watch(server: Server, conditions: Conditions, patience: Pati
             // A thread that gives no answer is reported as such, and says nothing of the feeds.
             if let Ok(feeds) = server.feed_list().await {
                 watch.feeds(&feeds, Instant::now());
+                watch.settle(running, Instant::now());
             }
             watch.jobs(&server.job_list().await);
         }
@@ -84,13 +87,38 @@ struct Watch {
     is_unconnected: bool,
     not_live: Lasting,
     with_gaps: Lasting,
+    /// When it began to look; `None`: it has looked around.
+    unsettled_since: Option<Instant>,
 }
 
 impl Watch {
     fn new(exchange: &str, conditions: Conditions, patience: Patience) -> Self {
         let (not_live, with_gaps) = (Lasting::default(), Lasting::default());
         let exchange = exchange.to_owned();
-        Self { exchange, conditions, patience, unconnected_since: None, is_unconnected: false, not_live, with_gaps }
+        let unsettled_since = Some(Instant::now());
+        Self {
+            exchange,
+            conditions,
+            patience,
+            unconnected_since: None,
+            is_unconnected: false,
+            not_live,
+            with_gaps,
+            unsettled_since,
+        }
+    }
+
+    /// It has looked around when it has collected for a while and nothing is even suspected, or when whatever is suspected had its
+    /// time.
+    fn settle(&mut self, running: bool, now: Instant) {
+        let Some(since) = self.unsettled_since else { return };
+        let suspects = self.unconnected_since.is_some() || !self.not_live.0.is_empty() || !self.with_gaps.0.is_empty();
+        let longest = self.patience.stale_after.max(self.patience.gap_after);
+        let well = running && !suspects && now.duration_since(since) >= self.patience.stale_after;
+        if well || now.duration_since(since) > longest + LOOK * FEEDS_EVERY * 2 {
+            self.unsettled_since = None;
+            self.conditions.settled(true);
+        }
     }
 
     /// The parts of the process that are in trouble. `running`: it has begun to collect.
@@ -272,6 +300,27 @@ mod tests {
         watch.connection(true, begin + Duration::from_secs(61));
         watch.feeds(&stale, begin + Duration::from_secs(61));
         assert_eq!(wrong(&watch).len(), 2, "connected, and two feeds still say nothing");
+    }
+
+    #[test]
+    fn it_has_looked_around_when_nothing_is_suspected_or_everything_had_its_time() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let settled = |watch: &Watch| watch.unsettled_since.is_none();
+        let mut well = watch();
+        for (second, state, running) in [(10, "live", true), (65, "live", false), (70, "stale", true), (75, "live", true)] {
+            assert!(!settled(&well), "at {second} s");
+            well.feeds(&[feed("BTC/USD", "trades", state, 0)], at(second));
+            well.settle(running, at(second));
+        }
+        assert!(settled(&well));
+        let mut with_gaps = watch();
+        for second in [0, 899, 905, 920] {
+            with_gaps.feeds(&[feed("BTC/USD", "trades", "live", 1)], at(second));
+            with_gaps.settle(true, at(second));
+            assert_eq!(settled(&with_gaps), second == 920);
+        }
+        assert_eq!(wrong(&with_gaps), ["warning gap_not_repaired kraken/BTC/USD/trades"], "it knew before it was asked");
     }
 
     #[test]

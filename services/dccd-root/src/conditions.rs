@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Told};
 use crate::context::Context;
 use crate::disk::{DISK_FULL_BYTES, Disk, DiskWatch};
 use crate::events::unix_nanos;
@@ -107,15 +107,19 @@ pub(crate) fn report(ctx: &Context) -> Conditions {
         let of = own.found.iter().filter(|((name, ..), _)| name == service);
         of.map(|(_, condition)| condition.clone()).collect::<Vec<_>>()
     };
-    let root =
-        ServiceConditions { service: ROOT_NAME.to_owned(), heard: own.disk_known, conditions: found(ROOT_NAME), more: 0 };
+    let root = ServiceConditions {
+        service: ROOT_NAME.to_owned(),
+        heard: own.disk_known,
+        found: found(ROOT_NAME),
+        said: Vec::new(),
+        more: 0,
+        settled: true,
+    };
     let of = |cell: &Arc<Cell>| {
         let told = cell.state().told.clone();
         let heard = told.is_some();
-        let (said, more) = told.unwrap_or_default();
-        let mut conditions = found(cell.name());
-        conditions.extend(said);
-        ServiceConditions { service: cell.name().to_owned(), heard, conditions, more }
+        let Told { said, more, settled } = told.unwrap_or_default();
+        ServiceConditions { service: cell.name().to_owned(), heard, found: found(cell.name()), said, more, settled }
     };
     Conditions { revision, services: std::iter::once(root).chain(ctx.cells().iter().map(of)).collect() }
 }
@@ -288,7 +292,7 @@ impl Teller {
 }
 
 fn is_something_wrong(ctx: &Context) -> bool {
-    let told = |cell: &Arc<Cell>| cell.state().told.as_ref().is_some_and(|(conditions, _)| !conditions.is_empty());
+    let told = |cell: &Arc<Cell>| cell.state().told.as_ref().is_some_and(|told| !told.said.is_empty());
     !ctx.board.own().found.is_empty() || ctx.cells().iter().any(told)
 }
 

@@ -15,7 +15,7 @@ use tree::{PATIENCE, Place, Tree, send, wait_for};
 fn of(all: &Conditions, service: &str) -> (bool, Vec<String>) {
     let found: Option<&ServiceConditions> = all.services.iter().find(|of| of.service == service);
     let Some(found) = found else { return (false, Vec::new()) };
-    let named = found.conditions.iter().map(|c| format!("{} {} {}", c.severity, c.kind, c.subject).trim_end().to_owned());
+    let named = found.all().map(|c| format!("{} {} {}", c.severity, c.kind, c.subject).trim_end().to_owned());
     (found.heard, named.collect())
 }
 
@@ -87,7 +87,7 @@ async fn a_service_that_hangs_is_told_with_the_reason_for_its_end() {
     send(pid, Signal::STOP);
     until(&tree, "a", true, &["warning service_killed"]).await;
     let all = tree.registry.conditions(0, PATIENCE).await.unwrap().unwrap();
-    let killed = all.services.iter().flat_map(|of| &of.conditions).find(|c| c.kind == "service_killed").unwrap();
+    let killed = all.services.iter().flat_map(ServiceConditions::all).find(|c| c.kind == "service_killed").unwrap();
     assert!(killed.message.starts_with("watchdog"), "{killed:?}");
     tree.stop().await;
 }
