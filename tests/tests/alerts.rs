@@ -67,7 +67,7 @@ fn leaks(directory: &Path) -> Vec<String> {
 fn a_ban_is_told_once_and_so_is_its_end() {
     let mut exchange = Exchange::busy(50.0, 100.0);
     let hook = Hook::start();
-    let mut tree = Tree::start(&setup(&exchange, &[hook.url(SECRET)], "hold: 3, clear_after: 3"));
+    let mut tree = Tree::start(&setup(&exchange, &[hook.url(SECRET)], "hold: 3, clear_after: 3, stale_after: 20"));
     tree.wait_live(6);
     assert!(alertd(&tree).is_none(), "nothing is wrong, and it runs");
     assert_eq!(list(&tree)["webhooks"][0]["sent"], Value::Null, "nothing was ever kept");
@@ -92,6 +92,22 @@ fn a_ban_is_told_once_and_so_is_its_end() {
     tree.audit(&mut exchange);
     assert_eq!(leaks(tree.data_path()), [""; 0]);
     assert!(!tree.root_said().contains("s3cret"), "{}", tree.root_said());
+}
+
+#[test]
+fn an_exchange_that_goes_away_is_told_once_however_many_feeds_it_has() {
+    let mut exchange = Exchange::busy(50.0, 100.0);
+    let hook = Hook::start();
+    let mut tree = Tree::start(&setup(&exchange, &[hook.url(SECRET)], "hold: 1, clear_after: 3, stale_after: 4"));
+    tree.wait_live(6);
+    exchange.inject(Fault::Down { ms: 12_000 });
+    let ended = |told: &Vec<String>| told.iter().any(|message| message.starts_with("recovered"));
+    let told_of = wait_for(PATIENCE * 2, || told(&hook), ended);
+    assert_eq!(told_of, ["alert disconnected", "recovered disconnected"]);
+    tree.wait_fresh(6);
+    tree.drain(&exchange, 0);
+    tree.stop();
+    tree.audit(&mut exchange);
 }
 
 #[test]

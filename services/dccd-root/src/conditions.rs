@@ -72,6 +72,11 @@ impl Board {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether something was found.
+    fn holds(&self, service: &str, kind: &'static str, subject: &str) -> bool {
+        self.own().found.contains_key(&(service.to_owned(), kind, subject.to_owned()))
+    }
+
     /// Whether something holds of a service, as was just seen.
     fn set(&self, service: &str, kind: &'static str, subject: &str, wrong: Option<(Severity, String)>) {
         let name = (service.to_owned(), kind, subject.to_owned());
@@ -156,8 +161,11 @@ pub(crate) async fn keep(ctx: Arc<Context>) {
 async fn look_at_disk(ctx: &Context, disk: &mut DiskWatch) {
     let found = disk.look(&ctx.data_path).await;
     let path = ctx.data_path.display().to_string();
+    // One that is low has to have a little more than that before it isn't.
+    let was_low = ctx.board.holds(ROOT_NAME, "disk_low", &path);
+    let limit = if was_low { ctx.disk_low_bytes.saturating_add(ctx.disk_low_bytes / 10) } else { ctx.disk_low_bytes };
     let (low, silent) = match found {
-        Ok(found) => (room(found, ctx.disk_low_bytes, &path), None),
+        Ok(found) => (room(found, limit, &path), None),
         Err(reason) => (None, Some((Severity::Critical, reason))),
     };
     if silent.is_none() {
