@@ -181,6 +181,11 @@ fn a_silence_is_asked_for_by_id_and_a_list_needs_no_webhook() {
     let silenced = tree.run(&["alerts", "ack", id, "--for", "2h", "--json"]).code(0).json();
     assert_eq!((&silenced[0]["id"], &silenced[0]["acknowledged"]), (&id.into(), &true.into()));
     assert!(silenced[0]["acknowledged_until"].is_string(), "{silenced}");
+    // Who was told so relies on it.
+    let pid = alertd(&tree).and_then(|service| service.pid).unwrap();
+    tree.kill(pid);
+    wait_for(PATIENCE, || alertd(&tree), |now| now.as_ref().is_some_and(|s| s.state.is_ready() && s.pid != Some(pid)));
+    assert_eq!(list(&tree)["alerts"][0]["acknowledged_until"], silenced[0]["acknowledged_until"]);
     let all = tree.run(&["alerts", "ack", "all"]).code(0);
     assert!(all.out.contains("until it recovers"), "{}", all.out);
     tree.stop();

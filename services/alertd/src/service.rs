@@ -138,7 +138,7 @@ impl Loop {
                     Some(report) => self.engine.report(&report, now()),
                     None => break,
                 },
-                Some(question) = questions.recv() => self.answer(question),
+                Some(question) = questions.recv() => self.answer(question).await,
                 Some(posted) = self.posts.join_next() => self.settle(posted),
                 // A moment more: what is due is then, whatever the rounding.
                 () = sleep(Duration::from_nanos(next) + Duration::from_millis(1)) => {}
@@ -180,7 +180,7 @@ impl Loop {
         self.engine.settle(attempt.hook, &attempt.id, result, now());
     }
 
-    fn answer(&mut self, question: Command) {
+    async fn answer(&mut self, question: Command) {
         // Whoever asked may have gone; that changes nothing.
         match question {
             Command::List { reply } => drop(reply.send(self.engine.list())),
@@ -190,6 +190,8 @@ impl Loop {
                     name,
                     known: self.engine.ids(),
                 });
+                // Who was told so relies on it.
+                self.saver.save(&mut self.engine).await;
                 drop(reply.send(done));
             }
         }
