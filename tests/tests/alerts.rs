@@ -67,7 +67,7 @@ fn leaks(directory: &Path) -> Vec<String> {
 fn a_ban_is_told_once_and_so_is_its_end() {
     let mut exchange = Exchange::busy(50.0, 100.0);
     let hook = Hook::start();
-    let mut tree = Tree::start(&setup(&exchange, &[hook.url(SECRET)], "hold: 3, clear_after: 3"));
+    let mut tree = Tree::start(&setup(&exchange, &[hook.url(SECRET)], "hold: 3, clear_after: 3, stale_after: 20"));
     tree.wait_live(6);
     assert!(alertd(&tree).is_none(), "nothing is wrong, and it runs");
     assert_eq!(list(&tree)["webhooks"][0]["sent"], Value::Null, "nothing was ever kept");
@@ -92,6 +92,22 @@ fn a_ban_is_told_once_and_so_is_its_end() {
     tree.audit(&mut exchange);
     assert_eq!(leaks(tree.data_path()), [""; 0]);
     assert!(!tree.root_said().contains("s3cret"), "{}", tree.root_said());
+}
+
+#[test]
+fn an_exchange_that_goes_away_is_told_once_however_many_feeds_it_has() {
+    let mut exchange = Exchange::busy(50.0, 100.0);
+    let hook = Hook::start();
+    let mut tree = Tree::start(&setup(&exchange, &[hook.url(SECRET)], "hold: 1, clear_after: 3, stale_after: 4"));
+    tree.wait_live(6);
+    exchange.inject(Fault::Down { ms: 12_000 });
+    let ended = |told: &Vec<String>| told.iter().any(|message| message.starts_with("recovered"));
+    let told_of = wait_for(PATIENCE * 2, || told(&hook), ended);
+    assert_eq!(told_of, ["alert disconnected", "recovered disconnected"]);
+    tree.wait_fresh(6);
+    tree.drain(&exchange, 0);
+    tree.stop();
+    tree.audit(&mut exchange);
 }
 
 #[test]
@@ -165,6 +181,11 @@ fn a_silence_is_asked_for_by_id_and_a_list_needs_no_webhook() {
     let silenced = tree.run(&["alerts", "ack", id, "--for", "2h", "--json"]).code(0).json();
     assert_eq!((&silenced[0]["id"], &silenced[0]["acknowledged"]), (&id.into(), &true.into()));
     assert!(silenced[0]["acknowledged_until"].is_string(), "{silenced}");
+    // Who was told so relies on it.
+    let pid = alertd(&tree).and_then(|service| service.pid).unwrap();
+    tree.kill(pid);
+    wait_for(PATIENCE, || alertd(&tree), |now| now.as_ref().is_some_and(|s| s.state.is_ready() && s.pid != Some(pid)));
+    assert_eq!(list(&tree)["alerts"][0]["acknowledged_until"], silenced[0]["acknowledged_until"]);
     let all = tree.run(&["alerts", "ack", "all"]).code(0);
     assert!(all.out.contains("until it recovers"), "{}", all.out);
     tree.stop();

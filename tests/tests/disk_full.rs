@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use dccd_testkit::{skip, wait_for};
+use dccd_testkit::{Hook, skip, wait_for};
 use dccd_tests::{Exchange, PATIENCE, Setup, Tree};
 
 /// A file system in memory, unmounted at the end.
@@ -57,7 +57,11 @@ fn a_full_disk_stops_recording_aloud_and_nothing_else() {
         Err(reason) => return skip("a_full_disk_stops_recording_aloud_and_nothing_else", &reason),
     };
     let data_path: &Path = &store.0.join("data");
-    let mut tree = Tree::start(&Setup { data_path: Some(data_path.to_owned()), ..Setup::new(&exchange) });
+    let hook = Hook::start();
+    let base = Setup::new(&exchange);
+    let alerts = format!("alerts: {{webhook_url: '{}', hold: 1, clear_after: 2, stale_after: 5}}\n", hook.url("/x"));
+    let more = format!("{}{alerts}", base.more);
+    let mut tree = Tree::start(&Setup { data_path: Some(data_path.to_owned()), more, ..base });
     tree.wait_fresh(6);
 
     let ballast = store.fill();
@@ -69,6 +73,9 @@ fn a_full_disk_stops_recording_aloud_and_nothing_else() {
     for job in status["jobs"].as_array().unwrap() {
         assert!(job["last_error"].as_str().is_some_and(|e| e.contains("not recording")), "{job}");
     }
+    // Somebody is told, although nothing of that can be kept.
+    let told = |what: &str| hook.taken().iter().filter(|body| body.contains(what)).count();
+    wait_for(PATIENCE, || told("CRITICAL datad.binance: not recording"), |count| *count == 1);
     // Rings go on.
     let before = cursors(&tree);
     wait_for(
@@ -83,6 +90,8 @@ fn a_full_disk_stops_recording_aloud_and_nothing_else() {
     wait_for(PATIENCE, || tree.stats().unwrap(), |stats| stats.recording && stats.error.is_none());
     println!("recording {:?} after there was room", began.elapsed());
     tree.wait_fresh(6);
+    wait_for(PATIENCE, || told("RECOVERED datad.binance: not recording"), |count| *count == 1);
+    assert_eq!(told("CRITICAL dccd-root: disk low"), 1, "{:?}", hook.taken());
     tree.drain(&exchange, 0);
     let status = tree.run(&["status", "--json"]).code(0).json();
     assert!(status["jobs"].as_array().unwrap().iter().all(|job| job["last_error"].is_null()), "{status}");

@@ -69,3 +69,17 @@ async fn a_host_that_is_away_or_says_nothing_is_tried_again() {
     assert!(away.to_string().contains(&address) && !format!("{away:?}{silent:?}").contains("s3cret"), "{away:?}");
     assert!(matches!(post_json("s3cret", vec![], DEADLINE).await, Err(PostError::Address)));
 }
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_gets_nothing() {
+    let (listener, address) = listen().await;
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        common::tls_acceptor().accept(stream).await.is_ok()
+    });
+    let port = address.rsplit_once(':').unwrap().1;
+    let url = format!("https://localhost:{port}/services/s3cret");
+    let error = within("the refusal", post_json(&url, DOCUMENT.into(), DEADLINE)).await.unwrap_err();
+    assert!(matches!(error, PostError::Connect { .. }) && !format!("{error:?}").contains("s3cret"), "{error:?}");
+    assert!(!within("the server", server).await.unwrap(), "the handshake went through");
+}

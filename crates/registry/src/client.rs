@@ -161,12 +161,10 @@ impl Registry {
     }
 
     /// What is wrong in the tree; where that is of this `revision`, waits up to `wait` for a change, and `None` says that there
-    /// was none.
+    /// was none. (The root says so shortly before: one that says nothing at all is stuck, and that is an error.)
     pub async fn conditions(&self, revision: u64, wait: Duration) -> Result<Option<Conditions>, RegistryError> {
-        match call(ROOT_NAME, "watch_conditions", self.client.watch_conditions(context(wait), revision)).await {
-            Err(CallError::Deadline { .. }) if revision > 0 => Ok(None),
-            result => Ok(Some(result?).filter(|conditions| conditions.revision != revision)),
-        }
+        let now = call(ROOT_NAME, "watch_conditions", self.client.watch_conditions(context(wait), revision)).await?;
+        Ok(Some(now).filter(|conditions| conditions.revision != revision))
     }
 
     /// Stops a service and starts it again; answers when it is ready.

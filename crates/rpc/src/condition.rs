@@ -58,12 +58,23 @@ pub struct Condition {
 pub struct ServiceConditions {
     /// The service.
     pub service: String,
-    /// Whether a process of it has spoken to this root. While none has, a condition that is not listed may hold all the same.
+    /// Whether a process of it has spoken to this root. While none has, what is not listed may hold all the same.
     pub heard: bool,
-    /// What is wrong, the gravest where there are too many.
-    pub conditions: Vec<Condition>,
-    /// How many more there are; then, too, one that is not listed may hold.
+    /// What the root has found wrong with it.
+    pub found: Vec<Condition>,
+    /// What it says is wrong, the gravest where there are too many.
+    pub said: Vec<Condition>,
+    /// How many more it says there are; then, too, one that is not listed may hold.
     pub more: u32,
+    /// Whether it has looked around since its start; before, it may have things wrong of which it doesn't know yet.
+    pub settled: bool,
+}
+
+impl ServiceConditions {
+    /// All that is wrong.
+    pub fn all(&self) -> impl Iterator<Item = &Condition> {
+        self.found.iter().chain(&self.said)
+    }
 }
 
 /// The conditions of a whole tree.

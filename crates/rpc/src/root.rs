@@ -164,6 +164,8 @@ pub struct Progress {
     pub conditions: Vec<Condition>,
     /// How many more there are.
     pub conditions_more: u32,
+    /// Whether it has only begun to look around: what is not among the conditions may hold all the same.
+    pub conditions_unsettled: bool,
 }
 
 /// Where a service is in its life.

@@ -61,6 +61,7 @@ fn the_wire_of_the_root_is_frozen() {
         cpu_us: 4,
         conditions: vec![condition(Severity::Info)],
         conditions_more: 7,
+        conditions_unsettled: true,
     };
     let registration = Registration {
         name: s("n"),
@@ -187,8 +188,8 @@ fn the_wire_of_the_root_is_frozen() {
     ] {
         schema.add("RpcError", &error);
     }
-    let conditions = vec![condition(Severity::Warning), condition(Severity::Critical)];
-    let services = vec![ServiceConditions { service: s("s"), heard: true, conditions, more: 2 }];
+    let (found, said) = (vec![condition(Severity::Warning)], vec![condition(Severity::Critical)]);
+    let services = vec![ServiceConditions { service: s("s"), heard: true, found, said, more: 2, settled: false }];
     schema.add("Conditions", &Conditions { revision: 1, services });
     schema.check("root.schema");
 }

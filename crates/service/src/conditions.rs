@@ -2,6 +2,7 @@
 //! heartbeat in between.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,7 +19,13 @@ const SUBJECT_CHARS_MAX: usize = 120;
 
 /// The conditions of this service; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Conditions(Arc<Mutex<BTreeMap<Name, Condition>>>);
+pub struct Conditions(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    all: Mutex<BTreeMap<Name, Condition>>,
+    unsettled: AtomicBool,
+}
 
 /// Kind and subject.
 type Name = (String, String);
@@ -53,6 +60,17 @@ impl Conditions {
         }
     }
 
+    /// Says whether this process has looked around: until it has, nothing that an earlier one said is taken for over because
+    /// this one doesn't say it. A service that says nothing of this has, from the beginning.
+    pub fn settled(&self, settled: bool) {
+        self.0.unsettled.store(!settled, Ordering::Relaxed);
+    }
+
+    /// Whether it has not.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.0.unsettled.load(Ordering::Relaxed)
+    }
+
     /// All of them, by kind and subject.
     #[must_use]
     pub fn list(&self) -> Vec<Condition> {
@@ -69,7 +87,7 @@ impl Conditions {
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<Name, Condition>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,6 +7,9 @@
 //! The root's death stops nothing: the service goes on, logs into its file by itself, and registers with the next root, which
 //! adopts it. Without one for [`ServiceArgs::orphan_grace`], or refused by it, it shuts down.
 //!
+//! What is wrong and worth telling somebody is raised in [`Progress::conditions`] and cleared when it is over; heartbeats carry it to
+//! the root, and `alertd` makes alerts of it: `ctx.progress().conditions().raise("sync_failed", remote, Severity::Warning, why)`.
+//!
 //! Two processes of the same name never run at once in an instance: each holds `<runtime>/<name>.lock`. Nothing here
 //! survives a crash, and nothing needs to.
 

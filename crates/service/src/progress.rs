@@ -105,6 +105,7 @@ impl Progress {
             cpu_us: process::cpu_us(),
             conditions,
             conditions_more,
+            conditions_unsettled: self.0.conditions.is_unsettled(),
         }
     }
 }

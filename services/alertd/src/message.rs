@@ -180,7 +180,8 @@ impl Message {
     fn headline(&self) -> String {
         let what = self.kind.replace('_', " ");
         let about = format!("{}: {what}{}", self.service, self.subjects());
-        let lasted = || self.alerts.iter().map(|told| told.recovered.max(self.created) - told.since).max().unwrap_or(0);
+        let end = |told: &Told| if told.recovered > 0 { told.recovered } else { self.created };
+        let lasted = || self.alerts.iter().map(|told| end(told) - told.since).max().unwrap_or(0);
         match self.event {
             Event::Alert => format!("{} {about}", self.severity.as_str().to_uppercase()),
             Event::Recovered => format!("RECOVERED {about} (after {})", span(lasted())),
@@ -265,7 +266,7 @@ mod tests {
         assert!(text(&many, 0).ends_with("data stale x and 7 more: y"), "{}", text(&many, 0));
         let over = Told { recovered: 3_700 * S, ..told("", "y") };
         let recovered = Message { created: 3_760 * S, ..message(Event::Recovered, vec![over]) };
-        assert_eq!(text(&recovered, 0), "[dccd prod@lab] RECOVERED datad.kraken: data stale (after 61 min)");
+        assert_eq!(text(&recovered, 0), "[dccd prod@lab] RECOVERED datad.kraken: data stale (after 60 min)");
         let reminder = message(Event::Reminder, vec![told("", "still nothing")]);
         assert_eq!(text(&reminder, 0), "[dccd prod@lab] STILL CRITICAL datad.kraken: data stale (for 100 s): still nothing");
     }

@@ -40,6 +40,8 @@ pub(crate) struct Alert {
     pub(crate) service: String,
     pub(crate) kind: String,
     pub(crate) subject: String,
+    /// Whether the root found it, and not the service said it.
+    pub(crate) by_root: bool,
     /// The gravest so far.
     pub(crate) severity: Severity,
     pub(crate) message: String,
@@ -81,6 +83,8 @@ pub(crate) struct Outbox {
     pub(crate) failures: u32,
     /// How many of them were refusals of the first message.
     pub(crate) refusals: u32,
+    /// When the last attempt ended, ns.
+    pub(crate) attempted: i64,
     /// Not before this time, ns.
     pub(crate) next_attempt: i64,
     pub(crate) failing_since: i64,

@@ -9,7 +9,7 @@ use dccd_net::{PostError, Retry, post_json};
 use dccd_registry::{Registry, RegistryError};
 use dccd_rpc::alertd::{ALERTD_NAME, ALERTD_PROTOCOL, AlertList, Alertd as _};
 use dccd_rpc::condition::{Condition, Conditions, ServiceConditions, Severity};
-use dccd_rpc::{RpcError, ServeLimits};
+use dccd_rpc::{DirectoryError, RpcError, ServeLimits};
 use dccd_service::{ServiceContext, chain};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
@@ -59,7 +59,13 @@ pub struct Tried {
 /// # Errors
 /// When it can't start. That webhooks can't be reached is no error: it is tried again.
 pub async fn run(options: AlertdOptions, ctx: ServiceContext) -> Result<(), AlertdError> {
-    dccd_rpc::private_directory(&saved::directory(&options.data_path))?;
+    match dccd_rpc::private_directory(&saved::directory(&options.data_path)) {
+        // A disk that takes nothing may be what is to be told.
+        Err(error @ DirectoryError::Io { .. }) => {
+            tracing::error!(error = %chain(&error), "what was told can't be kept; a restart would tell it again");
+        }
+        made => made?,
+    }
     let data_path = options.data_path.clone();
     let mut engine = Engine::new(&options, host_name(), saved::open(&data_path));
     let (commands, questions) = mpsc::channel(COMMANDS);
@@ -132,7 +138,7 @@ impl Loop {
                     Some(report) => self.engine.report(&report, now()),
                     None => break,
                 },
-                Some(question) = questions.recv() => self.answer(question),
+                Some(question) = questions.recv() => self.answer(question).await,
                 Some(posted) = self.posts.join_next() => self.settle(posted),
                 // A moment more: what is due is then, whatever the rounding.
                 () = sleep(Duration::from_nanos(next) + Duration::from_millis(1)) => {}
@@ -174,7 +180,7 @@ impl Loop {
         self.engine.settle(attempt.hook, &attempt.id, result, now());
     }
 
-    fn answer(&mut self, question: Command) {
+    async fn answer(&mut self, question: Command) {
         // Whoever asked may have gone; that changes nothing.
         match question {
             Command::List { reply } => drop(reply.send(self.engine.list())),
@@ -184,6 +190,8 @@ impl Loop {
                     name,
                     known: self.engine.ids(),
                 });
+                // Who was told so relies on it.
+                self.saver.save(&mut self.engine).await;
                 drop(reply.send(done));
             }
         }
@@ -276,13 +284,12 @@ async fn look(
 /// What nobody but alertd can see.
 fn root_lost(lost_for: Duration) -> Conditions {
     let since = now().saturating_sub(i64::try_from(lost_for.as_nanos()).unwrap_or(0));
-    let message = "dccd-root is gone; the services go on for a while and then end: run `dccd start`".to_owned();
+    let message = "dccd-root is gone or gives no answer; without one the services go on for a while and then end: see `dccd services`, then `dccd start`".to_owned();
     let (kind, subject, severity) = ("root_gone".to_owned(), String::new(), Severity::Critical);
-    let conditions = vec![Condition { kind, subject, severity, message, since, count: 1 }];
-    Conditions {
-        revision: 0,
-        services: vec![ServiceConditions { service: ALERTD_NAME.to_owned(), heard: true, conditions, more: 0 }],
-    }
+    let found = vec![Condition { kind, subject, severity, message, since, count: 1 }];
+    let service = ALERTD_NAME.to_owned();
+    let of = ServiceConditions { service, heard: true, found, said: Vec::new(), more: 0, settled: true };
+    Conditions { revision: 0, services: vec![of] }
 }
 
 /// Sends one message to each webhook, to see whether it arrives. Outside of the hourly limit; nothing is kept of it.

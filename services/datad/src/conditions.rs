@@ -1,7 +1,7 @@
 //! What is wrong with the collection from one exchange and worth telling somebody: looked at each second, whatever the other parts of
 //! the process are at. The words are those that `status` and `/health` have; here they are told apart by kind.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::shared::Part;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
-/// Looks between two at feeds and jobs, for which threads are asked.
-const FEEDS_EVERY: u32 = 5;
+/// Looks between two at feeds and jobs; for the feeds the hot thread is asked.
+const FEEDS_EVERY: u32 = 10;
 
 /// What is put up with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(crate) async fn watch(server: Server, conditions: Conditions, patience: watc
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = Watch::new(server.adapter.name(), conditions, *patience.borrow());
+    // What the process before this one knew, this one learns in time only.
+    watch.conditions.settled(false);
     for look in 0_u32.. {
         ticks.tick().await;
         watch.patience = *patience.borrow();
@@ -58,8 +60,9 @@ pub(crate) async fn watch(server: Server, conditions: Conditions, patience: watc
             // A thread that gives no answer is reported as such, and says nothing of the feeds.
             if let Ok(feeds) = server.feed_list().await {
                 watch.feeds(&feeds, Instant::now());
+                watch.settle(running, Instant::now());
             }
-            watch.jobs(&server.job_list().await);
+            watch.jobs(&server.known_histo_jobs());
         }
     }
 }
@@ -83,16 +86,42 @@ struct Watch {
     conditions: Conditions,
     patience: Patience,
     unconnected_since: Option<Instant>,
-    is_unconnected: bool,
+    /// Feeds that are told to be without data.
+    stale: HashSet<String>,
     not_live: Lasting,
     with_gaps: Lasting,
+    /// When it began to look; `None`: it has looked around.
+    unsettled_since: Option<Instant>,
 }
 
 impl Watch {
     fn new(exchange: &str, conditions: Conditions, patience: Patience) -> Self {
         let (not_live, with_gaps) = (Lasting::default(), Lasting::default());
         let exchange = exchange.to_owned();
-        Self { exchange, conditions, patience, unconnected_since: None, is_unconnected: false, not_live, with_gaps }
+        let unsettled_since = Some(Instant::now());
+        Self {
+            exchange,
+            conditions,
+            patience,
+            unconnected_since: None,
+            stale: HashSet::new(),
+            not_live,
+            with_gaps,
+            unsettled_since,
+        }
+    }
+
+    /// It has looked around when it has collected for a while and nothing is even suspected, or when whatever is suspected had its
+    /// time.
+    fn settle(&mut self, running: bool, now: Instant) {
+        let Some(since) = self.unsettled_since else { return };
+        let suspects = self.unconnected_since.is_some() || !self.not_live.0.is_empty() || !self.with_gaps.0.is_empty();
+        let longest = self.patience.stale_after.max(self.patience.gap_after);
+        let well = running && !suspects && now.duration_since(since) >= self.patience.stale_after;
+        if well || now.duration_since(since) > longest + LOOK * FEEDS_EVERY * 2 {
+            self.unsettled_since = None;
+            self.conditions.settled(true);
+        }
     }
 
     /// The parts of the process that are in trouble. `running`: it has begun to collect.
@@ -127,9 +156,9 @@ impl Watch {
     fn connection(&mut self, connected: bool, now: Instant) {
         self.unconnected_since = if connected { None } else { self.unconnected_since.or(Some(now)) };
         let long = self.patience.stale_after;
-        self.is_unconnected = self.unconnected_since.is_some_and(|since| now.duration_since(since) >= long);
+        let is_long = self.unconnected_since.is_some_and(|since| now.duration_since(since) >= long);
         let words = format!("not connected to {} for {} s or more; trying on", self.exchange, long.as_secs());
-        self.conditions.set("disconnected", &self.exchange, self.is_unconnected.then_some((Severity::Critical, words)));
+        self.conditions.set("disconnected", &self.exchange, is_long.then_some((Severity::Critical, words)));
     }
 
     /// Feeds without data, books that can't be kept, gaps that stay.
@@ -141,11 +170,26 @@ impl Watch {
             let of = recorded.iter().filter(move |(_, feed)| is(feed));
             of.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
         };
+        let long = self.patience.gap_after;
+        let gaps = self.with_gaps.for_long(named(|feed| feed.open_gaps > 0).into_iter(), long, now);
+        let words = |name: String| {
+            let words = format!("gaps have waited for {} s or more to be made good; `dccd gaps` lists them", long.as_secs());
+            (name, Severity::Warning, words)
+        };
+        self.conditions.set_all("gap_not_repaired", gaps.into_iter().map(words));
+        if self.unconnected_since.is_some() {
+            // None is live then, and that is one thing to tell. When there is a connection again, they have their time again.
+            self.not_live = Lasting::default();
+            return;
+        }
         let long = self.patience.stale_after;
-        let not_live = self.not_live.for_long(named(|feed| feed.state != "live").into_iter(), long, now);
+        let not_live = named(|feed| feed.state != "live");
+        let mut names: HashSet<String> = self.not_live.for_long(not_live.iter().copied(), long, now).into_iter().collect();
+        // One that was told is over when it is live, and not before.
+        names.extend(not_live.into_iter().filter(|name| self.stale.contains(*name)).map(str::to_owned));
+        self.stale.clone_from(&names);
         let (mut stale, mut books) = (Vec::new(), Vec::new());
-        // Without a connection none is live, and that is told already.
-        for name in not_live.into_iter().filter(|_| !self.is_unconnected) {
+        for name in names {
             let Some(feed) = recorded.get(&name) else { continue };
             let why = feed.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
             let seconds = long.as_secs();
@@ -159,13 +203,6 @@ impl Watch {
         }
         self.conditions.set_all("data_stale", stale);
         self.conditions.set_all("book_invalid", books);
-        let long = self.patience.gap_after;
-        let gaps = self.with_gaps.for_long(named(|feed| feed.open_gaps > 0).into_iter(), long, now);
-        let words = |name: String| {
-            let words = format!("gaps have waited for {} s or more to be made good; `dccd gaps` lists them", long.as_secs());
-            (name, Severity::Warning, words)
-        };
-        self.conditions.set_all("gap_not_repaired", gaps.into_iter().map(words));
     }
 
     /// Feeds that can't be opened, with the reason.
@@ -271,9 +308,39 @@ mod tests {
             watch.feeds(&stale, begin + Duration::from_secs(second));
         }
         assert_eq!(wrong(&watch), ["critical disconnected kraken"]);
-        watch.connection(true, begin + Duration::from_secs(61));
-        watch.feeds(&stale, begin + Duration::from_secs(61));
-        assert_eq!(wrong(&watch).len(), 2, "connected, and two feeds still say nothing");
+        for (second, told) in [(61, 0), (120, 0), (121, 2)] {
+            watch.connection(true, begin + Duration::from_secs(second));
+            watch.feeds(&stale, begin + Duration::from_secs(second));
+            assert_eq!(wrong(&watch).len(), told, "connected for {} s, and two feeds still say nothing", second - 61);
+        }
+        // What was told stays so when the connection goes, too, and until the feed is live.
+        watch.connection(false, begin + Duration::from_secs(122));
+        watch.feeds(&stale, begin + Duration::from_secs(122));
+        assert_eq!(wrong(&watch).len(), 2);
+        watch.connection(true, begin + Duration::from_secs(130));
+        watch.feeds(&[feed("BTC/USD", "trades", "live", 0), stale[1].clone()], begin + Duration::from_secs(130));
+        assert_eq!(wrong(&watch), ["critical data_stale kraken/ETH/USD/trades"]);
+    }
+
+    #[test]
+    fn it_has_looked_around_when_nothing_is_suspected_or_everything_had_its_time() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let settled = |watch: &Watch| watch.unsettled_since.is_none();
+        let mut well = watch();
+        for (second, state, running) in [(10, "live", true), (65, "live", false), (70, "stale", true), (75, "live", true)] {
+            assert!(!settled(&well), "at {second} s");
+            well.feeds(&[feed("BTC/USD", "trades", state, 0)], at(second));
+            well.settle(running, at(second));
+        }
+        assert!(settled(&well));
+        let mut with_gaps = watch();
+        for second in [0, 899, 920, 921] {
+            with_gaps.feeds(&[feed("BTC/USD", "trades", "live", 1)], at(second));
+            with_gaps.settle(true, at(second));
+            assert_eq!(settled(&with_gaps), second == 921);
+        }
+        assert_eq!(wrong(&with_gaps), ["warning gap_not_repaired kraken/BTC/USD/trades"], "it knew before it was asked");
     }
 
     #[test]

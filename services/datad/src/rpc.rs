@@ -182,6 +182,11 @@ impl Server {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|job| !job.paused)
     }
 
+    /// The jobs that keep the history, as they were known last (every ten seconds): nobody is asked.
+    pub(crate) fn known_histo_jobs(&self) -> Vec<JobInfo> {
+        self.histo_jobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What the configuration wants recorded and could not be opened: its name, and why.
     pub(crate) fn closed_feeds(&self) -> Vec<(String, String)> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,7 +195,7 @@ impl Server {
     }
 
     /// All jobs: those that record live, those that keep the history.
-    pub(crate) async fn job_list(&self) -> Vec<JobInfo> {
+    async fn job_list(&self) -> Vec<JobInfo> {
         let mut jobs = self.stream_jobs().await;
         let histo = self.ask_history(|reply| HistoryCommand::Jobs { reply }).await;
         let mut known = self.histo_jobs.lock().unwrap_or_else(PoisonError::into_inner);

@@ -98,6 +98,16 @@ pub(crate) struct Cell {
     pub(crate) commands: mpsc::Sender<Command>,
 }
 
+/// What a process says is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) said: Vec<Condition>,
+    /// How much more there is.
+    pub(crate) more: u32,
+    /// Whether it has looked around.
+    pub(crate) settled: bool,
+}
+
 /// The mutable part of a cell.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -128,9 +138,8 @@ pub(crate) struct State {
     /// Whether it was asked to shed memory and has not come far enough down yet.
     pub(crate) near_memory_limit: bool,
     pub(crate) progress: Progress,
-    /// What its last process that spoke to this root said is wrong, and how much more there is. It is true until the next says
-    /// otherwise.
-    pub(crate) told: Option<(Vec<Condition>, u32)>,
+    /// What its last process that spoke to this root said is wrong. It is true until the next says otherwise.
+    pub(crate) told: Option<Told>,
     pub(crate) cpu_pct: Option<f64>,
     pub(crate) restarts: u64,
     pub(crate) last_exit: Option<String>,
@@ -458,7 +467,8 @@ impl Cell {
             state.last_moved = Some(now);
         }
         state.last_beat = Some(now);
-        let told = Some((std::mem::take(&mut progress.conditions), progress.conditions_more));
+        let said = std::mem::take(&mut progress.conditions);
+        let told = Some(Told { said, more: progress.conditions_more, settled: !progress.conditions_unsettled });
         if state.told != told {
             state.told = told;
             self.board.changed();

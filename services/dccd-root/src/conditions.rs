@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Told};
 use crate::context::Context;
 use crate::disk::{DISK_FULL_BYTES, Disk, DiskWatch};
 use crate::events::unix_nanos;
@@ -72,6 +72,11 @@ impl Board {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether something was found.
+    fn holds(&self, service: &str, kind: &'static str, subject: &str) -> bool {
+        self.own().found.contains_key(&(service.to_owned(), kind, subject.to_owned()))
+    }
+
     /// Whether something holds of a service, as was just seen.
     fn set(&self, service: &str, kind: &'static str, subject: &str, wrong: Option<(Severity, String)>) {
         let name = (service.to_owned(), kind, subject.to_owned());
@@ -107,15 +112,19 @@ pub(crate) fn report(ctx: &Context) -> Conditions {
         let of = own.found.iter().filter(|((name, ..), _)| name == service);
         of.map(|(_, condition)| condition.clone()).collect::<Vec<_>>()
     };
-    let root =
-        ServiceConditions { service: ROOT_NAME.to_owned(), heard: own.disk_known, conditions: found(ROOT_NAME), more: 0 };
+    let root = ServiceConditions {
+        service: ROOT_NAME.to_owned(),
+        heard: own.disk_known,
+        found: found(ROOT_NAME),
+        said: Vec::new(),
+        more: 0,
+        settled: true,
+    };
     let of = |cell: &Arc<Cell>| {
         let told = cell.state().told.clone();
         let heard = told.is_some();
-        let (said, more) = told.unwrap_or_default();
-        let mut conditions = found(cell.name());
-        conditions.extend(said);
-        ServiceConditions { service: cell.name().to_owned(), heard, conditions, more }
+        let Told { said, more, settled } = told.unwrap_or_default();
+        ServiceConditions { service: cell.name().to_owned(), heard, found: found(cell.name()), said, more, settled }
     };
     Conditions { revision, services: std::iter::once(root).chain(ctx.cells().iter().map(of)).collect() }
 }
@@ -152,8 +161,12 @@ pub(crate) async fn keep(ctx: Arc<Context>) {
 async fn look_at_disk(ctx: &Context, disk: &mut DiskWatch) {
     let found = disk.look(&ctx.data_path).await;
     let path = ctx.data_path.display().to_string();
+    // One that is low has to have a little more than that before it isn't.
+    let was_low = ctx.board.holds(ROOT_NAME, "disk_low", &path);
+    let low = ctx.disk_low_bytes();
+    let limit = if was_low { low.saturating_add(low / 10) } else { low };
     let (low, silent) = match found {
-        Ok(found) => (room(found, ctx.disk_low_bytes(), &path), None),
+        Ok(found) => (room(found, limit, &path), None),
         Err(reason) => (None, Some((Severity::Critical, reason))),
     };
     if silent.is_none() {
@@ -247,7 +260,7 @@ impl ServiceWatch {
 
 /// Whether an exit was the root's doing.
 fn was_killed(exit: &str) -> bool {
-    ["watchdog", "start timeout", "memory limit"].iter().any(|why| exit.starts_with(why))
+    ["watchdog", "start timeout", "memory limit", "no progress", "OOM"].iter().any(|why| exit.starts_with(why))
 }
 
 /// Sees to it that the service that tells runs while there is something to tell.
@@ -288,7 +301,7 @@ impl Teller {
 }
 
 fn is_something_wrong(ctx: &Context) -> bool {
-    let told = |cell: &Arc<Cell>| cell.state().told.as_ref().is_some_and(|(conditions, _)| !conditions.is_empty());
+    let told = |cell: &Arc<Cell>| cell.state().told.as_ref().is_some_and(|told| !told.said.is_empty());
     !ctx.board.own().found.is_empty() || ctx.cells().iter().any(told)
 }
 

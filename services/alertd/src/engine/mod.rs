@@ -12,7 +12,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use dccd_rpc::alertd::AlertState;
-use dccd_rpc::condition::{Condition, Conditions, Severity};
+use dccd_rpc::condition::{Condition, Conditions, ServiceConditions, Severity};
 use dccd_rpc::root::ROOT_NAME;
 
 pub(crate) use self::outbox::Attempt;
@@ -117,21 +117,24 @@ impl Engine {
 
     /// Takes in what the root says is wrong now.
     pub(crate) fn report(&mut self, report: &Conditions, now: i64) {
-        let mut listed: BTreeMap<(String, String, String), &Condition> = BTreeMap::new();
+        let mut listed: BTreeMap<(String, String, String), (&Condition, bool)> = BTreeMap::new();
         for of in &report.services {
-            listed.extend(of.conditions.iter().map(|c| ((of.service.clone(), c.kind.clone(), c.subject.clone()), c)));
+            let name = |c: &Condition| (of.service.clone(), c.kind.clone(), c.subject.clone());
+            listed.extend(of.said.iter().map(|c| (name(c), (c, false))));
+            listed.extend(of.found.iter().map(|c| (name(c), (c, true))));
         }
         // What stands in a report of everything is all there is.
         let is_whole = report.services.iter().any(|of| of.service == ROOT_NAME);
         for alert in &mut self.saved.alerts {
             let name = (alert.service.clone(), alert.kind.clone(), alert.subject.clone());
-            if let Some(condition) = listed.remove(&name) {
+            if let Some((condition, _)) = listed.remove(&name) {
                 note(alert, condition, now);
                 continue;
             }
             let of = report.services.iter().find(|of| of.service == alert.service);
-            // Only who has spoken, and of everything, can be silent about it.
-            if of.is_some_and(|of| of.heard && of.more == 0) && alert.absent_since == 0 {
+            // Only who has spoken, and would speak of everything, can be silent about it.
+            let is_silent = |of: &ServiceConditions| of.heard && (alert.by_root || (of.settled && of.more == 0));
+            if of.is_some_and(is_silent) && alert.absent_since == 0 {
                 alert.absent_since = now;
             }
             if is_whole {
@@ -142,7 +145,7 @@ impl Engine {
                 };
             }
         }
-        for ((service, ..), condition) in listed {
+        for ((service, ..), (condition, by_root)) in listed {
             if self.saved.alerts.len() >= KEPT_MAX {
                 tracing::warn!(service, kind = condition.kind, "too much is wrong at once; not all of it is told");
                 break;
@@ -155,6 +158,7 @@ impl Engine {
                 service,
                 kind: condition.kind.clone(),
                 subject: condition.subject.clone(),
+                by_root,
                 severity: condition.severity,
                 message: condition.message.clone(),
                 since,
@@ -174,6 +178,12 @@ impl Engine {
 
     /// Lets time pass: opens, closes and reminds.
     pub(crate) fn advance(&mut self, now: i64) {
+        for alert in &mut self.saved.alerts {
+            // A clock that was set back makes times of the future, after which nobody wants to wait.
+            for time in [&mut alert.present_since, &mut alert.absent_since, &mut alert.unknown_since, &mut alert.told_at] {
+                *time = (*time).min(now);
+            }
+        }
         self.open(now);
         self.close(now);
         self.remind(now);

@@ -70,8 +70,10 @@ impl Engine {
             outbox.lost += 1;
             self.dirty = true;
         }
-        // A clock that was set back must not keep messages from going out.
-        outbox.next_attempt = outbox.next_attempt.min(now.saturating_add(KEPT));
+        if outbox.attempted > now {
+            // The clock was set back: the time to wait is of another day.
+            (outbox.attempted, outbox.next_attempt) = (now, now);
+        }
         outbox.sent_at.retain(|at| *at <= now && now.saturating_sub(*at) < HOUR);
         if outbox.next_attempt > now || !outbox.has_work() {
             return false;
@@ -106,6 +108,7 @@ impl Engine {
         self.in_flight.remove(&self.hooks[hook].key);
         let host = self.hooks[hook].host.clone();
         let outbox = &mut self.saved.outboxes[hook];
+        outbox.attempted = now;
         let is_first = outbox.queue.front().is_some_and(|message| message.id == id);
         let (reason, retry) = match result {
             Ok(()) => {
@@ -161,7 +164,7 @@ impl Engine {
                 first.map_or(now, |at| at.saturating_add(HOUR))
             };
             let full = outbox.sent_at.len() >= self.max_per_hour;
-            outbox.next_attempt.max(if full { slot(outbox) } else { now })
+            if outbox.attempted > now { now } else { outbox.next_attempt }.max(if full { slot(outbox) } else { now })
         })
     }
 }

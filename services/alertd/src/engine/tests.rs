@@ -34,8 +34,8 @@ fn condition(kind: &str, subject: &str, severity: Severity) -> Condition {
     Condition { kind, subject, severity, message: "it is so".to_owned(), since: NOW, count: 1 }
 }
 
-fn of(service: &str, conditions: Vec<Condition>) -> ServiceConditions {
-    ServiceConditions { service: service.to_owned(), heard: true, conditions, more: 0 }
+fn of(service: &str, said: Vec<Condition>) -> ServiceConditions {
+    ServiceConditions { service: service.to_owned(), heard: true, found: vec![], said, more: 0, settled: true }
 }
 
 fn report(services: Vec<ServiceConditions>) -> Conditions {
@@ -167,7 +167,8 @@ fn silence_of_a_service_that_has_not_spoken_ends_nothing() {
     assert_eq!(bench.delivered(), ["alert 0 a"]);
     let unheard = report(vec![ServiceConditions { heard: false, ..of("datad.x", vec![]) }]);
     let overfull = report(vec![ServiceConditions { more: 3, ..of("datad.x", vec![]) }]);
-    for report in [unheard, overfull, Conditions { revision: 0, services: vec![of("alertd", vec![])] }] {
+    let unsettled = report(vec![ServiceConditions { settled: false, ..of("datad.x", vec![]) }]);
+    for report in [unheard, overfull, unsettled, Conditions { revision: 0, services: vec![of("alertd", vec![])] }] {
         bench.hear(&report, 3_600);
         assert_eq!(bench.delivered(), [""; 0], "{report:?}");
     }
@@ -175,6 +176,19 @@ fn silence_of_a_service_that_has_not_spoken_ends_nothing() {
     bench.hear(&report(vec![]), 23 * 3_600);
     assert_eq!(bench.delivered(), [""; 0]);
     bench.pass(3_700);
+    assert_eq!(bench.delivered(), ["recovered 0 a"]);
+}
+
+#[test]
+fn what_the_root_finds_is_over_when_it_says_so_whatever_the_service_knows_of_itself() {
+    let mut bench = Bench::new();
+    let found = vec![condition("service_failed", "", Severity::Critical)];
+    let said = vec![condition("data_stale", "a", Severity::Critical)];
+    bench.hear(&report(vec![ServiceConditions { found, ..of("datad.x", said) }]), 11);
+    assert_eq!(bench.delivered(), ["alert 0 a", "alert 0 "]);
+    bench.hear(&report(vec![ServiceConditions { settled: false, ..of("datad.x", vec![]) }]), 3_600);
+    assert_eq!(bench.delivered(), ["recovered 0 "], "the new process has not looked around yet");
+    bench.hear(&stale(&[]), 61);
     assert_eq!(bench.delivered(), ["recovered 0 a"]);
 }
 
@@ -355,6 +369,21 @@ fn neither_what_is_saved_nor_what_is_listed_holds_an_address() {
     bench.answer = Ok(());
     bench.hear(&stale(&["a"]), 60);
     assert_eq!(bench.delivered(), [""; 0]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nobody_wait_for_yesterday() {
+    let mut bench = Bench::new();
+    bench.answer = Err(("no net".to_owned(), Retry::After(Duration::from_secs(600))));
+    bench.hear(&stale(&["a"]), 12);
+    bench.answer = Ok(());
+    bench.now -= 86_400 * S;
+    bench.pass(1);
+    assert_eq!(bench.delivered(), ["alert 0 a"]);
+    bench.hear(&stale(&[]), 1);
+    bench.now -= 86_400 * S;
+    bench.pass(62);
+    assert_eq!(bench.delivered(), ["recovered 0 a"]);
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(crate) fn export(ctx: &Context, survey: &Survey) -> Exposition {
     }
     for of in conditions::report(ctx).services {
         let labels = Labels::default().with("service", &of.service);
-        out.count(&ALERTS_OPEN, &labels, of.conditions.len() as u64 + u64::from(of.more));
+        out.count(&ALERTS_OPEN, &labels, of.all().count() as u64 + u64::from(of.more));
     }
     let alertd = ctx.cell(ALERTD_NAME).map(|cell| cell.info().counters).unwrap_or_default();
     let sent = alertd.iter().find(|(name, _)| name == "alerts_sent").map_or(0, |(_, sent)| *sent);

@@ -170,13 +170,13 @@ async fn untold(registry: &Registry, known: &mut AlertList) -> Result<(), Failur
     let now = registry.conditions(0, DEADLINE).await?.unwrap_or_default();
     let mut more: Vec<AlertInfo> = Vec::new();
     for of in now.services {
-        for condition in of.conditions {
+        for condition in of.all() {
             let is_known = known.alerts.iter().any(|alert| {
                 alert.state != AlertState::Recovered
                     && (&alert.service, &alert.kind, &alert.subject) == (&of.service, &condition.kind, &condition.subject)
             });
             if !is_known {
-                more.push(of_condition(&of.service, condition));
+                more.push(of_condition(&of.service, condition.clone()));
             }
         }
     }
