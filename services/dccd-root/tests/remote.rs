@@ -206,7 +206,7 @@ async fn who_dribbles_has_the_time_of_one_who_does_not() {
             if slow.write_all(&[*byte]).await.is_err() {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::time::timeout(PATIENCE, dribbling).await.expect("it is ended");

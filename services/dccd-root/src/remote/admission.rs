@@ -16,6 +16,11 @@ const BLOCK_MIN: Duration = Duration::from_secs(1);
 const BLOCK_MAX: Duration = Duration::from_secs(30);
 /// Failures are forgotten after this long without another.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Connections that one address may begin at once, and in a second: each costs a handshake, whoever it is.
+const KNOCKS_AT_ONCE: f64 = 100.0;
+const KNOCKS_PER_SECOND: f64 = 50.0;
+/// After this long nothing of that is remembered.
+const KNOCKS_FORGOTTEN: Duration = Duration::from_secs(2);
 /// Addresses of which failures are remembered; the oldest are forgotten.
 const SOURCES_MAX: usize = 4_096;
 
@@ -73,11 +78,16 @@ struct Known {
     failures: u32,
     last_failure: Option<Instant>,
     blocked_until: Option<Instant>,
+    /// How many connections it may begin now, as of when.
+    knocks: Option<(f64, Instant)>,
 }
 
 impl Known {
     fn is_worth_knowing(&self, now: Instant) -> bool {
-        self.open > 0 || self.last_failure.is_some_and(|last| now.duration_since(last) < FORGET_AFTER)
+        let is_recent = |then: Option<Instant>, limit| then.is_some_and(|then| now.duration_since(then) < limit);
+        self.open > 0
+            || is_recent(self.last_failure, FORGET_AFTER)
+            || is_recent(self.knocks.map(|(_, then)| then), KNOCKS_FORGOTTEN)
     }
 }
 
@@ -114,6 +124,18 @@ impl Admission {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether somebody from there may begin a connection now.
+    pub(super) fn knock(&self, source: Source, now: Instant) -> bool {
+        let mut table = self.known();
+        make_room(&mut table, source, now);
+        let known = table.entry(source).or_default();
+        let (level, then) = known.knocks.unwrap_or((KNOCKS_AT_ONCE, now));
+        let level = (level + now.duration_since(then).as_secs_f64() * KNOCKS_PER_SECOND).min(KNOCKS_AT_ONCE);
+        let may = level >= 1.0;
+        known.knocks = Some((if may { level - 1.0 } else { level }, now));
+        may
+    }
+
     /// How long somebody from there is still shut out; `None`: it isn't.
     pub(super) fn blocked(&self, source: Source, now: Instant) -> Option<Duration> {
         let until = self.known().get(&source)?.blocked_until?;
@@ -123,13 +145,7 @@ impl Admission {
     /// Somebody from there has shown a wrong token, for the so-manieth time.
     pub(super) fn failed(&self, source: Source, now: Instant) -> u32 {
         let mut table = self.known();
-        if table.len() >= SOURCES_MAX && !table.contains_key(&source) {
-            table.retain(|_, known| known.is_worth_knowing(now));
-            let oldest = table.iter().filter(|(_, known)| known.open == 0).min_by_key(|(_, known)| known.last_failure);
-            if let Some(oldest) = oldest.map(|(source, _)| *source).filter(|_| table.len() >= SOURCES_MAX) {
-                table.remove(&oldest);
-            }
-        }
+        make_room(&mut table, source, now);
         let known = table.entry(source).or_default();
         if known.last_failure.is_some_and(|last| now.duration_since(last) >= FORGET_AFTER) {
             known.failures = 0;
@@ -166,6 +182,18 @@ impl Admission {
     }
 }
 
+/// Forgets what isn't worth knowing any more where there is no room for one more address, and the oldest of the rest.
+fn make_room(table: &mut HashMap<Source, Known>, source: Source, now: Instant) {
+    if table.len() < SOURCES_MAX || table.contains_key(&source) {
+        return;
+    }
+    table.retain(|_, known| known.is_worth_knowing(now));
+    let oldest = table.iter().filter(|(_, known)| known.open == 0).min_by_key(|(_, known)| known.last_failure);
+    if let Some(oldest) = oldest.map(|(source, _)| *source).filter(|_| table.len() >= SOURCES_MAX) {
+        table.remove(&oldest);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +225,17 @@ mod tests {
         drop(door.seat(bad, now).unwrap());
         assert_eq!((door.failed(bad, now), door.blocked(bad, now)), (1, None));
         assert_eq!(door.failed(bad, now + FORGET_AFTER), 1);
+    }
+
+    #[test]
+    fn an_address_begins_only_so_many_connections() {
+        let door = admission(RpcLimits::default());
+        let (loud, other) = (from("192.0.2.1"), from("192.0.2.2"));
+        let now = Instant::now();
+        assert_eq!((0..1_000).filter(|_| door.knock(loud, now)).count(), 100);
+        assert!(door.knock(other, now));
+        let later = now + Duration::from_millis(500);
+        assert_eq!((0..1_000).filter(|_| door.knock(loud, later)).count(), 25);
     }
 
     #[test]

@@ -149,6 +149,10 @@ impl RpcServer {
                 _ = &mut until => break,
                 Some(_) = tasks.join_next() => {}
                 accepted = listener.accept() => match accepted {
+                    Ok((_, peer)) if !site.admission.knock(peer.ip().into(), std::time::Instant::now()) => {
+                        // Without a word: each would cost what this is to save.
+                        RpcCounters::count(&ctx.rpc.throttled);
+                    }
                     Ok((socket, peer)) => {
                         strangers.retain(|s| !s.task.is_finished() && !s.is_known.load(Ordering::Relaxed));
                         if strangers.len() >= limits.unauthenticated_max {
