@@ -16,6 +16,7 @@ mod error;
 mod expand;
 mod load;
 mod moment;
+mod remote;
 mod rules;
 mod scalar;
 pub mod schema;
@@ -27,8 +28,9 @@ pub use edit::{Change, EditError, EditFileError, Edited, HistoEdit, add_histo, e
 pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
 pub use load::{Loaded, Lookup, Text};
 pub use moment::Moment;
+pub use remote::{RcloneRemote, is_within};
 pub use secret::Secret;
 pub use types::{
     Alerts, Config, DEPTH_DEFAULT, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, HistorySource, Http, Limits,
-    LogLevel, Remote, Restart, Rpc, RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
+    LogLevel, Provider, Remote, Restart, Rpc, RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
 };
