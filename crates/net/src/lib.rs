@@ -22,7 +22,7 @@ pub use governor::{
 };
 pub use http::{HttpClient, HttpError, HttpOptions, HttpResponse};
 pub use retry::{Retry, retry_after};
-pub use tls::install_crypto_provider;
+pub use tls::{client_builder, install_crypto_provider};
 pub use ws::{
     AddressError, AddressSource, BATCH_FRAMES, CloseCause, CloseReason, ConnectBudget, Frame, FrameBatch, Link, LinkError,
     LinkEvent, LinkOptions, SendError,

@@ -8,6 +8,7 @@ use dccd_rpc::root::{
     Endpoint, EnsureError, Events, Progress, ROOT_NAME, ROOT_PROTOCOL, RegisterReply, Registration, RootServiceClient,
     RootStatus, ServiceInfo, StopReport, StopRequest,
 };
+use dccd_rpc::syncd::{SYNCD_NAME, SYNCD_PROTOCOL, SyncdClient};
 use dccd_rpc::{
     CallError, Hello, HelloReply, RpcError, TransportError, call, client_config, context, spawn_dispatch, unix_connect,
 };
@@ -175,6 +176,25 @@ impl Registry {
         };
         connect_datad(&name, path, deadline).await
     }
+
+    /// A greeted client of `syncd`, which is started if need be.
+    pub async fn syncd(&self, deadline: Duration) -> Result<SyncdClient, RegistryError> {
+        let endpoint = self.ensure(SYNCD_NAME, deadline).await?;
+        let Some(path) = endpoint.unix_path() else {
+            return Err(RegistryError::Endpoint { service: SYNCD_NAME.to_owned(), endpoint });
+        };
+        connect_syncd(path, deadline).await
+    }
+}
+
+/// Connects to syncd's socket and greets it.
+pub async fn connect_syncd(socket: &Path, deadline: Duration) -> Result<SyncdClient, RegistryError> {
+    let transport = unix_connect(socket, deadline)
+        .await
+        .map_err(|source| RegistryError::Transport { service: SYNCD_NAME.to_owned(), source })?;
+    let client = spawn_dispatch(SyncdClient::new(client_config(), transport));
+    call(SYNCD_NAME, "hello", client.hello(context(deadline), Hello::new(SYNCD_PROTOCOL))).await?;
+    Ok(client)
 }
 
 /// Connects to a datad's socket and greets it.

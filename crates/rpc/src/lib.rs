@@ -11,6 +11,7 @@ mod error;
 mod hello;
 pub mod root;
 mod serve;
+pub mod syncd;
 mod transport;
 
 pub use directory::{DirectoryError, private_directory};

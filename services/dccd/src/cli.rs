@@ -100,6 +100,8 @@ enum Command {
     Exchanges(commands::exchanges::Arguments),
     /// Find symbols, best match first
     Search(commands::search::Arguments),
+    /// Show how far the copies of the store are, or bring them up to date; works without a daemon
+    Sync(commands::sync::Arguments),
     /// Print live records from the ring
     Tail(commands::tail::Arguments),
     /// Show the log of a service
@@ -116,7 +118,10 @@ enum Command {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["validate", "add", "remove", "completion"]),
     ("Run", &["start", "stop", "restart", "services", "status", "pause", "resume", "run", "logs"]),
-    ("Data", &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "exchanges", "search", "tail"]),
+    (
+        "Data",
+        &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "sync", "exchanges", "search", "tail"],
+    ),
     ("Try", &["demo", "sim"]),
 ];
 
@@ -186,6 +191,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Verify(arguments) => commands::verify::run(global, &arguments),
         Command::Exchanges(arguments) => commands::exchanges::run(&arguments),
         Command::Search(arguments) => commands::search::run(global, &arguments),
+        Command::Sync(arguments) => commands::sync::run(global, &arguments),
         Command::Tail(arguments) => commands::tail::run(global, &arguments),
         Command::Logs(arguments) => commands::logs::run(global, &arguments),
         Command::Completion(arguments) => commands::completion::run(&arguments),

@@ -15,7 +15,9 @@ use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
 use dccd_root::{BootGuard, HttpOptions, Limits, Options, Policy, RestartOptions, ServiceSpec, Supervision};
 use dccd_rpc::datad::DATAD_PROTOCOL;
+use dccd_rpc::syncd::{SYNCD_NAME, SYNCD_PROTOCOL};
 use dccd_service::{ServiceArgs, ServiceContext, ShutdownReason};
+use syncd::SyncOptions;
 
 /// The prefix of `argv[0]` of the services of exchanges.
 const DATAD: &str = "datad.";
@@ -24,7 +26,7 @@ const CONFIG_COPY: &str = "config.yml";
 
 /// Whether this `argv[0]` is a service's name.
 pub fn is_service(name: &str) -> bool {
-    name.starts_with(DATAD)
+    name.starts_with(DATAD) || name == SYNCD_NAME
 }
 
 /// Runs the service that `argv[0]` names until it is told to stop.
@@ -34,6 +36,9 @@ pub fn is_service(name: &str) -> bool {
 pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let args = ServiceArgs::parse(args)?;
     let result = dccd_service::run(args, |ctx| async move {
+        if ctx.name() == SYNCD_NAME {
+            return Ok(syncd::run(own_sync_options(&ctx)?, ctx.clone()).await?);
+        }
         let options = own_options(&ctx)?;
         let result = datad::run(options, ctx.clone()).await.map_err(anyhow::Error::from);
         if ctx.shutdown().reason() == Some(ShutdownReason::RootGone) {
@@ -52,6 +57,46 @@ fn own_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
     let loaded =
         Config::load(&Lookup::new(ctx.config_path().map(Path::to_owned))).context("cannot read the configuration")?;
     Ok(datad_options(&loaded.config, exchange, ctx.instance(), ctx.data_path()))
+}
+
+fn own_sync_options(ctx: &ServiceContext) -> anyhow::Result<SyncOptions> {
+    let loaded =
+        Config::load(&Lookup::new(ctx.config_path().map(Path::to_owned))).context("cannot read the configuration")?;
+    sync_options(&loaded.config, ctx.data_path())
+}
+
+/// What the configuration says about the copies of a store.
+///
+/// # Errors
+/// When this executable can't be found on the disk.
+pub fn sync_options(config: &Config, data_path: &Path) -> anyhow::Result<SyncOptions> {
+    let executable = std::env::current_exe().context("cannot find this executable on the disk")?;
+    Ok(SyncOptions {
+        data_path: data_path.to_owned(),
+        targets: syncd::targets(config),
+        interval: config.storage.sync_interval,
+        failures_max: config.alerts.max_consecutive_errors,
+        rclone: syncd::Rclone { leash: Some(executable), ..syncd::Rclone::default() },
+    })
+}
+
+/// The service that copies the store; with the root where there is something to copy by the clock, else when it is asked for.
+fn sync_spec(config: &Config, args: ServiceArgs) -> ServiceSpec {
+    let storage = &config.storage;
+    let keys = storage.remotes.iter().map(|remote| (&remote.access_key_id, &remote.secret_access_key));
+    let keys: Vec<_> = keys.map(|(id, key)| [id, key].map(|secret| secret.as_ref().map(|s| s.reveal()))).collect();
+    let told = format!("{:?} {:?} {:?}", storage.remotes, storage.sync_interval, config.alerts.max_consecutive_errors);
+    let limits = &config.daemon.limits;
+    ServiceSpec {
+        name: args.name.clone(),
+        // A hash, which is all that is kept of it.
+        fingerprint: dccd_root::fingerprint(&format!("{:?} {told} {keys:?}", args.to_args())),
+        protocol: Some(SYNCD_PROTOCOL),
+        args: args.to_args(),
+        policy: Policy::Transient,
+        eager: !storage.remotes.is_empty() && !storage.sync_interval.is_zero(),
+        limits: Limits { max_memory_bytes: limits.max_memory_mb.map(|mb| mb << 20), max_cpu_pct: limits.max_cpu_pct },
+    }
 }
 
 /// What the configuration says about an exchange.
@@ -95,20 +140,25 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
     let config = &loaded.config;
     let data_path = config.data_path().to_owned();
     let copy = runtime_dir.path().join(CONFIG_COPY);
-    let spec = {
-        let (config, copy) = (config.clone(), copy.clone());
+    let args_of = {
+        let (data_path, orphan_grace, copy) = (data_path.clone(), config.daemon.orphan_grace, copy.clone());
         let (instance, runtime_dir, log_level) = (instance.to_owned(), runtime_dir.clone(), log_level.to_owned());
+        move |name: String| ServiceArgs {
+            name,
+            instance: instance.clone(),
+            runtime_dir: runtime_dir.path().to_owned(),
+            data_path: data_path.clone(),
+            config_path: Some(copy.clone()),
+            log_level: log_level.clone(),
+            log_json: false,
+            orphan_grace,
+        }
+    };
+    let sync = sync_spec(config, args_of(SYNCD_NAME.to_owned()));
+    let spec = {
+        let config = config.clone();
         move |exchange: &ExchangeName, eager: bool| {
-            let args = ServiceArgs {
-                name: format!("{DATAD}{exchange}"),
-                instance: instance.clone(),
-                runtime_dir: runtime_dir.path().to_owned(),
-                data_path: config.data_path().to_owned(),
-                config_path: Some(copy.clone()),
-                log_level: log_level.clone(),
-                log_json: false,
-                orphan_grace: config.daemon.orphan_grace,
-            };
+            let args = args_of(format!("{DATAD}{exchange}"));
             let told = datad_options(&config, exchange.clone(), &args.instance, &args.data_path);
             let limits = config.limits(exchange);
             ServiceSpec {
@@ -125,7 +175,8 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
             }
         }
     };
-    let services = config.collected_exchanges().iter().map(|exchange| spec(exchange, true)).collect();
+    let mut services: Vec<_> = config.collected_exchanges().iter().map(|exchange| spec(exchange, true)).collect();
+    services.extend(sync.eager.then(|| sync.clone()));
     let restart = &config.daemon.restart;
     let store = data_path.clone();
     let text = loaded.text.clone();
@@ -135,6 +186,9 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
         services,
         // A client may ask for an exchange that the configuration doesn't collect.
         resolve: Arc::new(move |name| {
+            if name == SYNCD_NAME {
+                return Some(sync.clone());
+            }
             let exchange = name.strip_prefix(DATAD)?;
             dccd_exchange::NAMES.contains(&exchange).then(|| exchange.parse().ok().map(|e| spec(&e, false))).flatten()
         }),
