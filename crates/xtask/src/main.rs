@@ -7,8 +7,8 @@
 mod bench;
 mod check_deps;
 mod ci;
+mod debian;
 mod file_sizes;
-mod promtool;
 mod python;
 mod shell;
 mod summary;
