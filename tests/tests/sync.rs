@@ -233,6 +233,23 @@ fn a_command_that_ends_takes_rclone_along() {
     assert_eq!((&shown()[0]["state"], &shown()[0]["failures"]), (&"interrupted".into(), &0.into()));
 }
 
+/// rclone itself ends when it finds nobody who hears it; one that hangs says nothing. So a program takes its place that only hangs.
+#[test]
+fn a_program_that_hangs_dies_with_the_process_that_started_it() {
+    let place = slow_place();
+    let fake = "#!/bin/sh\n[ \"$1\" = version ] && { echo 'rclone v1.60.1-DEV'; exit 0; }\necho $$ > \"$HOME/pid\"\nwhile true; do sleep 1; done\n";
+    let program = place.put("fakes/rclone", fake);
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", place.path().join("fakes").display(), std::env::var("PATH").unwrap());
+    let mut asking = place.command(&["sync", "--now"]).env("PATH", path).spawn().unwrap();
+    let pid = || std::fs::read_to_string(place.path().join("pid")).ok().and_then(|text| text.trim().parse().ok());
+    let pid: u32 = wait_for(PATIENCE, pid, Option::is_some).unwrap();
+    assert!(Tree::exists(pid));
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    wait_for(PATIENCE, || copying(&place).contains(&pid), |alive| !alive);
+}
+
 #[test]
 fn who_stops_waiting_leaves_the_service_at_work_and_stopping_ends_it() {
     if !has_rclone("who_stops_waiting_leaves_the_service_at_work_and_stopping_ends_it") {

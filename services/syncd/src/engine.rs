@@ -174,7 +174,8 @@ impl Engine {
             remote.board.next_run(due.map_or(0, |due| due.at));
             let by_clock = async {
                 match due {
-                    Some(due) => tokio::time::sleep(due.wait()).await,
+                    // A clock that was set back must not make it wait for years.
+                    Some(due) => tokio::time::sleep(due.wait().min(self.0.options.interval)).await,
                     None => std::future::pending().await,
                 }
             };

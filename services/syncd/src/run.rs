@@ -158,6 +158,15 @@ impl Run<'_> {
                 }
             }
         }
+        let is_replaced = |file: &StoreFile| !stage.is_unchanged(&file.path, file.identity);
+        let copied = match copied {
+            // Links that could pin no version: what was replaced while it was read is no failure, and stays to be done.
+            Err(SyncError::Rclone { said, .. }) if is_touched && !open.is_empty() && open.values().all(is_replaced) => {
+                tracing::debug!(files = open.len(), said, "files were replaced while they were copied");
+                Ok(())
+            }
+            copied => copied,
+        };
         if matches!(copied, Err(SyncError::Rclone { .. })) && !is_touched {
             // It ended by itself and sent nothing: it did not even begin. What the remote has is what it had.
             noted(directory, record.take_back(known))?;

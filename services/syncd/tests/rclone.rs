@@ -65,6 +65,14 @@ fn without_a_record_rclone_compares_and_sends_nothing_twice() {
     assert_eq!(contents(&pair.copy())["x/trades/A-B/2026-01-02.parquet"], [3; 2_000]);
 }
 
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn files_replaced_while_they_are_copied_arrive_whole() {
     if !has_rclone("files_replaced_while_they_are_copied_arrive_whole") {
@@ -85,6 +93,8 @@ fn files_replaced_while_they_are_copied_arrive_whole() {
                 }
             }
         });
+        // Also where the test fails, the writer ends.
+        let ended = Over(&over);
         for _ in 0..6 {
             let status = sync(&engine);
             assert_eq!((status.state.as_str(), status.last_error), ("idle", None));
@@ -94,7 +104,7 @@ fn files_replaced_while_they_are_copied_arrive_whole() {
             assert_eq!(copy.len(), 3_000_000 + usize::from(n) * 1_000, "torn");
             seen.push(n);
         }
-        over.store(true, Ordering::Relaxed);
+        drop(ended);
     });
     seen.dedup();
     assert!(seen.len() > 1, "it never changed: {seen:?}");
@@ -102,6 +112,50 @@ fn files_replaced_while_they_are_copied_arrive_whole() {
     assert_eq!(contents(&pair.copy())[path], std::fs::read(pair.data().join(path)).unwrap());
     let sync_directory = std::fs::read_dir(pair.data().join(".dccd/sync")).unwrap().next().unwrap().unwrap().path();
     assert!(!sync_directory.join("stage").exists(), "links are left behind");
+}
+
+/// Of another disk no version can be pinned: what is replaced while it is read is noticed and is sent again.
+#[test]
+fn files_behind_a_link_to_another_disk_arrive_whole_too() {
+    if !has_rclone("files_behind_a_link_to_another_disk_arrive_whole_too") {
+        return;
+    }
+    let pair = Pair::new();
+    let Ok(disk) = tempfile::tempdir_in("/dev/shm") else {
+        dccd_testkit::skip("files_behind_a_link_to_another_disk_arrive_whole_too", "no second file system");
+        return;
+    };
+    std::os::unix::fs::symlink(disk.path(), pair.data().join("x")).unwrap();
+    let (file, new) = (disk.path().join("2026-01-01.parquet"), disk.path().join("new"));
+    let write = |n: u8| {
+        std::fs::write(&new, vec![n; 3_000_000 + usize::from(n) * 1_000]).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    };
+    write(0);
+    let over = AtomicBool::new(false);
+    let engine = pair.engine();
+    let copy = pair.copy().join("x/2026-01-01.parquet");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in (1..=250_u8).cycle() {
+                write(n);
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        let ended = Over(&over);
+        for _ in 0..4 {
+            let status = sync(&engine);
+            assert_eq!((status.state.as_str(), status.last_error), ("idle", None));
+            if let Ok(copy) = std::fs::read(&copy) {
+                assert!(copy.iter().all(|byte| *byte == copy[0]), "torn");
+            }
+        }
+        drop(ended);
+    });
+    assert_eq!(sync(&engine).behind_files, 0);
+    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&file).unwrap());
 }
 
 #[test]
