@@ -6,6 +6,7 @@
 mod exchange;
 pub mod past;
 mod python;
+pub mod remotes;
 mod setup;
 mod tree;
 pub mod web;

@@ -269,7 +269,7 @@ fn masked(line: &str, column: usize, hide_from: Option<usize>) -> (String, usize
 
 /// Hides what follows a key that names a secret, whatever the state of the file.
 fn mask_named(line: &str, column: usize) -> (String, usize) {
-    const NAMES: [&str; 5] = ["token", "webhook", "secret", "password", "api_key"];
+    const NAMES: [&str; 6] = ["token", "webhook", "secret", "password", "api_key", "access_key"];
     const HIDDEN: &str = "***";
     let lower = line.to_ascii_lowercase();
     let (mut out, mut moved) = (String::new(), column);

@@ -17,6 +17,7 @@ mod error;
 mod expand;
 mod load;
 mod moment;
+mod remote;
 mod rules;
 mod scalar;
 pub mod schema;
@@ -29,9 +30,10 @@ pub use edit::{Change, EditError, EditFileError, Edited, HistoEdit, add_histo, e
 pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
 pub use load::{Loaded, Lookup, Text};
 pub use moment::Moment;
+pub use remote::{RcloneRemote, is_within};
 pub use secret::Secret;
 pub use types::{
     Config, DEPTH_DEFAULT, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, HistorySource, Http, Limits, LogFormat,
-    LogLevel, LogRotate, Remote, Restart, Rpc, RpcAuth, RpcLimits, RpcTls, Settings, Storage, StreamJob, Timezone,
+    LogLevel, LogRotate, Provider, Remote, Restart, Rpc, RpcAuth, RpcLimits, RpcTls, Settings, Storage, StreamJob, Timezone,
     TradeStream,
 };

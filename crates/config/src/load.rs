@@ -111,9 +111,9 @@ impl Config {
     pub fn load(lookup: &Lookup) -> Result<Loaded, ConfigErrors> {
         let (path, by) = lookup.find()?;
         let text = read_text(&path, by)?;
-        let (mut config, warnings) = Self::parse(&text, &path, &|name| lookup.variable(name))?;
-        let path = std::path::absolute(&path).unwrap_or(path);
         let base = std::path::absolute(&lookup.directory).or_else(|_| std::env::current_dir()).unwrap_or_default();
+        let (mut config, warnings) = Self::parse_in(&base, &text, &path, &|name| lookup.variable(name))?;
+        let path = std::path::absolute(&path).unwrap_or(path);
         // Without the "./" that it is often written with.
         config.data_path = base.join(config.data_path).components().collect();
         let daemon = &mut config.daemon;
@@ -137,11 +137,20 @@ impl Config {
     /// # Errors
     /// With everything that is wrong in it.
     pub fn parse(text: &str, path: &Path, variables: &Variables<'_>) -> Result<(Self, Vec<Warning>), ConfigErrors> {
+        Self::parse_in(Path::new(""), text, path, variables)
+    }
+
+    fn parse_in(
+        base: &Path,
+        text: &str,
+        path: &Path,
+        variables: &Variables<'_>,
+    ) -> Result<(Self, Vec<Warning>), ConfigErrors> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         let config = tree::read(text, &mut errors).and_then(|root| {
             let checked = check::check(&root, variables, &mut errors, &mut warnings);
-            rules::check(&checked, &mut errors, &mut warnings);
+            rules::check(&checked, base, &mut errors, &mut warnings);
             if !errors.is_empty() {
                 return None;
             }

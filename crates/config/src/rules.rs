@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_yaml::Value as Yaml;
 
@@ -10,27 +11,27 @@ use crate::check::Checked;
 use crate::error::{ConfigError, Place, Problem, Warning};
 
 /// Checks what is right by itself; what the walk already found wrong is passed over.
-pub(crate) fn check(checked: &Checked, errors: &mut Vec<ConfigError>, warnings: &mut Vec<Warning>) {
+///
+/// `base` is the directory that relative paths count from, empty where it isn't known.
+pub(crate) fn check(checked: &Checked, base: &Path, errors: &mut Vec<ConfigError>, warnings: &mut Vec<Warning>) {
     let mut rules = Rules { checked, errors, warnings, seen: HashMap::new() };
     rules.stream_jobs();
     rules.histo_jobs();
     rules.paths();
+    rules.remotes(base);
     rules.addresses();
     rules.webhooks();
     rules.restart();
     rules.unused();
 }
 
-/// What may be configured and is not used by this version, so that nobody waits for its effect.
-const UNUSED: [&str; 1] = ["storage.remotes"];
-
 /// The RPC takes no longer one.
 const TOKEN_BYTES_MAX: usize = 256;
 /// A token with fewer characters can be guessed.
 const TOKEN_CHARS_MIN: usize = 16;
 
-struct Rules<'a> {
-    checked: &'a Checked,
+pub(crate) struct Rules<'a> {
+    pub(crate) checked: &'a Checked,
     errors: &'a mut Vec<ConfigError>,
     warnings: &'a mut Vec<Warning>,
     /// The line on which each series was asked for first.
@@ -38,16 +39,29 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn place(&self, path: &str) -> Place {
+    pub(crate) fn place(&self, path: &str) -> Place {
         self.checked.places.get(path).copied().unwrap_or(Place { line: 1, column: 1, length: 1 })
     }
 
-    fn error(&mut self, path: &str, problem: Problem, help: Option<&str>) {
+    pub(crate) fn error(&mut self, path: &str, problem: Problem, help: Option<&str>) {
         let (place, key) = (self.place(path), path.to_owned());
         self.errors.push(ConfigError { place, key, problem, help: help.map(str::to_owned), hide_from: None });
     }
 
-    fn warn(&mut self, path: &str, message: String) {
+    /// The same of a value that may not be shown.
+    pub(crate) fn error_hidden(&mut self, path: &str, problem: Problem, help: Option<&str>) {
+        self.error(path, problem, help);
+        if let Some(error) = self.errors.last_mut() {
+            error.hide_from = Some(error.place.column);
+        }
+    }
+
+    /// Whether a key was complained of already.
+    pub(crate) fn is_wrong(&self, path: &str) -> bool {
+        self.errors.iter().any(|error| error.key == path)
+    }
+
+    pub(crate) fn warn(&mut self, path: &str, message: String) {
         self.warnings.push(Warning { place: self.place(path), key: path.to_owned(), message });
     }
 
@@ -242,18 +256,9 @@ impl Rules<'_> {
 }
 
 impl Rules<'_> {
+    /// What may be configured and is not used by this version, so that nobody waits for its effect.
     fn unused(&mut self) {
-        let mut set: Vec<String> = UNUSED
-            .into_iter()
-            .filter(|path| {
-                let value = path.split('.').fold(&self.checked.values, |value, key| &value[key]);
-                // A default is nobody's wish.
-                self.checked.places.contains_key(*path)
-                    && !value.is_null()
-                    && value.as_sequence().is_none_or(|list| !list.is_empty())
-            })
-            .map(str::to_owned)
-            .collect();
+        let mut set: Vec<String> = Vec::new();
         for (name, exchange) in self.checked.values["exchanges"].as_mapping().into_iter().flatten() {
             let path = format!("exchanges.{}", name.as_str().unwrap_or_default());
             if exchange["connections"].as_u64() == Some(2) {
@@ -273,6 +278,13 @@ impl Rules<'_> {
             self.warn(&path, "checked, and not used by this version".to_owned());
         }
     }
+}
+
+/// Whether what follows the scheme of an address is this host.
+pub(crate) fn is_loopback(address: &str) -> bool {
+    let authority = address.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(authority, |(host, _)| host);
+    is_loopback_host(host)
 }
 
 fn is_loopback_host(host: &str) -> bool {

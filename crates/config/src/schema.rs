@@ -145,8 +145,33 @@ const STORAGE: &[Key] = &[
 ];
 
 const REMOTE: &[Key] = &[
-    key("provider", Kind::Choice(&["rclone"]), Is("rclone"), "What does the copying.", "rclone"),
-    key("remote", Kind::Text, Required, "Where to, as the provider names it.", "\"mynas:crypto/\""),
+    key(
+        "provider",
+        Kind::Choice(&["rclone", "s3"]),
+        Is("rclone"),
+        "What does the copying: rclone, to whatever it reaches; or dccd itself, to an S3-compatible store.",
+        "s3",
+    ),
+    key("remote", Kind::Text, Null, "Where to, as rclone names it; needed with `rclone`.", "\"mynas:crypto/\""),
+    key("bucket", Kind::Text, Null, "Of `s3`, and needed there: the bucket.", "my-archive"),
+    key("prefix", Kind::Text, Is("\"\""), "Of `s3`: what the names in the bucket begin with.", "crypto"),
+    key(
+        "endpoint",
+        HTTP,
+        Null,
+        "Of `s3`: the store's address; default: Amazon's. What is sent to an `http` address others can read.",
+        "https://s3.example.com",
+    ),
+    key("region", Kind::Text, Null, "Of `s3`: the region; default: `$AWS_REGION`, else `us-east-1`.", "eu-west-3"),
+    key(
+        "access_key_id",
+        Kind::Text,
+        Null,
+        "Of `s3`: the key; default: `$AWS_ACCESS_KEY_ID` and the other variables that Amazon's tools read.",
+        "\"${BACKUP_KEY_ID}\"",
+    )
+    .secret(),
+    key("secret_access_key", Kind::Text, Null, "Of `s3`: its secret.", "\"${BACKUP_KEY}\"").secret(),
 ];
 
 const HISTO_JOB: &[Key] = &[

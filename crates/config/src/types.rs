@@ -152,10 +152,47 @@ pub struct Storage {
 /// One of `storage.remotes`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Remote {
-    /// What copies: `rclone`.
-    pub provider: String,
-    /// Where to, in the provider's own form.
-    pub remote: String,
+    /// What copies.
+    pub provider: Provider,
+    /// Where to, as rclone names it; `Some` with [`Provider::Rclone`].
+    pub remote: Option<String>,
+    /// The bucket; `Some` with [`Provider::S3`], as all that follows belongs to it alone.
+    pub bucket: Option<String>,
+    /// What the names in the bucket begin with; empty: nothing.
+    pub prefix: String,
+    /// Address of the store, without a slash at its end; `None`: Amazon's.
+    pub endpoint: Option<String>,
+    /// The region; `None`: the environment's.
+    pub region: Option<String>,
+    /// The key; `None`: the environment's.
+    pub access_key_id: Option<Secret>,
+    /// The key's secret; there with the key.
+    pub secret_access_key: Option<Secret>,
+}
+
+/// `storage.remotes[].provider`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// rclone, another program.
+    Rclone,
+    /// An S3-compatible store, without another program.
+    S3,
+}
+
+impl Remote {
+    /// What it is called in listings and on the command line: `mynas:crypto/`, `s3://bucket/prefix`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self.provider {
+            Provider::Rclone => self.remote.clone().unwrap_or_default(),
+            Provider::S3 => {
+                let bucket = self.bucket.as_deref().unwrap_or_default();
+                let prefix = self.prefix.trim_matches('/');
+                if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") }
+            }
+        }
+    }
 }
 
 /// One of `histo_jobs`.

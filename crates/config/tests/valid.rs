@@ -213,13 +213,12 @@ stream_jobs: [{exchange: bybit, pairs: ['BTC/USDT:USDT'], channels: [trades]}]",
 #[test]
 fn what_is_not_used_yet_is_said_so() {
     let text = "
-storage: {remotes: [{remote: 'nas:x'}]}
 daemon: {http: null}
 exchanges: {binance: {connections: 2}}
 stream_jobs: [{exchange: binance, pairs: [BTC/USDT], channels: [trades]}]";
     let (_, warnings) = read(text);
     let keys: Vec<_> = warnings.iter().map(|warning| warning.split(": ").nth(1).unwrap()).collect();
-    assert_eq!(keys, ["storage.remotes", "exchanges.binance.connections"]);
+    assert_eq!(keys, ["exchanges.binance.connections"]);
 }
 
 #[test]
@@ -280,9 +279,39 @@ fn octal_and_sexagesimal_numbers_are_read_as_before_and_warned_about() {
 }
 
 #[test]
+fn remotes_are_read_and_what_is_odd_about_them_is_said() {
+    let text = "
+storage:
+  remotes:
+    - {remote: 'mynas:crypto/'}
+    - {remote: 'mynas:crypto'}
+    - {remote: backup, bucket: b}
+    - {provider: S3, bucket: b, prefix: /crypto/, endpoint: 'http://10.0.0.1:9000/', remote: x}
+    - {provider: s3, bucket: c, endpoint: 'http://127.0.0.1:9000', access_key_id: a, secret_access_key: hunter2}
+stream_jobs: [{exchange: binance, pairs: [BTC/USDT], channels: [trades]}]";
+    let (config, warnings) = read(text);
+    let labels: Vec<_> = config.storage.remotes.iter().map(dccd_config::Remote::label).collect();
+    assert_eq!(labels, ["mynas:crypto/", "mynas:crypto", "backup", "s3://b/crypto", "s3://c"]);
+    let s3 = &config.storage.remotes[4];
+    assert_eq!(s3.secret_access_key.as_ref().map(|secret| secret.reveal()), Some("hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let expected = [
+        "storage.remotes[1]: the remote of line 4 again; it is copied to once",
+        "storage.remotes[2].remote: backup is read as a directory of this host",
+        "storage.remotes[2].bucket: of no use with provider: rclone",
+        "storage.remotes[3].endpoint: what goes to an http address can be read on its way",
+        "storage.remotes[3].remote: of no use with provider: s3",
+    ];
+    assert_eq!(warnings.len(), expected.len(), "{warnings:#?}");
+    for (warning, expected) in warnings.iter().zip(expected) {
+        assert!(warning.contains(expected), "{warning}");
+    }
+}
+
+#[test]
 fn words_that_yaml_reads_as_truth_are_text_where_text_is_wanted() {
     let (config, _) = read("storage: {remotes: [{remote: on}, {remote: no}, {remote: 2020-01-01}, {remote: 1_000}]}");
-    let remotes: Vec<_> = config.storage.remotes.iter().map(|remote| remote.remote.as_str()).collect();
+    let remotes: Vec<_> = config.storage.remotes.iter().filter_map(|remote| remote.remote.as_deref()).collect();
     assert_eq!(remotes, ["on", "no", "2020-01-01", "1_000"]);
     let (config, _) = read("daemon: {rpc: {address: 127.0.0.1:1, auth: none}}");
     assert!(config.daemon.rpc.unwrap().token.is_none());
@@ -436,7 +465,7 @@ proptest! {
         let remotes = serde_yaml::Value::from(vec![map("remote", value.as_str().into())]);
         let text = serde_yaml::to_string(&map("storage", map("remotes", remotes))).unwrap();
         match Config::parse(&text, Path::new("x.yml"), &no_variables) {
-            Ok((config, _)) => prop_assert_eq!(&config.storage.remotes[0].remote, &value.replace("$${", "${")),
+            Ok((config, _)) => prop_assert_eq!(&config.storage.remotes[0].remote, &Some(value.replace("$${", "${"))),
             Err(errors) => {
                 let variable = |problem: &Problem| matches!(problem, Problem::Variable { .. } | Problem::Expansion { .. });
                 prop_assert!(errors.errors().iter().all(|error| variable(&error.problem)), "{}\n{}", text, errors);

@@ -26,7 +26,7 @@ pub use http::{HttpClient, HttpError, HttpOptions, HttpResponse};
 pub use post::{PostError, host_of, post_json};
 pub use retry::{Retry, retry_after};
 pub use rustls::pki_types::CertificateDer;
-pub use tls::{install_crypto_provider, tls_trusting};
+pub use tls::{client_builder, install_crypto_provider, tls_trusting};
 pub use ws::{
     AddressError, AddressSource, BATCH_FRAMES, CloseCause, CloseReason, ConnectBudget, Frame, FrameBatch, Link, LinkError,
     LinkEvent, LinkOptions, SendError,

@@ -4,9 +4,13 @@
 //! public list.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
+
+/// The longest that a connection of [`client_builder`] may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes ring the provider of every TLS connection of this process. Call it early in `main`; calling it again does nothing.
 ///
@@ -38,4 +42,14 @@ pub fn tls_trusting(authorities: &[CertificateDer<'static>], others: bool) -> Ar
     }
     roots.add_parsable_certificates(authorities.iter().cloned());
     Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The beginning of an HTTP client for other addresses than an exchange's: it trusts what ours trust, names us, gives up a connection that
+/// doesn't open, and follows no redirection.
+pub fn client_builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(client_config().as_ref().clone())
+        .user_agent(concat!("dccd/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
 }

@@ -12,6 +12,7 @@ use dccd_rpc::root::{
     Endpoint, EnsureError, Events, HeartbeatReply, Progress, ROOT_NAME, ROOT_PROTOCOL, RegisterReply, Registration,
     ReloadReport, RootServiceClient, RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
 };
+use dccd_rpc::syncd::{SYNCD_NAME, SYNCD_PROTOCOL, SyncdClient};
 use dccd_rpc::{
     CallError, Hello, HelloReply, RpcError, TransportError, call, client_config, context, spawn_dispatch, unix_connect,
 };
@@ -259,6 +260,15 @@ impl Registry {
         self.datad_at(&name, &endpoint, deadline).await
     }
 
+    /// A greeted client of `syncd`, which is started if need be.
+    pub async fn syncd(&self, deadline: Duration) -> Result<SyncdClient, RegistryError> {
+        let endpoint = self.ensure(SYNCD_NAME, deadline).await?;
+        let Some(path) = endpoint.unix_path() else {
+            return Err(RegistryError::Endpoint { service: SYNCD_NAME.to_owned(), endpoint });
+        };
+        connect_syncd(path, deadline).await
+    }
+
     /// A greeted client of the datad of this name, which listens there.
     pub async fn datad_at(&self, name: &str, endpoint: &Endpoint, deadline: Duration) -> Result<DatadClient, RegistryError> {
         match (&self.reach, endpoint.unix_path()) {
@@ -297,6 +307,16 @@ pub async fn connect_alertd(endpoint: &Endpoint, deadline: Duration) -> Result<A
         unix_connect(socket, deadline).await.map_err(|source| RegistryError::Transport { service: service(), source })?;
     let client = spawn_dispatch(AlertdClient::new(client_config(), transport));
     call(ALERTD_NAME, "hello", client.hello(context(deadline), Hello::new(ALERTD_PROTOCOL))).await?;
+    Ok(client)
+}
+
+/// Connects to syncd's socket and greets it.
+pub async fn connect_syncd(socket: &Path, deadline: Duration) -> Result<SyncdClient, RegistryError> {
+    let transport = unix_connect(socket, deadline)
+        .await
+        .map_err(|source| RegistryError::Transport { service: SYNCD_NAME.to_owned(), source })?;
+    let client = spawn_dispatch(SyncdClient::new(client_config(), transport));
+    call(SYNCD_NAME, "hello", client.hello(context(deadline), Hello::new(SYNCD_PROTOCOL))).await?;
     Ok(client)
 }
 

@@ -14,6 +14,7 @@ mod hello;
 pub mod remote;
 pub mod root;
 mod serve;
+pub mod syncd;
 mod transport;
 
 pub use directory::{DirectoryError, private_directory};

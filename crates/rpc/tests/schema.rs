@@ -14,6 +14,7 @@ use dccd_rpc::root::{
     ReloadReport, ReloadedService, RootServiceRequest, RootStatus, ServiceExit, ServiceInfo, ServiceLogLevel, ServiceState,
     StopReport, StopRequest, StoppedService,
 };
+use dccd_rpc::syncd::{RemoteStatus, SYNCD_PROTOCOL, SyncRun, SyncdRequest};
 use dccd_rpc::{Codec, Hello, HelloReply, RpcError};
 use serde::Serialize;
 use tarpc::tokio_serde::Serializer;
@@ -235,6 +236,43 @@ fn the_wire_of_alertd_is_frozen() {
     let alerts = [AlertState::Pending, AlertState::Open, AlertState::Recovered].map(alert).to_vec();
     schema.add("AlertList", &AlertList { alerts, webhooks: vec![webhook] });
     schema.check("alertd.schema");
+}
+
+#[test]
+fn the_wire_of_syncd_is_frozen() {
+    let mut schema = Schema(format!("protocol {SYNCD_PROTOCOL}\n"));
+    let hello = Hello { protocol: 1, build: s("b"), token: Some(s("t")) };
+    for request in [SyncdRequest::Hello { hello }, SyncdRequest::Begin { remotes: vec![s("r")] }, SyncdRequest::Status {}] {
+        schema.add("request", &request);
+    }
+    schema.add("SyncRun", &SyncRun { remote: s("r"), run: 1, joined: true });
+    let status = RemoteStatus {
+        remote: s("r"),
+        provider: s("p"),
+        state: s("s"),
+        began: 1,
+        ended: 2,
+        last_success: 3,
+        next_run: 4,
+        runs_begun: 5,
+        runs_ended: 6,
+        files_total: 7,
+        bytes_total: 8,
+        files_done: 9,
+        bytes_done: 10,
+        bytes_per_second: 11.5,
+        eta_s: Some(12.5),
+        copying: vec![s("c")],
+        copied_files: 13,
+        copied_bytes: 14,
+        behind_files: 15,
+        behind_bytes: 16,
+        behind_since: 17,
+        failures: 18,
+        last_error: Some(s("e")),
+    };
+    schema.add("RemoteStatus", &status);
+    schema.check("syncd.schema");
 }
 
 /// `services --json` is this type; its first eleven keys are what other programs rely on.

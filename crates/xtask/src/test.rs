@@ -1,12 +1,12 @@
 //! `cargo xtask test`: the whole proof that this checkout works, on a machine that has nothing but cargo.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::shell::{cargo, root, run, run_reading, step, target};
 use crate::summary::Summary;
-use crate::{check_deps, promtool, python};
+use crate::{check_deps, debian, python};
 
 /// Runs it; returns whether nothing failed.
 pub(crate) fn run_into(summary: &mut Summary, with_python: bool) -> Result<()> {
@@ -18,8 +18,9 @@ pub(crate) fn run_into(summary: &mut Summary, with_python: bool) -> Result<()> {
         None
     };
 
-    step("promtool, for metrics and alert rules");
-    let promtool = promtool::prepare(&target().join("promtool"), summary);
+    step("promtool, for metrics and alert rules; rclone, for copies of the store");
+    let promtool = debian::prepare(&debian::PROMTOOL, &target().join("promtool"), summary);
+    let rclone = debian::prepare(&debian::RCLONE, &target().join("rclone"), summary);
 
     step("Recorded exchange messages");
     let fixtures = fixtures();
@@ -49,6 +50,12 @@ pub(crate) fn run_into(summary: &mut Summary, with_python: bool) -> Result<()> {
         Some(path) => command.env("DCCD_PROMTOOL", path),
         None => command.env_remove("DCCD_PROMTOOL"),
     };
+    // The product looks for it on the path, and so do its tests.
+    if let Some(directory) = rclone.as_deref().and_then(Path::parent).filter(|directory| !directory.as_os_str().is_empty()) {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(all).context("cannot put rclone on the path")?);
+    }
     match fixtures {
         Some(path) => command.env("DCCD_FIXTURES", path),
         None => command.env_remove("DCCD_FIXTURES"),

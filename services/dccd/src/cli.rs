@@ -121,6 +121,8 @@ enum Command {
     Exchanges(commands::exchanges::Arguments),
     /// Find symbols, best match first
     Search(commands::search::Arguments),
+    /// Show how far the copies of the store are, or bring them up to date; works without a daemon
+    Sync(commands::sync::Arguments),
     /// Print live records from the ring
     Tail(commands::tail::Arguments),
     /// Show what the services have logged, merged by time
@@ -170,6 +172,7 @@ impl Command {
             Self::Export(_) => ("export", Needs::Store),
             Self::Convert(_) => ("convert", Needs::Store),
             Self::Verify(_) => ("verify", Needs::Store),
+            Self::Sync(_) => ("sync", Needs::Store),
             Self::Exchanges(_) => ("exchanges", Needs::Neither),
             Self::Search(_) => ("search", Needs::Daemon),
             Self::Tail(_) => ("tail", Needs::Rings),
@@ -205,7 +208,10 @@ const GROUPS: &[(&str, &[&str])] = &[
             "service",
         ],
     ),
-    ("Data", &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "exchanges", "search", "tail"]),
+    (
+        "Data",
+        &["backfill", "collect", "inventory", "gaps", "verify", "export", "convert", "sync", "exchanges", "search", "tail"],
+    ),
     ("Try", &["demo", "sim"]),
 ];
 
@@ -280,6 +286,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Verify(arguments) => commands::verify::run(global, &arguments),
         Command::Exchanges(arguments) => commands::exchanges::run(&arguments),
         Command::Search(arguments) => commands::search::run(global, &arguments),
+        Command::Sync(arguments) => commands::sync::run(global, &arguments),
         Command::Tail(arguments) => commands::tail::run(global, &arguments),
         Command::Logs(arguments) => commands::logs::run(global, &arguments),
         Command::LogLevel(arguments) => commands::log_level::run(global, &arguments),

@@ -27,6 +27,9 @@ fn main() -> ExitCode {
     // A path is how people call the program; the root calls services by their bare names.
     let name = args.first().map(|name| Path::new(name).file_name().unwrap_or(name).to_string_lossy().into_owned());
     match name {
+        Some(name) if name == syncd::LEASH => exit::finish(Err(anyhow::Error::new(syncd::leash(args.into_iter().skip(1)))
+            .context("cannot start a program")
+            .into())),
         Some(name) if roles::is_service(&name) => {
             exit::finish(roles::run_service(args.into_iter().skip(1)).map_err(service_failure))
         }

@@ -5,9 +5,10 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use dccd_rpc::datad::BackfillSeries;
+use dccd_rpc::syncd::RemoteStatus;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::{say, seconds};
+use crate::output::{bytes, say, seconds};
 
 /// Between two plain lines of a series.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -110,6 +111,75 @@ fn line(series: &BackfillSeries) -> String {
     parts.join(", ")
 }
 
+/// Shows copies of the store as they go on.
+pub struct Copying {
+    bars: Option<MultiProgress>,
+    shown: HashMap<String, Shown>,
+}
+
+impl Copying {
+    /// On standard error, whatever that is.
+    pub fn new() -> Self {
+        let Display { bars, .. } = Display::new();
+        Self { bars, shown: HashMap::new() }
+    }
+
+    /// Brings what is shown up to date.
+    pub fn update(&mut self, remotes: &[RemoteStatus]) {
+        for remote in remotes.iter().filter(|remote| remote.runs_begun > 0) {
+            let shown = self.shown.entry(remote.remote.clone()).or_default();
+            if shown.is_over {
+                continue;
+            }
+            shown.is_over = remote.state != "running";
+            match &self.bars {
+                Some(bars) => {
+                    let bar = shown.bar.get_or_insert_with(|| bars.add(new_bar()));
+                    let is_whole = remote.bytes_total == 0 && shown.is_over;
+                    bar.set_length(remote.bytes_total.max(1));
+                    bar.set_position(if is_whole { 1 } else { remote.bytes_done });
+                    bar.set_prefix(remote.remote.clone());
+                    bar.set_message(copying(remote));
+                }
+                None if shown.is_over || shown.line.is_none_or(|at| at.elapsed() >= LINE_EVERY) => {
+                    shown.line = Some(Instant::now());
+                    say(format_args!("{}: {}", remote.remote, copying(remote)));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Leaves what is shown as it is.
+    pub fn end(&self) {
+        self.shown.values().filter_map(|shown| shown.bar.as_ref()).for_each(ProgressBar::abandon);
+    }
+}
+
+/// One line about a copy.
+fn copying(remote: &RemoteStatus) -> String {
+    if remote.state == "idle" && remote.files_total == 0 {
+        return "up to date, nothing to copy".to_owned();
+    }
+    let mut parts = Vec::new();
+    if remote.state != "running" {
+        parts.push(if remote.state == "idle" { "done".to_owned() } else { remote.state.clone() });
+    } else if remote.files_total == 0 {
+        return "looking for what has changed".to_owned();
+    }
+    parts.push(format!("{} of {} files", remote.files_done, remote.files_total));
+    parts.push(format!("{} of {}", bytes(remote.bytes_done), bytes(remote.bytes_total)));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole bytes and seconds for people")]
+    {
+        parts.push(format!("{}/s", bytes(remote.bytes_per_second.max(0.0) as u64)));
+        if let Some(eta) = remote.eta_s.filter(|eta| eta.is_finite() && *eta >= 0.0) {
+            parts.push(format!("{} left", seconds(eta.ceil() as u64)));
+        }
+    }
+    parts.extend(remote.copying.first().cloned());
+    parts.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +210,19 @@ mod tests {
         series.state = "failed".to_owned();
         (series.eta_s, series.windows_failed, series.error) = (None, 2, Some("no answer".to_owned()));
         assert_eq!(line(&series), "failed, 4 of 10 windows, 3990 rows, 1995 rows/s, 2 windows FAILED, no answer");
+    }
+
+    #[test]
+    fn a_line_says_files_bytes_pace_and_what_is_left_of_a_copy() {
+        let mut remote = RemoteStatus { state: "running".to_owned(), runs_begun: 1, ..RemoteStatus::default() };
+        assert_eq!(copying(&remote), "looking for what has changed");
+        (remote.files_done, remote.files_total, remote.bytes_done, remote.bytes_total) = (1, 3, 1 << 20, 3 << 20);
+        (remote.bytes_per_second, remote.eta_s) = (524_288.0, Some(3.2));
+        remote.copying = vec!["binance/x".to_owned(), "binance/y".to_owned()];
+        assert_eq!(copying(&remote), "1 of 3 files, 1.0 MiB of 3.0 MiB, 512.0 KiB/s, 4s left, binance/x");
+        (remote.state, remote.eta_s, remote.copying) = ("failed".to_owned(), None, Vec::new());
+        assert_eq!(copying(&remote), "failed, 1 of 3 files, 1.0 MiB of 3.0 MiB, 512.0 KiB/s");
+        (remote.state, remote.files_total) = ("idle".to_owned(), 0);
+        assert_eq!(copying(&remote), "up to date, nothing to copy");
     }
 }

@@ -22,8 +22,10 @@ use dccd_root::{
 use dccd_rpc::alertd::{ALERTD_NAME, ALERTD_PROTOCOL};
 use dccd_rpc::datad::DATAD_PROTOCOL;
 use dccd_rpc::remote::Token;
+use dccd_rpc::syncd::{SYNCD_NAME, SYNCD_PROTOCOL};
 use dccd_service::log::LogFiles;
 use dccd_service::{Rotation, ServiceArgs, ServiceContext, ShutdownReason};
+use syncd::SyncOptions;
 
 /// The prefix of `argv[0]` of the services of exchanges.
 const DATAD: &str = "datad.";
@@ -37,7 +39,7 @@ pub fn datad_name(exchange: &ExchangeName) -> String {
 
 /// Whether this `argv[0]` is a service's name.
 pub fn is_service(name: &str) -> bool {
-    name.starts_with(DATAD) || name == ALERTD_NAME
+    name.starts_with(DATAD) || name == ALERTD_NAME || name == SYNCD_NAME
 }
 
 /// Runs the service that `argv[0]` names until it is told to stop.
@@ -52,6 +54,10 @@ pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<(
             let options =
                 AlertdOptions { data_path: ctx.data_path().to_owned(), ..AlertdOptions::of(&config, ctx.instance()) };
             return Ok(alertd::run(options, ctx).await?);
+        }
+        if ctx.name() == SYNCD_NAME {
+            let options = sync_options(&own_config(&ctx)?, ctx.data_path())?;
+            return Ok(syncd::run(options, ctx.clone()).await?);
         }
         let options = own_options(&ctx)?;
         let again = ctx.clone();
@@ -83,6 +89,21 @@ fn own_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
 fn own_config(ctx: &ServiceContext) -> anyhow::Result<Config> {
     let lookup = Lookup::new(ctx.config_path().map(Path::to_owned));
     Ok(Config::load(&lookup).context("cannot read the configuration")?.config)
+}
+
+/// What the configuration says about the copies of a store.
+///
+/// # Errors
+/// When this executable can't be found on the disk.
+pub fn sync_options(config: &Config, data_path: &Path) -> anyhow::Result<SyncOptions> {
+    let executable = std::env::current_exe().context("cannot find this executable on the disk")?;
+    Ok(SyncOptions {
+        data_path: data_path.to_owned(),
+        targets: syncd::targets(config),
+        interval: config.storage.sync_interval,
+        failures_max: config.alerts.max_consecutive_errors,
+        rclone: syncd::Rclone { leash: Some(executable), ..syncd::Rclone::default() },
+    })
 }
 
 /// What the configuration says about an exchange.
@@ -217,6 +238,19 @@ impl Common {
         ServiceSpec { protocol: Some(ALERTD_PROTOCOL), ..spec }
     }
 
+    /// The one that copies the store: from the beginning where there is something to copy by the clock, else when it is asked for.
+    fn syncd(&self, config: &Config) -> ServiceSpec {
+        let storage = &config.storage;
+        let keys = storage.remotes.iter().map(|remote| (&remote.access_key_id, &remote.secret_access_key));
+        let keys: Vec<_> = keys.map(|(id, key)| [id, key].map(|secret| secret.as_ref().map(|s| s.reveal()))).collect();
+        let failures_max = config.alerts.max_consecutive_errors;
+        // Of the keys a hash is all that is kept.
+        let told = format!("{:?} {:?} {failures_max:?} {keys:?}", storage.remotes, storage.sync_interval);
+        let spec = self.spec(config, SYNCD_NAME, (&told, &told), &config.daemon.limits);
+        let eager = !storage.remotes.is_empty() && !storage.sync_interval.is_zero();
+        ServiceSpec { protocol: Some(SYNCD_PROTOCOL), eager, ..spec }
+    }
+
     /// What the root runs.
     pub fn roles(&self, config: &Config) -> Roles {
         let restart = &config.daemon.restart;
@@ -237,11 +271,16 @@ impl Common {
         let alerting = (!config.alerts.all_webhooks().is_empty())
             .then(|| Alerting { service: ALERTD_NAME.to_owned(), pending: alertd::has_work(config.data_path()) });
         let disk_low_bytes = config.alerts.disk_low_mb << 20;
-        let services = config.collected_exchanges().iter().map(|exchange| self.datad(config, exchange, true)).collect();
+        let collectors = config.collected_exchanges();
+        let collectors = collectors.iter().map(|exchange| self.datad(config, exchange, true));
+        let services = collectors.chain(Some(self.syncd(config)).filter(|syncd| syncd.eager)).collect();
         let (common, config) = (self.clone(), config.clone());
         let resolve: Resolve = Arc::new(move |name| {
             if name == ALERTD_NAME {
                 return Some(common.alertd(&config));
+            }
+            if name == SYNCD_NAME {
+                return Some(common.syncd(&config));
             }
             // A client may ask for an exchange that the configuration doesn't collect.
             let exchange = name.strip_prefix(DATAD).filter(|exchange| dccd_exchange::NAMES.contains(exchange))?;

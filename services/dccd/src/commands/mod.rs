@@ -26,6 +26,7 @@ pub mod sim;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod sync;
 pub mod tail;
 pub mod validate;
 pub mod verify;

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 
 use crate::cli::Global;
+use crate::commands::block_on;
 use crate::exit::Failure;
 use crate::output::{Out, say};
 use crate::roles;
@@ -24,6 +25,10 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     out.line(format_args!("remotes: {}", config.storage.remotes.len()))?;
     out.line(format_args!("histo_jobs: {}", config.histo_jobs.len()))?;
     out.line(format_args!("stream_jobs: {}", config.stream_jobs.len()))?;
+    let remotes = block_on(async { Ok(syncd::objections(&syncd::targets(config), &syncd::Rclone::default()).await) })?;
+    for objection in remotes {
+        say(format_args!("warning: {objection}"));
+    }
     for objection in crate::listing::objections(config) {
         say(format_args!("warning: {objection}"));
     }
