@@ -107,6 +107,9 @@ fn cannot_read(path: &Path) -> impl Fn(io::Error) -> Failure + use<'_> {
     move |error| anyhow::Error::new(error).context(format!("cannot read {}", path.display())).into()
 }
 
+/// Messages of one log, in its order.
+type Entries = Box<dyn Iterator<Item = io::Result<Entry>>>;
+
 /// Prints what the logs have said so far, in the order of time.
 fn print_past(
     logs: &Logs,
@@ -114,11 +117,11 @@ fn print_past(
     limit: Option<usize>,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    let mut lists: Vec<(&str, &Path, Box<dyn Iterator<Item = io::Result<Entry>>>)> = Vec::new();
+    let mut lists: Vec<(&str, &Path, Entries)> = Vec::new();
     let mut count = 0;
     for (service, path, past) in pasts {
         let Some(past) = past else { continue };
-        let entries: Box<dyn Iterator<Item = io::Result<Entry>>> = match limit {
+        let entries: Entries = match limit {
             None => Box::new(past.from(0).map_err(cannot_read(path))?),
             Some(limit) => {
                 let last = past.last(limit, logs.since, &|entry| logs.wants(entry)).map_err(cannot_read(path))?;

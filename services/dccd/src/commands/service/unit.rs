@@ -25,6 +25,8 @@ pub enum Scope {
 /// What is special to an instance.
 #[derive(Clone, Debug)]
 pub struct Instance<'a> {
+    /// What is executed.
+    pub executable: &'a Path,
     /// The configuration file.
     pub config: &'a Path,
     /// Where relative paths of the configuration count from.
@@ -164,10 +166,15 @@ pub fn drop_in(instance: &Instance<'_>) -> anyhow::Result<String> {
     for path in &instance.writes {
         line("ReadWritePaths", &word(path)?);
     }
-    let is_home = |path: &Path| ["/home", "/root", "/run/user"].iter().any(|home| path.starts_with(home));
-    let paths = instance.writes.iter().map(PathBuf::as_path).chain([instance.config, instance.directory]);
+    let own = [instance.executable, instance.config, instance.directory];
+    let paths = instance.writes.iter().map(PathBuf::as_path).chain(own);
     line("ProtectHome", if paths.into_iter().any(is_home) { "read-only" } else { "yes" });
     Ok(text)
+}
+
+/// Whether a path lies in somebody's home, as systemd sees it.
+pub fn is_home(path: &Path) -> bool {
+    ["/home", "/root", "/run/user"].iter().any(|home| path.starts_with(home))
 }
 
 /// The directory below `/run` of a user's instances.
@@ -215,6 +222,7 @@ mod tests {
     #[test]
     fn an_instance_of_the_host_may_write_its_store_alone() {
         let instance = Instance {
+            executable: Path::new("/usr/bin/dccd"),
             config: Path::new("/etc/dccd/prod.yml"),
             directory: Path::new("/"),
             writes: vec!["/srv/my data".into(), "/var/log/dccd".into()],
@@ -237,6 +245,8 @@ mod tests {
         let at_home = Instance { writes: vec!["/home/ada/crypto".into()], user: Some("ada"), ..instance.clone() };
         let text = drop_in(&at_home).unwrap();
         assert!(text.contains("ProtectHome=read-only") && text.contains("RuntimeDirectory=dccd-ada\n"), "{text}");
+        let by_cargo = Instance { executable: Path::new("/root/.cargo/bin/dccd"), ..instance.clone() };
+        assert!(drop_in(&by_cargo).unwrap().contains("ProtectHome=read-only"));
         let own = drop_in(&Instance { user: None, ..instance }).unwrap();
         assert!(!own.contains("User=") && !own.contains("ReadWritePaths"), "{own}");
     }
