@@ -85,8 +85,10 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
                 Err(error) => return Err(cannot_read(path)(error)),
             }
         }
-        if pasts.is_empty() && !arguments.follow {
-            return Err(anyhow!("there are no logs yet in {}", logs.directory.display()).into());
+        match (pasts.is_empty(), arguments.follow) {
+            (true, false) => return Err(anyhow!("there are no logs yet in {}", logs.directory.display()).into()),
+            (true, true) => say(format_args!("waiting for logs in {}", logs.directory.display())),
+            (false, _) => {}
         }
         let mut printer = Printer::new(&logs, &sources);
         let limit = arguments.lines.or((arguments.since.is_none()).then_some(LINES_DEFAULT));
