@@ -89,6 +89,22 @@ pub enum Problem {
     /// `auth: token` without a token.
     #[error("auth is token and no token is set")]
     NoToken,
+    /// Two keys that say the same.
+    #[error("{this} and {that} are both set")]
+    Both {
+        /// One key.
+        this: &'static str,
+        /// The other.
+        that: &'static str,
+    },
+    /// A token that can be guessed.
+    #[error("the token has {chars} characters, too few for an address that other hosts can reach, expected at least {min}")]
+    ShortToken {
+        /// How many it has.
+        chars: usize,
+        /// How many it must have.
+        min: usize,
+    },
     /// Two values that don't go together.
     #[error("expected {this} to be at most {that}")]
     OutOfOrder {

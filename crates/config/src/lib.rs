@@ -30,5 +30,6 @@ pub use moment::Moment;
 pub use secret::Secret;
 pub use types::{
     Alerts, Config, DEPTH_DEFAULT, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, HistorySource, Http, Limits,
-    LogFormat, LogLevel, LogRotate, Remote, Restart, Rpc, RpcAuth, Settings, Storage, StreamJob, Timezone, TradeStream,
+    LogFormat, LogLevel, LogRotate, Remote, Restart, Rpc, RpcAuth, RpcLimits, RpcTls, Settings, Storage, StreamJob,
+    Timezone, TradeStream,
 };

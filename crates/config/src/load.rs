@@ -118,9 +118,16 @@ impl Config {
         config.data_path = base.join(config.data_path).components().collect();
         let daemon = &mut config.daemon;
         daemon.work_dir = daemon.work_dir.take().map(|path| base.join(path));
-        let work_dir = daemon.work_dir.clone().unwrap_or(base);
+        let work_dir = daemon.work_dir.clone().unwrap_or_else(|| base.clone());
         for path in [&mut daemon.pid_file, &mut daemon.log_file].into_iter().flatten() {
             *path = work_dir.join(&*path);
+        }
+        if let Some(rpc) = &mut config.daemon.rpc {
+            // Before anybody works in another directory (daemon.work_dir).
+            let tls = rpc.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
+            for path in rpc.token_file.iter_mut().chain(tls) {
+                *path = base.join(&*path).components().collect();
+            }
         }
         Ok(Loaded { config, path, text: Text(text), warnings })
     }

@@ -21,7 +21,12 @@ pub(crate) fn check(checked: &Checked, errors: &mut Vec<ConfigError>, warnings: 
 }
 
 /// What may be configured and is not used by this version, so that nobody waits for its effect.
-const UNUSED: [&str; 3] = ["storage.remotes", "alerts.webhook_url", "daemon.rpc"];
+const UNUSED: [&str; 2] = ["storage.remotes", "alerts.webhook_url"];
+
+/// The RPC takes no longer one.
+const TOKEN_BYTES_MAX: usize = 256;
+/// A token with fewer characters can be guessed.
+const TOKEN_CHARS_MIN: usize = 16;
 
 struct Rules<'a> {
     checked: &'a Checked,
@@ -137,19 +142,63 @@ impl Rules<'_> {
             let values = &self.checked.values["daemon"][section];
             let Some(address) = values["address"].as_str() else { continue };
             let reachable = address.parse::<SocketAddr>().is_ok_and(|address| !address.ip().is_loopback());
-            let token = !values["token"].is_null() && values["auth"].as_str() != Some("none");
-            if self.errors.iter().any(|error| error.key == format!("daemon.{section}.token")) {
+            let is_set = !values["token"].is_null() || !values["token_file"].is_null();
+            let token = is_set && values["auth"].as_str() != Some("none");
+            if self.errors.iter().any(|error| error.key.starts_with(&format!("daemon.{section}.token"))) {
                 // A token that is wrong was already complained of.
                 continue;
             }
-            let asked_for = section == "rpc" && self.checked.places.contains_key("daemon.rpc.auth");
+            if section == "rpc" {
+                self.rpc(values, reachable);
+            }
             if reachable && !token {
                 let problem = Problem::Unprotected { address: address.to_owned() };
                 let help = format!("set daemon.{section}.token, or listen on 127.0.0.1");
                 self.error(&format!("daemon.{section}.address"), problem, Some(&help));
-            } else if asked_for && values["token"].is_null() && values["auth"].as_str() == Some("token") {
-                self.error("daemon.rpc.auth", Problem::NoToken, Some("set daemon.rpc.token, or write auth: none"));
+            } else if section == "rpc" && !is_set && values["auth"].as_str() == Some("token") {
+                let named = self.checked.places.contains_key("daemon.rpc.auth");
+                let key = if named { "daemon.rpc.auth" } else { "daemon.rpc" };
+                self.error(key, Problem::NoToken, Some("set daemon.rpc.token, or write auth: none"));
             }
+        }
+    }
+
+    /// `daemon.rpc`, besides what holds for every port.
+    fn rpc(&mut self, values: &Yaml, reachable: bool) {
+        let address = values["address"].as_str().unwrap_or_default();
+        if !values["token"].is_null() && !values["token_file"].is_null() {
+            let problem = Problem::Both { this: "daemon.rpc.token", that: "daemon.rpc.token_file" };
+            self.error("daemon.rpc.token_file", problem, Some("keep one of them"));
+        }
+        if values["auth"].as_str() == Some("none") {
+            if !reachable {
+                let message = "every user of this host can use the RPC, and stop dccd by it".to_owned();
+                self.warn("daemon.rpc.auth", message);
+            }
+            return;
+        }
+        if let Some(token) = values["token"].as_str() {
+            let chars = token.trim().chars().count();
+            let is_word = chars > 0 && token.len() <= TOKEN_BYTES_MAX && !token.trim().contains(char::is_whitespace);
+            if !is_word {
+                let expected = format!("one word of at most {TOKEN_BYTES_MAX} bytes");
+                let problem = Problem::Unexpected { expected, found: "a value that is not shown here".to_owned() };
+                self.error("daemon.rpc.token", problem, Some("openssl rand -hex 32 makes a good one"));
+            } else if chars < TOKEN_CHARS_MIN && reachable {
+                let problem = Problem::ShortToken { chars, min: TOKEN_CHARS_MIN };
+                self.error("daemon.rpc.token", problem, Some("openssl rand -hex 32 makes a good one"));
+            } else if chars < TOKEN_CHARS_MIN {
+                let message = format!(
+                    "the token has {chars} characters, and can be guessed; use {TOKEN_CHARS_MIN} at least (openssl rand -hex 32 makes a good one)"
+                );
+                self.warn("daemon.rpc.token", message);
+            }
+        }
+        if reachable && values["tls"].is_null() {
+            let message = format!(
+                "{address} can be reached from other hosts and daemon.rpc.tls is not set: the token and all data go in clear text"
+            );
+            self.warn("daemon.rpc.address", message);
         }
     }
 

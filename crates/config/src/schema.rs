@@ -257,9 +257,15 @@ const LINEAR: &[Key] = &[
 ];
 
 const LIMITS: &[Key] = &[
-    key("max_memory_mb", Kind::Int(64, 1 << 20), Null, "Resident memory of a service; no limit without it.", "4096")
-        .unit("MiB"),
-    key("max_cpu_pct", Kind::Int(1, 100_000), Null, "Processor time of a service; no limit without it.", "80")
+    key(
+        "max_memory_mb",
+        Kind::Int(64, 1 << 20),
+        Null,
+        "Memory of a service ([limits.md](../operations/limits.md)); no limit without it.",
+        "4096",
+    )
+    .unit("MiB"),
+    key("max_cpu_pct", Kind::Int(1, 100_000), Null, "Processor time of a service (the same); no limit without it.", "80")
         .unit("% of a core"),
 ];
 
@@ -319,8 +325,76 @@ const LOG_ROTATE: &[Key] = &[
 
 const RPC: &[Key] = &[
     key("address", Kind::Address, Required, "Where it listens.", "127.0.0.1:5555"),
-    key("auth", Kind::Choice(&["token", "none"]), Is("token"), "How a client proves itself.", "token"),
-    key("token", Kind::Text, Null, "What it proves itself with; needed beyond loopback.", "\"${DCCD_RPC_TOKEN}\"").secret(),
+    key(
+        "auth",
+        Kind::Choice(&["token", "none"]),
+        Is("token"),
+        "How a client proves itself; `none` on loopback only.",
+        "token",
+    ),
+    key("token", Kind::Text, Null, "What it proves itself with, at least 16 characters.", "\"${DCCD_RPC_TOKEN}\"").secret(),
+    key(
+        "token_file",
+        Kind::Path,
+        Null,
+        "File that holds the token instead; nobody else may read it (mode 0600).",
+        "/etc/dccd/rpc.token",
+    ),
+    key("tls", Kind::Section(RPC_TLS), Null, "With what TLS is spoken; not spoken without it.", ""),
+    key("limits", Kind::Section(RPC_LIMITS), Empty, "What clients may take ([remote.md](../operations/remote.md)).", ""),
+];
+
+const RPC_TLS: &[Key] = &[
+    key(
+        "certificate",
+        Kind::Path,
+        Required,
+        "The certificate with what leads to its authority, PEM; read again when it changes.",
+        "/etc/dccd/rpc.crt",
+    ),
+    key(
+        "key",
+        Kind::Path,
+        Required,
+        "Its private key, PEM; others may not read it (mode 0600 or 0640).",
+        "/etc/dccd/rpc.key",
+    ),
+];
+
+const RPC_LIMITS: &[Key] = &[
+    key("max_connections", Kind::Int(1, 10_000), Is("64"), "Connections that have shown the token.", "16"),
+    key(
+        "max_connections_per_address",
+        Kind::Int(1, 10_000),
+        Is("16"),
+        "The same from one address (of IPv6: from one network of 64 bits).",
+        "4",
+    ),
+    key(
+        "max_unauthenticated",
+        Kind::Int(1, 1_000),
+        Is("16"),
+        "Connections that haven't shown it yet; the oldest makes room for the next.",
+        "8",
+    ),
+    key("auth_timeout", Kind::Number(1, 60), Is("5"), "How long these may take.", "3").unit("seconds"),
+    key(
+        "idle_timeout",
+        Kind::Number(1, DAY),
+        Is("3600"),
+        "How long a connection may be silent; a call that takes longer is cut off.",
+        "600",
+    )
+    .unit("seconds"),
+    key("max_frame_kb", Kind::Int(64, 8_192), Is("1024"), "Longest message of a client.", "256").unit("KiB"),
+    key(
+        "max_requests_per_second",
+        Kind::Int(1, 1_000_000),
+        Is("1000"),
+        "Messages that a connection may send; above it is slowed down, and cut off after ten seconds of that.",
+        "100",
+    ),
+    key("max_kb_per_second", Kind::Int(64, 1 << 20), Is("16384"), "The same in bytes.", "1024").unit("KiB"),
 ];
 
 const HTTP_SERVER: &[Key] = &[
@@ -346,6 +420,22 @@ const RESTART: &[Key] = &[
         Is("10"),
         "A service that sends no heartbeat for this long hangs, and is killed.",
         "30",
+    )
+    .unit("seconds"),
+    key(
+        "progress_timeout",
+        Kind::Number(1, 3_600),
+        Is("30"),
+        "A service that is busy and gets nowhere for this long is degraded.",
+        "60",
+    )
+    .unit("seconds"),
+    key(
+        "hung_timeout",
+        Kind::Number(0, DAY),
+        Is("300"),
+        "One that goes on so for this long hangs, and is replaced; 0: never.",
+        "600",
     )
     .unit("seconds"),
 ];

@@ -328,6 +328,44 @@ pub struct Rpc {
     pub auth: RpcAuth,
     /// What it proves itself with.
     pub token: Option<Secret>,
+    /// The file that holds it instead.
+    pub token_file: Option<PathBuf>,
+    /// With what TLS is spoken; `None`: it isn't.
+    pub tls: Option<RpcTls>,
+    /// What clients may take.
+    pub limits: RpcLimits,
+}
+
+/// `daemon.rpc.tls`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RpcTls {
+    /// PEM file of the certificate, with what leads to its authority.
+    pub certificate: PathBuf,
+    /// PEM file of its key.
+    pub key: PathBuf,
+}
+
+/// `daemon.rpc.limits`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RpcLimits {
+    /// Connections that have shown the token.
+    pub max_connections: u32,
+    /// The same from one address.
+    pub max_connections_per_address: u32,
+    /// Connections that haven't yet.
+    pub max_unauthenticated: u32,
+    /// How long these may take.
+    #[serde(deserialize_with = "seconds")]
+    pub auth_timeout: Duration,
+    /// How long a connection may be silent.
+    #[serde(deserialize_with = "seconds")]
+    pub idle_timeout: Duration,
+    /// Longest message of a client, KiB.
+    pub max_frame_kb: u32,
+    /// Messages of a connection a second.
+    pub max_requests_per_second: u32,
+    /// Bytes of a connection a second, KiB.
+    pub max_kb_per_second: u32,
 }
 
 /// `daemon.rpc.auth`.
@@ -375,6 +413,12 @@ pub struct Restart {
     /// A service that says nothing for this long hangs, and is killed.
     #[serde(deserialize_with = "seconds")]
     pub heartbeat_timeout: Duration,
+    /// A service that is busy and gets nowhere for this long is degraded.
+    #[serde(deserialize_with = "seconds")]
+    pub progress_timeout: Duration,
+    /// One that goes on so for this long hangs, and is replaced; zero: never.
+    #[serde(deserialize_with = "seconds")]
+    pub hung_timeout: Duration,
 }
 
 /// `daemon.log_level`.

@@ -33,6 +33,8 @@ fn an_empty_file_is_all_defaults() {
         assert_eq!((restart.max_restarts, restart.window), (5, Duration::from_secs(600)));
         assert_eq!((restart.base_delay, restart.max_delay), (Duration::from_secs(5), Duration::from_secs(60)));
         assert_eq!(restart.heartbeat_timeout, Duration::from_secs(10));
+        assert_eq!(restart.progress_timeout, Duration::from_secs(30));
+        assert_eq!(restart.hung_timeout, Duration::from_secs(300));
         assert_eq!(config.daemon.shutdown_timeout, Duration::from_secs(60));
         let binance = config.exchange(&"binance".parse().unwrap());
         assert_eq!((binance.connections, binance.ring_slots), (1, 65_536));
@@ -77,7 +79,7 @@ exchanges:
     linear: {rest_url: https://fapi.binance.com, ws_url: wss://fstream.binance.com}
     connections: 1
 daemon:
-  rpc: {address: 127.0.0.1:5555, auth: token, token: "${DCCD_RPC_TOKEN:-t}"}
+  rpc: {address: 127.0.0.1:5555, auth: token, token: "${DCCD_RPC_TOKEN:-correct-horse-battery}"}
   pid_file: null
   work_dir: null
   log_file: null
@@ -92,7 +94,7 @@ daemon:
     assert_eq!(config.stream_jobs[0].channels, [Channel::Trades, Channel::Book, Channel::Quotes]);
     assert_eq!(config.histo_jobs[0].span.as_secs(), 3600);
     assert_eq!(config.exchanges.values().next().unwrap().rest_url.as_deref(), Some("https://data-api.binance.vision"));
-    assert_eq!(config.daemon.rpc.as_ref().unwrap().token.as_ref().unwrap().reveal(), "t");
+    assert_eq!(config.daemon.rpc.as_ref().unwrap().token.as_ref().unwrap().reveal(), "correct-horse-battery");
     assert_eq!(config.limits(&"binance".parse().unwrap()).max_memory_mb, Some(4096));
     assert_eq!(config.collected_exchanges().len(), 1);
     assert!(!format!("{config:?}").contains("Some(\"t\")"), "a token is printed");
@@ -211,12 +213,37 @@ fn what_is_not_used_yet_is_said_so() {
     let text = "
 storage: {remotes: [{remote: 'nas:x'}]}
 alerts: {webhook_url: 'https://hooks.example/x'}
-daemon: {rpc: {address: 127.0.0.1:1}, http: null}
+daemon: {log_file: /x, http: null}
 exchanges: {binance: {connections: 2}}
 stream_jobs: [{exchange: binance, pairs: [BTC/USDT], channels: [trades]}]";
     let (_, warnings) = read(text);
     let keys: Vec<_> = warnings.iter().map(|warning| warning.split(": ").nth(1).unwrap()).collect();
-    assert_eq!(keys, ["storage.remotes", "alerts.webhook_url", "daemon.rpc", "exchanges.binance.connections"]);
+    assert_eq!(keys, ["storage.remotes", "alerts.webhook_url", "daemon.log_file", "exchanges.binance.connections"]);
+}
+
+#[test]
+fn the_rpc_is_warned_about_where_others_may_listen_in_or_come_in() {
+    let jobs = "stream_jobs: [{exchange: binance, pairs: [BTC/USDT], channels: [trades]}]";
+    let long = "correct-horse-battery";
+    for (rpc, said) in [
+        (format!("address: 127.0.0.1:1, token: {long}"), None),
+        (format!("address: 0.0.0.0:1, token: {long}, tls: {{certificate: /c, key: /k}}"), None),
+        ("address: 0.0.0.0:1, token_file: ~/t, tls: {certificate: /c, key: /k}".to_owned(), None),
+        (format!("address: 0.0.0.0:1, token: {long}"), Some("the token and all data go in clear text")),
+        ("address: 127.0.0.1:1, token: short".to_owned(), Some("the token has 5 characters, and can be guessed")),
+        ("address: 127.0.0.1:1, auth: none".to_owned(), Some("every user of this host can use the RPC")),
+    ] {
+        let text = format!("{jobs}\ndaemon: {{rpc: {{{rpc}}}}}");
+        let home = |name: &str| (name == "HOME").then(|| "/home/ann".to_owned());
+        let (config, warnings) = Config::parse(&text, Path::new("config.yml"), &home).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(warnings.len(), usize::from(said.is_some()), "{rpc}: {warnings:?}");
+        assert!(said.is_none_or(|said| warnings[0].message.contains(said)), "{rpc}: {warnings:?}");
+        assert!(!format!("{config:?} {warnings:?}").contains(long));
+    }
+    let text = format!("daemon: {{rpc: {{address: 127.0.0.1:1, token: {long}, limits: {{max_frame_kb: 64}}}}}}");
+    let limits = read(&text).0.daemon.rpc.unwrap().limits;
+    assert_eq!((limits.max_frame_kb, limits.max_connections, limits.max_requests_per_second), (64, 64, 1_000));
+    assert_eq!((limits.auth_timeout, limits.idle_timeout), (Duration::from_secs(5), Duration::from_secs(3_600)));
 }
 
 #[test]

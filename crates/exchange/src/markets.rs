@@ -90,6 +90,18 @@ impl Markets {
         (!new.is_empty()).then(|| Self::new(self.iter().cloned().chain(new).collect(), later.skipped))
     }
 
+    /// What a later list says otherwise of this market that decides what its messages mean: its id at the exchange, the size of a
+    /// contract. In words; `None` where there is nothing.
+    #[must_use]
+    pub fn contradiction(&self, symbol: &Symbol, later: &Self) -> Option<String> {
+        let (old, new) = (self.by_symbol(symbol)?, later.by_symbol(symbol)?);
+        let size = |market: &Market| market.contract_size.map_or_else(|| "none".to_owned(), |size| size.to_string());
+        let changes = [("id", old.id.clone(), new.id.clone()), ("contract size", size(old), size(new))];
+        let changes = changes.into_iter().filter(|(_, old, new)| old != new);
+        let words: Vec<String> = changes.map(|(what, old, new)| format!("its {what} was {old} and is {new}")).collect();
+        (!words.is_empty()).then(|| format!("{symbol}: {}", words.join(", ")))
+    }
+
     /// The market of this symbol.
     #[must_use]
     pub fn by_symbol(&self, symbol: &Symbol) -> Option<&Market> {
@@ -199,6 +211,21 @@ mod tests {
             assert_eq!((markets.len(), markets.skipped()), (2, 3));
             assert_eq!(markets.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["BTCUSDT", "ETHUSDT"]);
         }
+    }
+
+    #[test]
+    fn a_later_list_that_gives_a_market_another_meaning_contradicts_the_one_that_is_used() {
+        let sized = |size| Market { contract_size: size, ..market("BTC/USDT:USDT", "BTC-USDT-SWAP", MarketStatus::Trading) };
+        let list = |market: Market| Markets::new(vec![market], 0);
+        let symbol = "BTC/USDT:USDT".parse().unwrap();
+        let used = list(sized(Some(Decimal::new(1, -2))));
+        let halted = Market { status: MarketStatus::Halted, ..sized(Some(Decimal::new(1, -2))) };
+        assert_eq!(used.contradiction(&symbol, &list(halted)), None, "its status changes no meaning");
+        assert_eq!(used.contradiction(&symbol, &Markets::default()), None);
+        assert_eq!(
+            used.contradiction(&symbol, &list(Market { id: "BTC-USD".to_owned(), ..sized(None) })).unwrap(),
+            "BTC/USDT:USDT: its id was BTC-USDT-SWAP and is BTC-USD, its contract size was 0.01 and is none"
+        );
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub use governor::{
 };
 pub use http::{HttpClient, HttpError, HttpOptions, HttpResponse};
 pub use retry::{Retry, retry_after};
-pub use tls::install_crypto_provider;
+pub use rustls::pki_types::CertificateDer;
+pub use tls::{install_crypto_provider, tls_trusting};
 pub use ws::{
     AddressError, AddressSource, BATCH_FRAMES, CloseCause, CloseReason, ConnectBudget, Frame, FrameBatch, Link, LinkError,
     LinkEvent, LinkOptions, SendError,

@@ -1,9 +1,11 @@
 //! Calls to the root of an instance, with deadlines and errors that say what to do.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dccd_rpc::datad::{DATAD_PROTOCOL, DatadClient};
+use dccd_rpc::remote::{Remote, RemoteError};
 use dccd_rpc::root::{
     Endpoint, EnsureError, Events, HeartbeatReply, Progress, ROOT_NAME, ROOT_PROTOCOL, RegisterReply, Registration,
     ReloadReport, RootServiceClient, RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
@@ -16,6 +18,8 @@ use crate::{ProcessWatch, RuntimeDir, RuntimeDirError};
 
 /// What stopping may take beyond the patience with the services themselves.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
+/// How often a remote root that has stopped is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why the registry could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,15 @@ pub enum RegistryError {
         /// The cause.
         #[source]
         source: TransportError,
+    },
+    /// It can't be reached at the address of a root.
+    #[error("cannot reach {service}")]
+    Remote {
+        /// Whom we wanted.
+        service: String,
+        /// The cause.
+        #[source]
+        source: RemoteError,
     },
     /// The call failed or was refused.
     #[error(transparent)]
@@ -67,6 +80,16 @@ pub enum RegistryError {
 pub struct Registry {
     client: RootServiceClient,
     root: HelloReply,
+    reach: Reach,
+}
+
+/// By which way services are reached.
+#[derive(Clone, Debug)]
+enum Reach {
+    /// By the sockets of this host.
+    Local,
+    /// Through the root of another.
+    Remote(Arc<Remote>),
 }
 
 impl Registry {
@@ -84,7 +107,25 @@ impl Registry {
         })?;
         let client = spawn_dispatch(RootServiceClient::new(client_config(), transport));
         let root = call(ROOT_NAME, "hello", client.hello(context(deadline), Hello::new(ROOT_PROTOCOL))).await?;
-        Ok(Self { client, root })
+        Ok(Self { client, root, reach: Reach::Local })
+    }
+
+    /// The same at an address, of this host or another. Services are reached the same way then: endpoints are names to this client.
+    pub async fn connect_remote(remote: Remote, deadline: Duration) -> Result<Self, RegistryError> {
+        let remote = Arc::new(remote);
+        let transport = remote
+            .connect(ROOT_NAME, deadline)
+            .await
+            .map_err(|source| RegistryError::Remote { service: ROOT_NAME.to_owned(), source })?;
+        let client = spawn_dispatch(RootServiceClient::new(client_config(), transport));
+        let root = call(ROOT_NAME, "hello", client.hello(context(deadline), Hello::new(ROOT_PROTOCOL))).await?;
+        Ok(Self { client, root, reach: Reach::Remote(remote) })
+    }
+
+    /// Whether the root may be on another host, so that its files and processes mean nothing here.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self.reach, Reach::Remote(_))
     }
 
     /// Who answered the greeting.
@@ -144,9 +185,12 @@ impl Registry {
         // Lazy services share one patience, eager ones another; without a number the root applies its own.
         let deadline = patience.map_or(dccd_rpc::DEADLINE_MAX, |p| p * 2 + STOP_MARGIN);
         // Taken before the call, while the pid is surely the root's.
-        let gone = ProcessWatch::open(self.root.pid).ok();
+        let gone = if self.is_remote() { None } else { ProcessWatch::open(self.root.pid).ok() };
         let request = StopRequest { force, timeout: patience };
         let report = call(ROOT_NAME, "stop", self.client.stop(context(deadline), request)).await?;
+        if let Reach::Remote(remote) = &self.reach {
+            self.closed(remote).await?;
+        }
         if let Some(gone) = gone
             && tokio::time::timeout(STOP_MARGIN, gone.exited()).await.is_err()
         {
@@ -160,7 +204,7 @@ impl Registry {
         Ok(call(ROOT_NAME, "register", self.client.register(context(deadline), registration)).await?)
     }
 
-    /// For services: says that this process lives.
+    /// For services: says that this process lives; hears what the root wants.
     pub async fn heartbeat(
         &self,
         name: &str,
@@ -170,9 +214,15 @@ impl Registry {
         Ok(call(ROOT_NAME, "heartbeat", self.client.heartbeat(context(deadline), name.to_owned(), progress)).await?)
     }
 
-    /// For services: says that this process is about to exit.
-    pub async fn deregister(&self, name: &str, reason: &str, deadline: Duration) -> Result<(), RegistryError> {
-        let future = self.client.deregister(context(deadline), name.to_owned(), reason.to_owned());
+    /// For services: says that this process is about to exit, and what it has made durable at the last.
+    pub async fn deregister(
+        &self,
+        name: &str,
+        reason: &str,
+        flushed: Vec<(String, u64)>,
+        deadline: Duration,
+    ) -> Result<(), RegistryError> {
+        let future = self.client.deregister(context(deadline), name.to_owned(), reason.to_owned(), flushed);
         Ok(call(ROOT_NAME, "deregister", future).await?)
     }
 
@@ -197,10 +247,34 @@ impl Registry {
     pub async fn datad(&self, exchange: &str, deadline: Duration) -> Result<DatadClient, RegistryError> {
         let name = format!("datad.{exchange}");
         let endpoint = self.ensure(&name, deadline).await?;
-        let Some(path) = endpoint.unix_path() else {
-            return Err(RegistryError::Endpoint { service: name, endpoint });
-        };
-        connect_datad(&name, path, deadline).await
+        self.datad_at(&name, &endpoint, deadline).await
+    }
+
+    /// A greeted client of the datad of this name, which listens there.
+    pub async fn datad_at(&self, name: &str, endpoint: &Endpoint, deadline: Duration) -> Result<DatadClient, RegistryError> {
+        match (&self.reach, endpoint.unix_path()) {
+            (Reach::Local, Some(path)) => connect_datad(name, path, deadline).await,
+            (Reach::Local, None) => Err(RegistryError::Endpoint { service: name.to_owned(), endpoint: endpoint.clone() }),
+            (Reach::Remote(remote), _) => {
+                let transport = remote
+                    .connect(name, deadline)
+                    .await
+                    .map_err(|source| RegistryError::Remote { service: name.to_owned(), source })?;
+                greeted(name, spawn_dispatch(DatadClient::new(client_config(), transport)), deadline).await
+            }
+        }
+    }
+
+    /// Waits until a remote root that has stopped listens no more: then its process is as good as gone.
+    async fn closed(&self, remote: &Remote) -> Result<(), RegistryError> {
+        let until = tokio::time::Instant::now() + STOP_MARGIN;
+        while remote.connect::<(), ()>(ROOT_NAME, STOP_MARGIN).await.is_ok() {
+            if tokio::time::Instant::now() >= until {
+                return Err(RegistryError::Lingers { pid: self.root.pid, waited: STOP_MARGIN });
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        Ok(())
     }
 }
 
@@ -209,7 +283,10 @@ pub async fn connect_datad(name: &str, socket: &Path, deadline: Duration) -> Res
     let transport = unix_connect(socket, deadline)
         .await
         .map_err(|source| RegistryError::Transport { service: name.to_owned(), source })?;
-    let client = spawn_dispatch(DatadClient::new(client_config(), transport));
+    greeted(name, spawn_dispatch(DatadClient::new(client_config(), transport)), deadline).await
+}
+
+async fn greeted(name: &str, client: DatadClient, deadline: Duration) -> Result<DatadClient, RegistryError> {
     call(name, "hello", client.hello(context(deadline), Hello::new(DATAD_PROTOCOL))).await?;
     Ok(client)
 }

@@ -50,6 +50,9 @@ pub trait Datad {
     async fn pause_live(prefix: String) -> Result<Vec<String>, RpcError>;
     /// Records them again.
     async fn resume_live(prefix: String) -> Result<Vec<String>, RpcError>;
+    /// Begins to fetch all that the series of those history jobs lack whose names begin so; answers with the id of the backfill at
+    /// once, `None` where no job is meant.
+    async fn run_jobs(prefix: String) -> Result<Option<String>, RpcError>;
 }
 
 /// One market of the exchange.

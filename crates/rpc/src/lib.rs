@@ -9,6 +9,7 @@ pub mod datad;
 mod directory;
 mod error;
 mod hello;
+pub mod remote;
 pub mod root;
 mod serve;
 mod transport;
@@ -16,10 +17,10 @@ mod transport;
 pub use directory::{DirectoryError, private_directory};
 pub use error::{CallError, RpcError, call};
 pub use hello::{Greeting, Hello, HelloReply};
-pub use serve::{Connection, ServeLimits, serve};
+pub use serve::{Connection, Peer, ServeLimits, serve};
 pub use transport::{
     Codec, DEADLINE_MAX, FRAME_BYTES_MAX, Listener, SOCKET_PATH_BYTES_MAX, Transport, TransportError, check_socket_path,
-    client_config, context, spawn_dispatch, unix_connect, unix_listen,
+    client_config, context, spawn_dispatch, unix_connect, unix_listen, unix_stream,
 };
 
 /// What this build calls itself in `hello` and in listings.

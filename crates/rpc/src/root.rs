@@ -19,13 +19,13 @@ pub const ROOT_NAME: &str = "dccd-root";
 pub trait RootService {
     /// First call of a connection; refuses a caller that speaks another version.
     async fn hello(hello: Hello) -> Result<HelloReply, RpcError>;
-    /// A service says that it is ready. Needs the token of its spawn, from the very process that was spawned; once with each
-    /// root: the next one adopts the process by it.
+    /// A service says that it is ready. Needs the token of its spawn, from the very process that was spawned; the next root
+    /// adopts the process by it. Saying it again is answered again: the first answer may have been lost.
     async fn register(registration: Registration) -> Result<RegisterReply, RpcError>;
-    /// A service says that it lives, and what it has done so far.
+    /// A service says that it lives, and what it has done so far; it hears what the root wants of it.
     async fn heartbeat(name: String, progress: Progress) -> Result<HeartbeatReply, RpcError>;
-    /// A service says that it is about to exit, and why.
-    async fn deregister(name: String, reason: String) -> Result<(), RpcError>;
+    /// A service says that it is about to exit, why, and what it has made durable at the last: number by name.
+    async fn deregister(name: String, reason: String, flushed: Vec<(String, u64)>) -> Result<(), RpcError>;
     /// All services, the root first.
     async fn list() -> Result<Vec<ServiceInfo>, RpcError>;
     /// Where a ready service listens; `None` while it isn't ready. Starts nothing.
@@ -36,7 +36,8 @@ pub trait RootService {
     /// nothing happened before the call's deadline came near: ask again.
     async fn watch(cursor: u64) -> Result<Events, RpcError>;
     /// Stops every service in order and then the root; answers when the services are flushed and gone. A second call
-    /// joins the first; if it asks for force, the stop already under way is forced.
+    /// joins the first; if it asks for force, the stop already under way is forced. [`RpcError::Unavailable`] while the root
+    /// hands over: the next one is to be asked.
     async fn stop(request: StopRequest) -> Result<StopReport, RpcError>;
     /// Stops one service and starts it again, with a fresh count of restarts; answers when it is ready.
     async fn restart(name: String) -> Result<Endpoint, EnsureError>;
@@ -68,7 +69,7 @@ pub struct Registration {
     pub version: String,
     /// Protocol number of its own contract.
     pub protocol: u32,
-    /// The token it was given at spawn; good for one registration with each root.
+    /// The token it was given at spawn; good for this process alone.
     pub token: String,
     /// What is wrong from the first, in words; `None` when nothing is. Heartbeats say how it goes on.
     pub degraded: Option<String>,
@@ -103,6 +104,8 @@ pub struct RegisterReply {
 pub struct HeartbeatReply {
     /// By what directives it is to log; `None`: as it was told at its start.
     pub log_level: Option<String>,
+    /// It comes near its memory limit: it should give back what it can do without.
+    pub shed_memory: bool,
 }
 
 /// How much a service logs; as JSON one element of `log-level --json`.
@@ -234,6 +237,35 @@ pub struct ServiceInfo {
     pub eager: bool,
     /// Its progress counters.
     pub counters: Vec<(String, u64)>,
+    /// How its last processes ended, the newest last; at most 20. Those of earlier roots are among them.
+    #[serde(default)]
+    pub exits: Vec<ServiceExit>,
+}
+
+/// How one process of a service ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceExit {
+    /// Host time at which it was known, ns since the epoch.
+    pub ts: i64,
+    /// Its process; `None`: it could not be started.
+    pub pid: Option<u32>,
+    /// Why, in few words: what it did by itself (`exit 1`, `SIGSEGV`, `OOM`), what it was killed for (`watchdog`, `no progress`,
+    /// `memory limit`, `start timeout`), or what was asked for (`stop`, `restart`).
+    pub reason: String,
+    /// Its exit code, where it ended by one and we were told.
+    pub code: Option<i32>,
+    /// The signal that ended it, e.g. `SIGKILL`, where it ended by one and we were told.
+    pub signal: Option<String>,
+    /// Whether dccd killed it; [`ServiceExit::reason`] says why.
+    pub killed: bool,
+    /// Seconds that it ran; `None`: unknown.
+    pub ran_s: Option<f64>,
+    /// Resident memory in its last heartbeat, bytes; `None`: it sent none.
+    pub rss_bytes: Option<u64>,
+    /// What it said of its end itself.
+    pub last_words: Option<String>,
+    /// What else is known of the cause, in words.
+    pub detail: Option<String>,
 }
 
 /// Why a service can't be had.
@@ -330,6 +362,8 @@ pub struct StoppedService {
     pub killed: bool,
     /// From the request to its exit.
     pub took: Duration,
+    /// What it said it had made durable at the last: number by name, e.g. `rows`.
+    pub flushed: Vec<(String, u64)>,
 }
 
 /// How reading the configuration anew went.

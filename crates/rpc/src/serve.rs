@@ -1,17 +1,19 @@
 //! Serves a tarpc service on a listening socket: connections and requests are bounded, `hello` comes first.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tarpc::server::{BaseChannel, Channel, Serve};
 use tarpc::{RequestName, ServerError};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
-use crate::transport::framed;
+use crate::transport::{Io, framed};
 use crate::{Greeting, Listener};
 
 /// How much one listener takes on.
@@ -31,20 +33,47 @@ impl Default for ServeLimits {
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A process of this host, of our own user or of root; its id where the kernel knows it.
+    Process(Option<u32>),
+    /// Somebody who has shown the token, over TCP from there.
+    Remote(SocketAddr),
+}
+
 /// One accepted connection.
-#[derive(Debug)]
 pub struct Connection {
-    stream: UnixStream,
+    stream: Box<dyn Io>,
     requests: usize,
-    peer_pid: Option<u32>,
+    peer: Peer,
     greeting: Greeting,
 }
 
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).field("greeting", &self.greeting).finish_non_exhaustive()
+    }
+}
+
 impl Connection {
-    /// The process at the other end, where the kernel knows it.
+    /// One that was not accepted from a Unix socket, of somebody who has proved itself already. `requests`: as in [`ServeLimits`].
     #[must_use]
-    pub fn peer_pid(&self) -> Option<u32> {
-        self.peer_pid
+    pub fn remote(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        peer: SocketAddr,
+        service: &str,
+        protocol: u32,
+        requests: usize,
+    ) -> Self {
+        let greeting = Greeting::new(service, protocol);
+        Self { stream: Box::new(stream), requests, peer: Peer::Remote(peer), greeting }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// The connection's greeting; the service's `hello` answers with [`Greeting::hello`].
@@ -62,7 +91,7 @@ impl Connection {
         S::Resp: serde::Serialize,
     {
         let gate = Gate { serve, greeting: self.greeting };
-        BaseChannel::with_defaults(framed::<tarpc::ClientMessage<S::Req>, tarpc::Response<S::Resp>>(self.stream))
+        BaseChannel::with_defaults(framed::<_, tarpc::ClientMessage<S::Req>, tarpc::Response<S::Resp>>(self.stream))
             .max_concurrent_requests(self.requests)
             .execute(gate)
             .for_each_concurrent(None, |handler| handler)
@@ -129,8 +158,12 @@ pub async fn serve<F, Fut, Stop>(
                 }
             },
         };
-        let connection =
-            Connection { stream, requests: limits.requests, peer_pid, greeting: Greeting::new(service, protocol) };
+        let connection = Connection {
+            stream: Box::new(stream),
+            requests: limits.requests,
+            peer: Peer::Process(peer_pid),
+            greeting: Greeting::new(service, protocol),
+        };
         let run = handle(connection);
         let mut closed = closed.clone();
         tokio::spawn(async move {

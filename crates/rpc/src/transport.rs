@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tarpc::client;
 use tarpc::tokio_serde::formats::Bincode;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::codec::LengthDelimitedCodec;
 
@@ -20,6 +21,11 @@ pub type Codec<Item, SinkItem> = Bincode<Item, SinkItem>;
 
 /// A connected transport that receives `Item`s and sends `SinkItem`s.
 pub type Transport<Item, SinkItem> = tarpc::serde_transport::Transport<UnixStream, Item, SinkItem, Codec<Item, SinkItem>>;
+
+/// What frames go over, whatever is below.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Largest message in bytes, either way; a larger one breaks the connection.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -121,14 +127,14 @@ impl Listener {
         &self.path
     }
 
-    /// The next connection of our own user, with the peer's process id where the kernel knows it. Connections of other
-    /// users are closed and logged; waiting goes on.
+    /// The next connection of our own user or of root, with the peer's process id where the kernel knows it. Connections of
+    /// other users are closed and logged; waiting goes on.
     pub async fn accept(&self) -> io::Result<(UnixStream, Option<u32>)> {
         let own = rustix::process::geteuid().as_raw();
         loop {
             let (stream, _) = self.inner.accept().await?;
             let peer = stream.peer_cred()?;
-            if peer.uid() == own {
+            if peer.uid() == own || peer.uid() == 0 {
                 return Ok((stream, peer.pid().and_then(|pid| u32::try_from(pid).ok())));
             }
             tracing::warn!(socket = %self.path.display(), uid = peer.uid(), pid = ?peer.pid(), "refused a connection of another user");
@@ -179,6 +185,11 @@ where
     Item: for<'de> serde::Deserialize<'de>,
     SinkItem: serde::Serialize,
 {
+    Ok(framed(unix_stream(path, deadline).await?))
+}
+
+/// Connects to a service's socket, for who passes the bytes on.
+pub async fn unix_stream(path: &Path, deadline: Duration) -> Result<UnixStream, TransportError> {
     check_socket_path(path)?;
     let stream = match tokio::time::timeout(deadline, UnixStream::connect(path)).await {
         Ok(Ok(stream)) => stream,
@@ -201,12 +212,15 @@ where
     if peer.uid() != rustix::process::geteuid().as_raw() && peer.uid() != 0 {
         return Err(TransportError::ForeignListener { path: path.to_owned(), uid: peer.uid() });
     }
-    Ok(framed(stream))
+    Ok(stream)
 }
 
 /// Frames and codec over a connected stream.
-pub(crate) fn framed<Item, SinkItem>(stream: UnixStream) -> Transport<Item, SinkItem>
+pub(crate) fn framed<S, Item, SinkItem>(
+    stream: S,
+) -> tarpc::serde_transport::Transport<S, Item, SinkItem, Codec<Item, SinkItem>>
 where
+    S: Io,
     Item: for<'de> serde::Deserialize<'de>,
     SinkItem: serde::Serialize,
 {

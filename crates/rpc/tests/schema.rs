@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use dccd_rpc::root::{
     Change, Endpoint, EnsureError, Event, Events, HeartbeatReply, Progress, ROOT_PROTOCOL, RegisterReply, Registration,
-    ReloadReport, ReloadedService, RootServiceRequest, RootStatus, ServiceInfo, ServiceLogLevel, ServiceState, StopReport,
-    StopRequest, StoppedService,
+    ReloadReport, ReloadedService, RootServiceRequest, RootStatus, ServiceExit, ServiceInfo, ServiceLogLevel, ServiceState,
+    StopReport, StopRequest, StoppedService,
 };
 use dccd_rpc::{Codec, Hello, HelloReply, RpcError};
 use serde::Serialize;
@@ -65,7 +65,7 @@ fn the_wire_of_the_root_is_frozen() {
         RootServiceRequest::Hello { hello: hello.clone() },
         RootServiceRequest::Register { registration },
         RootServiceRequest::Heartbeat { name: s("n"), progress },
-        RootServiceRequest::Deregister { name: s("n"), reason: s("r") },
+        RootServiceRequest::Deregister { name: s("n"), reason: s("r"), flushed: vec![(s("f"), 1)] },
         RootServiceRequest::List {},
         RootServiceRequest::Find { name: s("n") },
         RootServiceRequest::Ensure { name: s("n") },
@@ -87,7 +87,7 @@ fn the_wire_of_the_root_is_frozen() {
         log_level: Some(s("l")),
     };
     schema.add("RegisterReply", &reply);
-    schema.add("HeartbeatReply", &HeartbeatReply { log_level: Some(s("l")) });
+    schema.add("HeartbeatReply", &HeartbeatReply { log_level: Some(s("l")), shed_memory: true });
     schema.add("ServiceLogLevel", &ServiceLogLevel { service: s("n"), level: s("l"), configured: true });
     for state in [
         ServiceState::Starting,
@@ -101,6 +101,18 @@ fn the_wire_of_the_root_is_frozen() {
         assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         schema.add("ServiceState", &state);
     }
+    let exit = ServiceExit {
+        ts: 1,
+        pid: Some(2),
+        reason: s("r"),
+        code: Some(3),
+        signal: Some(s("s")),
+        killed: true,
+        ran_s: Some(4.5),
+        rss_bytes: Some(5),
+        last_words: Some(s("w")),
+        detail: Some(s("d")),
+    };
     let info = ServiceInfo {
         name: s("n"),
         state: ServiceState::Ready,
@@ -116,12 +128,14 @@ fn the_wire_of_the_root_is_frozen() {
         reason: Some(s("r")),
         eager: true,
         counters: vec![(s("c"), 7)],
+        exits: vec![exit],
     };
     schema.add("ServiceInfo", &info);
     let event =
         Event { sequence: 1, ts: 2, service: s("s"), state: ServiceState::Failed, pid: Some(3), reason: Some(s("r")) };
     schema.add("Events", &Events { cursor: 4, events: vec![event], lost: 5 });
-    let stopped = StoppedService { name: s("n"), exit: s("x"), killed: true, took: Duration::new(1, 2) };
+    let (name, exit, flushed) = (s("n"), s("x"), vec![(s("f"), 9)]);
+    let stopped = StoppedService { name, exit, killed: true, took: Duration::new(1, 2), flushed };
     schema.add("StopReport", &StopReport { services: vec![stopped], took: Duration::new(3, 4) });
     for change in [Change::Unchanged, Change::Reloaded, Change::Restarted, Change::Started, Change::Stopped] {
         assert_eq!(serde_json::to_value(change).unwrap(), change.to_string());

@@ -130,6 +130,35 @@ async fn a_socket_of_another_user_is_not_trusted() {
 }
 
 #[tokio::test]
+async fn another_user_is_not_served() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: another_user_is_not_served: needs the right to start a process as another user");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = socket(&dir);
+    start(&path, ServeLimits::default(), std::future::pending());
+    // The modes keep others out, until somebody changes them.
+    for (path, mode) in [(dir.path(), 0o755), (path.parent().unwrap(), 0o755), (&*path, 0o666)] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\nprint('connected')\nsys.stdout.write(repr(s.recv(1)))";
+    let mut command = Command::new("python3");
+    command.arg("-c").arg(script).arg(&path).uid(65_534);
+    let other = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+    let other = match other {
+        Ok(other) => other,
+        Err(error) => {
+            println!("skipped: another_user_is_not_served: no python3 ({error})");
+            return;
+        }
+    };
+    // Closed without a word, and the next one of our own is served.
+    assert_eq!(String::from_utf8_lossy(&other.stdout), "connected\nb''", "{}", String::from_utf8_lossy(&other.stderr));
+    call("echo", "echo", client(&path).await.echo(context(PATIENCE), String::new())).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_open_directory_holds_no_socket() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

@@ -1,17 +1,19 @@
 //! What a running service holds: who it is, where things are, how it stands with its root.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dccd_registry::{Registry, RuntimeDir};
 use dccd_rpc::BUILD;
 use dccd_rpc::root::{Endpoint, Registration};
 
+use tokio::sync::watch;
+
 use crate::line::Line;
 use crate::link::Link;
-use crate::{Progress, ServiceArgs, ServiceError, Shutdown, ShutdownReason};
+use crate::{Progress, ServiceArgs, ServiceError, Shutdown, ShutdownReason, Tasks, dump};
 
 /// A service's context; clones share it.
 #[derive(Clone, Debug)]
@@ -25,11 +27,22 @@ struct Inner {
     link: Link,
     shutdown: Shutdown,
     progress: Progress,
+    tasks: Tasks,
+    /// Counts the root's requests to shed memory.
+    shed: watch::Sender<u64>,
+    flushed: Mutex<Vec<(String, u64)>>,
     registered: AtomicBool,
 }
 
 impl ServiceContext {
-    pub(crate) fn new(args: ServiceArgs, runtime: RuntimeDir, token: String, link: Link, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(
+        args: ServiceArgs,
+        runtime: RuntimeDir,
+        token: String,
+        link: Link,
+        shutdown: Shutdown,
+        tasks: Tasks,
+    ) -> Self {
         Self(Arc::new(Inner {
             args,
             runtime,
@@ -37,6 +50,9 @@ impl ServiceContext {
             link,
             shutdown,
             progress: Progress::new(),
+            tasks,
+            shed: watch::channel(0).0,
+            flushed: Mutex::default(),
             registered: AtomicBool::new(false),
         }))
     }
@@ -89,6 +105,36 @@ impl ServiceContext {
         &self.0.progress
     }
 
+    /// What runs here by name: what the log of a service that hangs shows.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
+    /// Changes each time the root asks this process to give back what memory it can do without, because it comes near its
+    /// limit.
+    #[must_use]
+    pub fn shed_requests(&self) -> watch::Receiver<u64> {
+        self.0.shed.subscribe()
+    }
+
+    /// The root asks for memory.
+    pub(crate) fn ask_to_shed(&self) {
+        self.0.shed.send_modify(|n| *n += 1);
+    }
+
+    /// Says what this process has made durable at its end, for the report of whoever stopped it: number by name.
+    pub fn flushed(&self, what: &str, number: u64) {
+        let mut flushed = self.0.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+        flushed.retain(|(name, _)| name != what);
+        flushed.push((what.to_owned(), number));
+    }
+
+    /// Writes into the log what this process is at, because it ends by itself over a part that hangs.
+    pub fn dump(&self, why: &str) {
+        dump::log(&self.0.tasks, why);
+    }
+
     /// Resolves when this process is to stop.
     #[must_use]
     pub fn shutdown(&self) -> &Shutdown {
@@ -110,7 +156,8 @@ impl ServiceContext {
         if let Some(line) = Line::first(self.clone(), protocol).await.map_err(ServiceError::Register)? {
             tracing::info!(service = self.name(), pid = std::process::id(), "ready");
             // Ends with the runtime. If it panicked, the root would miss the heartbeats and restart this process.
-            tokio::spawn(line.keep());
+            let task = self.0.tasks.begin("heartbeats");
+            tokio::spawn(async move { task.run(line.keep()).await });
         }
         Ok(())
     }
@@ -145,10 +192,11 @@ impl ServiceContext {
         if !self.0.registered.load(Ordering::Relaxed) {
             return;
         }
+        let flushed = self.0.flushed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let said = async {
             Registry::connect_in(&self.0.runtime, Duration::from_secs(1))
                 .await?
-                .deregister(self.name(), reason, Duration::from_secs(1))
+                .deregister(self.name(), reason, flushed, Duration::from_secs(1))
                 .await
         };
         if let Err(error) = said.await {

@@ -12,6 +12,7 @@
 
 mod args;
 mod context;
+pub mod dump;
 mod error;
 mod line;
 mod link;
@@ -22,6 +23,7 @@ mod progress;
 mod rotating;
 mod run;
 mod shutdown;
+mod tasks;
 
 pub use args::{ArgsError, ORPHAN_GRACE_DEFAULT, ServiceArgs};
 pub use context::ServiceContext;
@@ -31,3 +33,4 @@ pub use progress::{Counter, Progress};
 pub use rotating::{RotatingFile, Rotation, numbered};
 pub use run::run;
 pub use shutdown::{Shutdown, ShutdownReason};
+pub use tasks::{Task, TaskState, Tasks};

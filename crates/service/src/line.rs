@@ -10,6 +10,8 @@ use crate::{ServiceContext, ShutdownReason, log};
 
 /// Patience with one call to the root.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
+/// How often the first registration is tried while the root lives: an answer may have been lost.
+const FIRST_TRIES: u32 = 3;
 /// A root that broke off a call has died when its end shows within this time.
 const DEATH_SHOWS: Duration = Duration::from_secs(1);
 /// First pause between two looks for the next root; they grow to the longest.
@@ -33,18 +35,25 @@ pub(crate) struct Line {
 impl Line {
     /// Registers for the first time; `None` when the process is to stop before there was a root that took it.
     pub(crate) async fn first(ctx: ServiceContext, protocol: u32) -> Result<Option<Self>, RegistryError> {
-        let error = match Self::open(&ctx, protocol).await {
-            Ok(line) => return Ok(Some(line)),
-            Err(error) => error,
-        };
-        // Only the death of the root is a reason to try again.
-        if matches!(error, RegistryError::Call(CallError::Answer(_))) {
-            return Err(error);
+        let mut tries = 1;
+        loop {
+            let error = match Self::open(&ctx, protocol).await {
+                Ok(line) => return Ok(Some(line)),
+                Err(error) => error,
+            };
+            // A refusal is an answer. Without one the root has died, or the answer was lost: it may know this process.
+            if matches!(error, RegistryError::Call(CallError::Answer(_))) {
+                return Err(error);
+            }
+            if tokio::time::timeout(DEATH_SHOWS, ctx.link().until_lost()).await.is_ok() {
+                return Ok(Self::next(&ctx, protocol).await);
+            }
+            if tries == FIRST_TRIES || ctx.shutdown().is_triggered() {
+                return Err(error);
+            }
+            tries += 1;
+            tracing::warn!(error = &error as &dyn std::error::Error, "no answer to the registration; trying again");
         }
-        if tokio::time::timeout(DEATH_SHOWS, ctx.link().until_lost()).await.is_err() {
-            return Err(error);
-        }
-        Ok(Self::next(&ctx, protocol).await)
     }
 
     /// Connects to whatever root there is and registers with it.
@@ -73,7 +82,7 @@ impl Line {
                         error = &error as &dyn std::error::Error,
                         "the next dccd-root does not adopt this process"
                     );
-                    ctx.shutdown().trigger(ShutdownReason::RootGone);
+                    ctx.shutdown().trigger(ShutdownReason::Refused);
                     return None;
                 }
                 Err(error) => tracing::trace!(error = &error as &dyn std::error::Error, "no dccd-root yet"),
@@ -145,6 +154,9 @@ impl Line {
         let reply = connected.heartbeat(self.ctx.name(), self.ctx.progress().snapshot(), CALL_DEADLINE).await?;
         follow_level(reply.log_level.as_deref());
         self.registry = Some(connected);
+        if reply.shed_memory {
+            self.ctx.ask_to_shed();
+        }
         Ok(())
     }
 }

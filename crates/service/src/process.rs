@@ -61,8 +61,13 @@ fn start_ticks_in(stat: &str) -> Option<u64> {
 pub fn age(start_ticks: u64) -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let now = Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
-    let a_second = rustix::param::clock_ticks_per_second().max(1);
-    now.saturating_sub(Duration::from_millis(start_ticks.saturating_mul(1_000) / a_second))
+    now.saturating_sub(ticks(start_ticks))
+}
+
+/// So many of the kernel's clock ticks.
+#[must_use]
+pub fn ticks(ticks: u64) -> Duration {
+    Duration::from_millis(ticks.saturating_mul(1_000) / rustix::param::clock_ticks_per_second().max(1))
 }
 
 #[cfg(test)]

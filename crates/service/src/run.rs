@@ -10,7 +10,7 @@ use dccd_registry::RuntimeDir;
 
 use crate::link::{FIRST_ROOT, Link};
 use crate::log::{self, LogOptions, Output};
-use crate::{PidLock, ServiceArgs, ServiceContext, ServiceError, Shutdown, chain, process};
+use crate::{PidLock, ServiceArgs, ServiceContext, ServiceError, Shutdown, Tasks, chain, dump, process};
 
 /// Patience with the root's first line.
 const TOKEN_DEADLINE: Duration = Duration::from_secs(10);
@@ -57,16 +57,18 @@ where
     let runtime_dir = RuntimeDir::at(&args.runtime_dir);
     runtime_dir.create()?;
     let shutdown = Shutdown::new();
+    let tasks = Tasks::new();
+    dump::on_signal(tasks.clone()).map_err(ServiceError::Runtime)?;
     let link = Link::new();
     let token = token_from_stdin(&link)?;
     let _lock = PidLock::acquire(&runtime_dir.service_lock(&args.name))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServiceError::Runtime)?;
     let result = runtime.block_on(async {
         shutdown.trigger_on_signals_of_a_service().map_err(ServiceError::Runtime)?;
-        let ctx = ServiceContext::new(args, runtime_dir, token, link, shutdown.clone());
+        let ctx = ServiceContext::new(args, runtime_dir, token, link, shutdown.clone(), tasks.clone());
         // Ends with the runtime. If it panicked, a process without a root would stay, for the next root to deal with.
         tokio::spawn(ctx.clone().mind_the_root());
-        let result = main(ctx.clone()).await.map_err(|error| ServiceError::Service(error.into()));
+        let result = tasks.named("main", main(ctx.clone())).await.map_err(|error| ServiceError::Service(error.into()));
         let reason = match (&result, shutdown.reason()) {
             (Err(error), _) => chain(error),
             (Ok(()), Some(reason)) => reason.to_string(),

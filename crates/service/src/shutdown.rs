@@ -18,8 +18,10 @@ pub enum ShutdownReason {
     HangUp,
     /// Somebody asked for it over RPC, or the program itself.
     Requested,
-    /// There has been no root for too long, or the one that came doesn't want this process.
+    /// There has been no root for too long.
     RootGone,
+    /// The root that came doesn't want this process, and starts another in its place if it wants one.
+    Refused,
 }
 
 impl fmt::Display for ShutdownReason {
@@ -30,6 +32,7 @@ impl fmt::Display for ShutdownReason {
             Self::HangUp => "SIGHUP",
             Self::Requested => "requested",
             Self::RootGone => "dccd-root is gone",
+            Self::Refused => "refused by the next dccd-root",
         })
     }
 }

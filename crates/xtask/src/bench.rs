@@ -54,9 +54,24 @@ const BENCHES: &[Bench] = &[
         args: &["bench", "--package", "dccd-tests", "--bench", "path"],
     },
     Bench {
+        name: "root",
+        measures: "a root with thirty services: start, crash to ready again, idle cost, look-ups",
+        args: &["bench", "--package", "dccd-root", "--bench", "root"],
+    },
+    Bench {
+        name: "tree",
+        measures: "thirty-two collectors in four instances: start, crash to ready again, `dccd services` and `status`",
+        args: &["bench", "--package", "dccd-tests", "--bench", "tree"],
+    },
+    Bench {
         name: "history",
         measures: "a whole backfill: candles a second, memory, resuming; dccd 3.8 (Python) in the same run",
         args: &["bench", "--package", "dccd-tests", "--bench", "history"],
+    },
+    Bench {
+        name: "registry",
+        measures: "a look-up in the registry, there and back: Unix socket, TCP, TLS",
+        args: &["bench", "--package", "dccd-root", "--bench", "registry"],
     },
     Bench {
         name: "candles",
@@ -75,7 +90,7 @@ pub(crate) fn run(name: Option<&str>, own: &[&str]) -> Result<bool> {
     let mut succeeded = true;
     for bench in chosen {
         step(&format!("{}: {}", bench.name, bench.measures));
-        if bench.name == "path" || bench.name == "history" {
+        if ["path", "history", "tree"].contains(&bench.name) {
             // It measures the executable, which is none of its dependencies.
             succeeded &= sh(&mut cargo(["build", "--release", "--package", "dccd"]))?;
         }

@@ -218,8 +218,23 @@ impl Lister {
             warn!(reason, "the exchange's markets could not be renewed; those of last time are used meanwhile");
         }
         if is_whole {
-            self.shared.set_trouble(Part::Markets, None);
+            self.shared.set_trouble(Part::Markets, self.contradiction());
         }
+    }
+
+    /// What the exchange says otherwise by now of what is wanted. Nobody can say since when: amounts of contracts whose size has changed
+    /// are wrong from that moment on, and a person must look at it.
+    fn contradiction(&self) -> Option<String> {
+        let (known, newest) = (self.known.borrow().clone(), self.newest.borrow().clone());
+        let mut wanted = self.wanted.borrow().clone();
+        wanted.sort_unstable();
+        let words = wanted.iter().find_map(|symbol| known.contradiction(symbol, &newest))?;
+        let service = self.asking.adapter.name();
+        let trouble = format!(
+            "the exchange has changed a market; {words}; what is recorded since may be wrong until `dccd restart datad.{service}`"
+        );
+        tracing::error!(trouble, "a market is another than the one that is collected");
+        Some(trouble)
     }
 
     fn is_needed(&self, product: Product) -> bool {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use dccd_exchange::{Adapter, FeedIndex, Markets, Notice, Output, Session, Want};
 use dccd_model::{BookLevel, BookState, Candle, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade, UnixNanos};
 use dccd_rpc::datad::FlushReport;
+use dccd_service::Task;
 use dccd_store::journal::{JournalError, JournalReader, JournalSync};
 use dccd_store::{CommitMode, Position, Recorder, SeriesHandle, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -329,10 +330,12 @@ impl RecorderLoop {
     }
 
     /// Follows the journal until it is told to close, or nobody is left to tell it.
-    pub(crate) fn run(mut self, commands: &Receiver<RecorderCommand>) {
+    pub(crate) fn run(mut self, commands: &Receiver<RecorderCommand>, task: &Task) {
         self.ask_for_open_gaps();
         loop {
             self.ctx.shared.recorder_turns.fetch_add(1, Ordering::Relaxed);
+            task.turn();
+            task.doing("reading the journal");
             let read = match self.read_some() {
                 Ok((read, wants)) => {
                     self.ask(wants);
@@ -345,13 +348,20 @@ impl RecorderLoop {
                     return;
                 }
             };
+            task.doing("writing rows that are due");
             self.commit_if_due(false);
+            task.doing("storing candles");
             self.storing.turn(&mut self.candles);
             if self.asked_at.elapsed() >= ASK_AGAIN {
                 self.ask_for_open_gaps();
             }
             let wait = if read == ENTRIES_PER_TURN { Duration::ZERO } else { POLL_INTERVAL };
-            match commands.recv_timeout(wait) {
+            task.doing("waiting for more, or a command");
+            task.rest();
+            let command = commands.recv_timeout(wait);
+            task.turn();
+            task.doing("obeying a command");
+            match command {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
                 Ok(RecorderCommand::Flush { upto, reply }) => {
@@ -576,11 +586,11 @@ impl RecorderThread {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start(recorder: RecorderLoop) -> Result<Self, DatadError> {
+    pub(crate) fn start(recorder: RecorderLoop, task: Task) -> Result<Self, DatadError> {
         let (commands, receiver) = std::sync::mpsc::sync_channel(16);
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || recorder.run(&receiver))
+            .spawn(move || recorder.run(&receiver, &task))
             .map_err(|_| DatadError::Thread { name: "recorder" })?;
         Ok(Self { commands, thread })
     }

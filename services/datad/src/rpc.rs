@@ -404,6 +404,10 @@ impl Datad for Session {
     async fn resume_live(self, _: Context, prefix: String) -> Result<Vec<String>, RpcError> {
         self.server.order(|reply| Order::Pause { prefix, paused: false, reply }).await
     }
+
+    async fn run_jobs(self, _: Context, prefix: String) -> Result<Option<String>, RpcError> {
+        self.server.ask_history(|reply| HistoryCommand::Run { prefix, reply }).await
+    }
 }
 
 impl Server {

@@ -9,6 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use dccd_registry::{ProcessWatch, RuntimeDir};
@@ -89,6 +90,12 @@ impl Record {
             .ok()
     }
 
+    /// Reaps a child of ours that has ended: while this process was executed anew, nobody did. Its exit status, if it was one.
+    fn reap(&self) -> Option<ExitStatus> {
+        // Only a child of ours can be reaped, and until it is its number is no other's.
+        ProcessWatch::open(self.pid).ok()?.status()
+    }
+
     /// The process it speaks of, held so that it can't come to mean another; `None` when it is gone.
     fn process(&self) -> Option<ProcessWatch> {
         let watch = ProcessWatch::open(self.pid).ok()?;
@@ -109,8 +116,8 @@ pub(crate) struct Candidate {
 pub(crate) enum Predecessor {
     /// Nothing that this service need know.
     None,
-    /// It crashed while there was no root.
-    Crashed(Record),
+    /// It crashed while there was no root; how, where it was a child of ours (this process was the earlier root).
+    Crashed(Record, Option<ExitStatus>),
     /// It runs, and is what this root would start.
     Runs(Candidate),
     /// Something else holds the service's lock; it has to end first.
@@ -131,8 +138,14 @@ impl Predecessor {
                 Self::Runs(Candidate { record, watch })
             }
             Some(_) => Self::Stranger,
-            None if holder.is_some() => Self::Stranger,
-            None => Self::Crashed(record),
+            None if holder.is_some() => {
+                record.reap();
+                Self::Stranger
+            }
+            None => {
+                let status = record.reap();
+                Self::Crashed(record, status)
+            }
         }
     }
 }
@@ -254,7 +267,7 @@ mod tests {
         assert!(matches!(look("f"), Predecessor::Stranger), "a record that is no record");
         drop(lock);
         Record { start_ticks: record.start_ticks + 1, ..record.clone() }.save(&path).unwrap();
-        assert!(matches!(look("f"), Predecessor::Crashed(_)), "its process is gone");
+        assert!(matches!(look("f"), Predecessor::Crashed(_, None)), "its process is gone");
         assert_eq!(orphans(&runtime).len(), 0);
         record.save(&path).unwrap();
         assert_eq!(orphans(&runtime).iter().map(|o| (o.name.as_str(), o.pid)).collect::<Vec<_>>(), [("x", own)]);

@@ -21,6 +21,16 @@ pub(crate) enum Decision {
 }
 
 impl Budget {
+    /// With restarts that an earlier root has made, oldest first.
+    pub(crate) fn restored(restarts: Vec<Instant>) -> Self {
+        Self { restarts: restarts.into() }
+    }
+
+    /// When the restarts that still count were, oldest first.
+    pub(crate) fn restarts(&self) -> impl Iterator<Item = Instant> {
+        self.restarts.iter().copied()
+    }
+
     /// Forgets earlier failures: somebody asked for a restart.
     pub(crate) fn reset(&mut self) {
         self.restarts.clear();
@@ -92,5 +102,15 @@ mod tests {
         assert_eq!(budget.failed(&options, start + S * 12, Some(S * 4), 0.0), Decision::GiveUp);
         // Ready for window / max_restarts: stable.
         assert_eq!(budget.failed(&options, start + S * 13, Some(S * 5), 0.0), Decision::Restart(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_an_earlier_root_has_used_up_counts() {
+        let now = Instant::now();
+        let options = RestartOptions { max_restarts: 2, window: S * 10, ..RestartOptions::default() };
+        let mut budget = Budget::restored(vec![now, now + S * 2]);
+        assert_eq!(budget.failed(&options, now + S * 3, None, 0.0), Decision::GiveUp);
+        assert_eq!(budget.failed(&options, now + S * 11, None, 0.0), Decision::Restart(S * 4));
+        assert_eq!(budget.restarts().collect::<Vec<_>>(), [now + S * 2, now + S * 11]);
     }
 }

@@ -1,22 +1,30 @@
 //! What is known of one service, shared between its supervisor and the RPC side. Every change of state goes through
 //! [`Cell::set`], which tells those who wait for it, the event log and the process log.
 
+use std::collections::VecDeque;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dccd_rpc::RpcError;
-use dccd_rpc::root::{Endpoint, Progress, ROOT_NAME, RegisterReply, Registration, ServiceInfo, ServiceState};
+use dccd_rpc::root::{
+    Endpoint, HeartbeatReply, Progress, ROOT_NAME, RegisterReply, Registration, ServiceExit, ServiceInfo, ServiceState,
+};
 use dccd_service::process;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ServiceSpec;
 use crate::adopt::Record;
-use crate::events::EventLog;
+use crate::events::{EventLog, unix_nanos};
+use crate::exits::{EXITS_KEPT, Ending, History};
+use crate::process::Exit;
 use crate::token::TokenHash;
 use crate::watching::Watching;
 
 /// Last words of a service are cut here; the whole of them is in its log.
 const FAREWELL_CHARS_MAX: usize = 300;
+/// Most numbers in them.
+const FLUSHED_MAX: usize = 16;
 
 /// Orders to a supervisor. The queue holds a few; each order is repeated or merged by nature, so that when it is full
 /// the sender waits.
@@ -26,10 +34,28 @@ pub(crate) enum Command {
     Start,
     /// Stop, forget failures, run.
     Restart,
-    /// The process is to be replaced, as a failure.
-    Recycle(&'static str),
+    /// The process of this incarnation is to be replaced, as a failure.
+    Recycle(Recycle, u64),
     /// Stop for good.
     Stop(StopOrder),
+}
+
+/// Why a process that answers is to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recycle {
+    /// It uses more memory than it may.
+    Memory,
+    /// It is busy and gets nowhere.
+    NoProgress,
+}
+
+impl Recycle {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory limit",
+            Self::NoProgress => "no progress",
+        }
+    }
 }
 
 /// How to stop for good.
@@ -44,18 +70,29 @@ pub(crate) struct StopOrder {
 }
 
 /// How stopping one service went; `None`: it wasn't running.
-pub(crate) type Stopped = Option<(String, bool)>;
+pub(crate) type Stopped = Option<Gone>;
+
+/// The end of a process that was asked to stop.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    /// How it ended.
+    pub(crate) exit: String,
+    /// Whether it had to be killed.
+    pub(crate) killed: bool,
+    /// What it said it had made durable.
+    pub(crate) flushed: Vec<(String, u64)>,
+}
 
 /// One service.
 pub(crate) struct Cell {
     name: String,
     /// Another one when the configuration was read anew.
     spec: Mutex<Arc<ServiceSpec>>,
-    supervision: Arc<Watching>,
+    pub(crate) supervision: Arc<Watching>,
     events: Arc<EventLog>,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
-    commands: mpsc::Sender<Command>,
+    pub(crate) commands: mpsc::Sender<Command>,
 }
 
 /// The mutable part of a cell.
@@ -71,6 +108,8 @@ pub(crate) struct State {
     pub(crate) endpoint: Option<Endpoint>,
     version: Option<String>,
     token: Option<TokenHash>,
+    /// Whether it has registered with us.
+    registered: bool,
     /// Since when its process runs.
     pub(crate) spawned: Option<Instant>,
     /// Since when we wait for its process to register.
@@ -81,13 +120,20 @@ pub(crate) struct State {
     refused: Option<&'static str>,
     pub(crate) ready_since: Option<Instant>,
     pub(crate) last_beat: Option<Instant>,
-    last_moved: Option<Instant>,
-    over_memory_since: Option<Instant>,
-    progress: Progress,
-    cpu_pct: Option<f64>,
+    pub(crate) last_moved: Option<Instant>,
+    pub(crate) over_memory_since: Option<Instant>,
+    /// Whether it was asked to shed memory and has not come far enough down yet.
+    pub(crate) near_memory_limit: bool,
+    pub(crate) progress: Progress,
+    pub(crate) cpu_pct: Option<f64>,
     pub(crate) restarts: u64,
     pub(crate) last_exit: Option<String>,
     farewell: Option<String>,
+    flushed: Vec<(String, u64)>,
+    /// Whether its last process crashed before this root.
+    crashed: bool,
+    /// The newest last.
+    exits: VecDeque<ServiceExit>,
 }
 
 impl Cell {
@@ -96,6 +142,7 @@ impl Cell {
         supervision: Arc<Watching>,
         events: Arc<EventLog>,
         commands: mpsc::Sender<Command>,
+        history: &History,
     ) -> Self {
         let state = State {
             phase: ServiceState::Stopped,
@@ -106,6 +153,7 @@ impl Cell {
             endpoint: None,
             version: None,
             token: None,
+            registered: false,
             spawned: None,
             awaited: None,
             adopting: false,
@@ -114,11 +162,15 @@ impl Cell {
             last_beat: None,
             last_moved: None,
             over_memory_since: None,
+            near_memory_limit: false,
             progress: Progress::default(),
             cpu_pct: None,
-            restarts: 0,
+            restarts: history.restarts,
             last_exit: None,
             farewell: None,
+            flushed: Vec::new(),
+            crashed: false,
+            exits: history.exits.iter().cloned().collect(),
         };
         let (name, spec) = (spec.name.clone(), Mutex::new(Arc::new(spec)));
         Self { name, spec, supervision, events, state: Mutex::new(state), changed: watch::channel(0).0, commands }
@@ -213,12 +265,33 @@ impl Cell {
         tracing::info!(service, pid = record.pid, "a process of an earlier root runs; waiting for it to register");
     }
 
-    /// The service's last process crashed while there was no root.
-    pub(crate) fn crashed_before(&self, record: &Record) {
+    /// The service's last process crashed while there was no root; its status is known where it was a child of ours.
+    pub(crate) fn crashed_before(&self, record: &Record, status: Option<ExitStatus>) {
         let mut state = self.state();
-        state.restarts = record.restarts + 1;
-        state.last_exit = Some("ended without a root".to_owned());
-        tracing::warn!(service = self.name(), pid = record.pid, "the service's process ended while there was no root");
+        state.restarts = state.restarts.max(record.restarts);
+        state.crashed = true;
+        let shown = status.map_or_else(|| "ended without a root".to_owned(), |status| Exit::Status(status).to_string());
+        tracing::warn!(
+            service = self.name(),
+            pid = record.pid,
+            exit = shown,
+            "the service's process ended while there was no root"
+        );
+        let ending = Ending {
+            reason: shown.clone(),
+            shown,
+            status: status.map(Exit::Status),
+            killed: false,
+            detail: Some("it ended while there was no dccd-root; when is not known".to_owned()),
+        };
+        state.pid = Some(record.pid);
+        self.note(&mut state, ending);
+        state.pid = None;
+    }
+
+    /// Whether the service's last process crashed before this root, and is not answered for yet; from here on it is.
+    pub(crate) fn forgive_crash(&self) -> bool {
+        std::mem::take(&mut self.state().crashed)
     }
 
     /// Whether the process is still to register with us after an earlier root.
@@ -235,9 +308,10 @@ impl Cell {
     pub(crate) fn begin(&self, token: TokenHash) {
         let mut state = self.state();
         state.incarnation += 1;
-        state.token = Some(token);
+        (state.token, state.registered) = (Some(token), false);
         (state.adopting, state.refused) = (false, None);
-        state.farewell = None;
+        (state.farewell, state.near_memory_limit) = (None, false);
+        state.flushed.clear();
         state.progress = Progress::default();
         (state.version, state.cpu_pct) = (None, None);
         (state.ready_since, state.last_beat, state.last_moved, state.over_memory_since) = (None, None, None, None);
@@ -255,14 +329,53 @@ impl Cell {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// The process is gone. Returns its last words.
-    pub(crate) fn ended(&self, exit: String) -> Option<String> {
+    /// The process is gone, or never came to be. Returns its last words and what it has flushed.
+    pub(crate) fn ended(&self, ending: Ending) -> (Option<String>, Vec<(String, u64)>) {
         let mut state = self.state();
-        state.last_exit = Some(exit);
+        let last_words = self.note(&mut state, ending);
         (state.pid, state.endpoint, state.spawned, state.token) = (None, None, None, None);
-        (state.awaited, state.last_beat) = (None, None);
+        (state.awaited, state.last_beat, state.registered) = (None, None, false);
         (state.adopting, state.refused) = (false, None);
-        state.farewell.take()
+        (last_words, std::mem::take(&mut state.flushed))
+    }
+
+    /// Writes an exit into the history. Returns the last words of the process.
+    fn note(&self, state: &mut State, ending: Ending) -> Option<String> {
+        let last_words = state.farewell.take();
+        let (code, signal) = ending.status.map_or((None, None), |status| (status.code(), status.signal()));
+        let exit = ServiceExit {
+            ts: unix_nanos(),
+            pid: state.pid,
+            reason: ending.reason,
+            code,
+            signal,
+            killed: ending.killed,
+            ran_s: state.spawned.map(|spawned| spawned.elapsed().as_secs_f64()),
+            rss_bytes: Some(state.progress.rss_bytes).filter(|&bytes| bytes > 0),
+            last_words: last_words.clone(),
+            detail: ending.detail,
+        };
+        tracing::info!(
+            service = self.name(),
+            pid = exit.pid,
+            reason = exit.reason,
+            killed = exit.killed,
+            ran_s = exit.ran_s,
+            detail = exit.detail,
+            "service ended"
+        );
+        if state.exits.len() == EXITS_KEPT {
+            state.exits.pop_front();
+        }
+        state.exits.push_back(exit);
+        state.last_exit = Some(ending.shown);
+        last_words
+    }
+
+    /// What is to be kept of it for the next root; `fresh`: without the restarts, because it was stopped in order.
+    pub(crate) fn history(&self, window: impl Iterator<Item = Instant>, fresh: bool) -> History {
+        let state = self.state();
+        History::new(state.exits.iter().cloned().collect(), if fresh { 0 } else { state.restarts }, window)
     }
 
     /// A process says that it is ready. It must be the very one that was spawned, or that an earlier root spawned, with
@@ -276,7 +389,7 @@ impl Cell {
         if state.pid != Some(registration.pid) || peer.is_some_and(|peer| peer != registration.pid) {
             return Err(refused("this process was not started as this service"));
         }
-        let Some(token) = &state.token else { return Err(refused("the token was used already")) };
+        let Some(token) = &state.token else { return Err(refused("this process was not started as this service")) };
         let wrong = if !token.is_of(&registration.token) {
             Some("the token is wrong")
         } else if state.adopting && self.spec().protocol.is_some_and(|protocol| protocol != registration.protocol) {
@@ -292,6 +405,16 @@ impl Cell {
             }
             return Err(refused(wrong));
         }
+        let reply = RegisterReply {
+            heartbeat_interval: self.supervision.get().heartbeat_interval,
+            heartbeat_timeout: self.supervision.get().heartbeat_timeout,
+            log_level: None,
+        };
+        if state.registered && state.phase.is_ready() {
+            // It has not got the first answer.
+            tracing::info!(service = self.name(), pid = state.pid, "the service registers once more");
+            return Ok(reply);
+        }
         if state.phase != ServiceState::Starting {
             return Err(refused("the service is not starting"));
         }
@@ -301,22 +424,18 @@ impl Cell {
             let version = &registration.version;
             tracing::info!(service = self.name(), pid = state.pid, running_s, version, "service adopted");
         }
-        state.token = None;
+        state.registered = true;
         state.endpoint = Some(registration.endpoint);
         state.version = Some(registration.version);
         (state.ready_since, state.last_beat, state.last_moved) = (Some(now), Some(now), Some(now));
         // At once, so that nobody who waits for it takes it for sound until its first heartbeat.
         let phase = if registration.degraded.is_some() { ServiceState::Degraded } else { ServiceState::Ready };
         self.set_locked(&mut state, phase, registration.degraded);
-        Ok(RegisterReply {
-            heartbeat_interval: self.supervision.get().heartbeat_interval,
-            heartbeat_timeout: self.supervision.get().heartbeat_timeout,
-            log_level: None,
-        })
+        Ok(reply)
     }
 
     /// A process says that it lives.
-    pub(crate) fn beat(&self, progress: Progress, peer: Option<u32>) -> Result<(), RpcError> {
+    pub(crate) fn beat(&self, progress: Progress, peer: Option<u32>) -> Result<HeartbeatReply, RpcError> {
         let mut state = self.state();
         self.check_peer(&state, peer)?;
         let now = Instant::now();
@@ -337,40 +456,16 @@ impl Cell {
             let phase = if reason.is_some() { ServiceState::Degraded } else { ServiceState::Ready };
             self.set_locked(&mut state, phase, reason);
         }
-        Ok(())
-    }
-
-    /// What is wrong with a service that answers: its own words first, then what we see.
-    fn complaint(&self, state: &mut State, now: Instant) -> Option<String> {
-        let limits = self.spec().limits;
-        let mut reason = state.progress.degraded.clone();
-        let rss = state.progress.rss_bytes;
-        match limits.max_memory_bytes {
-            Some(limit) if rss > limit => {
-                let since = *state.over_memory_since.get_or_insert(now);
-                if now.duration_since(since) >= self.supervision.get().memory_grace {
-                    // A full queue means that the supervisor has orders already; the next heartbeat asks again.
-                    let _ = self.commands.try_send(Command::Recycle("memory limit"));
-                }
-                reason.get_or_insert_with(|| format!("uses more memory than its {} MiB", limit >> 20));
-            }
-            _ => state.over_memory_since = None,
-        }
-        if let (Some(limit), Some(used)) = (limits.max_cpu_pct, state.cpu_pct)
-            && used > f64::from(limit)
-        {
-            reason.get_or_insert_with(|| format!("uses more than its {limit} % of a core"));
-        }
-        if state.last_moved.is_some_and(|moved| now.duration_since(moved) >= self.supervision.get().progress_timeout) {
-            reason.get_or_insert_with(|| {
-                format!("busy, but no progress for {} s", self.supervision.get().progress_timeout.as_secs())
-            });
-        }
-        reason
+        Ok(HeartbeatReply { log_level: None, shed_memory: state.near_memory_limit })
     }
 
     /// A process says that it is about to exit.
-    pub(crate) fn farewell(&self, mut reason: String, peer: Option<u32>) -> Result<(), RpcError> {
+    pub(crate) fn farewell(
+        &self,
+        mut reason: String,
+        mut flushed: Vec<(String, u64)>,
+        peer: Option<u32>,
+    ) -> Result<(), RpcError> {
         let mut state = self.state();
         self.check_peer(&state, peer)?;
         if let Some((end, _)) = reason.char_indices().nth(FAREWELL_CHARS_MAX) {
@@ -378,13 +473,15 @@ impl Cell {
         }
         tracing::info!(service = self.name(), pid = state.pid, reason, "service says good-bye");
         state.farewell = Some(reason);
+        flushed.truncate(FLUSHED_MAX);
+        state.flushed = flushed;
         // Nobody should be sent there any more.
         state.endpoint = None;
         Ok(())
     }
 
     fn check_peer(&self, state: &State, peer: Option<u32>) -> Result<(), RpcError> {
-        if state.pid.is_some() && state.token.is_none() && (peer.is_none() || peer == state.pid) {
+        if state.pid.is_some() && state.registered && (peer.is_none() || peer == state.pid) {
             return Ok(());
         }
         Err(RpcError::Refused { service: ROOT_NAME.to_owned(), reason: format!("this process is not {}", self.name()) })
@@ -431,6 +528,7 @@ impl Cell {
             reason: state.reason.clone(),
             eager: self.spec().eager,
             counters: state.progress.counters.clone(),
+            exits: state.exits.iter().cloned().collect(),
         }
     }
 }

@@ -17,9 +17,12 @@ use tokio::time::timeout_at;
 
 use crate::adopt::{Candidate, Predecessor, predecessor_gone};
 use crate::cell::{Cell, Command};
+use crate::confine::Limiter;
 use crate::events::{EventLog, unix_nanos};
+use crate::exits::History;
 use crate::levels::Levels;
 use crate::process::Process;
+use crate::remote::RpcCounters;
 use crate::supervisor::supervise;
 use crate::watching::Watching;
 use crate::{Options, Reload, Resolve, RootError, ServiceSpec, Sweep};
@@ -43,6 +46,11 @@ pub(crate) struct Context {
     /// How stopping went, once it is done.
     pub(crate) stopped: watch::Sender<Option<StopReport>>,
     pub(crate) sweep: Option<Sweep>,
+    /// What remote clients came to.
+    pub(crate) rpc: Arc<RpcCounters>,
+    /// What is wrong with the root itself, by what it is about.
+    troubles: Mutex<BTreeMap<&'static str, String>>,
+    pub(crate) limiter: Limiter,
     /// Processes that are left to the next root.
     kept: Mutex<Vec<Process>>,
     /// Whether this root ends for the next one to take over.
@@ -91,6 +99,9 @@ impl Context {
             force: watch::channel(false).0,
             stopped: watch::channel(None).0,
             sweep: options.sweep,
+            rpc: Arc::default(),
+            troubles: Mutex::default(),
+            limiter: Limiter::default(),
             kept: Mutex::default(),
             handing_over: AtomicBool::new(false),
             leftovers: Mutex::default(),
@@ -134,10 +145,10 @@ impl Context {
     fn inherit(self: &Arc<Self>, spec: ServiceSpec) -> Arc<Cell> {
         match Predecessor::of(&self.runtime_dir, &spec) {
             Predecessor::None => self.new_cell(spec, None),
-            Predecessor::Crashed(record) => {
+            Predecessor::Crashed(record, status) => {
                 record.remove(&self.runtime_dir, &spec.name);
                 let cell = self.new_cell(spec, None);
-                cell.crashed_before(&record);
+                cell.crashed_before(&record, status);
                 cell
             }
             Predecessor::Runs(candidate) => self.new_cell(spec, Some(candidate)),
@@ -187,11 +198,12 @@ impl Context {
     /// A cell with its supervisor. If the supervisor panicked, orders to it fail and its process is killed with it.
     fn new_cell(self: &Arc<Self>, spec: ServiceSpec, candidate: Option<Candidate>) -> Arc<Cell> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
-        let cell = Arc::new(Cell::new(spec, Arc::clone(&self.supervision), Arc::clone(&self.events), sender));
+        let history = History::load(&self.data_path, &spec.name);
+        let cell = Arc::new(Cell::new(spec, Arc::clone(&self.supervision), Arc::clone(&self.events), sender, &history));
         if let Some(candidate) = &candidate {
             cell.adopt(&candidate.record, || self.next_start());
         }
-        tokio::spawn(supervise(Arc::clone(self), Arc::clone(&cell), receiver, candidate));
+        tokio::spawn(supervise(Arc::clone(self), Arc::clone(&cell), receiver, candidate, history.window()));
         cell
     }
 
@@ -397,6 +409,22 @@ impl Context {
         services
     }
 
+    /// Notes what is wrong with a part of the root itself; `None`: nothing any more.
+    pub(crate) fn trouble(&self, part: &'static str, what: Option<String>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some(what) => troubles.insert(part, what),
+            None => troubles.remove(part),
+        };
+    }
+
+    /// What is wrong with the root itself, in words; `None` when nothing is.
+    pub(crate) fn troubles(&self) -> Option<String> {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let words: Vec<&str> = troubles.values().map(String::as_str).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
     fn own_info(&self) -> ServiceInfo {
         let status = self.status();
         let (state, reason) = if status.stopping {
@@ -412,6 +440,12 @@ impl Context {
         } else {
             (ServiceState::Ready, None)
         };
+        let (state, reason) = match self.troubles() {
+            Some(trouble) if !status.stopping => {
+                (ServiceState::Degraded, Some(reason.map_or(trouble.clone(), |reason| format!("{reason}; {trouble}"))))
+            }
+            _ => (state, reason),
+        };
         ServiceInfo {
             name: ROOT_NAME.to_owned(),
             state,
@@ -426,7 +460,8 @@ impl Context {
             version: Some(status.version),
             reason,
             eager: true,
-            counters: Vec::new(),
+            counters: self.rpc.refused().map(|(why, count)| (format!("rpc_refused_{why}"), count)).to_vec(),
+            exits: Vec::new(),
         }
     }
 

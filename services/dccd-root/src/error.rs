@@ -8,7 +8,7 @@ use dccd_registry::RuntimeDirError;
 use dccd_rpc::TransportError;
 use dccd_service::PidLockError;
 
-use crate::BoxError;
+use crate::{BoxError, RpcListenError};
 
 /// Why a root could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,15 @@ pub enum RootError {
         /// The cause.
         #[source]
         source: io::Error,
+    },
+    /// The RPC can't be served over TCP.
+    #[error("cannot serve the RPC on {address}")]
+    Rpc {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        #[source]
+        source: Box<RpcListenError>,
     },
     /// A directory under the store can't be made.
     #[error("cannot create the directory {}", path.display())]

@@ -11,20 +11,27 @@ mod boot;
 mod budget;
 mod capture;
 mod cell;
+mod cgroup;
+mod confine;
 mod context;
 mod error;
 mod events;
+mod exits;
+mod health;
 mod http;
 mod levels;
+mod listeners;
 mod notify;
 mod options;
 mod process;
 mod reload;
+mod remote;
 mod rpc;
 mod service;
 mod state_file;
 mod stop;
 mod supervisor;
+mod takedown;
 mod token;
 mod watching;
 
@@ -35,6 +42,7 @@ pub use options::{
     BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Reload, Reloaded, Resolve, RestartOptions, ServiceSpec,
     Supervision, Sweep,
 };
+pub use remote::{RpcLimits, RpcListenError, RpcOptions, RpcTls, RpcToken, check_rpc};
 pub use service::{Ended, Root};
 pub use state_file::{SavedState, load as load_state, path as state_path};
 pub use token::fingerprint;

@@ -15,6 +15,8 @@ use dccd_service::log::LogFiles;
 
 use crate::Notify;
 
+use crate::RpcOptions;
+
 /// An error of the executable's own.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -54,9 +56,10 @@ pub enum Policy {
 /// What a service may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Resident memory in bytes; above it the service is degraded, and restarted when it stays there.
+    /// Memory in bytes. From 90 % on the service is asked to shed what it can, and degraded; above it it is restarted when it
+    /// stays there, and killed at once where the kernel keeps the limit (a cgroup).
     pub max_memory_bytes: Option<u64>,
-    /// Percent of one core; above it the service is degraded.
+    /// Percent of one core; above it the service is degraded, and gets no more where the kernel keeps the limit.
     pub max_cpu_pct: Option<u32>,
 }
 
@@ -148,6 +151,8 @@ pub struct Supervision {
     pub heartbeat_timeout: Duration,
     /// A busy service none of whose counters moved for this long is degraded.
     pub progress_timeout: Duration,
+    /// One of them that goes on so is taken for hung and replaced, with what it is at in its log; `None`: never.
+    pub hung_timeout: Option<Duration>,
     /// How long a service may stay above its memory limit before it is restarted.
     pub memory_grace: Duration,
     /// Patience with a service that was asked to stop, before it is killed.
@@ -164,6 +169,7 @@ impl Default for Supervision {
             heartbeat_interval: Duration::from_secs(1),
             heartbeat_timeout: Duration::from_secs(10),
             progress_timeout: Duration::from_secs(30),
+            hung_timeout: Some(Duration::from_secs(300)),
             memory_grace: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(60),
             adoption_timeout: Duration::from_secs(10),
@@ -220,6 +226,8 @@ pub struct Options {
     pub log_files: LogFiles,
     /// The service manager that started us; `None`: nobody did, or wants to hear of us.
     pub notify: Option<Notify>,
+    /// The RPC over TCP; `None`: the local sockets only.
+    pub rpc: Option<RpcOptions>,
 }
 
 impl Options {
@@ -242,6 +250,7 @@ impl Options {
             reload_on_hangup: false,
             log_files: LogFiles::default(),
             notify: None,
+            rpc: None,
         }
     }
 }
@@ -260,6 +269,7 @@ impl fmt::Debug for Options {
             .field("http", &self.http)
             .field("log_files", &self.log_files)
             .field("notify", &self.notify)
+            .field("rpc", &self.rpc)
             .finish_non_exhaustive()
     }
 }

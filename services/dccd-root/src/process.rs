@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::oneshot;
 
 use crate::capture::capture;
+use crate::confine::{Confined, Kills, Limiter};
 use crate::{NOTIFY_VARIABLES, ServiceSpec};
 
 /// Patience with a process after SIGKILL; only one stuck in the kernel (dead disk) needs longer.
@@ -31,6 +32,8 @@ pub(crate) struct Process {
     pid: Pid,
     watch: ProcessWatch,
     own: Option<Own>,
+    /// Its limits, once it has them.
+    confined: Option<Confined>,
     over: bool,
 }
 
@@ -83,7 +86,7 @@ impl Process {
         match made {
             Ok((pid, watch, log)) => {
                 let stdin = child.stdin.take();
-                Ok(Self { pid, watch, own: Some(Own { child, log: Some(log), stdin }), over: false })
+                Ok(Self { pid, watch, own: Some(Own { child, log: Some(log), stdin }), confined: None, over: false })
             }
             Err(error) => {
                 let _ = child.kill();
@@ -103,7 +106,12 @@ impl Process {
 
     /// Takes over the process of an earlier root. Its output goes where it puts it itself.
     pub(crate) fn adopt(pid: u32, watch: ProcessWatch) -> io::Result<Self> {
-        Ok(Self { pid: pid_of(pid)?, watch, own: None, over: false })
+        Ok(Self { pid: pid_of(pid)?, watch, own: None, confined: None, over: false })
+    }
+
+    /// Limits what it may use, as its specification says.
+    pub(crate) fn confine(&mut self, limiter: &Limiter, spec: &ServiceSpec) {
+        self.confined = Some(limiter.confine(spec, self.pid));
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -120,6 +128,11 @@ impl Process {
         self.watch.signal(Signal::TERM);
     }
 
+    /// Asks it to write into its log what it is at. One that doesn't know the signal ends by it.
+    pub(crate) fn ask_for_dump(&self) {
+        self.watch.signal(Signal::QUIT);
+    }
+
     /// Kills it and everything in its group.
     pub(crate) fn kill_group(&self) {
         // A child of ours is not reaped yet, so that the group can't be another's. One that we adopted may be gone together
@@ -132,8 +145,14 @@ impl Process {
         }
     }
 
-    /// Kills what is left of the group, takes the exit status and waits for the last line of the log.
-    pub(crate) async fn reap(mut self) -> Exit {
+    /// Kills what is left of the group, takes the exit status and waits for the last line of the log. Says besides what the
+    /// kernel has killed meanwhile.
+    pub(crate) async fn reap(mut self) -> (Exit, Option<Kills>) {
+        let status = self.reap_process().await;
+        (status, self.confined.take().map(Confined::finish))
+    }
+
+    async fn reap_process(&mut self) -> Exit {
         let exited_before = tokio::time::timeout(Duration::ZERO, self.exited()).await.is_ok();
         if self.own.is_some() || !exited_before {
             self.kill_group();
@@ -175,6 +194,21 @@ fn pid_of(pid: u32) -> io::Result<Pid> {
 }
 
 impl Exit {
+    /// Its exit code, where we were told.
+    pub(crate) fn code(self) -> Option<i32> {
+        if let Self::Status(status) = self { status.code() } else { None }
+    }
+
+    /// The name of the signal that ended it, where we were told.
+    pub(crate) fn signal(self) -> Option<String> {
+        if let Self::Status(status) = self { status.signal().map(signal_name) } else { None }
+    }
+
+    /// Whether it was killed outright, which nobody can do anything about: by somebody, or by the kernel.
+    pub(crate) fn is_sigkill(self) -> bool {
+        matches!(self, Self::Status(status) if status.signal() == Some(Signal::KILL.as_raw()))
+    }
+
     /// Whether it says of itself that all went well.
     pub(crate) fn is_clean(self) -> bool {
         matches!(self, Self::Status(status) if status.success())

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dccd_rpc::root::{
-    Endpoint, EnsureError, Events, HeartbeatReply, Progress, RegisterReply, Registration, ReloadReport, RootService,
-    RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
+    Endpoint, EnsureError, Events, HeartbeatReply, Progress, ROOT_NAME, RegisterReply, Registration, ReloadReport,
+    RootService, RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
 };
-use dccd_rpc::{Connection, Greeting, Hello, HelloReply, RpcError};
+use dccd_rpc::{Connection, Greeting, Hello, HelloReply, Peer, RpcError};
 use tokio::time::timeout_at;
 
 use crate::cell::Cell;
 use crate::context::Context;
 use crate::reload::reload;
-use crate::stop::{hand_over, stop};
+use crate::stop::{hand_over, stop_on_request};
 
 /// How long before a caller's deadline we answer, so that it hears our words and not its own clock.
 const ANSWER_EARLY: Duration = Duration::from_millis(100);
@@ -23,12 +23,25 @@ const ANSWER_EARLY: Duration = Duration::from_millis(100);
 pub(crate) struct RootServer {
     ctx: Arc<Context>,
     greeting: Greeting,
-    peer: Option<u32>,
+    peer: Peer,
 }
 
 impl RootServer {
     pub(crate) fn new(ctx: Arc<Context>, connection: &Connection) -> Self {
-        Self { ctx, greeting: connection.greeting().clone(), peer: connection.peer_pid() }
+        Self { ctx, greeting: connection.greeting().clone(), peer: connection.peer() }
+    }
+
+    /// The process at the other end, where the kernel knows it. What only a process of this host may do is refused to others, whatever
+    /// they have shown.
+    fn local(&self, what: &str) -> Result<Option<u32>, RpcError> {
+        match self.peer {
+            Peer::Process(pid) => Ok(pid),
+            Peer::Remote(address) => {
+                tracing::warn!(%address, what, "refused to a remote client");
+                let reason = format!("{what} is for processes of the daemon's own host");
+                Err(RpcError::Refused { service: ROOT_NAME.to_owned(), reason })
+            }
+        }
     }
 
     fn cell(&self, name: &str) -> Result<Arc<Cell>, RpcError> {
@@ -52,8 +65,9 @@ impl RootService for RootServer {
     }
 
     async fn register(self, _: tarpc::context::Context, registration: Registration) -> Result<RegisterReply, RpcError> {
+        let peer = self.local("registering")?;
         let log_level = self.ctx.log_level(&registration.name);
-        let reply = self.cell(&registration.name)?.register(registration, self.peer)?;
+        let reply = self.cell(&registration.name)?.register(registration, peer)?;
         Ok(RegisterReply { log_level, ..reply })
     }
 
@@ -63,12 +77,20 @@ impl RootService for RootServer {
         name: String,
         progress: Progress,
     ) -> Result<HeartbeatReply, RpcError> {
-        self.cell(&name)?.beat(progress, self.peer)?;
-        Ok(HeartbeatReply { log_level: self.ctx.log_level(&name) })
+        let peer = self.local("sending heartbeats")?;
+        let reply = self.cell(&name)?.beat(progress, peer)?;
+        Ok(HeartbeatReply { log_level: self.ctx.log_level(&name), ..reply })
     }
 
-    async fn deregister(self, _: tarpc::context::Context, name: String, reason: String) -> Result<(), RpcError> {
-        self.cell(&name)?.farewell(reason, self.peer)
+    async fn deregister(
+        self,
+        _: tarpc::context::Context,
+        name: String,
+        reason: String,
+        flushed: Vec<(String, u64)>,
+    ) -> Result<(), RpcError> {
+        let peer = self.local("deregistering")?;
+        self.cell(&name)?.farewell(reason, flushed, peer)
     }
 
     async fn list(self, _: tarpc::context::Context) -> Result<Vec<ServiceInfo>, RpcError> {
@@ -97,7 +119,7 @@ impl RootService for RootServer {
     }
 
     async fn stop(self, _: tarpc::context::Context, request: StopRequest) -> Result<StopReport, RpcError> {
-        Ok(stop(&self.ctx, request).await)
+        stop_on_request(&self.ctx, request).await
     }
 
     async fn restart(self, context: tarpc::context::Context, name: String) -> Result<Endpoint, EnsureError> {
@@ -113,6 +135,8 @@ impl RootService for RootServer {
     }
 
     async fn hand_over(self, _: tarpc::context::Context) -> Result<(), RpcError> {
+        // What the next root will read can only be checked there, and from afar a root that doesn't come back can't be started.
+        self.local("handing over to another dccd-root")?;
         hand_over(&self.ctx).await
     }
 

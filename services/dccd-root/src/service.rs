@@ -12,10 +12,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::boot::boot;
 use crate::context::Context;
 use crate::http::HttpServer;
+use crate::listeners::{self, Opened};
 use crate::reload::reload;
+use crate::remote::RpcServer;
 use crate::rpc::RootServer;
 use crate::stop::{finished, stop};
-use crate::{Options, RootError, notify, state_file};
+use crate::{Options, RootError, notify, orphans, state_file};
 
 /// How long clients may read their last answers when everything is stopped.
 const DRAIN: Duration = Duration::from_millis(200);
@@ -52,10 +54,10 @@ impl Root {
         let mut options = self.options;
         let held = boot(&mut options)?;
         let listener = unix_listen(&options.runtime_dir.root_socket())?;
-        let http = match options.http.take() {
-            Some(http) => Some(HttpServer::bind(http).await?),
-            None => None,
-        };
+        // A port that is taken is no reason to leave running services without a root.
+        let needed = !orphans(&options.runtime_dir).is_empty();
+        let http: Option<Opened<HttpServer>> = listeners::open(options.http.take(), needed).await?;
+        let rpc: Option<Opened<RpcServer>> = listeners::open(options.rpc.take(), needed).await?;
         let notify = options.notify.take();
         let order: Vec<String> = options.services.iter().map(|spec| spec.name.clone()).collect();
         let reload_on_hangup = options.reload_on_hangup;
@@ -74,7 +76,10 @@ impl Root {
                 serve(listener, ROOT_NAME, ROOT_PROTOCOL, limits, handle, until).await;
             })
         };
-        let http = http.map(|http| tokio::spawn(http.serve(Arc::clone(&ctx))));
+        let doors = [
+            http.map(|http| tokio::spawn(http.keep(Arc::clone(&ctx)))),
+            rpc.map(|rpc| tokio::spawn(rpc.keep(Arc::clone(&ctx)))),
+        ];
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
         let hangups = reload_on_hangup.then(|| tokio::spawn(reload_on_hangups(Arc::clone(&ctx))));
         ctx.start_eager(&order);
@@ -93,8 +98,8 @@ impl Root {
         }
         let _ = saving.await;
         let _ = serving.await;
-        for task in [http, notifying].into_iter().flatten() {
-            let _ = task.await;
+        for door in doors.into_iter().chain([notifying]).flatten() {
+            let _ = door.await;
         }
         drop(held);
         tracing::info!("dccd-root is down");

@@ -1,6 +1,6 @@
-//! Stopping in order: first the lazy services, which depend on the eager ones, the last started first; then the eager
-//! ones, together. Each of the two rounds has the whole patience, so that a slow dependent takes no time to flush away
-//! from those that hold the data.
+//! Stopping in order: first the lazy services, which depend on the eager ones, the last started first and one after another; then
+//! the eager ones, together. One that is slow holds the others up for a while only: then they are asked as well, and each
+//! has the whole patience for itself.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,8 +10,11 @@ use dccd_rpc::RpcError;
 use dccd_rpc::root::{ROOT_NAME, StopReport, StopRequest, StoppedService};
 use tokio::sync::oneshot;
 
-use crate::cell::{Cell, Command, StopOrder};
+use crate::cell::{Cell, Command, Gone, StopOrder};
 use crate::context::Context;
+
+/// How long lazy services together hold up the next ones at most.
+const HOLD_MAX: Duration = Duration::from_secs(10);
 
 /// Stops everything, or joins the stop under way (and forces it, if asked to). Returns how it went.
 pub(crate) async fn stop(ctx: &Arc<Context>, request: StopRequest) -> StopReport {
@@ -30,6 +33,20 @@ pub(crate) async fn stop(ctx: &Arc<Context>, request: StopRequest) -> StopReport
     finished(ctx).await
 }
 
+/// The same for a client; refused while the root hands over, because the services outlive this root.
+pub(crate) async fn stop_on_request(ctx: &Arc<Context>, request: StopRequest) -> Result<StopReport, RpcError> {
+    let handed_over = || {
+        let reason = "it hands over to the next root just now; ask that one".to_owned();
+        Err(RpcError::Unavailable { service: ROOT_NAME.to_owned(), reason })
+    };
+    if ctx.handing_over.load(Ordering::Relaxed) {
+        return handed_over();
+    }
+    let report = stop(ctx, request).await;
+    // It may have begun between the look and the stop.
+    if ctx.handing_over.load(Ordering::Relaxed) { handed_over() } else { Ok(report) }
+}
+
 /// Resolves when everything is stopped, whoever asked for it.
 pub(crate) async fn finished(ctx: &Context) -> StopReport {
     let mut stopped = ctx.stopped.subscribe();
@@ -45,23 +62,29 @@ async fn stop_all(ctx: Arc<Context>, patience: Duration) {
     let mut cells = ctx.cells();
     cells.sort_by_key(|cell| std::cmp::Reverse(cell.state().start_number));
     let (eager, lazy): (Vec<_>, Vec<_>) = cells.into_iter().partition(|cell| cell.spec().eager);
-    let mut services = Vec::new();
-    let lazy_until = Instant::now() + patience;
-    for cell in lazy {
-        let left = lazy_until.saturating_duration_since(Instant::now());
-        services.extend(order_stop(&cell, left).await);
-    }
-    let (report, mut reports) = tokio::sync::mpsc::channel(eager.len().max(1));
-    for cell in eager {
+    let (report, mut reports) = tokio::sync::mpsc::channel((eager.len() + lazy.len()).max(1));
+    let ask = |cell: Arc<Cell>| {
         let report = report.clone();
         tokio::spawn(async move {
             if let Some(stopped) = order_stop(&cell, patience).await {
                 // Room for all of them; the other end waits for the last one.
                 let _ = report.send(stopped).await;
             }
-        });
+        })
+    };
+    let hold_until = tokio::time::Instant::now() + (patience / 4).min(HOLD_MAX);
+    for cell in lazy {
+        let name = cell.name().to_owned();
+        if tokio::time::timeout_at(hold_until, ask(cell)).await.is_err() {
+            tracing::info!(service = name, "still stopping; the others are asked to, meanwhile");
+        }
+    }
+    // The last started of them first, too. They flush side by side.
+    for cell in eager {
+        ask(cell);
     }
     drop(report);
+    let mut services = Vec::new();
     while let Some(stopped) = reports.recv().await {
         services.push(stopped);
     }
@@ -116,8 +139,8 @@ pub(crate) async fn order_stop(cell: &Cell, patience: Duration) -> Option<Stoppe
     if !cell.command(Command::Stop(order)).await {
         return None;
     }
-    let (exit, killed) = stopped.await.ok().flatten()?;
+    let Gone { exit, killed, flushed } = stopped.await.ok().flatten()?;
     let took = begun.elapsed();
-    tracing::info!(service = cell.name(), exit, killed, took_ms = took.as_millis(), "service stopped");
-    Some(StoppedService { name: cell.name().to_owned(), exit, killed, took })
+    tracing::info!(service = cell.name(), exit, killed, took_ms = took.as_millis(), ?flushed, "service stopped");
+    Some(StoppedService { name: cell.name().to_owned(), exit, killed, took, flushed })
 }

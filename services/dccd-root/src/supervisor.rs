@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use dccd_rpc::root::ServiceState;
 use dccd_service::{RotatingFile, chain};
 use tokio::sync::mpsc;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 
 use crate::adopt::{Candidate, Record, predecessor_gone};
 use crate::budget::{Budget, Decision};
-use crate::cell::{Cell, Command, StopOrder};
+use crate::cell::{Cell, Command, StopOrder, Stopped};
 use crate::context::Context;
+use crate::exits::{Ending, Saver};
 use crate::process::Process;
 use crate::token::{TokenHash, new_token};
 use crate::{Policy, Supervision};
@@ -22,7 +23,7 @@ use crate::{Policy, Supervision};
 const OWN_DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// How one process of the service came to its end.
-enum End {
+pub(crate) enum End {
     /// By itself, or killed by us for this failure.
     Failed { exit: String, clean: bool },
     /// Somebody asked for a new one.
@@ -30,59 +31,90 @@ enum End {
     /// It was an earlier root's, and is not adopted.
     Replaced,
     /// The service stops for good.
-    Stopped(StopOrder, Option<(String, bool)>),
+    Stopped(StopOrder, Stopped),
+}
+
+/// What comes after a failure.
+enum After {
+    /// The next process.
+    Again,
+    /// None, until somebody asks.
+    Rest,
+    /// None any more.
+    Stopped(StopOrder),
 }
 
 /// Runs until it is told to stop for good, or the root drops the other end of the queue. Begins with the process of an
-/// earlier root, if there is one.
+/// earlier root, if there is one; `restarts`: when earlier roots had to restart the service.
 pub(crate) async fn supervise(
     ctx: Arc<Context>,
     cell: Arc<Cell>,
     mut commands: mpsc::Receiver<Command>,
     candidate: Option<Candidate>,
+    restarts: Vec<Instant>,
 ) {
-    let mut supervisor = Supervisor { budget: Budget::default(), ctx, cell, candidate };
+    let budget = Budget::restored(restarts);
+    let mut supervisor = Supervisor { ctx, cell, budget, saver: Saver::default(), candidate };
     while let Some(command) = commands.recv().await {
-        match command {
-            Command::Start => {}
-            Command::Restart => supervisor.budget.reset(),
-            Command::Recycle(_) => continue,
-            Command::Stop(order) => {
-                supervisor.stopped(&order);
-                // Whoever asked may be gone.
-                let _ = order.done.send(None);
-                return;
+        let stopped = match command {
+            Command::Start => supervisor.run(&mut commands).await,
+            Command::Restart => {
+                supervisor.cell.forgive_crash();
+                supervisor.budget.reset();
+                supervisor.run(&mut commands).await
             }
-        }
-        if let Some((order, stopped)) = supervisor.run(&mut commands).await {
+            Command::Recycle(..) => None,
+            Command::Stop(order) => Some((order, None)),
+        };
+        if let Some((order, stopped)) = stopped {
+            supervisor.stopped(&order).await;
+            // Whoever asked may be gone.
             let _ = order.done.send(stopped);
             return;
         }
     }
 }
 
-struct Supervisor {
-    ctx: Arc<Context>,
-    cell: Arc<Cell>,
+pub(crate) struct Supervisor {
+    pub(crate) ctx: Arc<Context>,
+    pub(crate) cell: Arc<Cell>,
     budget: Budget,
+    saver: Saver,
     /// A process of an earlier root, until it is dealt with.
     candidate: Option<Candidate>,
 }
 
 impl Supervisor {
     /// Shows that the service has stopped for good; one that is left to the next root has not.
-    fn stopped(&self, order: &StopOrder) {
+    async fn stopped(&mut self, order: &StopOrder) {
         if !order.keep {
             self.cell.set(ServiceState::Stopped, None);
+            // Somebody wanted it: the next start begins with all restarts again.
+            self.budget.reset();
         }
+        self.remember(!order.keep).await;
     }
 
-    fn supervision(&self) -> Supervision {
+    /// Keeps for the next root how the processes have ended; `fresh`: and that the restarts count no more.
+    async fn remember(&mut self, fresh: bool) {
+        let history = self.cell.history(self.budget.restarts(), fresh);
+        self.saver.save(&self.ctx.data_path, self.cell.name(), history).await;
+    }
+
+    pub(crate) fn supervision(&self) -> Supervision {
         self.ctx.supervision.get()
     }
 
     /// Runs processes of the service until it needs none any more. `Some`: it stops for good.
-    async fn run(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<(StopOrder, Option<(String, bool)>)> {
+    async fn run(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<(StopOrder, Stopped)> {
+        if self.cell.forgive_crash() {
+            let exit = self.cell.state().last_exit.clone().unwrap_or_default();
+            match self.failed(exit, None, commands).await {
+                After::Again => {}
+                After::Rest => return None,
+                After::Stopped(order) => return Some((order, None)),
+            }
+        }
         loop {
             if self.candidate.is_none() {
                 self.cell.set(ServiceState::Starting, None);
@@ -92,13 +124,14 @@ impl Supervisor {
                 End::Failed { exit, clean } => (exit, clean),
                 End::Restart => {
                     self.budget.reset();
+                    self.remember(false).await;
                     continue;
                 }
-                End::Replaced => continue,
-                End::Stopped(order, stopped) => {
-                    self.stopped(&order);
-                    return Some((order, stopped));
+                End::Replaced => {
+                    self.remember(false).await;
+                    continue;
                 }
+                End::Stopped(order, stopped) => return Some((order, stopped)),
             };
             let again = match self.cell.spec().policy {
                 Policy::Permanent => true,
@@ -107,6 +140,7 @@ impl Supervisor {
             };
             if !again || self.ctx.is_stopping() {
                 self.cell.set(ServiceState::Stopped, Some(exit));
+                self.remember(false).await;
                 return None;
             }
             let ready_for = {
@@ -114,29 +148,36 @@ impl Supervisor {
                 let spawned_one = state.incarnation > ready_before;
                 state.ready_since.filter(|_| spawned_one).map(|since| since.elapsed())
             };
-            match self.budget.failed(&self.supervision().restart, Instant::now(), ready_for, chance()) {
-                Decision::GiveUp => {
-                    let restart = self.supervision().restart;
-                    let reason =
-                        format!("{exit}, after {} restarts within {} s", restart.max_restarts, restart.window.as_secs());
-                    self.cell.set(ServiceState::Failed, Some(reason));
-                    return None;
-                }
-                Decision::Restart(delay) => {
-                    self.cell.state().restarts += 1;
-                    let reason = format!("{exit}; restart in {:.1} s", delay.as_secs_f64());
-                    self.cell.set(ServiceState::Backoff, Some(reason));
-                    match self.back_off(delay, commands).await {
-                        None => {}
-                        Some(End::Restart) => self.budget.reset(),
-                        Some(End::Stopped(order, stopped)) => {
-                            self.stopped(&order);
-                            return Some((order, stopped));
-                        }
-                        Some(End::Failed { .. } | End::Replaced) => return None,
-                    }
-                }
+            match self.failed(exit, ready_for, commands).await {
+                After::Again => {}
+                After::Rest => return None,
+                After::Stopped(order) => return Some((order, None)),
             }
+        }
+    }
+
+    /// A process failed that had been ready for so long: waits for the next start, or gives the service up.
+    async fn failed(&mut self, exit: String, ready_for: Option<Duration>, commands: &mut mpsc::Receiver<Command>) -> After {
+        let decision = self.budget.failed(&self.supervision().restart, Instant::now(), ready_for, chance());
+        let Decision::Restart(delay) = decision else {
+            let restart = &self.supervision().restart;
+            let reason = format!("{exit}, after {} restarts within {} s", restart.max_restarts, restart.window.as_secs());
+            self.cell.set(ServiceState::Failed, Some(reason));
+            self.remember(false).await;
+            return After::Rest;
+        };
+        self.cell.state().restarts += 1;
+        let reason = format!("{exit}; restart in {:.1} s", delay.as_secs_f64());
+        self.cell.set(ServiceState::Backoff, Some(reason));
+        self.remember(false).await;
+        match self.back_off(delay, commands).await {
+            None => After::Again,
+            Some(End::Restart) => {
+                self.budget.reset();
+                After::Again
+            }
+            Some(End::Stopped(order, _)) => After::Stopped(order),
+            Some(End::Failed { .. } | End::Replaced) => After::Rest,
         }
     }
 
@@ -150,7 +191,7 @@ impl Supervisor {
             tokio::select! {
                 () = sleep_until(until) => return None,
                 command = commands.recv() => match command {
-                    Some(Command::Start | Command::Recycle(_)) => {}
+                    Some(Command::Start | Command::Recycle(..)) => {}
                     Some(Command::Restart) => return Some(End::Restart),
                     Some(Command::Stop(order)) => return Some(End::Stopped(order, None)),
                     None => return Some(End::Failed { exit: "the root ended".to_owned(), clean: true }),
@@ -163,7 +204,10 @@ impl Supervisor {
     async fn run_once(&mut self, commands: &mut mpsc::Receiver<Command>) -> End {
         let process = match self.candidate.take() {
             Some(Candidate { record, watch }) => match Process::adopt(record.pid, watch) {
-                Ok(process) => process,
+                Ok(mut process) => {
+                    process.confine(&self.ctx.limiter, &self.cell.spec());
+                    process
+                }
                 Err(error) => return self.not_started(format!("cannot adopt {}: {}", record.pid, chain(&error))),
             },
             None => match self.start(commands).await {
@@ -183,7 +227,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(Command::Start | Command::Restart | Command::Recycle(_)) => {}
+                    Some(Command::Start | Command::Restart | Command::Recycle(..)) => {}
                     Some(Command::Stop(order)) => return Err(End::Stopped(order, None)),
                     None => return Err(End::Failed { exit: "the root ended".to_owned(), clean: true }),
                 },
@@ -205,6 +249,8 @@ impl Supervisor {
                 return Err(self.not_started(format!("cannot start {executable}: {}", chain(&error))));
             }
         };
+        // Before it gets its token, and with that to work.
+        process.confine(&self.ctx.limiter, &self.cell.spec());
         self.write_down(process.pid(), &hash);
         cell.spawned(process.pid());
         process.hand(&token);
@@ -239,21 +285,21 @@ impl Supervisor {
                 command = commands.recv() => match command {
                     Some(Command::Start) => {}
                     Some(Command::Restart) => {
-                        self.stop_process(process, self.supervision().shutdown_timeout).await;
+                        self.stop_process(process, self.supervision().shutdown_timeout, "restart").await;
                         return End::Restart;
                     }
-                    Some(Command::Recycle(why)) => {
-                        tracing::warn!(service = cell.name(), pid = process.pid(), why, "replacing a service");
-                        self.stop_process(process, self.supervision().shutdown_timeout).await;
-                        cell.state().last_exit = Some(why.to_owned());
-                        return End::Failed { exit: why.to_owned(), clean: false };
+                    Some(Command::Recycle(why, incarnation)) => {
+                        // A second heartbeat may have asked for the end of the process before this one.
+                        if incarnation == cell.state().incarnation {
+                            return self.recycle(process, why).await;
+                        }
                     }
                     Some(Command::Stop(order)) if order.keep => {
                         self.ctx.keep(process);
                         return End::Stopped(order, None);
                     }
                     Some(Command::Stop(order)) => {
-                        let stopped = self.stop_process(process, order.patience).await;
+                        let stopped = self.stop_process(process, order.patience, "stop").await;
                         return End::Stopped(order, Some(stopped));
                     }
                     None => {
@@ -277,6 +323,7 @@ impl Supervisor {
                         if cell.is_adopting() {
                             return self.replace(process, why).await;
                         }
+                        self.dump(&process, why).await;
                         process.kill_group();
                         return self.ended(process, Some(why)).await;
                     }
@@ -286,69 +333,8 @@ impl Supervisor {
     }
 
     fn not_started(&self, reason: String) -> End {
-        self.cell.ended(reason.clone());
+        self.cell.ended(Ending::not_started(reason.clone()));
         End::Failed { exit: reason, clean: false }
-    }
-
-    /// Asks a process of an earlier root to end, because it can't be adopted.
-    async fn replace(&self, process: Process, why: &'static str) -> End {
-        tracing::warn!(service = self.cell.name(), pid = process.pid(), why, "replacing a process of an earlier root");
-        self.stop_process(process, self.supervision().shutdown_timeout).await;
-        self.cell.state().last_exit = Some(why.to_owned());
-        End::Replaced
-    }
-
-    /// Takes leave of a process that exited, or that we killed for `why`.
-    async fn ended(&self, process: Process, why: Option<&'static str>) -> End {
-        let never_adopted = self.cell.is_adopting();
-        let status = process.reap().await;
-        self.forget();
-        let exit = why.map_or_else(|| status.to_string(), str::to_owned);
-        let clean = why.is_none() && status.is_clean();
-        let exit = match self.cell.ended(exit.clone()) {
-            Some(last_words) => format!("{exit} ({last_words})"),
-            None => exit,
-        };
-        if never_adopted { End::Replaced } else { End::Failed { exit, clean } }
-    }
-
-    /// Removes what was written down of a process that has ended.
-    fn forget(&self) {
-        // What stays is taken for a crash by the next root, or written over by this one.
-        let _ = std::fs::remove_file(self.ctx.runtime_dir.service_record(self.cell.name()));
-    }
-
-    /// Asks a process to stop, waits, kills it and its group if need be. Returns how it ended and whether by force.
-    async fn stop_process(&self, process: Process, patience: Duration) -> (String, bool) {
-        self.cell.set(ServiceState::Stopping, None);
-        let mut force = self.ctx.force.subscribe();
-        let forced = async {
-            if force.wait_for(|force| *force).await.is_err() {
-                // The root is going down by itself; patience decides.
-                std::future::pending::<()>().await;
-            }
-        };
-        let gently = async {
-            process.terminate();
-            timeout(patience, process.exited()).await.is_ok()
-        };
-        let gently = tokio::select! {
-            biased;
-            () = forced => false,
-            gently = gently => gently,
-        };
-        if !gently {
-            tracing::warn!(
-                service = self.cell.name(),
-                pid = process.pid(),
-                patience_s = patience.as_secs_f64(),
-                "killing a service"
-            );
-        }
-        let exit = process.reap().await.to_string();
-        self.forget();
-        self.cell.ended(exit.clone());
-        (exit, !gently)
     }
 }
 

@@ -66,7 +66,7 @@ async fn services_go_on_without_their_root_and_each_next_one_adopts_them() {
 async fn without_a_root_for_its_grace_a_service_flushes_and_exits() {
     let place = Place::new();
     place.mode("b", "silent");
-    let mut root = root_process_with(&place, Some(200));
+    let mut root = root_process_with(&place, 200);
     let runtime = place.runtime();
     let registry = wait_for("the root", async || Registry::connect_in(&runtime, PATIENCE).await.ok()).await;
     registry.ensure("a", PATIENCE).await.unwrap();
@@ -99,6 +99,50 @@ async fn one_that_crashed_without_a_root_is_started_anew_and_counted() {
     assert_eq!(a.last_exit.as_deref(), Some("ended without a root"));
     assert_eq!(tree.until_state("b", ServiceState::Ready).await.pid, Some(pids[1]));
     tree.stop().await;
+}
+
+#[tokio::test]
+async fn one_that_dies_while_the_root_is_executed_anew_leaves_no_zombie() {
+    let place = Place::new();
+    let services = [place.spec("a", Policy::Permanent, true)];
+    let tree = Tree::start(place, &services).await;
+    let pid = tree.until_state("a", ServiceState::Ready).await.pid.unwrap();
+    let place = tree.hand_over().await;
+    send(pid, Signal::KILL);
+    wait_for("its end", async || (!alive(pid)).then_some(())).await;
+    let entry = std::path::PathBuf::from(format!("/proc/{pid}"));
+    assert!(entry.exists(), "it is this process's child still");
+    let tree = Tree::start(place, &services).await;
+    let a = tree.until_state("a", ServiceState::Ready).await;
+    assert!(!entry.exists());
+    assert_eq!((a.restarts, a.last_exit.as_deref()), (1, Some("SIGKILL")));
+    tree.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_while_the_root_hands_over_is_not_taken_for_done() {
+    let place = Place::new();
+    place.mode("a", "stubborn");
+    let services = [place.spec("a", Policy::Permanent, true)];
+    let mut options = place.options(&services);
+    options.supervision.shutdown_timeout = Duration::from_secs(2);
+    let tree = Tree::start_with(place, options).await;
+    tree.until_state("a", ServiceState::Ready).await;
+    tree.place.mode("a", "run");
+    let (first, second) = (tree.registry.clone(), tree.registry.clone());
+    // It holds the hand-over up until it is killed.
+    let restart = tokio::spawn(async move { first.restart("a", PATIENCE).await });
+    tree.until_state("a", ServiceState::Stopping).await;
+    let hand_over = tokio::spawn(async move { second.hand_over(PATIENCE).await });
+    wait_for("the hand-over", async || tree.registry.status(PATIENCE).await.unwrap().stopping.then_some(())).await;
+    let error = tree.registry.stop(false, None).await.unwrap_err();
+    assert!(error.to_string().contains("it hands over to the next root just now; ask that one"), "{error}");
+    hand_over.await.unwrap().unwrap();
+    restart.await.unwrap().unwrap_err();
+    tree.task.await.unwrap().unwrap();
+    let tree = Tree::start(tree.place, &services).await;
+    tree.until_state("a", ServiceState::Ready).await;
+    assert_eq!(tree.stop().await.1.services.len(), 1);
 }
 
 #[tokio::test]

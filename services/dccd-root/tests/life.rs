@@ -173,6 +173,26 @@ async fn lazy_services_stop_before_eager_ones_and_the_last_started_first() {
 }
 
 #[tokio::test]
+async fn one_that_is_slow_to_stop_does_not_hold_the_others_up_for_long() {
+    let place = Place::new();
+    let mut services = vec![place.spec("data", Policy::Permanent, true)];
+    services.extend(["one", "two"].map(|name| place.spec(name, Policy::Transient, false)));
+    place.mode("two", "stubborn");
+    let mut options = place.options(&services);
+    options.supervision.shutdown_timeout = Duration::from_secs(4);
+    let tree = Tree::start_with(place, options).await;
+    for name in ["data", "one", "two"] {
+        tree.registry.ensure(name, PATIENCE).await.unwrap();
+    }
+    let (_, report) = tree.stop().await;
+    let mut how: Vec<_> = report.services.iter().map(|s| (s.name.as_str(), s.killed, s.flushed.clone())).collect();
+    assert_eq!(how.pop().unwrap(), ("two", true, Vec::new()), "asked first, gone last");
+    how.sort_unstable();
+    let rows = vec![("rows".to_owned(), 7)];
+    assert_eq!(how, [("data", false, rows.clone()), ("one", false, rows)]);
+}
+
+#[tokio::test]
 async fn one_that_does_not_stop_is_killed_with_its_group() {
     let place = Place::new();
     place.mode("a", "stubborn");

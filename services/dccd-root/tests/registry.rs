@@ -10,7 +10,8 @@ use dccd_root::Policy;
 use dccd_rpc::root::{EnsureError, ROOT_PROTOCOL, RootServiceClient, ServiceState};
 use dccd_rpc::{CallError, Hello, RpcError, call, client_config, context, spawn_dispatch, unix_connect};
 use dccd_service::chain;
-use tree::{PATIENCE, Place, Tree};
+use tree::process::{RootProcess, callers};
+use tree::{PATIENCE, Place, Tree, wait_for};
 
 #[tokio::test]
 async fn fifty_who_ask_at_once_get_one_process() {
@@ -42,6 +43,35 @@ async fn fifty_who_ask_at_once_get_one_process() {
     // The callers are gone, the services are not.
     assert_eq!(tree.info("lazy").await.state, ServiceState::Ready);
     assert!(tree.registry.find("other", PATIENCE).await.unwrap().is_some());
+    tree.stop().await;
+}
+
+#[tokio::test]
+async fn two_hundred_who_ask_at_once_get_one_process_and_those_who_die_do_not_take_it_along() {
+    let place = Place::new();
+    place.mode("lazy", "slow-start");
+    let services = [place.spec("lazy", Policy::Transient, false)];
+    let tree = Tree::start(place, &services).await;
+    let mut dying: Vec<RootProcess> = (0..2).map(|_| callers(&tree.place)).collect();
+    let mut living = Vec::new();
+    for _ in 0..50 {
+        let registry = Registry::connect_in(&tree.place.runtime(), PATIENCE).await.unwrap();
+        // Twice over each connection; one of the two gives up.
+        let shared = registry.clone();
+        let giving_up = tokio::spawn(async move { shared.ensure("lazy", PATIENCE).await });
+        living.push((tokio::spawn(async move { registry.ensure("lazy", PATIENCE).await }), giving_up));
+    }
+    wait_for("a hundred calls of others", async || (tree.place.notes("asked").len() == 2).then_some(())).await;
+    tree.until("lazy", "spawned", |info| info.pid.is_some()).await;
+    dying.iter_mut().for_each(RootProcess::kill);
+    living.iter().for_each(|(_, giving_up)| giving_up.abort());
+    std::fs::write(tree.place.data().join("go"), "").unwrap();
+    for (call, _) in living {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(tree.place.notes("spawns").len(), 1, "{:?}", tree.place.notes("spawns"));
+    let info = tree.info("lazy").await;
+    assert_eq!((info.state, info.restarts, info.exits), (ServiceState::Ready, 0, Vec::new()));
     tree.stop().await;
 }
 

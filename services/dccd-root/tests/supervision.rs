@@ -38,13 +38,13 @@ async fn registered_means_ready() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_its_process_and_once() {
+async fn a_token_is_good_for_its_process_as_often_as_that_asks() {
     let place = Place::new();
     place.mode("a", "tokens");
     let services = [place.spec("a", Policy::Temporary, true)];
     let tree = Tree::start(place, &services).await;
     let place = &tree.place;
-    wait_for("six tries", async || (place.notes("tokens").len() == 6).then_some(())).await;
+    wait_for("eight tries", async || (place.notes("tokens").len() == 8).then_some(())).await;
     let refused = "dccd-root refused";
     assert_eq!(
         place.notes("tokens"),
@@ -54,10 +54,24 @@ async fn a_token_is_good_for_its_process_and_once() {
             format!("missing: {refused}: the token is wrong"),
             format!("foreign: {refused}: this process was not started as this service"),
             "right: accepted".to_owned(),
-            format!("used: {refused}: the token was used already"),
+            "again: accepted".to_owned(),
+            format!("again, foreign: {refused}: this process was not started as this service"),
+            format!("again, wrong: {refused}: the token is wrong"),
         ]
     );
     tree.stop().await;
+}
+
+#[tokio::test]
+async fn a_registration_whose_answer_is_lost_is_made_again() {
+    let place = Place::new();
+    place.mode("a", "lost-answer");
+    let services = [place.spec("a", Policy::Permanent, true)];
+    let tree = Tree::start(place, &services).await;
+    let info = tree.until("a", "with a heartbeat", |info| info.rss_bytes.is_some()).await;
+    assert_eq!((info.restarts, info.last_exit), (0, None));
+    let (place, _) = tree.stop().await;
+    assert!(place.log("a").contains("no answer to the registration; trying again"), "{}", place.log("a"));
 }
 
 #[tokio::test]
@@ -68,7 +82,7 @@ async fn another_process_can_neither_register_nor_beat_for_a_service() {
     tree.until_state("a", ServiceState::Ready).await;
     let beat = tree.registry.heartbeat("a", Default::default(), PATIENCE).await.unwrap_err();
     assert_eq!(beat.to_string(), "dccd-root refused: this process is not a");
-    let farewell = tree.registry.deregister("a", "never", PATIENCE).await.unwrap_err();
+    let farewell = tree.registry.deregister("a", "never", Vec::new(), PATIENCE).await.unwrap_err();
     assert_eq!(farewell.to_string(), "dccd-root refused: this process is not a");
     let unknown = tree.registry.heartbeat("x", Default::default(), PATIENCE).await.unwrap_err();
     assert_eq!(unknown.to_string(), "service \"x\" is unknown (known: a)");
@@ -156,21 +170,6 @@ async fn a_missing_executable_is_a_failure_with_its_reason() {
     let info = tree.until_state("a", ServiceState::Failed).await;
     let reason = info.reason.unwrap();
     assert!(reason.starts_with("cannot start /nowhere/dccd: No such file"), "{reason}");
-    tree.stop().await;
-}
-
-#[tokio::test]
-async fn a_hung_service_is_killed_and_restarted() {
-    let place = Place::new();
-    let services = [place.spec("a", Policy::Permanent, true)];
-    let mut options = place.options(&services);
-    options.supervision.heartbeat_timeout = Duration::from_millis(700);
-    let tree = Tree::start_with(place, options).await;
-    let pid = tree.until_state("a", ServiceState::Ready).await.pid.unwrap();
-    send(pid, Signal::STOP);
-    let info = tree.until("a", "ready again", |info| info.restarts == 1 && info.state == ServiceState::Ready).await;
-    assert_eq!(info.last_exit.as_deref(), Some("watchdog"));
-    assert!(!alive(pid));
     tree.stop().await;
 }
 

@@ -6,10 +6,13 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use dccd_config::{Config, Loaded, Lookup};
+use dccd_rpc::remote::RemoteAddress;
+use dccd_rpc::root::ROOT_NAME;
 
 use crate::commands;
 use crate::exit::{self, Failure};
 use crate::output::say;
+use crate::remote::{self, Needs};
 
 /// Collects crypto market data: live into shared memory and Parquet, lossless or its loss declared.
 #[derive(Debug, Parser)]
@@ -37,6 +40,18 @@ pub struct Global {
     /// How much is logged [default: as configured]
     #[arg(long, global = true, value_name = "LEVEL", value_parser = ["trace", "debug", "info", "warn", "error"])]
     pub log_level: Option<String>,
+    /// Ask the daemon at this address instead of the one on this host
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub address: Option<RemoteAddress>,
+    /// With --address: file that holds its token [default: $DCCD_RPC_TOKEN]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// With --address: speak TLS
+    #[arg(long, global = true)]
+    pub tls: bool,
+    /// With --address: speak TLS, and trust the authorities in this file (PEM) alone
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
 }
 
 impl Global {
@@ -122,6 +137,50 @@ enum Command {
     Sim(Box<commands::sim::Arguments>),
 }
 
+impl Command {
+    /// What is typed for it, and what it needs of the host it runs on.
+    fn needs(&self) -> (&'static str, Needs) {
+        match self {
+            Self::Init(_) => ("init", Needs::Configuration),
+            Self::Doctor(_) => ("doctor", Needs::Configuration),
+            Self::Validate => ("validate", Needs::Configuration),
+            Self::Add(_) => ("add", Needs::Configuration),
+            Self::Remove(_) => ("remove", Needs::Configuration),
+            Self::Start(_) => ("start", Needs::Processes),
+            Self::Stop(_) => ("stop", Needs::Daemon),
+            Self::Restart(arguments) => match arguments.service() {
+                None => ("restart", Needs::Processes),
+                Some(ROOT_NAME) => ("restart dccd-root", Needs::Processes),
+                Some(_) => ("restart", Needs::Daemon),
+            },
+            Self::Reload(_) => ("reload", Needs::Daemon),
+            Self::Services(_) => ("services", Needs::Daemon),
+            Self::Status(_) => ("status", Needs::Daemon),
+            Self::Pause(_) => ("pause", Needs::Daemon),
+            Self::Resume(_) => ("resume", Needs::Daemon),
+            Self::Run(arguments) if arguments.is_dry() => ("run --dry-run", Needs::Store),
+            Self::Run(_) => ("run", Needs::Daemon),
+            Self::Backfill(arguments) if arguments.asks_only() => ("backfill", Needs::Daemon),
+            Self::Backfill(_) => ("backfill", Needs::Store),
+            Self::Collect(_) => ("collect", Needs::Store),
+            Self::Inventory(_) => ("inventory", Needs::Store),
+            Self::Gaps(_) => ("gaps", Needs::Store),
+            Self::Export(_) => ("export", Needs::Store),
+            Self::Convert(_) => ("convert", Needs::Store),
+            Self::Verify(_) => ("verify", Needs::Store),
+            Self::Exchanges(_) => ("exchanges", Needs::Neither),
+            Self::Search(_) => ("search", Needs::Daemon),
+            Self::Tail(_) => ("tail", Needs::Rings),
+            Self::Logs(_) => ("logs", Needs::Logs),
+            Self::Service(_) => ("service", Needs::Processes),
+            Self::LogLevel(_) => ("log-level", Needs::Daemon),
+            Self::Completion(_) => ("completion", Needs::Neither),
+            Self::Demo(_) => ("demo", Needs::Neither),
+            Self::Sim(_) => ("sim", Needs::Neither),
+        }
+    }
+}
+
 /// The groups of `dccd --help`. A test sees to it that each command stands in one.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["init", "doctor", "validate", "add", "remove", "completion"]),
@@ -191,6 +250,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         say(self::command().render_help());
         return Err(Failure::Silent(exit::USAGE));
     };
+    let (name, needs) = command.needs();
+    remote::check(global, name, needs)?;
     match command {
         Command::Init(arguments) => commands::init::run(global, &arguments),
         Command::Doctor(arguments) => commands::doctor::run(global, &arguments),

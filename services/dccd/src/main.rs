@@ -12,6 +12,7 @@ mod output;
 mod pid_file;
 mod progress;
 mod reload;
+mod remote;
 mod roles;
 
 use std::path::Path;

@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use datad::DatadOptions;
-use dccd_config::{Config, Loaded, LogFormat, Lookup, TradeStream};
+use dccd_config::{Config, Loaded, LogFormat, Lookup, RpcAuth, TradeStream};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
 use dccd_root::{
-    BootGuard, HttpOptions, Limits, Notify, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision,
+    BootGuard, HttpOptions, Limits, Notify, Options, Policy, Resolve, RestartOptions, RpcLimits, RpcOptions, RpcTls,
+    RpcToken, ServiceSpec, Supervision,
 };
 use dccd_rpc::datad::DATAD_PROTOCOL;
+use dccd_rpc::remote::Token;
 use dccd_service::log::LogFiles;
 use dccd_service::{Rotation, ServiceArgs, ServiceContext, ShutdownReason};
 
@@ -47,13 +49,19 @@ pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<(
         let again = ctx.clone();
         let reread: datad::Reread = Arc::new(move || own_options(&again).map_err(|error| format!("{error:#}")));
         let result = datad::run(options, reread, ctx.clone()).await.map_err(anyhow::Error::from);
-        if ctx.shutdown().reason() == Some(ShutdownReason::RootGone) {
-            // What a root would do: no successor is there to take the rings over.
+        if leaves_no_successor(ctx.shutdown().reason()) {
+            // What a root would do.
             sweep_rings(ctx.instance());
         }
         result
     });
     Ok(result?)
+}
+
+/// Whether nobody will take over the rings of a service that ends for this reason. A root that is there, and refuses it, starts
+/// another in its place, or clears away itself.
+fn leaves_no_successor(reason: Option<ShutdownReason>) -> bool {
+    reason == Some(ShutdownReason::RootGone)
 }
 
 /// What the configuration says about the exchange of this service.
@@ -183,6 +191,8 @@ impl Common {
                 stable_after: None,
             },
             heartbeat_timeout: restart.heartbeat_timeout,
+            progress_timeout: restart.progress_timeout,
+            hung_timeout: Some(restart.hung_timeout).filter(|timeout| !timeout.is_zero()),
             shutdown_timeout: config.daemon.shutdown_timeout,
             ..Supervision::default()
         };
@@ -208,7 +218,7 @@ pub fn root_options(loaded: &Loaded, common: Common) -> anyhow::Result<Options> 
     let Roles { services, resolve, supervision } = common.roles(config);
     let store = data_path.clone();
     let (copy, text) = (common.config_copy(), loaded.text.clone());
-    let sweep_instance = common.instance.clone();
+    let (sweep_instance, sweep_store) = (common.instance.clone(), data_path.clone());
     Ok(Options {
         config_path: Some(loaded.path.clone()),
         services,
@@ -228,15 +238,54 @@ pub fn root_options(loaded: &Loaded, common: Common) -> anyhow::Result<Options> 
             address: http.address,
             token: http.token.as_ref().map(|token| token.reveal().to_owned()),
         }),
+        sweep: Some(Arc::new(move || {
+            sweep_rings(&sweep_instance);
+            sweep_store_leftovers(&sweep_store);
+        })),
         log_files: log_files(config),
         notify: Notify::from_environment().unwrap_or_else(|error| {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot speak to $NOTIFY_SOCKET");
             None
         }),
-        sweep: Some(Arc::new(move || sweep_rings(&sweep_instance))),
         reload: Some(crate::reload::reload(loaded, common.clone())),
+        rpc: rpc_options(config)?,
         ..Options::new(&common.instance, common.runtime_dir, data_path, executable)
     })
+}
+
+/// What the configuration says of the RPC over TCP; `None`: there is none.
+///
+/// # Errors
+/// When its token is none.
+pub fn rpc_options(config: &Config) -> anyhow::Result<Option<RpcOptions>> {
+    let Some(rpc) = &config.daemon.rpc else { return Ok(None) };
+    let token = match (rpc.auth, &rpc.token, &rpc.token_file) {
+        (RpcAuth::None, ..) => RpcToken::Nothing,
+        (RpcAuth::Token, None, None) => return Err(anyhow!("daemon.rpc asks for a token and has none")),
+        (RpcAuth::Token, _, Some(path)) => RpcToken::File(path.clone()),
+        (RpcAuth::Token, Some(token), None) => {
+            RpcToken::Text(Token::parse(token.reveal()).context("the token can't be used (daemon.rpc.token)")?)
+        }
+    };
+    let files = |tls: &dccd_config::RpcTls| RpcTls { certificate: tls.certificate.clone(), key: tls.key.clone() };
+    let limits = &rpc.limits;
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    Ok(Some(RpcOptions {
+        address: rpc.address,
+        token,
+        tls: rpc.tls.as_ref().map(files),
+        limits: RpcLimits {
+            connections_max: count(limits.max_connections),
+            connections_per_address_max: count(limits.max_connections_per_address),
+            unauthenticated_max: count(limits.max_unauthenticated),
+            auth_timeout: limits.auth_timeout,
+            idle_timeout: limits.idle_timeout,
+            frame_bytes_max: limits.max_frame_kb.saturating_mul(1_024),
+            requests_per_second: limits.max_requests_per_second,
+            bytes_per_second: limits.max_kb_per_second.saturating_mul(1_024),
+            ..RpcLimits::default()
+        },
+    }))
 }
 
 /// The configuration that the root found valid, in its runtime directory, which is this user's alone. Services read it
@@ -270,6 +319,21 @@ impl Drop for ConfigCopy {
     }
 }
 
+/// Removes what killed processes left half-written of small files.
+fn sweep_store_leftovers(data_path: &Path) {
+    match dccd_store::sweep_leftovers(data_path) {
+        Ok(swept) => {
+            for file in swept {
+                tracing::info!(file = %file.display(), "removed what a killed process left half-written");
+            }
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "could not look for what killed processes left half-written");
+        }
+    }
+}
+
 /// Removes the rings of this instance that no writer holds: those of the dead, and, when everything is stopped, all.
 /// Readers notice that the ring was closed.
 pub fn sweep_rings(instance: &str) {
@@ -280,5 +344,23 @@ pub fn sweep_rings(instance: &str) {
             }
         }
         Err(error) => tracing::warn!(error = %datad::chain(&error), "could not look for rings without a writer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_left_to_a_successor_wherever_there_may_be_one() {
+        let reasons = [
+            ShutdownReason::Terminate,
+            ShutdownReason::Interrupt,
+            ShutdownReason::HangUp,
+            ShutdownReason::Requested,
+            ShutdownReason::Refused,
+        ];
+        assert!(!reasons.map(Some).into_iter().chain([None]).any(leaves_no_successor));
+        assert!(leaves_no_successor(Some(ShutdownReason::RootGone)));
     }
 }

@@ -131,8 +131,26 @@ fn a_detached_daemon_is_ready_answers_and_leaves_nothing_behind() {
     let hits = host.run_own(&["search", "btc", "--json"]).code(0).json();
     assert_eq!(hits[0]["symbol"], json!("BTC/USDT"));
 
-    let stopped = host.run_own(&["stop"]).code(0);
+    // What it is at, for whoever asks a live one.
+    kill_process(pid(&services[1]["pid"]), Signal::QUIT).unwrap();
+    let dump = wait_for(
+        PATIENCE,
+        || host.run(&["logs", "datad.binance"]).out,
+        |log| log.contains("thread") && log.contains(" hot: "),
+    );
+    for task in ["main", "heartbeats", "hot", "recorder", "history", "fetcher", "lister", "serving"] {
+        assert!(dump.contains(&format!("task {task}: ")), "{task} is missing in {dump}");
+    }
+
+    let stopped = host.run_own(&["stop", "--json"]).code(0);
     assert!(stopped.err.contains("datad.binance is gone (exit 0)"), "{}", stopped.err);
+    let report = &stopped.json()["services"][0];
+    assert_eq!(
+        (&report["name"], &report["exit"], &report["killed"]),
+        (&json!("datad.binance"), &json!("exit 0"), &json!(false))
+    );
+    let flushed = report["flushed"]["rows"].as_u64().unwrap();
+    assert!(stopped.err.contains(&format!("; flushed at the last: {flushed} rows, ")), "{}", stopped.err);
     assert!(has_ended(&services[0]["pid"]), "the root is still there");
     assert_eq!(rings(&host), [""; 0], "rings are left behind");
     host.run_own(&["stop"]).code(11);
@@ -195,6 +213,30 @@ fn a_service_that_has_to_be_killed_makes_stop_fail_and_leaves_no_ring() {
 }
 
 #[test]
+fn a_stop_that_comes_while_the_root_is_replaced_stops_the_next_one() {
+    let host = Host::new();
+    let exchange = Exchange::start(&host);
+    let more = "daemon: {shutdown_timeout: 2}\n";
+    host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, more));
+    host.run_own(&["start", "--detach"]).code(0);
+    let services = host.run_own(&["services", "--json"]).code(0).json();
+    // It holds up its own restart, and that the hand-over.
+    kill_process(pid(&services[1]["pid"]), Signal::STOP).unwrap();
+    let quiet = |args: &[&str]| host.own(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut restart = quiet(&["restart", "datad.binance"]);
+    wait_for(PATIENCE, || host.run_own(&["services", "--json"]), |ran| ran.out.contains("\"stopping\""));
+    let mut replace = quiet(&["restart", "dccd-root"]);
+    wait_for(PATIENCE, || host.run_own(&["services", "--json"]).json(), |now| now[0]["state"] == "stopping");
+    let stopped = host.run_own(&["stop"]).code(0);
+    assert!(stopped.err.contains("dccd-root is just being restarted; waiting for the next one"), "{}", stopped.err);
+    assert!(has_ended(&services[0]["pid"]) && has_ended(&services[1]["pid"]));
+    host.run_own(&["stop"]).code(11);
+    restart.wait().unwrap();
+    replace.wait().unwrap();
+    assert_eq!(rings(&host), [""; 0], "rings are left behind");
+}
+
+#[test]
 fn a_pid_file_takes_the_place_of_nothing_else() {
     let host = Host::new();
     host.put("config.yml", &configuration("http://127.0.0.1:1", "ws://127.0.0.1:1", "daemon: {pid_file: precious}\n"));
@@ -223,6 +265,10 @@ fn a_service_that_dies_comes_back_and_can_be_restarted() {
     kill_process(pid(&first["pid"]), Signal::KILL).unwrap();
     let second = wait_for(PATIENCE, || datad(&host), |now| now["pid"] != first["pid"] && now["state"] == "ready");
     assert_eq!((&second["restarts"], &second["last_exit"]), (&json!(1), &json!("SIGKILL")));
+    let exit = &second["exits"][0];
+    assert_eq!((&exit["pid"], &exit["reason"], &exit["killed"]), (&first["pid"], &json!("SIGKILL"), &json!(false)));
+    let detailed = host.run_own(&["status", "--detailed"]).code(0).out;
+    assert!(detailed.contains("what is known of it") && detailed.contains("not killed by dccd; it used "), "{detailed}");
     let ran = host.run_own(&["restart", "datad.binance"]).code(0);
     assert!(ran.err.contains("datad.binance is ready at unix:"), "{}", ran.err);
     assert_ne!(datad(&host)["pid"], second["pid"]);
@@ -236,6 +282,9 @@ fn a_service_that_dies_comes_back_and_can_be_restarted() {
     let root = host.run_own(&["services", "--json"]).json()[0]["pid"].clone();
     host.run_own(&["restart"]).code(0);
     assert_ne!(host.run_own(&["services", "--json"]).code(0).json()[0]["pid"], root);
+    let exits = datad(&host)["exits"].clone();
+    let reasons: Vec<_> = exits.as_array().unwrap().iter().map(|exit| exit["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["SIGKILL", "restart", "stop"], "kept over the root");
     let ran = host.run_own(&["restart", "datad.nowhere"]).code(1);
     assert!(ran.err.contains("datad.nowhere") && ran.err.contains("datad.binance"), "{ran:?}");
     host.run_own(&["stop"]).code(0);

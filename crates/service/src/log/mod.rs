@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, reload};
@@ -95,6 +97,18 @@ pub enum LogError {
     /// The process has a log already.
     #[error("the log was set up twice")]
     Twice,
+}
+
+/// A line for people as a process's own log has it, for one who writes into it beside that process.
+#[must_use]
+pub fn line(message: &str) -> String {
+    let mut line = String::new();
+    // A time that can't be put into words leaves it out.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut line));
+    line.push_str("  WARN dccd_root: ");
+    line.push_str(message);
+    line.push('\n');
+    line
 }
 
 /// The directory of the logs of all services of a store.

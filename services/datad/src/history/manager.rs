@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use dccd_exchange::Adapter;
-use dccd_history::{Backfills, Cancel, HistoryContext, Progress, RunLog, Scope, Wanted};
+use dccd_history::{Backfills, Cancel, HistoryContext, Progress, RunLog, Scope, Wanted, is_meant};
 use dccd_model::{Span, UnixNanos};
 use dccd_rpc::datad::JobInfo;
 use dccd_store::{CandleSeriesId, CandleWriter, Empties};
@@ -79,7 +79,10 @@ impl Running {
 /// Runs until it is told to stop, or nobody can tell it anything any more.
 pub(super) fn run(options: HistoryOptions, commands: mpsc::Receiver<HistoryCommand>) {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => LocalSet::new().block_on(&runtime, Manager::new(options).run(commands)),
+        Ok(runtime) => {
+            let task = options.task.clone();
+            LocalSet::new().block_on(&runtime, task.run(Manager::new(options).run(commands)));
+        }
         Err(error) => error!(%error, "the history thread has no runtime"),
     }
 }
@@ -203,6 +206,12 @@ impl Manager {
                 let left = self.jobs.set(&self.options.exchange, wanted, now);
                 self.end_own_fills(&left);
                 let _ = reply.send(());
+            }
+            HistoryCommand::Run { prefix, reply } => {
+                let meant = self.jobs.list.iter().filter(|job| is_meant(&job.name, &prefix));
+                let wanted: Vec<Wanted> = meant.map(|job| job.wanted.clone()).collect();
+                let id = (!wanted.is_empty()).then(|| self.begin(wanted, Scope::Everything, true, false));
+                let _ = reply.send(id);
             }
             HistoryCommand::Jobs { reply } => {
                 let _ = reply.send(self.infos());

@@ -35,6 +35,8 @@ pub(crate) struct HistoryOptions {
     pub(crate) jobs: Vec<Wanted>,
     /// Requests, under the exchange's one governor.
     pub(crate) source: Source,
+    /// What its thread is known as.
+    pub(crate) task: dccd_service::Task,
 }
 
 /// What the thread is asked for.
@@ -77,6 +79,13 @@ pub(crate) enum HistoryCommand {
         wanted: Vec<Wanted>,
         /// Told when it is so.
         reply: oneshot::Sender<()>,
+    },
+    /// Begin a backfill of jobs; answers with its id, `None` where none is meant.
+    Run {
+        /// The beginning of their names.
+        prefix: String,
+        /// Gets the id.
+        reply: oneshot::Sender<Option<String>>,
     },
     /// The state of the jobs.
     Jobs {

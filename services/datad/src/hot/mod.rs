@@ -425,6 +425,7 @@ impl Hot {
         self.links.subscribe_waiting();
         self.links.retire_due(now);
         self.links.ping_due(now);
+        self.progress.set("turns", self.shared.hot_turns.load(Ordering::Relaxed));
         self.progress.set("frames", self.shared.frames.load(Ordering::Relaxed));
         self.progress.set("records", self.bus.records);
         if self.journal.retry_is_due(now) {

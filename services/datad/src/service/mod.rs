@@ -4,6 +4,7 @@ mod jobs;
 mod markets;
 mod pausing;
 mod reload;
+mod shed;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use dccd_history::{RestAddresses, RestClients};
 use dccd_model::{Channel, ExchangeName, Symbol};
 use dccd_net::SystemClock;
 use dccd_rpc::ServeLimits;
-use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _, JobInfo};
-use dccd_service::{Progress, ServiceContext};
+use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _, FlushReport, JobInfo};
+use dccd_service::ServiceContext;
 use dccd_store::journal::{JournalOptions, JournalSync, JournalWriter};
 use dccd_store::{Recorder, RecorderOptions};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,6 +33,7 @@ use crate::links::Links;
 use crate::lister::Lister;
 use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread, Recovered, live_candles};
 use crate::rpc::{ConfiguredFeed, Order, Running, Server, Session};
+use crate::service::shed::Shedding;
 use crate::shared::{Part, Shared};
 
 pub use reload::Reread;
@@ -115,6 +117,7 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
         data_path: options.data_path.clone(),
         jobs: options.histo.clone(),
         source: dccd_history::Source { adapter: adapter.clone(), rest: rest.clone(), clock: Arc::new(SystemClock) },
+        task: ctx.tasks().begin("history"),
     })?;
 
     let (running_tx, running) = watch::channel(None);
@@ -155,6 +158,7 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
     let served = server.clone();
     let (stop_serving, stopped) = oneshot::channel::<()>();
     let name = format!("datad.{}", options.exchange);
+    let serving = ctx.tasks().begin("serving");
     let serving = tokio::spawn(async move {
         let handle = move |connection: dccd_rpc::Connection| {
             let session = Session { server: served.clone(), greeting: connection.greeting().clone() };
@@ -163,7 +167,7 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
         let stop = async {
             let _ = stopped.await; // the sender's end is the signal
         };
-        dccd_rpc::serve(listener, &name, DATAD_PROTOCOL, ServeLimits::default(), handle, stop).await;
+        serving.run(dccd_rpc::serve(listener, &name, DATAD_PROTOCOL, ServeLimits::default(), handle, stop)).await;
     });
 
     let parts = Parts {
@@ -324,12 +328,12 @@ impl Parts<'_> {
                 .restore(markets.clone(), saved)
                 .map_err(|source| DatadError::Session { exchange: self.options.exchange.to_string(), source })?,
         };
-        let recorder = RecorderThread::start(recorder)?;
-        let hot_ended =
-            self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx.progress().clone())?;
+        let recorder = RecorderThread::start(recorder, ctx.tasks().begin("recorder"))?;
+        let hot_ended = self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx)?;
         let renew_after = dccd_history::renew_after(&self.options.exchange);
         let (lister, lists) = Lister::new(beginning, renew_after, self.wanted.subscribe(), self.shared.clone());
-        let listing = tokio::spawn(lister.run(commands.clone(), recorder.commands.clone()));
+        let (to_hot, to_recorder, task) = (commands.clone(), recorder.commands.clone(), ctx.tasks().begin("lister"));
+        let listing = tokio::spawn(async move { task.run(lister.run(to_hot, to_recorder)).await });
         let fetcher = Fetcher {
             adapter: self.adapter.clone(),
             markets: lists.known.clone(),
@@ -337,7 +341,8 @@ impl Parts<'_> {
             requests: fetch_requests,
             hot: commands.clone(),
         };
-        let fetching = tokio::spawn(fetcher.run());
+        let task = ctx.tasks().begin("fetcher");
+        let fetching = tokio::spawn(async move { task.run(fetcher.run()).await });
         self.open_configured(&commands).await;
         let parts = Running { hot: commands.clone(), recorder: recorder.commands.clone(), lists };
         running.send_replace(Some(parts.clone()));
@@ -348,6 +353,8 @@ impl Parts<'_> {
         ctx.progress().degraded(self.shared.trouble().or_else(|| self.job_trouble()));
 
         let outcome = self.until_shutdown(ctx, &parts, &recorder, orders, hot_ended).await;
+        // Flushing moves none of the counters.
+        ctx.progress().busy(false);
         fetching.abort();
         listing.abort();
         let jobs_path = state_dir(self.options).join("jobs.json");
@@ -358,7 +365,11 @@ impl Parts<'_> {
         }
         outcome?;
         let (stopped, histo) = tokio::join!(self.stop(&commands, recorder), self.stop_history());
-        stopped?;
+        if let Some(report) = stopped? {
+            ctx.flushed("rows", report.rows);
+            ctx.flushed("files", report.files);
+            ctx.flushed("bytes", report.bytes);
+        }
         self.server.save_last_jobs(&jobs_path, jobs, histo);
         Ok(())
     }
@@ -421,7 +432,7 @@ impl Parts<'_> {
         markets: Arc<Markets>,
         commands: mpsc::Receiver<Command>,
         fetches: mpsc::Sender<FetchRequest>,
-        progress: Progress,
+        service: &ServiceContext,
     ) -> Result<oneshot::Receiver<()>, DatadError> {
         let (base, linear) = (&self.options.ws_url, &self.options.linear_ws_url);
         // Where the exchange has one address for all of its sockets, the one that is configured is that of all.
@@ -451,14 +462,15 @@ impl Parts<'_> {
             commands,
             fetches,
             shared: self.shared.clone(),
-            progress,
+            progress: service.progress().clone(),
         };
+        let task = service.tasks().begin("hot");
         let (ended_tx, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("hot".to_owned())
             .spawn(move || {
                 match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                    Ok(runtime) => runtime.block_on(Hot::new(ctx).run()),
+                    Ok(runtime) => runtime.block_on(task.run(Hot::new(ctx).run())),
                     Err(error) => error!(error = %error, "the hot thread has no runtime"),
                 }
                 drop(ended_tx);
@@ -505,9 +517,13 @@ impl Parts<'_> {
         let mut hot_watch = Watch::default();
         let mut recorder_watch = Watch::default();
         let mut unconnected_looks = 0;
+        let mut shedding = Shedding::new(ctx);
+        // From here on there is always something that counts: the turns of the hot thread, if nothing else.
+        ctx.progress().busy(true);
         loop {
             tokio::select! {
                 _ = ctx.shutdown().wait() => return Ok(()),
+                () = shedding.wanted() => shed::shed(&self.shared, recorder),
                 _ = &mut hot => return Err(DatadError::Thread { name: "hot" }),
                 Some(order) = orders.recv() => tokio::select! {
                     _ = ctx.shutdown().wait() => return Ok(()),
@@ -529,6 +545,7 @@ impl Parts<'_> {
                     let hot = hot_watch.still_for(self.shared.hot_turns.load(Ordering::Relaxed));
                     let recorder = recorder_watch.still_for(self.shared.recorder_turns.load(Ordering::Relaxed));
                     if hot >= HOT_HUNG {
+                        ctx.dump("the hot thread stands still");
                         return Err(DatadError::Hung { name: "hot", looks: hot });
                     }
                     let stuck = if hot >= HOT_SLOW {
@@ -549,7 +566,11 @@ impl Parts<'_> {
     }
 
     /// Hot thread first (no more entries), then the recorder (everything into the files).
-    async fn stop(&self, commands: &mpsc::Sender<Command>, recorder: RecorderThread) -> Result<(), DatadError> {
+    async fn stop(
+        &self,
+        commands: &mpsc::Sender<Command>,
+        recorder: RecorderThread,
+    ) -> Result<Option<FlushReport>, DatadError> {
         let (reply, answer) = oneshot::channel();
         let stopped = async {
             commands.send(Command::Stop { reply }).await.ok()?;
@@ -568,13 +589,16 @@ impl Parts<'_> {
             return Err(DatadError::Thread { name: "recorder" });
         }
         match answer.await {
-            Ok(Ok(report)) => info!(rows = report.rows, files = report.files, "everything received is in the store"),
-            Ok(Err(reason)) => {
-                warn!(reason, "not everything could be written; the journal has it, and the next start writes it")
+            Ok(Ok(report)) => {
+                info!(rows = report.rows, files = report.files, "everything received is in the store");
+                Ok(Some(report))
             }
-            Err(_) => return Err(DatadError::Thread { name: "recorder" }),
+            Ok(Err(reason)) => {
+                warn!(reason, "not everything could be written; the journal has it, and the next start writes it");
+                Ok(None)
+            }
+            Err(_) => Err(DatadError::Thread { name: "recorder" }),
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a look at the tree saw, as metrics. A service that is gone or doesn't answer has no series of its own: Prometheus marks them
 //! stale then, where a zero would be a lie.
 
+use std::sync::atomic::Ordering;
+
 use dccd_rpc::datad::{FeedInfo, JobInfo};
 use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState};
 
@@ -39,6 +41,11 @@ pub(crate) fn export(ctx: &Context, survey: &Survey) -> Exposition {
         let labels = Labels::default().with("service", ROOT_NAME);
         out.count(&DISK_FREE, &labels, disk.free);
         out.count(&DISK_SIZE, &labels, disk.size);
+    }
+    let labels = Labels::default().with("service", ROOT_NAME);
+    out.count(&RPC_CONNECTIONS, &labels, ctx.rpc.open.load(Ordering::Relaxed));
+    for (reason, count) in ctx.rpc.refused() {
+        out.count(&RPC_REFUSED, &labels.with("reason", reason), count);
     }
     out
 }

@@ -69,7 +69,13 @@ pub(super) fn report(ctx: &Context, survey: &Survey) -> Report {
     for service in services.iter().filter(|service| service.eager || service.state != ServiceState::Stopped) {
         let answer = survey.of(service);
         let said = answer.map(|answer| answer.said.as_ref().map_err(String::as_str));
-        add(&service.name, of_service(service, said.and_then(Result::err)), answer.map_or(Duration::ZERO, |a| a.latency));
+        let mut found = of_service(service, said.and_then(Result::err));
+        if service.name == ROOT_NAME
+            && let Some(trouble) = ctx.troubles()
+        {
+            found = (Status::Degraded, trouble);
+        }
+        add(&service.name, found, answer.map_or(Duration::ZERO, |a| a.latency));
         all.extend(said.and_then(Result::ok));
     }
     let slowest = survey.answers.values().map(|answer| answer.latency).max().unwrap_or_default();

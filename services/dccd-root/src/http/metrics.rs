@@ -50,6 +50,7 @@ impl Family {
 
 const SERVICE: &[&str] = &["service"];
 const STATE: &[&str] = &["service", "state"];
+const REASON: &[&str] = &["service", "reason"];
 const EXCHANGE: &[&str] = &["service", "exchange"];
 const SERIES: &[&str] = &["service", "exchange", "symbol", "channel"];
 
@@ -79,6 +80,8 @@ families! {
     SERVICE_HEARTBEAT_AGE = gauge("dccd_service_heartbeat_age_seconds", SERVICE, "seconds", "Time since the service said that it lives.");
     DISK_FREE = gauge("dccd_disk_free_bytes", SERVICE, "bytes", "Room left for dccd on the file system of the store.");
     DISK_SIZE = gauge("dccd_disk_size_bytes", SERVICE, "bytes", "Size of the file system of the store.");
+    RPC_CONNECTIONS = gauge("dccd_rpc_connections", SERVICE, "", "Connections to the RPC over TCP that are open and have shown the token.");
+    RPC_REFUSED = counter("dccd_rpc_refused", REASON, "Connections to the RPC over TCP that were refused or cut off, by why.");
     MESSAGES = counter("dccd_messages", EXCHANGE, "Frames received from the exchange.");
     PARSE_ERRORS = counter("dccd_parse_errors", EXCHANGE, "Frames that could not be read; each is kept in the journal.");
     CONNECTIONS = gauge("dccd_connections", EXCHANGE, "", "WebSocket connections that are open.");

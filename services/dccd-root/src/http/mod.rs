@@ -27,6 +27,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::context::Context;
+use crate::listeners::Door;
 use crate::stop::finished;
 use crate::{HttpOptions, RootError};
 
@@ -59,6 +60,19 @@ struct Open {
     task: AbortHandle,
     /// Whether a request of it is being answered.
     busy: Arc<AtomicBool>,
+}
+
+impl Door for HttpServer {
+    type Options = HttpOptions;
+    const WHAT: &'static str = "HTTP";
+
+    fn bind(options: HttpOptions) -> impl Future<Output = Result<Self, RootError>> + Send {
+        Self::bind(options)
+    }
+
+    fn serve(self, ctx: Arc<Context>) -> impl Future<Output = ()> + Send {
+        self.serve(ctx)
+    }
 }
 
 impl HttpServer {

@@ -3,13 +3,15 @@
 
 use std::error::Error;
 use std::fs::OpenOptions;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use dccd_registry::{Registry, RuntimeDir};
-use dccd_root::{Options, Policy, Root, ServiceSpec};
+use dccd_root::{Options, Policy, Root, RpcLimits, RpcOptions, RpcTls, RpcToken, ServiceSpec};
+use dccd_rpc::remote::Token;
 use dccd_rpc::root::{Endpoint, Progress, Registration};
 use dccd_service::log::LogFiles;
 use dccd_service::{ServiceArgs, ServiceContext, Shutdown, chain};
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
     let name = args.next().and_then(|name| name.into_string().ok()).unwrap_or_default();
     let result = if name == "dccd-root" {
         run_root(args.map(PathBuf::from).collect::<Vec<_>>())
+    } else if name == "callers" {
+        call(args.map(PathBuf::from).collect::<Vec<_>>())
     } else {
         ServiceArgs::parse(args).map_err(Into::into).and_then(run_service)
     };
@@ -33,21 +37,62 @@ fn main() -> ExitCode {
     }
 }
 
-/// `dccd-root RUNTIME_DIR DATA_PATH [GRACE_MS]`: a root with the eager services `a` and `b`, which go on without it for so long.
+/// `dccd-root RUNTIME_DIR DATA_PATH [GRACE_MS [COUNT]]`: a root with the eager services `a` and `b`, or so many called `s00` and so
+/// on, which go on without it for so long. `dccd-root RUNTIME_DIR DATA_PATH GRACE_MS RPC_ADDRESS [CERTIFICATE KEY]`: the RPC asks for
+/// `$TEST_RPC_TOKEN`, and limits no rate.
 fn run_root(mut paths: Vec<PathBuf>) -> Result {
+    let count: Option<usize> = paths.get(3).and_then(|path| path.to_string_lossy().parse().ok());
+    let rpc = match paths.get(3).filter(|_| count.is_none()) {
+        None => None,
+        Some(address) => Some(RpcOptions {
+            address: address.to_string_lossy().parse()?,
+            token: RpcToken::Text(Token::parse(&std::env::var("TEST_RPC_TOKEN")?)?),
+            tls: paths.get(4).zip(paths.get(5)).map(|(c, k)| RpcTls { certificate: c.clone(), key: k.clone() }),
+            limits: RpcLimits { requests_per_second: u32::MAX, bytes_per_second: u32::MAX, ..RpcLimits::default() },
+        }),
+    };
     let grace = match paths.get(2) {
         None => dccd_service::ORPHAN_GRACE_DEFAULT,
         Some(ms) => Duration::from_millis(ms.to_string_lossy().parse()?),
     };
+    let names: Vec<String> = match count {
+        None => ["a", "b"].map(str::to_owned).to_vec(),
+        Some(count) => (0..count).map(|n| format!("s{n:02}")).collect(),
+    };
     paths.truncate(2);
     let [runtime_dir, data_path] = &paths[..] else { return Err("usage: dccd-root RUNTIME_DIR DATA_PATH [MS]".into()) };
     let mut options = Options::new("test", RuntimeDir::at(runtime_dir), data_path.clone(), std::env::current_exe()?);
-    options.services = ["a", "b"].map(|name| spec(name, runtime_dir, data_path, grace)).to_vec();
+    options.services = names.iter().map(|name| spec(name, runtime_dir, data_path, grace)).collect();
+    options.rpc = rpc;
     options.supervision.shutdown_timeout = Duration::from_secs(5);
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let shutdown = Shutdown::new();
         shutdown.trigger_on_signals()?;
         Root::new(options).run(shutdown).await?;
+        Ok(())
+    })
+}
+
+/// `callers RUNTIME_DIR DATA_PATH`: asks for the service `lazy` fifty times at once, notes that it has, and never hears the end.
+fn call(paths: Vec<PathBuf>) -> Result {
+    let [runtime_dir, data_path] = &paths[..] else { return Err("usage: callers RUNTIME_DIR DATA_PATH".into()) };
+    let runtime_dir = RuntimeDir::at(runtime_dir);
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let deadline = Duration::from_secs(60);
+        let mut registries = Vec::new();
+        for _ in 0..50 {
+            registries.push(Registry::connect_in(&runtime_dir, deadline).await?);
+        }
+        let calls: Vec<_> = registries
+            .into_iter()
+            .map(|registry| tokio::spawn(async move { registry.ensure("lazy", deadline).await.is_ok() }))
+            .collect();
+        // Each has written its request when it has had its turn.
+        tokio::task::yield_now().await;
+        note(data_path, "asked", &std::process::id().to_string())?;
+        for call in calls {
+            call.await?;
+        }
         Ok(())
     })
 }
@@ -76,7 +121,7 @@ fn spec(name: &str, runtime_dir: &Path, data_path: &Path, orphan_grace: Duration
     }
 }
 
-fn run_service(args: ServiceArgs) -> Result {
+fn run_service(mut args: ServiceArgs) -> Result {
     let mode = match &args.config_path {
         Some(path) => std::fs::read_to_string(path).unwrap_or_default(),
         None => String::new(),
@@ -86,12 +131,20 @@ fn run_service(args: ServiceArgs) -> Result {
     match mode.as_str() {
         "crash-early" => Err("told to crash before registering".into()),
         "tokens" => try_tokens(&args),
+        "lost-answer" => {
+            args.runtime_dir = behind_a_bad_line(&args.runtime_dir)?;
+            Ok(dccd_service::run(args, |ctx| behave(ctx, mode))?)
+        }
         _ => Ok(dccd_service::run(args, |ctx| behave(ctx, mode))?),
     }
 }
 
 async fn behave(ctx: ServiceContext, mode: String) -> Result {
     let _listener = dccd_rpc::unix_listen(&ctx.endpoint_path())?;
+    let go = ctx.data_path().join("go");
+    while mode == "slow-start" && !go.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     match mode.as_str() {
         "silent" => {
             ctx.shutdown().wait().await;
@@ -123,6 +176,24 @@ async fn behave(ctx: ServiceContext, mode: String) -> Result {
         "degraded" => ctx.progress().degraded(Some("disk full".to_owned())),
         "stuck" => ctx.progress().busy(true),
         "stubborn" => std::future::pending().await,
+        "blocked" => loop {
+            std::thread::park();
+        },
+        "circle" => loop {
+            std::hint::spin_loop();
+        },
+        "waits" => {
+            ctx.progress().busy(true);
+            let task = ctx.tasks().begin("asker");
+            task.doing("asking one who never answers");
+            task.run(std::future::pending::<()>()).await;
+        }
+        "sheds" => {
+            let ballast = vec![1u8; 300 << 20];
+            let mut shed = ctx.shed_requests();
+            shed.changed().await?;
+            note(ctx.data_path(), "shed", &ballast.len().to_string())?;
+        }
         "log-flood" => {
             for n in 0..20_000 {
                 tracing::info!(n, "a line that fills the pipe of a root that does not read");
@@ -136,11 +207,12 @@ async fn behave(ctx: ServiceContext, mode: String) -> Result {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     tracing::info!(%reason, "flushing");
+    ctx.flushed("rows", 7);
     note(ctx.data_path(), "flushed", &format!("{} {reason}", ctx.name()))?;
     Ok(())
 }
 
-/// Without the service library: one registration each with a wrong, a missing, the right and the used token.
+/// Without the service library: registrations with a wrong, a missing, the right token, and once more.
 fn try_tokens(args: &ServiceArgs) -> Result {
     let mut token = String::new();
     std::io::stdin().lock().read_line(&mut token)?;
@@ -157,7 +229,9 @@ fn try_tokens(args: &ServiceArgs) -> Result {
             ("missing", Some((own, ""))),
             ("foreign", Some((std::os::unix::process::parent_id(), right.as_str()))),
             ("right", Some((own, right.as_str()))),
-            ("used", Some((own, right.as_str()))),
+            ("again", Some((own, right.as_str()))),
+            ("again, foreign", Some((std::os::unix::process::parent_id(), right.as_str()))),
+            ("again, wrong", Some((own, wrong.as_str()))),
         ];
         for (what, registration) in tries {
             let result = match registration {
@@ -180,6 +254,38 @@ fn try_tokens(args: &ServiceArgs) -> Result {
         }
         Ok(())
     })
+}
+
+/// A runtime directory whose root is reached through this process, which loses the answer to the first registration.
+fn behind_a_bad_line(runtime_dir: &Path) -> Result<PathBuf> {
+    let (real, own) = (RuntimeDir::at(runtime_dir), runtime_dir.with_extension("line"));
+    RuntimeDir::at(&own).create()?;
+    let listener = UnixListener::bind(RuntimeDir::at(&own).root_socket())?;
+    std::thread::spawn(move || {
+        for (n, near) in listener.incoming().flatten().enumerate() {
+            let Ok(far) = UnixStream::connect(real.root_socket()) else { continue };
+            let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) else { continue };
+            std::thread::spawn(move || relay(near, far, usize::MAX));
+            // The greeting's answer alone comes through the first time.
+            std::thread::spawn(move || relay(far_too, near_too, if n == 0 { 1 } else { usize::MAX }));
+        }
+    });
+    Ok(own)
+}
+
+/// Passes on what comes, so many pieces of it; then both ends are closed.
+fn relay(mut from: UnixStream, mut to: UnixStream, pieces: usize) {
+    let mut buffer = [0; 64 * 1024];
+    let mut passed = 0;
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        if passed == pieces || to.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+        passed += 1;
+    }
+    for end in [from, to] {
+        let _ = end.shutdown(std::net::Shutdown::Both);
+    }
 }
 
 /// Appends a line to a file of the test, in one write.

@@ -7,7 +7,7 @@ use dccd_registry::Registry;
 
 use super::{EXECUTABLE, PATIENCE, Place, wait_for};
 
-/// Kills the root of a process of its own, should a test fail.
+/// A process that is killed, should a test fail.
 pub struct RootProcess(pub Child);
 
 impl RootProcess {
@@ -27,21 +27,30 @@ impl Drop for RootProcess {
 
 /// A root of a process of its own, with the services `a` and `b`.
 pub fn root_process(place: &Place) -> RootProcess {
-    root_process_with(place, None)
+    spawn_root(place, &[])
 }
 
 /// One whose services go on without it for so many milliseconds.
-pub fn root_process_with(place: &Place, grace_ms: Option<u64>) -> RootProcess {
-    let child = Command::new(EXECUTABLE)
-        .arg0("dccd-root")
-        .arg(place.runtime().path())
-        .arg(place.data())
-        .args(grace_ms.map(|ms| ms.to_string()))
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    RootProcess(child)
+pub fn root_process_with(place: &Place, grace_ms: u64) -> RootProcess {
+    spawn_root(place, &[grace_ms.to_string()])
+}
+
+/// One with so many services, which are called `s00` and so on.
+pub fn root_process_of(place: &Place, services: usize) -> RootProcess {
+    spawn_root(place, &[1_000.to_string(), services.to_string()])
+}
+
+fn spawn_root(place: &Place, args: &[String]) -> RootProcess {
+    let mut command = Command::new(EXECUTABLE);
+    command.arg0("dccd-root").arg(place.runtime().path()).arg(place.data()).args(args);
+    RootProcess(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// A process that asks for the service `lazy` fifty times.
+pub fn callers(place: &Place) -> RootProcess {
+    let mut command = Command::new(EXECUTABLE);
+    command.arg0("callers").arg(place.runtime().path()).arg(place.data()).stdin(Stdio::null());
+    RootProcess(command.spawn().unwrap())
 }
 
 /// Waits for a root process and its services.

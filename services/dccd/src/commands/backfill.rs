@@ -61,6 +61,13 @@ fn instant_of(moment: Option<Moment>, config: &Config) -> Result<Option<UnixNano
     Ok(moment.map(instant).transpose()?)
 }
 
+impl Arguments {
+    /// Whether a daemon is only asked what it does, or told to end it.
+    pub fn asks_only(&self) -> bool {
+        self.list || self.cancel.is_some()
+    }
+}
+
 /// Does it.
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.list {

@@ -146,8 +146,41 @@ fn wire(wanted: &Wanted) -> WantedSeries {
     }
 }
 
+/// A backfill of a running service: the service, its id, who answers for it.
+type Begun = (String, String, DatadClient);
+
+fn has_begun(service: &str, id: &str) {
+    say(format_args!("{service} works on it as {id}; `dccd backfill --list` shows it, `--cancel {id}` ends it"));
+}
+
+/// Lets a daemon run those jobs of its own configuration whose names begin so, shows its progress, and returns when it has ended.
+pub fn run_configured(global: &Global, prefix: &str) -> Result<Outcome, Failure> {
+    let shutdown = Shutdown::new();
+    block_on(async {
+        shutdown.trigger_on_signals().context("cannot listen for signals")?;
+        let registry = crate::commands::registry(global).await?;
+        let mut begun: Vec<Begun> = Vec::new();
+        for service in registry.list(DEADLINE).await? {
+            let Some(exchange) = service.name.strip_prefix("datad.") else { continue };
+            if prefix.split('/').next() != Some(exchange) {
+                continue;
+            }
+            let client = registry.datad(exchange, START_DEADLINE).await?;
+            let id = call(&service.name, "run_jobs", client.run_jobs(context(DEADLINE), prefix.to_owned())).await?;
+            if let Some(id) = id {
+                has_begun(&service.name, &id);
+                begun.push((service.name, id, client));
+            }
+        }
+        if begun.is_empty() {
+            return Err(anyhow!("no history job's name begins with {prefix}; `dccd status` lists the jobs").into());
+        }
+        followed(begun, &shutdown).await
+    })
+}
+
 async fn by_daemon(registry: &Registry, work: Work, shutdown: &Shutdown) -> Result<Outcome, Failure> {
-    let mut begun: Vec<(String, String, DatadClient)> = Vec::new();
+    let mut begun: Vec<Begun> = Vec::new();
     for (exchange, wanted) in &work.series {
         let service = format!("datad.{exchange}");
         let client = registry.datad(exchange.as_str(), START_DEADLINE).await?;
@@ -157,9 +190,13 @@ async fn by_daemon(registry: &Registry, work: Work, shutdown: &Shutdown) -> Resu
             parallel: work.parallel,
         };
         let id = call(&service, "begin_backfill", client.begin_backfill(context(DEADLINE), request)).await?;
-        say(format_args!("{service} works on it as {id}; `dccd backfill --list` shows it, `--cancel {id}` ends it"));
+        has_begun(&service, &id);
         begun.push((service, id, client));
     }
+    followed(begun, shutdown).await
+}
+
+async fn followed(begun: Vec<Begun>, shutdown: &Shutdown) -> Result<Outcome, Failure> {
     let mut display = Display::new();
     let mut interrupted = None;
     let mut deadline = None;
@@ -316,8 +353,9 @@ fn shown(all: &[Shown]) -> Vec<BackfillSeries> {
 /// `backfill --list`: those of the running services, and what was saved of the others.
 pub fn list(global: &Global, exchange: Option<&ExchangeName>, json: bool) -> Result<(), Failure> {
     let backfills = block_on(async {
-        let data_path = data_path(global).await?;
         let registry = registry_if_running(global).await?;
+        // What was saved of services that don't run lies there.
+        let data_path = if global.address.is_some() { None } else { Some(data_path(global).await?) };
         let mut all: BTreeMap<String, Vec<BackfillInfo>> = BTreeMap::new();
         for name in dccd_exchange::NAMES {
             let exchange_name: ExchangeName = name.parse()?;
@@ -328,9 +366,10 @@ pub fn list(global: &Global, exchange: Option<&ExchangeName>, json: bool) -> Res
                 Some(registry) => live(registry, name).await,
                 None => None,
             };
-            let backfills = match live {
-                Some(live) => live,
-                None => dccd_history::read_backfills(&data_path, &exchange_name)
+            let backfills = match (live, &data_path) {
+                (Some(live), _) => live,
+                (None, None) => continue,
+                (None, Some(data_path)) => dccd_history::read_backfills(data_path, &exchange_name)
                     .with_context(|| format!("cannot read the backfills of {name}"))?
                     .iter()
                     .map(|backfill| datad::backfill_info(backfill, now(), None))
@@ -386,7 +425,7 @@ fn listed(backfill: &BackfillInfo) -> Result<serde_json::Value, Failure> {
 async fn live(registry: &Registry, exchange: &str) -> Option<Vec<BackfillInfo>> {
     let service = format!("datad.{exchange}");
     let endpoint = registry.find(&service, DEADLINE).await.ok()??;
-    let client = dccd_registry::connect_datad(&service, endpoint.unix_path()?, DEADLINE).await.ok()?;
+    let client = registry.datad_at(&service, &endpoint, DEADLINE).await.ok()?;
     call(&service, "backfills", client.backfills(context(DEADLINE))).await.ok()
 }
 

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use clap::Args;
 use dccd_history::{Scope, is_meant};
 use dccd_model::Channel;
-use dccd_registry::{Registry, connect_datad};
+use dccd_registry::Registry;
 use dccd_rpc::{call, context};
 
 use crate::cli::Global;
@@ -39,6 +39,13 @@ pub struct RunArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+impl RunArguments {
+    /// Whether nothing is to be done.
+    pub fn is_dry(&self) -> bool {
+        self.dry_run
+    }
 }
 
 /// Pauses or resumes jobs; they stay as they are over restarts.
@@ -87,8 +94,7 @@ async fn change(registry: &Registry, prefix: &str, pause: bool, live: bool) -> R
             say(format_args!("{} is {} and can't be told now", service.name, service.state));
             continue;
         };
-        let socket = endpoint.unix_path().ok_or_else(|| anyhow!("{} listens on {endpoint}", service.name))?;
-        let client = connect_datad(&service.name, socket, DEADLINE).await?;
+        let client = registry.datad_at(&service.name, &endpoint, DEADLINE).await?;
         let context = context(DEADLINE);
         names.extend(if pause {
             call(&service.name, "pause_jobs", client.pause_jobs(context, prefix.to_owned())).await?
@@ -108,6 +114,10 @@ async fn change(registry: &Registry, prefix: &str, pause: bool, live: bool) -> R
 
 /// Runs jobs now: all that their series lack.
 pub fn run_now(global: &Global, arguments: &RunArguments) -> Result<(), Failure> {
+    if global.address.is_some() {
+        // The configuration that names the jobs is over there.
+        return finish(&history::run_configured(global, &arguments.job)?, arguments.json);
+    }
     let loaded = global.load_aloud()?;
     let config = &loaded.config;
     let mut series = histo::jobs(config);

@@ -36,9 +36,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dccd_config::{Config, Lookup};
 use dccd_registry::{Registry, RegistryError};
+use dccd_rpc::remote::RemoteError;
 
 use crate::cli::Global;
 use crate::exit::{self, Failure};
+use crate::remote;
 
 /// How long a question to a running daemon may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -54,11 +56,23 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
 
 /// The running root of the instance, or code 11.
 pub async fn registry(global: &Global) -> Result<Registry, Failure> {
-    Registry::connect(&global.instance, DEADLINE).await.map_err(registry_failure)
+    connect(global, DEADLINE).await
 }
 
-/// The running root of the instance, if there is one.
+/// The root that is meant: of the instance, or at the address; code 11 where there is none.
+async fn connect(global: &Global, deadline: Duration) -> Result<Registry, Failure> {
+    let connected = match remote::remote(global)? {
+        Some(remote) => Registry::connect_remote(remote, deadline).await,
+        None => Registry::connect(&global.instance, deadline).await,
+    };
+    connected.map_err(registry_failure)
+}
+
+/// The running root of the instance, if there is one. At an address there must be one: nothing else is known of it here.
 pub async fn registry_if_running(global: &Global) -> Result<Option<Registry>, Failure> {
+    if global.address.is_some() {
+        return connect(global, DEADLINE).await.map(Some);
+    }
     match Registry::connect(&global.instance, DEADLINE).await {
         Ok(registry) => Ok(Some(registry)),
         Err(RegistryError::NotRunning { .. }) => Ok(None),
@@ -69,7 +83,9 @@ pub async fn registry_if_running(global: &Global) -> Result<Option<Registry>, Fa
 /// With code 11 where nothing runs, else as a failure.
 pub fn registry_failure(error: RegistryError) -> Failure {
     match error {
-        RegistryError::NotRunning { .. } => Failure::new(exit::NOT_RUNNING, error),
+        RegistryError::NotRunning { .. } | RegistryError::Remote { source: RemoteError::NobodyListens { .. }, .. } => {
+            Failure::new(exit::NOT_RUNNING, error)
+        }
         error => error.into(),
     }
 }

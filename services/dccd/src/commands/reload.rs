@@ -29,7 +29,8 @@ pub struct Arguments {
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     let report = block_on(async {
         let registry = registry(global).await?;
-        if let Some(named) = &global.config {
+        // From afar a configuration only says what the token is.
+        if let Some(named) = global.config.as_ref().filter(|_| global.address.is_none()) {
             let used = registry.status(DEADLINE).await?.config_path.unwrap_or_default();
             let is_same =
                 std::fs::canonicalize(named).ok().is_some_and(|path| std::fs::canonicalize(&used).ok() == Some(path));

@@ -17,7 +17,7 @@ use crate::output::say;
 /// Flushing, leaving, and getting ready again.
 const RESTART_DEADLINE: Duration = Duration::from_secs(180);
 /// Patience with the next root until it has adopted the services of the last.
-const ADOPTION_DEADLINE: Duration = Duration::from_secs(90);
+pub const ADOPTION_DEADLINE: Duration = Duration::from_secs(90);
 /// How often a root that doesn't listen yet is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -26,6 +26,13 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Arguments {
     /// The service, as `dccd services` lists it (dccd-root: that alone, the services go on); everything without it
     service: Option<String>,
+}
+
+impl Arguments {
+    /// The service that is named.
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
 }
 
 /// Restarts it and returns when it is ready.
@@ -102,7 +109,7 @@ fn root(global: &Global) -> Result<(), Failure> {
 }
 
 /// Waits for a root that was not started at `started`.
-async fn next_root(global: &Global, started: i64, deadline: Instant) -> Result<Registry, Failure> {
+pub async fn next_root(global: &Global, started: i64, deadline: Instant) -> Result<Registry, Failure> {
     loop {
         let error = match Registry::connect(&global.instance, Duration::from_secs(1)).await {
             Err(error) => error,

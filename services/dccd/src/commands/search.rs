@@ -10,7 +10,7 @@ use dccd_exchange::{Adapter, AdapterOptions, Market, MarketStatus, Markets, Mark
 use dccd_history::{KeptMarkets, RestClients};
 use dccd_model::{ExchangeName, Symbol};
 use dccd_net::{HttpResponse, Priority};
-use dccd_registry::{Registry, connect_datad};
+use dccd_registry::Registry;
 use dccd_rpc::datad::SearchHit;
 use dccd_rpc::{call, context};
 use futures_util::future::join_all;
@@ -61,10 +61,15 @@ struct Hit {
 
 /// Searches.
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
-    let config = config(global)?;
-    let exchanges = exchanges(arguments.exchange.as_deref())?;
+    let config = if global.address.is_some() { None } else { config(global)? };
+    let mut exchanges = exchanges(arguments.exchange.as_deref())?;
     let hits = block_on(async {
         let registry = registry_if_running(global).await?;
+        if let Some(registry) = registry.as_ref().filter(|registry| registry.is_remote())
+            && arguments.exchange.is_none()
+        {
+            exchanges = collected(registry).await?;
+        }
         // All at once: an exchange that hangs holds up no other, and none for longer than its own deadline.
         let asking = exchanges.iter().map(async |exchange| {
             let found = of_exchange(exchange, registry.as_ref(), config.as_ref(), arguments);
@@ -133,6 +138,17 @@ fn exchanges(named: Option<&str>) -> Result<Vec<ExchangeName>, Failure> {
     Ok(wanted.map(|name| name.parse()).collect::<Result<_, _>>()?)
 }
 
+/// The exchanges whose services run there.
+async fn collected(registry: &Registry) -> Result<Vec<ExchangeName>, Failure> {
+    let services = registry.list(DEADLINE).await?;
+    let ready = services.iter().filter(|service| service.state.is_ready());
+    let found: Vec<ExchangeName> = ready.filter_map(|s| s.name.strip_prefix("datad.")?.parse().ok()).collect();
+    if found.is_empty() {
+        return Err(anyhow!("no exchange's service runs there, and only those can be searched with --address").into());
+    }
+    Ok(found)
+}
+
 async fn of_exchange(
     exchange: &ExchangeName,
     registry: Option<&Registry>,
@@ -143,6 +159,9 @@ async fn of_exchange(
         && let Some(hits) = from_service(exchange, registry, arguments).await
     {
         return Ok(hits);
+    }
+    if registry.is_some_and(Registry::is_remote) {
+        return Err(anyhow!("datad.{exchange} doesn't answer there; `dccd services` shows how it is"));
     }
     let adapter = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default())
         .ok_or_else(|| anyhow!("there is no adapter for {exchange}"))?;
@@ -176,7 +195,7 @@ async fn of_exchange(
 async fn from_service(exchange: &ExchangeName, registry: &Registry, arguments: &Arguments) -> Option<Vec<Hit>> {
     let service = format!("datad.{exchange}");
     let endpoint = registry.find(&service, DEADLINE).await.ok()??;
-    let client = connect_datad(&service, endpoint.unix_path()?, DEADLINE).await.ok()?;
+    let client = registry.datad_at(&service, &endpoint, DEADLINE).await.ok()?;
     let searching = client.search(context(DEADLINE), arguments.pattern.clone(), arguments.limit);
     let hits = call(&service, "search", searching).await.ok()?;
     let hit = |SearchHit { exchange, market, score }| Hit {

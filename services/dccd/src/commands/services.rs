@@ -6,7 +6,7 @@ use dccd_rpc::root::ServiceInfo;
 use crate::cli::Global;
 use crate::commands::{DEADLINE, block_on, registry};
 use crate::exit::Failure;
-use crate::output::{Listing, Out, bytes, or_dash, seconds};
+use crate::output::{Listing, Out, bytes, instant, or_dash, seconds};
 
 /// What is to be typed.
 #[derive(Debug, Args)]
@@ -54,6 +54,34 @@ pub fn table(services: &[ServiceInfo]) -> Listing {
         ]);
     }
     listing
+}
+
+/// Exits of each service that people are shown.
+const EXITS_SHOWN: usize = 5;
+
+/// The table of the last exits of the services, the newest first; `None` where there were none.
+pub fn exits(services: &[ServiceInfo], zone: &jiff::tz::TimeZone) -> Option<Listing> {
+    let mut listing =
+        Listing::new(&["service", "ended", "reason", "?status", ">ran", "?>memory", "?killed", "~what is known of it"]);
+    let mut any = false;
+    for service in services {
+        for exit in service.exits.iter().rev().take(EXITS_SHOWN) {
+            any = true;
+            let status = exit.signal.clone().or_else(|| exit.code.map(|code| format!("exit {code}")));
+            let known: Vec<_> = exit.last_words.iter().chain(&exit.detail).map(String::as_str).collect();
+            listing.row([
+                service.name.clone(),
+                instant(exit.ts, zone),
+                exit.reason.clone(),
+                or_dash(status),
+                or_dash(exit.ran_s.map(whole_seconds)),
+                or_dash(exit.rss_bytes.map(bytes)),
+                if exit.killed { "yes" } else { "no" }.to_owned(),
+                or_dash((!known.is_empty()).then(|| known.join("; "))),
+            ]);
+        }
+    }
+    any.then_some(listing)
 }
 
 /// Seconds with a fraction, for people.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dccd_model::Symbol;
-use dccd_registry::{Registry, connect_datad};
+use dccd_registry::Registry;
 use dccd_rpc::datad::{FeedInfo, JobInfo, Stats};
 use dccd_rpc::root::{RootStatus, ServiceInfo};
 use dccd_rpc::{call, context};
@@ -19,7 +19,7 @@ use crate::output::{Listing, Out, instant, or_dash, rfc3339, say};
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Show services, feeds and counters, too
+    /// Show services and how they ended, feeds and counters, too
     #[arg(long)]
     detailed: bool,
     /// Print JSON
@@ -144,36 +144,39 @@ type Shown = (Status, jiff::tz::TimeZone);
 async fn running(global: &Global, registry: &Registry, detailed: bool) -> Result<Shown, Failure> {
     let root = registry.status(DEADLINE).await?;
     let list = registry.list(DEADLINE).await?;
-    let metrics = metrics(Path::new(&root.data_path));
+    // What lies on the disk over there is not to be read from here.
+    let data_path = (!registry.is_remote()).then(|| Path::new(&root.data_path));
+    let metrics = data_path.map(metrics).unwrap_or_default();
     let mut jobs = Vec::new();
     let mut exchanges = BTreeMap::new();
     for service in &list {
         let Some(exchange) = service.name.strip_prefix("datad.") else { continue };
-        match ask(service, detailed).await {
+        match ask(registry, service, detailed).await {
             Ok((of_exchange, about)) => {
                 jobs.extend(of_exchange.into_iter().map(|job| Job::from(job).with(&metrics)));
                 exchanges.insert(exchange.to_owned(), about);
             }
             Err(error) => {
-                jobs.extend(saved_jobs(Path::new(&root.data_path), exchange, service.state.as_str()));
+                if let Some(data_path) = data_path {
+                    jobs.extend(saved_jobs(data_path, exchange, service.state.as_str()));
+                }
                 exchanges.insert(exchange.to_owned(), Exchange { error: Some(error), ..Exchange::default() });
             }
         }
     }
-    let zone = zone(global, root.config_path.as_ref().map(PathBuf::from));
+    let zone = zone(global, root.config_path.as_ref().filter(|_| !registry.is_remote()).map(PathBuf::from));
     let daemon = head(&root, true, None);
     let services = detailed.then_some(list);
     Ok((Status { daemon, jobs, services, exchanges: detailed.then_some(exchanges) }, zone))
 }
 
 /// Asks a datad for its jobs and, if wanted, for everything else; in words why it can't be asked.
-async fn ask(service: &ServiceInfo, detailed: bool) -> Result<(Vec<JobInfo>, Exchange), String> {
+async fn ask(registry: &Registry, service: &ServiceInfo, detailed: bool) -> Result<(Vec<JobInfo>, Exchange), String> {
     let name = &service.name;
     let away = || service.reason.clone().unwrap_or_else(|| format!("{name} is {}", service.state));
     let endpoint = service.endpoint.as_ref().filter(|_| service.state.is_ready()).ok_or_else(away)?;
-    let socket = endpoint.unix_path().ok_or_else(|| format!("{name} listens on {endpoint}"))?;
     let words = |error: &(dyn std::error::Error + 'static)| dccd_service::chain(error);
-    let client = connect_datad(name, socket, DEADLINE).await.map_err(|error| words(&error))?;
+    let client = registry.datad_at(name, endpoint, DEADLINE).await.map_err(|error| words(&error))?;
     let jobs = call(name, "jobs", client.jobs(context(DEADLINE))).await.map_err(|error| words(&error))?;
     let mut about = Exchange::default();
     if detailed {
@@ -324,6 +327,10 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
         if let Some(list) = &status.services {
             services::table(list).print(out)?;
             out.line("")?;
+            if let Some(exits) = services::exits(list, zone) {
+                exits.print(out)?;
+                out.line("")?;
+            }
         }
         for (exchange, about) in status.exchanges.iter().flatten() {
             print_exchange(exchange, about, zone, out)?;

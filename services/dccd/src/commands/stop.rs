@@ -1,17 +1,22 @@
 //! `dccd stop`: everything flushed and gone, or said what is not.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use dccd_registry::{RegistryError, RuntimeDir};
-use dccd_rpc::root::StopReport;
+use dccd_registry::{Registry, RegistryError, RuntimeDir};
+use dccd_rpc::root::{StopReport, StoppedService};
+use dccd_rpc::{CallError, RpcError};
 use dccd_service::PidLock;
+use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::cli::Global;
-use crate::commands::{block_on, registry_failure, registry_if_running};
+use crate::commands::restart::{ADOPTION_DEADLINE, next_root};
+use crate::commands::{DEADLINE, block_on, registry_failure, registry_if_running};
 use crate::exit::Failure;
-use crate::output::say;
+use crate::output::{Out, say};
 use crate::roles;
 
 /// Patience with services that have lost their root, and with it its configuration.
@@ -26,6 +31,48 @@ pub struct Arguments {
     /// Seconds that a service may take before it is killed [default: daemon.shutdown_timeout]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `stop --json`.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Seconds from the request to the last exit.
+    took_s: f64,
+    /// In the order in which they were gone.
+    services: Vec<Service>,
+}
+
+/// One service of it.
+#[derive(Debug, Serialize)]
+struct Service {
+    name: String,
+    exit: String,
+    killed: bool,
+    took_s: f64,
+    /// What it said it had made durable at the last; null where it said nothing.
+    flushed: Option<BTreeMap<String, u64>>,
+}
+
+impl From<&StopReport> for Report {
+    fn from(report: &StopReport) -> Self {
+        let service = |service: &StoppedService| Service {
+            name: service.name.clone(),
+            exit: service.exit.clone(),
+            killed: service.killed,
+            took_s: service.took.as_secs_f64(),
+            flushed: (!service.flushed.is_empty()).then(|| service.flushed.iter().cloned().collect()),
+        };
+        Self { took_s: report.took.as_secs_f64(), services: report.services.iter().map(service).collect() }
+    }
+}
+
+/// What a service has flushed, for people; nothing where it said nothing.
+fn flushed(service: &StoppedService) -> String {
+    let words: Vec<_> = service.flushed.iter().map(|(what, number)| format!("{number} {what}")).collect();
+    if words.is_empty() { String::new() } else { format!("; flushed at the last: {}", words.join(", ")) }
 }
 
 /// The failure that it is when services did not stop in time; `None` when all did.
@@ -39,21 +86,39 @@ pub fn killed(report: &StopReport) -> Option<anyhow::Error> {
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     block_on(async {
         let Some(registry) = registry_if_running(global).await? else { return without_a_root(global, arguments).await };
-        let pid = registry.root().pid;
-        say(format_args!("stopping dccd (pid {pid})"));
-        let report = registry.stop(arguments.force, arguments.timeout.map(Duration::from_secs)).await?;
+        let report = stop(global, arguments, registry).await?;
         for service in &report.services {
             let killed = if service.killed { ", killed" } else { "" };
             say(format_args!(
-                "{} is gone ({}{killed}) after {:.1} s",
+                "{} is gone ({}{killed}) after {:.1} s{}",
                 service.name,
                 service.exit,
-                service.took.as_secs_f64()
+                service.took.as_secs_f64(),
+                flushed(service)
             ));
         }
         say(format_args!("dccd has stopped after {:.1} s", report.took.as_secs_f64()));
+        if arguments.json {
+            Out::new().json(&Report::from(&report))?;
+        }
         killed(&report).filter(|_| !arguments.force).map_or(Ok(()), |error| Err(error.into()))
     })
+}
+
+/// Stops a root; one that hands over to the next just then stops nothing, and the next one is asked.
+async fn stop(global: &Global, arguments: &Arguments, mut registry: Registry) -> Result<StopReport, Failure> {
+    let deadline = Instant::now() + ADOPTION_DEADLINE;
+    loop {
+        let started = registry.status(DEADLINE).await?.started;
+        say(format_args!("stopping dccd (pid {})", registry.root().pid));
+        match registry.stop(arguments.force, arguments.timeout.map(Duration::from_secs)).await {
+            Err(RegistryError::Call(CallError::Answer(RpcError::Unavailable { .. }))) => {
+                say("dccd-root is just being restarted; waiting for the next one");
+                registry = next_root(global, started, deadline).await?;
+            }
+            report => return Ok(report?),
+        }
+    }
 }
 
 /// Stops services whose root died; code 11 where there are none.
@@ -64,6 +129,10 @@ async fn without_a_root(global: &Global, arguments: &Arguments) -> Result<(), Fa
     let Some(killed) = orphans(&runtime_dir, &global.instance, patience).await else {
         return Err(registry_failure(RegistryError::NotRunning { socket: runtime_dir.root_socket() }));
     };
+    if arguments.json {
+        // Nobody was there to hear how they ended, or what they flushed.
+        Out::new().json(&Report::default())?;
+    }
     if killed.is_empty() || arguments.force {
         return Ok(());
     }

@@ -1,0 +1,197 @@
+//! How the processes of a service have ended, and how much of its restarts is used up: kept over roots in
+//! `<data_path>/.dccd/state/exits/<service>.json`, written to a temporary file and renamed.
+//!
+//! A root that crashes and is started again must not give a service that crashes a fresh count each time. An orderly stop does:
+//! somebody wanted it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use dccd_rpc::root::ServiceExit;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+
+use crate::events::unix_nanos;
+use crate::process::Exit;
+use crate::state_file;
+
+/// Exits of a service that are kept.
+pub(crate) const EXITS_KEPT: usize = 20;
+/// Patience with the disk; a service's restart does not wait longer for this file.
+const SAVE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What stands in the file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct History {
+    /// The newest last.
+    #[serde(default)]
+    pub(crate) exits: Vec<ServiceExit>,
+    /// Restarts after failures since the last orderly stop.
+    #[serde(default)]
+    pub(crate) restarts: u64,
+    /// When those of the present window were: ns since the epoch, host clock.
+    #[serde(default)]
+    window: Vec<i64>,
+}
+
+impl History {
+    /// With the restarts of the window at these moments.
+    pub(crate) fn new(exits: Vec<ServiceExit>, restarts: u64, window: impl Iterator<Item = Instant>) -> Self {
+        let now = unix_nanos();
+        let ago = |then: Instant| i64::try_from(then.elapsed().as_nanos()).unwrap_or(i64::MAX);
+        Self { exits, restarts, window: window.map(|then| now.saturating_sub(ago(then))).collect() }
+    }
+
+    /// The one that was saved last; an empty one where there is none, or none that can be read.
+    pub(crate) fn load(data_path: &Path, service: &str) -> Self {
+        let path = file(data_path, service);
+        let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        let mut history: Self = read.unwrap_or_else(|error: io::Error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(path = %path.display(), error = &error as &dyn std::error::Error, "the history of a service cannot be read; it begins anew");
+            }
+            Self::default()
+        });
+        history.exits.drain(..history.exits.len().saturating_sub(EXITS_KEPT));
+        history
+    }
+
+    /// When the restarts of the window were, oldest first. One from the future (the host's clock was set back) counts as just now.
+    pub(crate) fn window(&self) -> Vec<Instant> {
+        let (now, clock) = (Instant::now(), unix_nanos());
+        let ago = |&then: &i64| Duration::from_nanos(u64::try_from(clock.saturating_sub(then)).unwrap_or(0));
+        let mut window: Vec<Instant> = self.window.iter().filter_map(|then| now.checked_sub(ago(then))).collect();
+        window.sort_unstable();
+        window
+    }
+
+    fn save(&self, data_path: &Path, service: &str) -> io::Result<()> {
+        let path = file(data_path, service);
+        fs::create_dir_all(directory(data_path))?;
+        let temporary = path.with_extension("json.tmp");
+        fs::write(&temporary, serde_json::to_vec(self)?)?;
+        fs::rename(&temporary, path)
+    }
+}
+
+fn directory(data_path: &Path) -> PathBuf {
+    state_file::directory(data_path).join("exits")
+}
+
+fn file(data_path: &Path, service: &str) -> PathBuf {
+    directory(data_path).join(format!("{service}.json"))
+}
+
+/// Saves the histories of one service, one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Saver {
+    /// One that the disk has not taken yet.
+    running: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Saver {
+    /// Saves it, off the root's thread. A disk that takes no writes costs this file only: what comes after a save that still
+    /// hangs is left out.
+    pub(crate) async fn save(&mut self, data_path: &Path, service: &str, history: History) {
+        if self.running.is_some() && !self.settled(service).await {
+            return;
+        }
+        let (data_path, name) = (data_path.to_owned(), service.to_owned());
+        self.running = Some(tokio::task::spawn_blocking(move || history.save(&data_path, &name)));
+        self.settled(service).await;
+    }
+
+    /// Waits a while for the last one.
+    async fn settled(&mut self, service: &str) -> bool {
+        let Some(running) = &mut self.running else { return true };
+        let Ok(saved) = tokio::time::timeout(SAVE_PATIENCE, running).await else {
+            tracing::warn!(service, "the disk does not take the service's history");
+            return false;
+        };
+        self.running = None;
+        if let Err(error) = saved.map_err(io::Error::other).flatten() {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(service, error, "cannot save the service's history");
+        }
+        true
+    }
+}
+
+/// The end of a process, as its supervisor knows it.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// See [`ServiceExit::reason`].
+    pub(crate) reason: String,
+    /// What `last_exit` shows.
+    pub(crate) shown: String,
+    /// How it ended; `None`: it never began.
+    pub(crate) status: Option<Exit>,
+    pub(crate) killed: bool,
+    pub(crate) detail: Option<String>,
+}
+
+impl Ending {
+    /// Of a process that could not be started.
+    pub(crate) fn not_started(reason: String) -> Self {
+        Self { shown: reason.clone(), reason, status: None, killed: false, detail: None }
+    }
+
+    /// Of one that ended by itself.
+    pub(crate) fn by_itself(status: Exit) -> Self {
+        let reason = status.to_string();
+        Self { shown: reason.clone(), reason, status: Some(status), killed: false, detail: None }
+    }
+
+    /// Of one that had to go for this failure.
+    pub(crate) fn failed(why: &str, status: Exit, killed: bool) -> Self {
+        Self { reason: why.to_owned(), shown: why.to_owned(), status: Some(status), killed, detail: None }
+    }
+
+    /// Of one that was asked for.
+    pub(crate) fn asked(what: &str, status: Exit, killed: bool) -> Self {
+        Self { reason: what.to_owned(), shown: status.to_string(), status: Some(status), killed, detail: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(ts: i64) -> ServiceExit {
+        ServiceExit {
+            ts,
+            pid: Some(1),
+            reason: "exit 1".to_owned(),
+            code: Some(1),
+            signal: None,
+            killed: false,
+            ran_s: Some(0.5),
+            rss_bytes: None,
+            last_words: None,
+            detail: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_history_is_kept_and_bounded_and_a_broken_one_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path();
+        assert_eq!(History::load(data, "a"), History::default());
+        let now = Instant::now();
+        let restarts = [now - Duration::from_secs(50), now - Duration::from_secs(5)];
+        let history = History::new((0..30).map(exit).collect(), 7, restarts.into_iter());
+        Saver::default().save(data, "a", history).await;
+        let loaded = History::load(data, "a");
+        assert_eq!((loaded.exits.len(), loaded.exits[0].ts, loaded.restarts), (EXITS_KEPT, 10, 7));
+        // Wall clock and monotonic clock are read one after the other.
+        let off = |(a, b): (&Instant, &Instant)| a.max(b).duration_since(*a.min(b));
+        assert!(loaded.window().iter().zip(&restarts).all(|pair| off(pair) < Duration::from_secs(1)));
+        assert_eq!(loaded.window().len(), 2);
+        let ahead = History { window: vec![i64::MAX], ..History::default() };
+        assert!(ahead.window()[0].elapsed() < Duration::from_secs(60));
+        fs::write(file(data, "a"), "{").unwrap();
+        assert_eq!(History::load(data, "a"), History::default());
+    }
+}
