@@ -1,12 +1,14 @@
 //! Reading the messages of exchanges, measured against other people's work in the same run, frame for frame:
 //! `cargo run --release --manifest-path benches/parse-peers/Cargo.toml [-- WORD..]`, rows that have all these words.
 //!
-//! - `dccd`: bytes to records through the session: exact decimals, ids and numbers held against the last ones, gaps, books kept and (where
-//!   the exchange sends one) their checksum worked out. Allocates nothing for a record.
-//! - `serde`: serde_json into a struct of borrowed text with the message's fields, each number then read as a double. No routing, no sequence,
-//!   no book: what a fast reader does at least.
+//! - `read`: bytes to records, by `Session::read`: what the session itself begins with. Exact decimals, times and ids; no look-up of the
+//!   market, no sequence, no book. That is what the others do, and what `ratio` compares with the best of them.
+//! - `serde`: serde_json into a struct of borrowed text with the message's fields, each number then read as a double, times in text left
+//!   as they are: what a fast reader does at least.
 //! - `barter`: barter-data's own message type, and its market events of it. Prices of trades are doubles, those of books exact decimals; of
 //!   books a sorted list for each event. Its look-up of the instrument, and the book that it would be put into, are left out.
+//! - `session`: all that becomes of a frame in dccd, `read` included: which feed it is, ids and numbers held against the last ones, gaps,
+//!   books kept and (where the exchange sends one) their checksum worked out. Allocates nothing for a record. Nobody to compare with.
 //!
 //! Recorded messages are read where `DCCD_FIXTURES` says and skipped by name without. Time on the processor; rounds take turns, and each
 //! figure is the median of its rounds.
@@ -21,7 +23,7 @@ mod serde_peer;
 use std::time::Duration;
 
 use dccd_exchange::Session;
-use dccd_model::EntryKind;
+use dccd_model::{Entry, EntryKind, UnixNanos};
 use frames::{Count, apply};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -60,7 +62,27 @@ fn measure(case: &Case<'_>, mut read: impl FnMut(&str)) -> f64 {
     spent.as_nanos() as f64
 }
 
-fn ours(case: &Case<'_>, out: &mut Count) -> f64 {
+/// What comes before the measured frames is applied, so that messages mean what they did.
+fn read(case: &Case<'_>, out: &mut Count) -> f64 {
+    let mut session = (case.begin)(out);
+    let mut spent = Duration::ZERO;
+    for run in case.frames.chunk_by(|a, b| a.0 == b.0) {
+        if !run[0].0 {
+            run.iter().for_each(|(_, frame)| apply(session.as_mut(), EntryKind::Frame, "", frame.as_bytes(), &mut Count::default()));
+            continue;
+        }
+        let begin = cpu_time();
+        for (_, frame) in run {
+            let entry =
+                Entry { kind: EntryKind::Frame, conn: 1, ts_recv: UnixNanos(1), subject: "", payload: frame.as_bytes() };
+            session.read(&entry, out).expect("a readable frame");
+        }
+        spent += cpu_time() - begin;
+    }
+    spent.as_nanos() as f64
+}
+
+fn whole(case: &Case<'_>, out: &mut Count) -> f64 {
     let mut session = (case.begin)(out);
     let before = session.counters();
     let time = measure(case, |frame| apply(session.as_mut(), EntryKind::Frame, "", frame.as_bytes(), out));
@@ -87,7 +109,7 @@ fn median(mut all: Vec<f64>) -> f64 {
     all[all.len() / 2]
 }
 
-/// One row: the median of each, in nanoseconds a frame, and ours over the best of the others.
+/// One row: the median of each, in nanoseconds a frame, and reading over the best of the others.
 pub(crate) fn row(case: &Case<'_>) {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let title = format!("{} {} {}", case.exchange, case.kind, case.name);
@@ -104,27 +126,25 @@ pub(crate) fn row(case: &Case<'_>) {
     let total = (passes * measured.len()) as f64;
     let barter = barter::reader(case.exchange, case.kind).filter(|read| read(measured[0]).is_finite());
     let readers = [serde_peer::reader(case.exchange, case.kind), barter];
-    let (mut times, mut records) = ([vec![], vec![], vec![]], 0);
+    let (mut times, mut records) = ([vec![], vec![], vec![], vec![]], 0);
     for _ in 0..ROUNDS {
-        let mut out = Count::default();
-        times[0].push((0..passes).map(|_| ours(case, &mut out)).sum::<f64>() / total);
+        let (mut out, mut all) = (Count::default(), Count::default());
+        times[0].push((0..passes).map(|_| read(case, &mut out)).sum::<f64>() / total);
+        times[3].push((0..passes).map(|_| whole(case, &mut all)).sum::<f64>() / total);
         records = out.0;
-        for (reader, times) in readers.iter().zip(&mut times[1..]) {
+        assert!(all.0 > 0, "{title}: the session gave nothing out");
+        for (reader, times) in readers.iter().zip(&mut times[1..3]) {
             if let Some(read) = reader {
                 times.push((0..passes).map(|_| theirs(case, *read)).sum::<f64>() / total);
             }
         }
     }
-    if records == 0 {
-        println!("{title}: skipped, the session gave nothing out");
-        return;
-    }
     let bytes = measured.iter().map(|frame| frame.len()).sum::<usize>() / measured.len();
     let figures = times.map(|times| if times.is_empty() { None } else { Some(median(times)) });
-    let best = figures[1..].iter().flatten().copied().fold(f64::INFINITY, f64::min);
+    let best = figures[1..3].iter().flatten().copied().fold(f64::INFINITY, f64::min);
     let shown = |figure: Option<f64>| figure.map_or("-".to_owned(), |ns| format!("{ns:.0}"));
     println!(
-        "{:<13}{:<7}{:<34}{bytes:>6}{:>9.1}{:>9}{:>9}{:>9}{:>8.2}",
+        "{:<13}{:<7}{:<34}{bytes:>6}{:>9.1}{:>9}{:>9}{:>9}{:>8.2}{:>9}",
         case.exchange,
         case.kind,
         case.name,
@@ -132,7 +152,8 @@ pub(crate) fn row(case: &Case<'_>) {
         shown(figures[0]),
         shown(figures[1]),
         shown(figures[2]),
-        figures[0].unwrap_or_default() / best
+        figures[0].unwrap_or_default() / best,
+        shown(figures[3])
     );
 }
 
@@ -147,8 +168,8 @@ fn kind_of(name: &str) -> &'static str {
 
 fn main() {
     println!(
-        "{:<13}{:<7}{:<34}{:>6}{:>9}{:>9}{:>9}{:>9}{:>8}",
-        "exchange", "kind", "messages", "bytes", "records", "dccd", "serde", "barter", "ratio"
+        "{:<13}{:<7}{:<34}{:>6}{:>9}{:>9}{:>9}{:>9}{:>8}{:>9}",
+        "exchange", "kind", "messages", "bytes", "records", "read", "serde", "barter", "ratio", "session"
     );
     recorded::all();
     frames::all(&mut |exchange, name, frames, begin| {

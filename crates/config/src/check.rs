@@ -251,11 +251,7 @@ impl Walk<'_> {
                 None => Err(did_you_mean(text, words.iter().copied())),
             },
             Kind::Url(schemes) => base_address(text, schemes).map(Yaml::String).map_err(Some),
-            Kind::WebHook => {
-                let (scheme, rest) = text.split_once("://").ok_or(None)?;
-                let host_ok = !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace);
-                if matches!(scheme, "http" | "https") && host_ok { Ok(word(text)) } else { Err(None) }
-            }
+            Kind::WebHook => web_hook(text).map(|()| word(text)).map_err(Some),
             Kind::Address => {
                 let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
                 text.parse::<SocketAddr>().map(|address| word(&address.to_string())).map_err(|_| None)
@@ -364,6 +360,25 @@ fn base_address(text: &str, schemes: &[&str]) -> Result<String, String> {
     if authority.contains('@') {
         return Err("names and passwords don't belong into an address".to_owned());
     }
+    host_and_port(authority)?;
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Whether it is an address that can be posted to, or why not; says nothing of what stands in it.
+fn web_hook(text: &str) -> Result<(), String> {
+    let (scheme, rest) = text.split_once("://").ok_or("it begins with no scheme; https:// most likely")?;
+    if !matches!(scheme, "http" | "https") {
+        return Err("it begins with neither http:// nor https://".to_owned());
+    }
+    if rest.contains(char::is_whitespace) {
+        return Err("there is white space in it".to_owned());
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    host_and_port(authority.rsplit_once('@').map_or(authority, |(_, host)| host))
+}
+
+/// Whether an address has a host, and a port that can be one.
+fn host_and_port(authority: &str) -> Result<(), String> {
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, after)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, after.strip_prefix(':')),
         Some(_) => return Err("the brackets hold no IPv6 address".to_owned()),
@@ -375,7 +390,7 @@ fn base_address(text: &str, schemes: &[&str]) -> Result<String, String> {
     if port.is_some_and(|port| port.parse::<u16>().is_err()) {
         return Err("the port is a number up to 65535".to_owned());
     }
-    Ok(text.trim_end_matches('/').to_owned())
+    Ok(())
 }
 
 #[cfg(test)]
@@ -404,6 +419,22 @@ mod tests {
             "https://[x]",
         ] {
             assert!(base_address(bad, &["http", "https"]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_is_checked_without_being_shown() {
+        for good in [
+            "https://hooks.slack.com/services/T0/B0/x",
+            "http://127.0.0.1:9/",
+            "https://u:p@h/x?y=z#w",
+            "https://[::1]:8080",
+        ] {
+            assert_eq!(web_hook(good), Ok(()), "{good}");
+        }
+        for bad in ["", "s3cret", "ftp://s3cret", "https://", "https:///s3cret", "https://h:s3cret/", "https://h/s3 cret"] {
+            let why = web_hook(bad).unwrap_err();
+            assert!(!why.contains("cret"), "{why}");
         }
     }
 

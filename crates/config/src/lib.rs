@@ -9,6 +9,7 @@
 //! and `~` are read alike, octal and base-60 numbers are read the old way and warned about, `no` and `on` are text where
 //! text is wanted.
 
+mod alerts;
 pub mod catalog;
 mod check;
 mod edit;
@@ -23,13 +24,14 @@ mod secret;
 mod tree;
 mod types;
 
+pub use alerts::{Alerts, MinSeverity, Webhook, WebhookFormat};
 pub use edit::{Change, EditError, EditFileError, Edited, HistoEdit, add_histo, edit_file, remove_histo};
 pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
 pub use load::{Loaded, Lookup, Text};
 pub use moment::Moment;
 pub use secret::Secret;
 pub use types::{
-    Alerts, Config, DEPTH_DEFAULT, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, HistorySource, Http, Limits,
-    LogFormat, LogLevel, LogRotate, Remote, Restart, Rpc, RpcAuth, RpcLimits, RpcTls, Settings, Storage, StreamJob,
-    Timezone, TradeStream,
+    Config, DEPTH_DEFAULT, Daemon, Endpoints, ExchangeConfig, Format, HistoJob, HistorySource, Http, Limits, LogFormat,
+    LogLevel, LogRotate, Remote, Restart, Rpc, RpcAuth, RpcLimits, RpcTls, Settings, Storage, StreamJob, Timezone,
+    TradeStream,
 };

@@ -16,12 +16,13 @@ pub(crate) fn check(checked: &Checked, errors: &mut Vec<ConfigError>, warnings: 
     rules.histo_jobs();
     rules.paths();
     rules.addresses();
+    rules.webhooks();
     rules.restart();
     rules.unused();
 }
 
 /// What may be configured and is not used by this version, so that nobody waits for its effect.
-const UNUSED: [&str; 2] = ["storage.remotes", "alerts.webhook_url"];
+const UNUSED: [&str; 1] = ["storage.remotes"];
 
 /// The RPC takes no longer one.
 const TOKEN_BYTES_MAX: usize = 256;
@@ -199,6 +200,32 @@ impl Rules<'_> {
                 "{address} can be reached from other hosts and daemon.rpc.tls is not set: the token and all data go in clear text"
             );
             self.warn("daemon.rpc.address", message);
+        }
+    }
+
+    fn webhooks(&mut self) {
+        let alerts = &self.checked.values["alerts"];
+        let mut all: Vec<(String, String)> = Vec::new();
+        all.extend(alerts["webhook_url"].as_str().map(|url| ("alerts.webhook_url".to_owned(), url.to_owned())));
+        for (index, webhook) in alerts["webhooks"].as_sequence().into_iter().flatten().enumerate() {
+            all.extend(webhook["url"].as_str().map(|url| (format!("alerts.webhooks[{index}].url"), url.to_owned())));
+        }
+        for (index, (path, url)) in all.iter().enumerate() {
+            if all[..index].iter().any(|(_, known)| known == url) {
+                self.warn(path, "the same address stands above; it is told once, as is said there".to_owned());
+            }
+            let host = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
+            let host = host.map(|host| host.rsplit_once('@').map_or(host, |(_, host)| host));
+            let name = |host: &str| match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+                Some((host, _)) => host.to_owned(),
+                None => host.split(':').next().unwrap_or_default().to_owned(),
+            };
+            if host.is_some_and(|host| !is_loopback_host(&name(host))) {
+                self.warn(
+                    path,
+                    "http:// can be read on its way, the address with its secret included; use https://".to_owned(),
+                );
+            }
         }
     }
 

@@ -203,13 +203,58 @@ const STREAM_JOB: &[Key] = &[
 ];
 
 const ALERTS: &[Key] = &[
-    key("webhook_url", Kind::WebHook, Null, "Where alerts are posted to; none without it.", "\"${DCCD_WEBHOOK}\"").secret(),
+    key(
+        "webhook_url",
+        Kind::WebHook,
+        Null,
+        "Where alerts are posted to, in Slack's form ([alerts.md](../operations/alerts.md)); without it and `webhooks` nobody is told.",
+        "\"${DCCD_WEBHOOK}\"",
+    )
+    .secret(),
+    key("webhooks", Kind::Sections(WEBHOOK), Empty, "Further webhooks.", ""),
     key(
         "max_consecutive_errors",
         Kind::Int(1, 1_000_000),
         Is("3"),
         "Failures in a row at which the alert is sent, once per streak.",
         "5",
+    ),
+    key("hold", Kind::Number(0, DAY), Is("10"), "How long something has to be wrong before it is told; what comes and goes counts together.", "30")
+        .unit("seconds"),
+    key("clear_after", Kind::Number(0, DAY), Is("60"), "How long it has to be over before the recovery is told.", "120")
+        .unit("seconds"),
+    key("repeat_after", Kind::Number(0, 30 * DAY), Is("0"), "After how long what is still wrong is told again; 0: never.", "14400")
+        .unit("seconds"),
+    key(
+        "max_per_hour",
+        Kind::Int(1, 10_000),
+        Is("20"),
+        "Messages to one webhook within an hour; what is more is counted, and told in one message.",
+        "60",
+    ),
+    key("stale_after", Kind::Number(1, 30 * DAY), Is("60"), "How long a configured feed may be without data.", "300")
+        .unit("seconds"),
+    key("gap_after", Kind::Number(1, 30 * DAY), Is("900"), "How long gaps of a feed may wait to be made good.", "3600")
+        .unit("seconds"),
+    key("disk_low_mb", Kind::Int(256, 1 << 30), Is("2048"), "With less room than this on its disk, the store is soon full.", "20480")
+        .unit("MiB"),
+];
+
+const WEBHOOK: &[Key] = &[
+    key("url", Kind::WebHook, Required, "Where to.", "\"${DCCD_WEBHOOK}\"").secret(),
+    key(
+        "format",
+        Kind::Choice(&["slack", "json"]),
+        Is("slack"),
+        "`slack`: `{\"text\": ...}`, which Slack, Mattermost and Discord's `/slack` take; `json`: everything, in fields.",
+        "json",
+    ),
+    key(
+        "min_severity",
+        Kind::Choice(&["info", "warning", "critical"]),
+        Is("info"),
+        "What is less grave than this is not told there.",
+        "critical",
     ),
 ];
 

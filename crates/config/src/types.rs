@@ -8,7 +8,7 @@ use std::time::Duration;
 use dccd_model::{Channel, ExchangeName, Span, Symbol};
 use serde::{Deserialize, Deserializer};
 
-use crate::{Moment, Secret};
+use crate::{Alerts, Moment, Secret};
 
 /// The whole file, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -222,15 +222,6 @@ pub struct StreamJob {
     pub time_step: Duration,
     /// Book levels a side.
     pub depth: u32,
-}
-
-/// `alerts`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Alerts {
-    /// Where alerts are posted to.
-    pub webhook_url: Option<Secret>,
-    /// Failures in a row that make an alert.
-    pub max_consecutive_errors: u32,
 }
 
 /// One of `exchanges`.
@@ -478,7 +469,7 @@ pub struct LogRotate {
     pub keep: u32,
 }
 
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let seconds = f64::deserialize(deserializer)?;
     Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
 }

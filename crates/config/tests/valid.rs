@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dccd_config::{Config, ConfigErrors, Format, HistorySource, Lookup, Problem, Timezone, TradeStream};
+use dccd_config::{
+    Config, ConfigErrors, Format, HistorySource, Lookup, MinSeverity, Problem, Timezone, TradeStream, WebhookFormat,
+};
 use dccd_model::Channel;
 use proptest::prelude::*;
 
@@ -212,13 +214,12 @@ stream_jobs: [{exchange: bybit, pairs: ['BTC/USDT:USDT'], channels: [trades]}]",
 fn what_is_not_used_yet_is_said_so() {
     let text = "
 storage: {remotes: [{remote: 'nas:x'}]}
-alerts: {webhook_url: 'https://hooks.example/x'}
-daemon: {log_file: /x, http: null}
+daemon: {http: null}
 exchanges: {binance: {connections: 2}}
 stream_jobs: [{exchange: binance, pairs: [BTC/USDT], channels: [trades]}]";
     let (_, warnings) = read(text);
     let keys: Vec<_> = warnings.iter().map(|warning| warning.split(": ").nth(1).unwrap()).collect();
-    assert_eq!(keys, ["storage.remotes", "alerts.webhook_url", "daemon.log_file", "exchanges.binance.connections"]);
+    assert_eq!(keys, ["storage.remotes", "exchanges.binance.connections"]);
 }
 
 #[test]
@@ -244,6 +245,30 @@ fn the_rpc_is_warned_about_where_others_may_listen_in_or_come_in() {
     let limits = read(&text).0.daemon.rpc.unwrap().limits;
     assert_eq!((limits.max_frame_kb, limits.max_connections, limits.max_requests_per_second), (64, 64, 1_000));
     assert_eq!((limits.auth_timeout, limits.idle_timeout), (Duration::from_secs(5), Duration::from_secs(3_600)));
+}
+
+#[test]
+fn webhooks_are_counted_once_and_warned_about_where_others_can_read_them() {
+    let text = "
+alerts:
+  webhook_url: https://hooks.example/x
+  webhooks:
+    - {url: 'https://hooks.example/x', format: json}
+    - {url: 'http://hooks.example/y', format: json, min_severity: critical}
+    - {url: 'http://[::1]:8080/z'}
+stream_jobs: [{exchange: binance, pairs: [BTC/USDT], channels: [trades]}]";
+    let (config, warnings) = read(text);
+    let all = config.alerts.all_webhooks();
+    let shown: Vec<_> = all.iter().map(|hook| (hook.url.reveal(), hook.format, hook.min_severity)).collect();
+    let expected = [
+        ("https://hooks.example/x", WebhookFormat::Slack, MinSeverity::Info),
+        ("http://hooks.example/y", WebhookFormat::Json, MinSeverity::Critical),
+        ("http://[::1]:8080/z", WebhookFormat::Slack, MinSeverity::Info),
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("the same address") && warnings[1].contains("https://"), "{warnings:?}");
+    assert!(warnings.iter().all(|warning| !warning.contains("hooks.example")), "{warnings:?}");
 }
 
 #[test]

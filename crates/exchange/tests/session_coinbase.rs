@@ -97,7 +97,7 @@ fn quotes_are_those_of_the_ticker_in_the_order_of_its_numbers() {
 #[test]
 fn a_book_is_whole_and_its_best_levels_are_given_out() {
     let mut scene = Scene::of(BOOK, Some(2));
-    scene.frame(1, subscribed(true)).expect("");
+    scene.reply(1, subscribed(true)).expect("");
     scene.frame(1, &snapshot("99x1 98x2 97x3", "101x1")).expect(
         "bid 99x1 u0 t400 e1 Sf
          bid 98x2 u0 t400 e1 S
@@ -130,21 +130,21 @@ fn subscribed(has_book: bool) -> &'static str {
 #[test]
 fn a_change_before_its_snapshot_begins_the_book_anew() {
     let mut scene = Scene::of(BOOK, None);
-    scene.frame(1, subscribed(true)).frame(1, &update("99x2", "", 500)).expect("want resubscribe BTC/USD on 1");
+    scene.reply(1, subscribed(true)).frame(1, &update("99x2", "", 500)).expect("want resubscribe BTC/USD on 1");
     // The snapshot that it changed places with isn't believed, nor what follows it.
     scene.frame(1, &snapshot("99x1", "101x1")).frame(1, &update("99x3", "", 600)).restored().expect("");
     assert_eq!(scene.session.outstanding().len(), 1);
     // Of a subscription that is over messages may still come.
-    scene.frame(1, subscribed(false)).frame(1, &update("99x4", "", 700)).restored().expect("");
-    scene.frame(1, subscribed(true)).frame(1, &snapshot("99x4", "101x1")).expect(
+    scene.reply(1, subscribed(false)).frame(1, &update("99x4", "", 700)).restored().expect("");
+    scene.reply(1, subscribed(true)).frame(1, &snapshot("99x4", "101x1")).expect(
         "bid 99x4 u0 t1000 e1 Sf
          ask 101x1 u0 t1000 e1 Sl
          valid e1",
     );
     // So it is with each subscription.
-    scene.frame(1, subscribed(false)).frame(1, &update("99x5", "", 1_200)).expect("bid 99x5 u0 t1200 e1 fl");
+    scene.reply(1, subscribed(false)).frame(1, &update("99x5", "", 1_200)).expect("bid 99x5 u0 t1200 e1 fl");
     scene
-        .frame(1, subscribed(true))
+        .reply(1, subscribed(true))
         .frame(1, &update("99x6", "", 1_300))
         .expect("suspect e1\nwant resubscribe BTC/USD on 1");
     scene.frame(1, &snapshot("99x5", "101x1")).expect("");
@@ -163,13 +163,13 @@ fn a_change_before_its_snapshot_begins_the_book_anew() {
 #[test]
 fn a_reply_that_came_behind_the_snapshot_ends_no_subscription() {
     let mut scene = Scene::of(BOOK, None);
-    scene.frame(1, &snapshot("99x1", "101x1")).frame(1, subscribed(false)).frame(1, subscribed(true)).skip();
+    scene.frame(1, &snapshot("99x1", "101x1")).reply(1, subscribed(false)).reply(1, subscribed(true)).skip();
     scene.frame(1, &update("99x2", "", 600)).expect("bid 99x2 u0 t600 e1 fl");
     // Nor does the book begin anew without end where changes always come before their snapshot.
     let mut scene = Scene::of(BOOK, None);
     for turn in 0..5 {
-        scene.frame(1, subscribed(true)).frame(1, &update("99x2", "", 500));
-        scene.expect(if turn < 3 { "want resubscribe BTC/USD on 1" } else { "" }).frame(1, subscribed(false));
+        scene.reply(1, subscribed(true)).frame(1, &update("99x2", "", 500));
+        scene.expect(if turn < 3 { "want resubscribe BTC/USD on 1" } else { "" }).reply(1, subscribed(false));
     }
     scene.frame(1, &snapshot("99x2", "101x1")).expect(
         "bid 99x2 u0 t1800 e1 Sf
@@ -274,7 +274,14 @@ fn refusals_name_what_they_are_about() {
     scene
         .frame(1, r#"{"type":"error","message":"slow consumer"}"#)
         .expect("notice ErrorReply { conn: 1, id: None, code: 0, message: \"slow consumer\" }");
-    scene.frame(1, r#"{"type":"subscriptions","channels":[{"name":"matches","product_ids":["BTC-USD"]}]}"#).expect("");
+    // What is subscribed is listed, but trades are not whole without their heartbeats.
+    let listed = |names: &[&str]| {
+        let channel = |name: &&str| format!(r#"{{"name":"{name}","product_ids":["BTC-USD","ETH-USD"]}}"#);
+        format!(r#"{{"type":"subscriptions","channels":[{}]}}"#, names.iter().map(channel).collect::<Vec<_>>().join(","))
+    };
+    scene.frame(1, &listed(&["matches", "status"])).expect("notice Subscribed { conn: 1, id: 0, feeds: [] }");
+    scene.frame(1, &listed(&["matches", "level2_50"])).expect("notice Subscribed { conn: 1, id: 0, feeds: [1] }");
+    scene.frame(1, &listed(&["heartbeat", "matches"])).expect("notice Subscribed { conn: 1, id: 0, feeds: [0] }");
     scene.frame(1, r#"{"type":"status","products":[]}"#).frame(1, r#"{"a":1}"#).expect(
         "notice UnknownMessage { conn: 1 }
          notice UnknownMessage { conn: 1 }",

@@ -156,6 +156,21 @@ fn messages_that_changed_places_are_noticed_below_the_checksum_and_the_gap_holds
     assert_eq!(gaps, [(UnixNanos(UnixNanos::from_millis(2_000).0 - 1), UnixNanos::from_millis(4_000))]);
 }
 
+/// It has our time then, which is later than the exchange's of all that was on its way meanwhile.
+#[test]
+fn what_follows_a_snapshot_without_a_time_may_be_older_than_its_arrival() {
+    let (mut scene, mut venue) = (Scene::of(10, &["book"]), venue());
+    let snapshot = venue.snapshot(1_000);
+    let (levels, _) = snapshot.split_once(r#","timestamp""#).unwrap();
+    scene.frame(1, &format!("{levels}}}]}}")).skip();
+    scene.frame(1, &venue.update(&[(999, 5)], &[], 1_000)).expect("bid 99.9x0.00000005 u0 t1000 e1 fl");
+    // From then on the exchange's times tell.
+    scene.frame(1, &venue.update(&[(999, 6)], &[], 999)).expect(
+        "suspect e1
+         want resubscribe BTC/USD on 1",
+    );
+}
+
 #[test]
 fn a_snapshot_that_contradicts_itself_is_asked_for_again_and_nothing_of_it_is_given_out() {
     let mut scene = Scene::of(10, &["book"]);

@@ -2,6 +2,7 @@
 //!
 //! - [`Link`]: one WebSocket address, kept connected for ever; what arrived comes out in batches.
 //! - [`HttpClient`]: requests without a body under a [`Governor`], the ledger of weights of one exchange and IP, shared by the processes of a host.
+//! - [`post_json`]: a document to a webhook, whose address is a secret.
 //! - [`Backoff`], [`Retry`], [`Clock`]: how long to wait, whether to try again, what time it is.
 //!
 //! Times are `i64` nanoseconds since the Unix epoch, host clock. Nothing here reads a payload, keeps a file other than
@@ -11,6 +12,7 @@ mod backoff;
 mod clock;
 mod governor;
 mod http;
+mod post;
 mod retry;
 mod tls;
 mod ws;
@@ -21,6 +23,7 @@ pub use governor::{
     Governor, GovernorError, GovernorOptions, LimitsDirError, Permit, Priority, Quota, Snapshot, ledger_file, limits_dir,
 };
 pub use http::{HttpClient, HttpError, HttpOptions, HttpResponse};
+pub use post::{PostError, host_of, post_json};
 pub use retry::{Retry, retry_after};
 pub use rustls::pki_types::CertificateDer;
 pub use tls::{install_crypto_provider, tls_trusting};

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dccd_rpc::alertd::{ALERTD_NAME, ALERTD_PROTOCOL, AlertdClient};
+use dccd_rpc::condition::Conditions;
 use dccd_rpc::datad::{DATAD_PROTOCOL, DatadClient};
 use dccd_rpc::remote::{Remote, RemoteError};
 use dccd_rpc::root::{
@@ -158,6 +160,15 @@ impl Registry {
         }
     }
 
+    /// What is wrong in the tree; where that is of this `revision`, waits up to `wait` for a change, and `None` says that there
+    /// was none.
+    pub async fn conditions(&self, revision: u64, wait: Duration) -> Result<Option<Conditions>, RegistryError> {
+        match call(ROOT_NAME, "watch_conditions", self.client.watch_conditions(context(wait), revision)).await {
+            Err(CallError::Deadline { .. }) if revision > 0 => Ok(None),
+            result => Ok(Some(result?).filter(|conditions| conditions.revision != revision)),
+        }
+    }
+
     /// Stops a service and starts it again; answers when it is ready.
     pub async fn restart(&self, name: &str, deadline: Duration) -> Result<Endpoint, RegistryError> {
         Ok(call(ROOT_NAME, "restart", self.client.restart(context(deadline), name.to_owned())).await?)
@@ -276,6 +287,19 @@ impl Registry {
         }
         Ok(())
     }
+}
+
+/// Connects to alertd's socket and greets it.
+pub async fn connect_alertd(endpoint: &Endpoint, deadline: Duration) -> Result<AlertdClient, RegistryError> {
+    let service = || ALERTD_NAME.to_owned();
+    let Some(socket) = endpoint.unix_path() else {
+        return Err(RegistryError::Endpoint { service: service(), endpoint: endpoint.clone() });
+    };
+    let transport =
+        unix_connect(socket, deadline).await.map_err(|source| RegistryError::Transport { service: service(), source })?;
+    let client = spawn_dispatch(AlertdClient::new(client_config(), transport));
+    call(ALERTD_NAME, "hello", client.hello(context(deadline), Hello::new(ALERTD_PROTOCOL))).await?;
+    Ok(client)
 }
 
 /// Connects to a datad's socket and greets it.

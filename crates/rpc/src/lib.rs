@@ -5,6 +5,8 @@
 //! The first call on every connection is `hello`; the server side refuses everything else until it has gone well.
 //! Deadlines: every call has one, made with [`context`]; none is longer than a day.
 
+pub mod alertd;
+pub mod condition;
 pub mod datad;
 mod directory;
 mod error;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Condition, Conditions};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
@@ -54,6 +55,9 @@ pub trait RootService {
     async fn set_log_level(service: Option<String>, directives: Option<String>) -> Result<(), RpcError>;
     /// By what directives each service logs, the root first.
     async fn log_levels() -> Result<Vec<ServiceLogLevel>, RpcError>;
+    /// What is wrong now, all of it. Answers at once where `revision` is not the present one (0 never is), else when
+    /// something changes, or shortly before the call's deadline with the same again.
+    async fn watch_conditions(revision: u64) -> Result<Conditions, RpcError>;
 }
 
 /// What a service says of itself when it is ready.
@@ -156,6 +160,10 @@ pub struct Progress {
     pub rss_bytes: u64,
     /// CPU time used since its start, all threads, in microseconds.
     pub cpu_us: u64,
+    /// What is wrong and worth telling somebody, each for itself; the gravest where there are too many.
+    pub conditions: Vec<Condition>,
+    /// How many more there are.
+    pub conditions_more: u32,
 }
 
 /// Where a service is in its life.

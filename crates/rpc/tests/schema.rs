@@ -7,6 +7,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dccd_rpc::alertd::{ALERTD_PROTOCOL, AlertInfo, AlertList, AlertState, AlertdRequest, WebhookInfo};
+use dccd_rpc::condition::{Condition, Conditions, ServiceConditions, Severity};
 use dccd_rpc::root::{
     Change, Endpoint, EnsureError, Event, Events, HeartbeatReply, Progress, ROOT_PROTOCOL, RegisterReply, Registration,
     ReloadReport, ReloadedService, RootServiceRequest, RootStatus, ServiceExit, ServiceInfo, ServiceLogLevel, ServiceState,
@@ -50,7 +52,16 @@ fn s(text: &str) -> String {
 fn the_wire_of_the_root_is_frozen() {
     let mut schema = Schema(format!("protocol {ROOT_PROTOCOL}\n"));
     let hello = Hello { protocol: 1, build: s("b"), token: Some(s("t")) };
-    let progress = Progress { counters: vec![(s("n"), 2)], busy: true, degraded: Some(s("d")), rss_bytes: 3, cpu_us: 4 };
+    let condition = |severity| Condition { kind: s("k"), subject: s("s"), severity, message: s("m"), since: 5, count: 6 };
+    let progress = Progress {
+        counters: vec![(s("n"), 2)],
+        busy: true,
+        degraded: Some(s("d")),
+        rss_bytes: 3,
+        cpu_us: 4,
+        conditions: vec![condition(Severity::Info)],
+        conditions_more: 7,
+    };
     let registration = Registration {
         name: s("n"),
         pid: 5,
@@ -77,6 +88,7 @@ fn the_wire_of_the_root_is_frozen() {
         RootServiceRequest::Reload { dry_run: true },
         RootServiceRequest::SetLogLevel { service: Some(s("n")), directives: Some(s("d")) },
         RootServiceRequest::LogLevels {},
+        RootServiceRequest::WatchConditions { revision: 10 },
     ] {
         schema.add("request", &request);
     }
@@ -175,7 +187,53 @@ fn the_wire_of_the_root_is_frozen() {
     ] {
         schema.add("RpcError", &error);
     }
+    let conditions = vec![condition(Severity::Warning), condition(Severity::Critical)];
+    let services = vec![ServiceConditions { service: s("s"), heard: true, conditions, more: 2 }];
+    schema.add("Conditions", &Conditions { revision: 1, services });
     schema.check("root.schema");
+}
+
+#[test]
+fn the_wire_of_alertd_is_frozen() {
+    let mut schema = Schema(format!("protocol {ALERTD_PROTOCOL}\n"));
+    for request in [
+        AlertdRequest::Hello { hello: Hello { protocol: 1, build: s("b"), token: Some(s("t")) } },
+        AlertdRequest::Alerts {},
+        AlertdRequest::Acknowledge { ids: vec![s("i")], until: 2 },
+    ] {
+        schema.add("request", &request);
+    }
+    let alert = |state: AlertState| {
+        assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        AlertInfo {
+            id: s("i"),
+            state,
+            service: s("s"),
+            kind: s("k"),
+            subject: s("u"),
+            severity: Severity::Warning,
+            message: s("m"),
+            since: 1,
+            recovered: 2,
+            count: 3,
+            told: true,
+            acknowledged_until: 4,
+        }
+    };
+    let webhook = WebhookInfo {
+        host: s("h"),
+        format: s("f"),
+        sent: 1,
+        waiting: 2,
+        held_back: 3,
+        lost: 4,
+        last_success: 5,
+        failing_since: 6,
+        last_error: Some(s("e")),
+    };
+    let alerts = [AlertState::Pending, AlertState::Open, AlertState::Recovered].map(alert).to_vec();
+    schema.add("AlertList", &AlertList { alerts, webhooks: vec![webhook] });
+    schema.check("alertd.schema");
 }
 
 /// `services --json` is this type; its first eleven keys are what other programs rely on.

@@ -11,6 +11,7 @@
 //! survives a crash, and nothing needs to.
 
 mod args;
+mod conditions;
 mod context;
 pub mod dump;
 mod error;
@@ -26,6 +27,7 @@ mod shutdown;
 mod tasks;
 
 pub use args::{ArgsError, ORPHAN_GRACE_DEFAULT, ServiceArgs};
+pub use conditions::{CONDITIONS_MAX, Conditions};
 pub use context::ServiceContext;
 pub use error::{ServiceError, chain};
 pub use lock::{PidLock, PidLockError};

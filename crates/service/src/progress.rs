@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dccd_rpc::root;
 
-use crate::process;
+use crate::{Conditions, process};
 
 /// Most counters one service may have; further names are ignored, so that a name made of data can't grow without end.
 const COUNTERS_MAX: usize = 64;
@@ -37,6 +37,7 @@ struct Inner {
     counters: Mutex<Vec<(String, Counter)>>,
     busy: AtomicBool,
     degraded: Mutex<Option<String>>,
+    conditions: Conditions,
 }
 
 /// A service's progress; clones share it.
@@ -80,6 +81,12 @@ impl Progress {
         *self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
+    /// What is wrong and worth telling somebody; alerts are made of it.
+    #[must_use]
+    pub fn conditions(&self) -> &Conditions {
+        &self.0.conditions
+    }
+
     /// What is wrong, as was said last.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.0.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -88,6 +95,7 @@ impl Progress {
     /// The state as a heartbeat carries it, with the memory and CPU time of this process.
     #[must_use]
     pub fn snapshot(&self) -> root::Progress {
+        let (conditions, conditions_more) = self.0.conditions.snapshot();
         let counters = self.0.counters.lock().unwrap_or_else(PoisonError::into_inner);
         root::Progress {
             counters: counters.iter().map(|(name, counter)| (name.clone(), counter.get())).collect(),
@@ -95,6 +103,8 @@ impl Progress {
             degraded: self.trouble(),
             rss_bytes: process::rss_bytes().unwrap_or(0),
             cpu_us: process::cpu_us(),
+            conditions,
+            conditions_more,
         }
     }
 }

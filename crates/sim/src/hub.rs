@@ -405,6 +405,9 @@ impl Core {
         if is_checksum && !self.rules.checksums {
             return Some(format!("{} sends no checksums", self.options.exchange));
         }
+        if matches!(fault, Fault::Omit { .. }) && self.options.exchange != "coinbase" {
+            return Some("only the answers of coinbase list what is subscribed".to_owned());
+        }
         self.wire.refuses(fault)
     }
 

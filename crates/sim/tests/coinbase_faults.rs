@@ -241,6 +241,20 @@ async fn a_muted_channel_is_acknowledged_and_silent_until_subscribed_anew() {
 }
 
 #[tokio::test]
+async fn a_channel_that_is_left_out_is_not_listed_and_silent_until_subscribed_anew() {
+    let scene = start(options()).await;
+    let mut coinbase = Coinbase::connect(&scene.sim).await;
+    inject(&scene, Fault::Omit { target: Target::stream("ticker"), count: 1 }).await;
+    let subscribe = r#"{"type":"subscribe","product_ids":["BTC-USD"],"channels":["matches","ticker"]}"#;
+    let reply = coinbase.ask(subscribe).await;
+    assert!(reply.contains("matches") && !reply.contains("ticker"), "{reply}");
+    let reply = coinbase.ask(subscribe).await;
+    assert!(reply.contains("matches") && reply.contains("ticker"), "{reply}");
+    coinbase.next_of(&["ticker"]).await;
+    scene.finish().await;
+}
+
+#[tokio::test]
 async fn connections_end_and_are_refused_while_the_exchange_is_down() {
     let (scene, mut coinbase) = hearing(options()).await;
     inject(&scene, Fault::Disconnect { target: Target::stream("matches"), how: Disconnection::Clean }).await;

@@ -1,13 +1,15 @@
-//! What tests share: waiting for a condition, skipping aloud, recorded frames, the executable under test.
+//! What tests share: waiting for a condition, skipping aloud, recorded frames, a webhook's other end, the executable under test.
 //!
 //! For tests alone: functions here panic where a test should fail. Nothing in the product depends on this crate.
 
 mod binary;
 mod fixtures;
+mod hook;
 mod skip;
 mod wait;
 
 pub use binary::dccd_binary;
 pub use fixtures::{FixtureError, FixtureFrame, FixtureFrames, fixtures, read_fixture_frames};
+pub use hook::Hook;
 pub use skip::{SKIP_LOG, skip};
 pub use wait::{POLL_INTERVAL, wait_for};

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::error::chain;
+use crate::listed::{Listed, Unlisted};
 use crate::tickets::Tickets;
 
 /// How long old and new connection deliver side by side at a planned replacement.
@@ -50,12 +51,14 @@ pub(crate) struct Links {
     turn: usize,
     /// When pings of the exchange's own kind were last sent.
     pinged: Option<Instant>,
+    /// What of it the exchange says is subscribed.
+    listed: Listed,
 }
 
 impl Links {
     /// No link yet; each is made when a feed needs it.
     pub(crate) fn new(adapter: Arc<dyn Adapter>, markets: Arc<Markets>, options: Vec<LinkOptions>) -> Self {
-        Self { adapter, markets, options, slots: Vec::new(), turn: 0, pinged: None }
+        Self { adapter, markets, options, slots: Vec::new(), turn: 0, pinged: None, listed: Listed::default() }
     }
 
     /// The list of markets has grown.
@@ -145,6 +148,7 @@ impl Links {
             let slot = &mut self.slots[link];
             let Some(key) = slot.feeds.remove(&feed) else { continue };
             for conn in slot.conns.clone() {
+                self.listed.ended(conn, feed);
                 if !self.slots[link].forget_waiting(feed, conn) {
                     self.unsubscribe(link, conn, &key, &ending);
                 }
@@ -162,6 +166,21 @@ impl Links {
         };
         slot.next_message_id += messages.len() as u64;
         send(&slot.link, conn, messages);
+    }
+
+    /// The exchange listed these feeds as all that is subscribed on a connection.
+    pub(crate) fn told(&mut self, conn: u32, feeds: &[FeedIndex]) {
+        self.listed.told(conn, feeds);
+    }
+
+    /// Subscriptions that were asked for and that the exchange doesn't list.
+    pub(crate) fn unlisted(&mut self, now: Instant) -> Vec<Unlisted> {
+        self.listed.missing(now)
+    }
+
+    /// Whether another connection than this one has the feed.
+    pub(crate) fn is_elsewhere(&self, conn: u32, feed: FeedIndex) -> bool {
+        self.listed.is_elsewhere(conn, feed)
     }
 
     /// The connections on which a feed would be subscribed anew: this one where it is open, all of the feed's for 0.
@@ -279,6 +298,7 @@ impl Links {
         let slot = &mut self.slots[link];
         slot.conns.retain(|c| *c != conn);
         slot.waiting.retain(|(_, on)| *on != conn);
+        self.listed.closed(conn);
         if slot.retiring.is_some_and(|(old, _)| old == conn) {
             slot.retiring = None;
         }
@@ -318,6 +338,8 @@ impl Links {
             return;
         }
         let slot = &mut self.slots[link];
+        let now = Instant::now();
+        feeds.iter().for_each(|(feed, ..)| self.listed.asked(conn, *feed, now));
         let keys: Vec<_> = feeds.iter().map(|(_, symbol, channel)| (symbol.clone(), *channel)).collect();
         let messages = self.adapter.subscribe(&keys, &self.markets, slot.next_message_id);
         for message in &messages {

@@ -138,7 +138,7 @@ impl Server {
         RpcError::Unavailable { service: format!("datad.{}", self.adapter.name()), reason: reason.into() }
     }
 
-    fn running(&self) -> Result<Running, RpcError> {
+    pub(crate) fn running(&self) -> Result<Running, RpcError> {
         let running = self.running.borrow().clone();
         running.ok_or_else(|| self.unavailable(self.shared.trouble().unwrap_or_else(|| "it is still starting".to_owned())))
     }
@@ -172,8 +172,25 @@ impl Server {
         }
     }
 
+    /// The state of every feed.
+    pub(crate) async fn feed_list(&self) -> Result<Vec<FeedInfo>, RpcError> {
+        self.ask(|reply| Command::Feeds { reply }).await
+    }
+
+    /// Whether the configuration wants something recorded live.
+    pub(crate) fn has_configured_feeds(&self) -> bool {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|job| !job.paused)
+    }
+
+    /// What the configuration wants recorded and could not be opened: its name, and why.
+    pub(crate) fn closed_feeds(&self) -> Vec<(String, String)> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = |job: &ConfiguredFeed| format!("{}/{}/{}", self.adapter.name(), job.symbol, job.channel);
+        jobs.iter().filter_map(|job| Some((name(job), job.error.clone()?))).collect()
+    }
+
     /// All jobs: those that record live, those that keep the history.
-    async fn job_list(&self) -> Vec<JobInfo> {
+    pub(crate) async fn job_list(&self) -> Vec<JobInfo> {
         let mut jobs = self.stream_jobs().await;
         let histo = self.ask_history(|reply| HistoryCommand::Jobs { reply }).await;
         let mut known = self.histo_jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,7 +238,7 @@ impl Server {
 
     /// The configuration's feeds as jobs, each with the state of its feed.
     async fn stream_jobs(&self) -> Vec<JobInfo> {
-        let feeds = self.ask(|reply| Command::Feeds { reply }).await.unwrap_or_default();
+        let feeds = self.feed_list().await.unwrap_or_default();
         let configured = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let store_error = self.shared.trouble();
         configured
@@ -306,7 +323,7 @@ impl Datad for Session {
     }
 
     async fn feeds(self, _: Context) -> Result<Vec<FeedInfo>, RpcError> {
-        self.server.ask(|reply| Command::Feeds { reply }).await
+        self.server.feed_list().await
     }
 
     async fn jobs(self, _: Context) -> Result<Vec<JobInfo>, RpcError> {

@@ -79,6 +79,12 @@ pub(crate) struct SeriesProgress {
     pub(crate) last_success: i64,
 }
 
+impl Part {
+    /// All of them.
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Markets, Self::Venue, Self::Journal, Self::Damage, Self::Store, Self::Candles, Self::Thread];
+}
+
 impl Shared {
     /// Sets or clears the words about what is wrong with a part; says whether they changed.
     pub(crate) fn set_trouble(&self, part: Part, trouble: Option<String>) -> bool {
@@ -94,6 +100,12 @@ impl Shared {
     pub(crate) fn trouble(&self) -> Option<String> {
         let troubles = self.troubles.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         troubles.values().next().cloned()
+    }
+
+    /// Everything that is wrong.
+    pub(crate) fn troubles(&self) -> Vec<(Part, String)> {
+        let troubles = self.troubles.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        troubles.iter().map(|(part, words)| (*part, words.clone())).collect()
     }
 
     /// Adds rows that became durable at `now` to a series.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dccd_rpc::RpcError;
+use dccd_rpc::condition::Condition;
 use dccd_rpc::root::{
     Endpoint, HeartbeatReply, Progress, ROOT_NAME, RegisterReply, Registration, ServiceExit, ServiceInfo, ServiceState,
 };
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ServiceSpec;
 use crate::adopt::Record;
+use crate::conditions::Board;
 use crate::events::{EventLog, unix_nanos};
 use crate::exits::{EXITS_KEPT, Ending, History};
 use crate::process::Exit;
@@ -90,6 +92,7 @@ pub(crate) struct Cell {
     spec: Mutex<Arc<ServiceSpec>>,
     pub(crate) supervision: Arc<Watching>,
     events: Arc<EventLog>,
+    board: Arc<Board>,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -125,6 +128,9 @@ pub(crate) struct State {
     /// Whether it was asked to shed memory and has not come far enough down yet.
     pub(crate) near_memory_limit: bool,
     pub(crate) progress: Progress,
+    /// What its last process that spoke to this root said is wrong, and how much more there is. It is true until the next says
+    /// otherwise.
+    pub(crate) told: Option<(Vec<Condition>, u32)>,
     pub(crate) cpu_pct: Option<f64>,
     pub(crate) restarts: u64,
     pub(crate) last_exit: Option<String>,
@@ -141,6 +147,7 @@ impl Cell {
         spec: ServiceSpec,
         supervision: Arc<Watching>,
         events: Arc<EventLog>,
+        board: Arc<Board>,
         commands: mpsc::Sender<Command>,
         history: &History,
     ) -> Self {
@@ -164,6 +171,7 @@ impl Cell {
             over_memory_since: None,
             near_memory_limit: false,
             progress: Progress::default(),
+            told: None,
             cpu_pct: None,
             restarts: history.restarts,
             last_exit: None,
@@ -173,7 +181,7 @@ impl Cell {
             exits: history.exits.iter().cloned().collect(),
         };
         let (name, spec) = (spec.name.clone(), Mutex::new(Arc::new(spec)));
-        Self { name, spec, supervision, events, state: Mutex::new(state), changed: watch::channel(0).0, commands }
+        Self { name, spec, supervision, events, board, state: Mutex::new(state), changed: watch::channel(0).0, commands }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -435,7 +443,7 @@ impl Cell {
     }
 
     /// A process says that it lives.
-    pub(crate) fn beat(&self, progress: Progress, peer: Option<u32>) -> Result<HeartbeatReply, RpcError> {
+    pub(crate) fn beat(&self, mut progress: Progress, peer: Option<u32>) -> Result<HeartbeatReply, RpcError> {
         let mut state = self.state();
         self.check_peer(&state, peer)?;
         let now = Instant::now();
@@ -450,6 +458,11 @@ impl Cell {
             state.last_moved = Some(now);
         }
         state.last_beat = Some(now);
+        let told = Some((std::mem::take(&mut progress.conditions), progress.conditions_more));
+        if state.told != told {
+            state.told = told;
+            self.board.changed();
+        }
         state.progress = progress;
         if state.phase.is_ready() {
             let reason = self.complaint(&mut state, now);
@@ -457,6 +470,12 @@ impl Cell {
             self.set_locked(&mut state, phase, reason);
         }
         Ok(HeartbeatReply { log_level: None, shed_memory: state.near_memory_limit })
+    }
+
+    /// Whether a service that has work to do makes no progress.
+    pub(crate) fn is_stuck(&self, state: &State, now: Instant) -> bool {
+        state.phase.is_ready()
+            && state.last_moved.is_some_and(|moved| now.duration_since(moved) >= self.supervision.get().progress_timeout)
     }
 
     /// A process says that it is about to exit.

@@ -174,6 +174,7 @@ mod tests {
             eager: true,
             limits: Limits { max_memory_bytes: Some(64 << 20), max_cpu_pct: None },
             fingerprint: String::new(),
+            fixed: String::new(),
             protocol: None,
         };
         // What was found out: none.

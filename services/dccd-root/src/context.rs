@@ -17,6 +17,7 @@ use tokio::time::timeout_at;
 
 use crate::adopt::{Candidate, Predecessor, predecessor_gone};
 use crate::cell::{Cell, Command};
+use crate::conditions::Board;
 use crate::confine::Limiter;
 use crate::events::{EventLog, unix_nanos};
 use crate::exits::History;
@@ -25,7 +26,7 @@ use crate::process::Process;
 use crate::remote::RpcCounters;
 use crate::supervisor::supervise;
 use crate::watching::Watching;
-use crate::{Options, Reload, Resolve, RootError, ServiceSpec, Sweep};
+use crate::{Alerting, Options, Reload, Resolve, RootError, ServiceSpec, Sweep};
 
 /// Orders waiting for one supervisor; senders wait while it is full.
 const COMMANDS_MAX: usize = 8;
@@ -51,6 +52,10 @@ pub(crate) struct Context {
     /// What is wrong with the root itself, by what it is about.
     troubles: Mutex<BTreeMap<&'static str, String>>,
     pub(crate) limiter: Limiter,
+    /// What is wrong.
+    pub(crate) board: Arc<Board>,
+    alerting: Mutex<Option<Alerting>>,
+    disk_low_bytes: AtomicU64,
     /// Processes that are left to the next root.
     kept: Mutex<Vec<Process>>,
     /// Whether this root ends for the next one to take over.
@@ -102,6 +107,9 @@ impl Context {
             rpc: Arc::default(),
             troubles: Mutex::default(),
             limiter: Limiter::default(),
+            board: Arc::new(Board::new()),
+            alerting: Mutex::new(options.alerting),
+            disk_low_bytes: AtomicU64::new(options.disk_low_bytes),
             kept: Mutex::default(),
             handing_over: AtomicBool::new(false),
             leftovers: Mutex::default(),
@@ -199,7 +207,9 @@ impl Context {
     fn new_cell(self: &Arc<Self>, spec: ServiceSpec, candidate: Option<Candidate>) -> Arc<Cell> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
         let history = History::load(&self.data_path, &spec.name);
-        let cell = Arc::new(Cell::new(spec, Arc::clone(&self.supervision), Arc::clone(&self.events), sender, &history));
+        let (supervision, events, board) =
+            (Arc::clone(&self.supervision), Arc::clone(&self.events), Arc::clone(&self.board));
+        let cell = Arc::new(Cell::new(spec, supervision, events, board, sender, &history));
         if let Some(candidate) = &candidate {
             cell.adopt(&candidate.record, || self.next_start());
         }
@@ -238,6 +248,22 @@ impl Context {
     /// Knows a service no more; it has been stopped for good.
     pub(crate) fn forget(&self, name: &str) {
         self.table().cells.remove(name);
+    }
+
+    /// Who tells people what is wrong.
+    pub(crate) fn alerting(&self) -> Option<Alerting> {
+        self.alerting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// With less room than this the store's disk is low, bytes.
+    pub(crate) fn disk_low_bytes(&self) -> u64 {
+        self.disk_low_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What is wrong is told, and taken for wrong, this way from now on.
+    pub(crate) fn set_alerting(&self, alerting: Option<Alerting>, disk_low_bytes: u64) {
+        *self.alerting.lock().unwrap_or_else(PoisonError::into_inner) = alerting;
+        self.disk_low_bytes.store(disk_low_bytes, Ordering::Relaxed);
     }
 
     /// Finds further services this way from now on.

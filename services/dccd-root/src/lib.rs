@@ -12,8 +12,10 @@ mod budget;
 mod capture;
 mod cell;
 mod cgroup;
+mod conditions;
 mod confine;
 mod context;
+mod disk;
 mod error;
 mod events;
 mod exits;
@@ -39,8 +41,8 @@ pub use adopt::{Orphan, orphans};
 pub use error::RootError;
 pub use notify::{NOTIFY_VARIABLES, Notify};
 pub use options::{
-    BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Reload, Reloaded, Resolve, RestartOptions, ServiceSpec,
-    Supervision, Sweep,
+    Alerting, BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Reload, Reloaded, Resolve, RestartOptions,
+    ServiceSpec, Supervision, Sweep,
 };
 pub use remote::{RpcLimits, RpcListenError, RpcOptions, RpcTls, RpcToken, check_rpc};
 pub use service::{Ended, Root};

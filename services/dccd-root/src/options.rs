@@ -17,6 +17,8 @@ use crate::Notify;
 
 use crate::RpcOptions;
 
+use crate::disk::DISK_LOW_BYTES;
+
 /// An error of the executable's own.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -127,6 +129,10 @@ pub struct Reloaded {
     pub supervision: Supervision,
     /// How much is logged, unless somebody asked for something else.
     pub log_level: String,
+    /// Who tells people what is wrong.
+    pub alerting: Option<Alerting>,
+    /// With less room than this the disk is low: bytes.
+    pub disk_low_bytes: u64,
     /// What is another now and takes effect at the next start of the root only: the keys, as in `daemon.http`.
     pub later: Vec<String>,
     /// What is another for each service, in words.
@@ -193,6 +199,15 @@ impl fmt::Debug for HttpOptions {
     }
 }
 
+/// Who tells people what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alerting {
+    /// The service: started when something is wrong and it doesn't run.
+    pub service: String,
+    /// Whether it is wanted in any case, because it left messages undelivered.
+    pub pending: bool,
+}
+
 /// Everything a root needs.
 pub struct Options {
     /// The instance's name.
@@ -228,6 +243,10 @@ pub struct Options {
     pub notify: Option<Notify>,
     /// The RPC over TCP; `None`: the local sockets only.
     pub rpc: Option<RpcOptions>,
+    /// Who tells people what is wrong; `None`: nobody, it is listed only.
+    pub alerting: Option<Alerting>,
+    /// With less room than this on the store's disk it is low, which is told: bytes.
+    pub disk_low_bytes: u64,
 }
 
 impl Options {
@@ -251,6 +270,8 @@ impl Options {
             log_files: LogFiles::default(),
             notify: None,
             rpc: None,
+            alerting: None,
+            disk_low_bytes: DISK_LOW_BYTES,
         }
     }
 }
@@ -270,6 +291,7 @@ impl fmt::Debug for Options {
             .field("log_files", &self.log_files)
             .field("notify", &self.notify)
             .field("rpc", &self.rpc)
+            .field("alerting", &self.alerting)
             .finish_non_exhaustive()
     }
 }

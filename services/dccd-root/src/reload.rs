@@ -62,7 +62,7 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
         tracing::warn!(reason, "the configuration is not reloaded; everything goes on as before");
         failed(format!("{reason}\nnothing was changed"))
     })?;
-    let Reloaded { services, resolve, supervision, log_level, later, mut details, commit } = new;
+    let Reloaded { services, resolve, supervision, alerting, disk_low_bytes, log_level, later, mut details, commit } = new;
     for spec in &services {
         dccd_rpc::check_socket_path(&ctx.runtime_dir.service_socket(&spec.name))
             .map_err(|error| failed(format!("{}: {}", spec.name, chain(&error))))?;
@@ -84,6 +84,7 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
     ctx.supervision.set(supervision);
     ctx.set_configured_level(log_level);
     ctx.set_resolve(resolve);
+    ctx.set_alerting(alerting, disk_low_bytes);
     let mut running = JoinSet::new();
     for (place, step) in steps.into_iter().enumerate() {
         let ctx = Arc::clone(&ctx);

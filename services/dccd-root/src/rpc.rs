@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dccd_rpc::condition::Conditions;
 use dccd_rpc::root::{
     Endpoint, EnsureError, Events, HeartbeatReply, Progress, ROOT_NAME, RegisterReply, Registration, ReloadReport,
     RootService, RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
@@ -11,6 +12,7 @@ use dccd_rpc::{Connection, Greeting, Hello, HelloReply, Peer, RpcError};
 use tokio::time::timeout_at;
 
 use crate::cell::Cell;
+use crate::conditions;
 use crate::context::Context;
 use crate::reload::reload;
 use crate::stop::{hand_over, stop_on_request};
@@ -151,5 +153,15 @@ impl RootService for RootServer {
 
     async fn log_levels(self, _: tarpc::context::Context) -> Result<Vec<ServiceLogLevel>, RpcError> {
         Ok(self.ctx.log_levels())
+    }
+    async fn watch_conditions(self, context: tarpc::context::Context, revision: u64) -> Result<Conditions, RpcError> {
+        let mut last = self.ctx.board.subscribe();
+        let until = answer_by(&context);
+        loop {
+            let now = conditions::report(&self.ctx);
+            if now.revision != revision || timeout_at(until.into(), last.changed()).await.is_err() {
+                return Ok(now);
+            }
+        }
     }
 }

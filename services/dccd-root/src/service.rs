@@ -10,6 +10,7 @@ use dccd_service::Shutdown;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::boot::boot;
+use crate::conditions;
 use crate::context::Context;
 use crate::http::HttpServer;
 use crate::listeners::{self, Opened};
@@ -82,6 +83,7 @@ impl Root {
         ];
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
         let hangups = reload_on_hangup.then(|| tokio::spawn(reload_on_hangups(Arc::clone(&ctx))));
+        let watching = tokio::spawn(conditions::keep(Arc::clone(&ctx)));
         ctx.start_eager(&order);
         let notifying = notify.map(|notify| tokio::spawn(notify::keep(Arc::clone(&ctx), notify)));
 
@@ -97,6 +99,7 @@ impl Root {
             hangups.abort();
         }
         let _ = saving.await;
+        let _ = watching.await;
         let _ = serving.await;
         for door in doors.into_iter().chain([notifying]).flatten() {
             let _ = door.await;

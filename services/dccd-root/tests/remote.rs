@@ -107,8 +107,8 @@ async fn a_remote_client_does_what_a_local_one_does_and_is_never_taken_for_a_ser
     let liar = Progress { degraded: Some("lies".to_owned()), ..Progress::default() };
     let refused = [
         far.register(registration, PATIENCE).await.map(drop),
-        far.heartbeat("a", liar, PATIENCE).await,
-        far.deregister("a", "lies", PATIENCE).await,
+        far.heartbeat("a", liar, PATIENCE).await.map(drop),
+        far.deregister("a", "lies", Vec::new(), PATIENCE).await,
         far.hand_over(PATIENCE).await,
     ];
     for refused in refused {

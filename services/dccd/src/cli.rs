@@ -129,6 +129,8 @@ enum Command {
     Service(commands::service::Arguments),
     /// Show how much the services log, or change it while they run
     LogLevel(commands::log_level::Arguments),
+    /// Show what is wrong and whom it was told; try the webhooks; silence alerts
+    Alerts(commands::alerts::Arguments),
     /// Print completions for a shell
     Completion(commands::completion::Arguments),
     /// Watch the whole of it for twenty seconds against a simulated exchange
@@ -174,6 +176,7 @@ impl Command {
             Self::Logs(_) => ("logs", Needs::Logs),
             Self::Service(_) => ("service", Needs::Processes),
             Self::LogLevel(_) => ("log-level", Needs::Daemon),
+            Self::Alerts(_) => ("alerts", Needs::Store),
             Self::Completion(_) => ("completion", Needs::Neither),
             Self::Demo(_) => ("demo", Needs::Neither),
             Self::Sim(_) => ("sim", Needs::Neither),
@@ -198,6 +201,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "run",
             "logs",
             "log-level",
+            "alerts",
             "service",
         ],
     ),
@@ -280,6 +284,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Logs(arguments) => commands::logs::run(global, &arguments),
         Command::LogLevel(arguments) => commands::log_level::run(global, &arguments),
         Command::Service(arguments) => commands::service::run(global, &arguments),
+        Command::Alerts(arguments) => commands::alerts::run(global, &arguments),
         Command::Completion(arguments) => commands::completion::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Sim(arguments) => commands::sim::run(global, &arguments),

@@ -28,12 +28,14 @@ fn read(path: &Path, common: &Common, applied: &Arc<Mutex<Config>>) -> anyhow::R
     }
     let old = applied.lock().unwrap_or_else(PoisonError::into_inner).clone();
     check(&old, &new.config)?;
-    let Roles { services, resolve, supervision } = common.roles(&new.config);
+    let Roles { services, resolve, supervision, alerting, disk_low_bytes } = common.roles(&new.config);
     let (applied, config, text, copy) = (Arc::clone(applied), new.config.clone(), new.text, common.config_copy());
     Ok(Reloaded {
         services,
         resolve,
         supervision,
+        alerting,
+        disk_low_bytes,
         log_level: common.level(&new.config),
         later: later(&old, &new.config),
         details: details(&old, &new.config, common),
@@ -125,6 +127,7 @@ fn jobs(old: &DatadOptions, new: &DatadOptions) -> Vec<String> {
 
 /// All the rest.
 fn differences(words: &mut Vec<String>, old: &DatadOptions, new: &DatadOptions) {
+    differs(words, "alerts", &old.patience, &new.patience);
     differs(words, "time_step", &old.time_step, &new.time_step);
     differs(words, "storage.journal_keep_mb", &old.journal_keep_bytes, &new.journal_keep_bytes);
     differs(words, "depth", &old.depth, &new.depth);

@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alertd::AlertdOptions;
 use anyhow::{Context as _, anyhow};
-use datad::DatadOptions;
+use datad::{DatadOptions, Patience};
 use dccd_config::{Config, Loaded, LogFormat, Lookup, RpcAuth, TradeStream};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
 use dccd_root::{
-    BootGuard, HttpOptions, Limits, Notify, Options, Policy, Resolve, RestartOptions, RpcLimits, RpcOptions, RpcTls,
-    RpcToken, ServiceSpec, Supervision,
+    Alerting, BootGuard, HttpOptions, Limits, Notify, Options, Policy, Resolve, RestartOptions, RpcLimits, RpcOptions,
+    RpcTls, RpcToken, ServiceSpec, Supervision,
 };
+use dccd_rpc::alertd::{ALERTD_NAME, ALERTD_PROTOCOL};
 use dccd_rpc::datad::DATAD_PROTOCOL;
 use dccd_rpc::remote::Token;
 use dccd_service::log::LogFiles;
@@ -35,7 +37,7 @@ pub fn datad_name(exchange: &ExchangeName) -> String {
 
 /// Whether this `argv[0]` is a service's name.
 pub fn is_service(name: &str) -> bool {
-    name.starts_with(DATAD)
+    name.starts_with(DATAD) || name == ALERTD_NAME
 }
 
 /// Runs the service that `argv[0]` names until it is told to stop.
@@ -45,6 +47,12 @@ pub fn is_service(name: &str) -> bool {
 pub fn run_service(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let args = ServiceArgs::parse(args)?;
     let result = dccd_service::run(args, |ctx| async move {
+        if ctx.name() == ALERTD_NAME {
+            let config = own_config(&ctx)?;
+            let options =
+                AlertdOptions { data_path: ctx.data_path().to_owned(), ..AlertdOptions::of(&config, ctx.instance()) };
+            return Ok(alertd::run(options, ctx).await?);
+        }
         let options = own_options(&ctx)?;
         let again = ctx.clone();
         let reread: datad::Reread = Arc::new(move || own_options(&again).map_err(|error| format!("{error:#}")));
@@ -68,9 +76,13 @@ fn leaves_no_successor(reason: Option<ShutdownReason>) -> bool {
 fn own_options(ctx: &ServiceContext) -> anyhow::Result<DatadOptions> {
     let name = ctx.name().strip_prefix(DATAD).ok_or_else(|| anyhow!("no service is named {}", ctx.name()))?;
     let exchange: ExchangeName = name.parse()?;
-    let loaded =
-        Config::load(&Lookup::new(ctx.config_path().map(Path::to_owned))).context("cannot read the configuration")?;
-    Ok(datad_options(&loaded.config, exchange, ctx.instance(), ctx.data_path()))
+    Ok(datad_options(&own_config(ctx)?, exchange, ctx.instance(), ctx.data_path()))
+}
+
+/// The configuration as its root found it valid.
+fn own_config(ctx: &ServiceContext) -> anyhow::Result<Config> {
+    let lookup = Lookup::new(ctx.config_path().map(Path::to_owned));
+    Ok(Config::load(&lookup).context("cannot read the configuration")?.config)
 }
 
 /// What the configuration says about an exchange.
@@ -101,6 +113,11 @@ pub fn datad_options(config: &Config, exchange: ExchangeName, instance: &str, da
         histo: crate::histo::jobs(config).remove(&exchange).unwrap_or_default(),
         ring_slots: settings.ring_slots,
         journal_keep_bytes: config.storage.journal_keep_mb << 20,
+        patience: Patience {
+            max_consecutive_errors: config.alerts.max_consecutive_errors.into(),
+            stale_after: config.alerts.stale_after,
+            gap_after: config.alerts.gap_after,
+        },
         exchange,
     }
 }
@@ -126,6 +143,10 @@ pub struct Roles {
     pub resolve: Resolve,
     /// How it watches over them.
     pub supervision: Supervision,
+    /// Who tells people what is wrong.
+    pub alerting: Option<Alerting>,
+    /// With less room than this the disk is low.
+    pub disk_low_bytes: u64,
 }
 
 /// What is told to all services of a root, besides their part of the configuration.
@@ -150,9 +171,9 @@ impl Common {
         self.log_level.clone().unwrap_or_else(|| config.daemon.log_level.to_string())
     }
 
-    fn spec(&self, config: &Config, exchange: &ExchangeName, eager: bool) -> ServiceSpec {
-        let args = ServiceArgs {
-            name: datad_name(exchange),
+    fn args(&self, config: &Config, name: String) -> ServiceArgs {
+        ServiceArgs {
+            name,
             instance: self.instance.clone(),
             runtime_dir: self.runtime_dir.path().to_owned(),
             data_path: config.data_path().to_owned(),
@@ -161,22 +182,39 @@ impl Common {
             log_json: config.daemon.log_format == LogFormat::Json,
             log_files: log_files(config),
             orphan_grace: config.daemon.orphan_grace,
-        };
-        let told = datad_options(config, exchange.clone(), &args.instance, &args.data_path);
-        let limits = config.limits(exchange);
+        }
+    }
+
+    /// `told`: what the configuration says to it, in full, and of that what it can be told at its start alone.
+    fn spec(&self, config: &Config, name: &str, told: (&str, &str), limits: &dccd_config::Limits) -> ServiceSpec {
+        let args = self.args(config, name.to_owned());
         // How it logs is no reason to replace it: how much, the root tells it while it runs; the rest waits for its next start.
         let (log_level, log_json, log_files) = (String::new(), false, LogFiles::default());
         let lasting = ServiceArgs { log_level, log_json, log_files, ..args.clone() }.to_args();
         ServiceSpec {
             name: args.name.clone(),
-            fingerprint: dccd_root::fingerprint(&format!("{lasting:?} {told:?}")),
-            fixed: dccd_root::fingerprint(&format!("{lasting:?} {:?}", told.fixed())),
-            protocol: Some(DATAD_PROTOCOL),
+            fingerprint: dccd_root::fingerprint(&format!("{lasting:?} {}", told.0)),
+            fixed: dccd_root::fingerprint(&format!("{lasting:?} {}", told.1)),
+            protocol: None,
             args: args.to_args(),
-            policy: Policy::Permanent,
-            eager,
+            policy: Policy::Transient,
+            eager: false,
             limits: Limits { max_memory_bytes: limits.max_memory_mb.map(|mb| mb << 20), max_cpu_pct: limits.max_cpu_pct },
         }
+    }
+
+    fn datad(&self, config: &Config, exchange: &ExchangeName, eager: bool) -> ServiceSpec {
+        let told = datad_options(config, exchange.clone(), &self.instance, config.data_path());
+        let told = (format!("{told:?}"), format!("{:?}", told.fixed()));
+        let spec = self.spec(config, &datad_name(exchange), (&told.0, &told.1), &config.limits(exchange));
+        ServiceSpec { protocol: Some(DATAD_PROTOCOL), policy: Policy::Permanent, eager, ..spec }
+    }
+
+    /// The one that tells people what is wrong: started when something is, ends by itself.
+    fn alertd(&self, config: &Config) -> ServiceSpec {
+        let told = AlertdOptions::of(config, &self.instance).fingerprint();
+        let spec = self.spec(config, ALERTD_NAME, (&told, &told), &config.daemon.limits);
+        ServiceSpec { protocol: Some(ALERTD_PROTOCOL), ..spec }
     }
 
     /// What the root runs.
@@ -196,14 +234,20 @@ impl Common {
             shutdown_timeout: config.daemon.shutdown_timeout,
             ..Supervision::default()
         };
-        let services = config.collected_exchanges().iter().map(|exchange| self.spec(config, exchange, true)).collect();
+        let alerting = (!config.alerts.all_webhooks().is_empty())
+            .then(|| Alerting { service: ALERTD_NAME.to_owned(), pending: alertd::has_work(config.data_path()) });
+        let disk_low_bytes = config.alerts.disk_low_mb << 20;
+        let services = config.collected_exchanges().iter().map(|exchange| self.datad(config, exchange, true)).collect();
         let (common, config) = (self.clone(), config.clone());
-        // A client may ask for an exchange that the configuration doesn't collect.
         let resolve: Resolve = Arc::new(move |name| {
+            if name == ALERTD_NAME {
+                return Some(common.alertd(&config));
+            }
+            // A client may ask for an exchange that the configuration doesn't collect.
             let exchange = name.strip_prefix(DATAD).filter(|exchange| dccd_exchange::NAMES.contains(exchange))?;
-            exchange.parse().ok().map(|exchange| common.spec(&config, &exchange, false))
+            exchange.parse().ok().map(|exchange| common.datad(&config, &exchange, false))
         });
-        Roles { services, resolve, supervision }
+        Roles { services, resolve, supervision, alerting, disk_low_bytes }
     }
 }
 
@@ -215,7 +259,7 @@ pub fn root_options(loaded: &Loaded, common: Common) -> anyhow::Result<Options> 
     let executable = std::env::current_exe().context("cannot find this executable on the disk")?;
     let config = &loaded.config;
     let data_path = config.data_path().to_owned();
-    let Roles { services, resolve, supervision } = common.roles(config);
+    let Roles { services, resolve, supervision, alerting, disk_low_bytes } = common.roles(config);
     let store = data_path.clone();
     let (copy, text) = (common.config_copy(), loaded.text.clone());
     let (sweep_instance, sweep_store) = (common.instance.clone(), data_path.clone());
@@ -249,6 +293,8 @@ pub fn root_options(loaded: &Loaded, common: Common) -> anyhow::Result<Options> 
         }),
         reload: Some(crate::reload::reload(loaded, common.clone())),
         rpc: rpc_options(config)?,
+        alerting,
+        disk_low_bytes,
         ..Options::new(&common.instance, common.runtime_dir, data_path, executable)
     })
 }

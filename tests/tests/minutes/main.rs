@@ -2,4 +2,5 @@
 #![allow(clippy::print_stdout, reason = "tests print their numbers")]
 
 mod candles;
+mod listed;
 mod silence;

@@ -4,10 +4,10 @@ use dccd_model::{Channel, Entry, Symbol};
 
 use super::book::{Book, Snapshot};
 use super::consts::{CHANNELS, NAME, SOCKET_NAMES, SOCKETS};
-use super::messages::{DepthEvent, Message, TradeEvent};
+use super::messages::{DepthEvent, Message, QuoteEvent, TradeEvent};
 use super::{candle, http, parse, subscribe};
 use crate::integrity::IdSpace;
-use crate::session::{self, Answer, Feeds, Levels, Quoted, Traded};
+use crate::session::{self, Answer, Feeds, Levels, Plain, Quoted, Traded};
 use crate::{FeedIndex, FrameError, Markets, Notice, Output, Product};
 
 /// How Binance talks, on whichever of its sockets.
@@ -55,16 +55,8 @@ impl session::Dialect for Dialect {
                 return feeds.trade(entry, name, &traded(&trade), out);
             }
             Ok(Message::Quote(quote)) => {
-                let quoted = Quoted {
-                    number: quote.number,
-                    ts_venue: quote.ts_venue,
-                    bid: quote.bid,
-                    bid_amount: quote.bid_amount,
-                    ask: quote.ask,
-                    ask_amount: quote.ask_amount,
-                };
                 subscribe::name_of(name, product, &quote.symbol);
-                return feeds.quote(entry, name, &quoted, out);
+                return feeds.quote(entry, name, &quoted(&quote), out);
             }
             Ok(Message::Depth(depth)) => match covered(depth, product) {
                 Ok(depth) => {
@@ -93,6 +85,16 @@ impl session::Dialect for Dialect {
             (name.as_str(), channel)
         });
         feeds.unreadable_of(entry, &reason, stream, out);
+    }
+
+    fn read(&mut self, entry: &Entry<'_>, plain: &mut Plain<'_>) -> Result<(), FrameError> {
+        match parse::message(entry.payload, &mut self.levels)? {
+            Message::Trade(trade) => plain.trade(&traded(&trade)),
+            Message::Quote(quote) => plain.quote(&quoted(&quote)),
+            Message::Depth(depth) => plain.levels(depth.ts_venue, depth.last, &self.levels),
+            Message::Ack { .. } | Message::Error { .. } | Message::Shutdown | Message::Other => {}
+        }
+        Ok(())
     }
 
     fn response(&mut self, kind: Answer, feed: FeedIndex, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {
@@ -150,6 +152,11 @@ fn traded(event: &TradeEvent<'_>) -> Traded {
         amount: event.amount,
         side: event.side,
     }
+}
+
+fn quoted(event: &QuoteEvent<'_>) -> Quoted {
+    let QuoteEvent { number, ts_venue, bid, bid_amount, ask, ask_amount, .. } = *event;
+    Quoted { number, ts_venue, bid, bid_amount, ask, ask_amount }
 }
 
 /// An answer ascends from the id that was asked for, so what it passes over the exchange doesn't have. One that doesn't proves

@@ -10,7 +10,7 @@ use super::consts::{CHANNELS, NAME};
 use super::messages::{Batch, Body, Event, Message};
 use super::quotes::{Left, Quotes, Values};
 use super::{history, http, parse, subscribe};
-use crate::session::{self, Answer, Feeds, Quoted};
+use crate::session::{self, Answer, Feeds, Plain, Quoted};
 use crate::wire::Cursor;
 use crate::{FeedIndex, FrameError, HistoryError, Markets, Notice, Output, Want};
 
@@ -334,6 +334,26 @@ impl session::Dialect for Dialect {
             Ok(Message::Event(event)) => self.event(&event, entry, feeds, out),
             Err(reason) => self.unreadable(None, &reason, entry, feeds, out),
         }
+    }
+
+    /// What a message is about the connection has said before; its quotes come level by level, and are quotes when both sides stand.
+    fn read(&mut self, entry: &Entry<'_>, plain: &mut Plain<'_>) -> Result<(), FrameError> {
+        let Message::Data(chan_id, mut cursor) = parse::head(entry.payload)? else { return Ok(()) };
+        let Some(connection) = self.said.connections.iter().find(|known| known.conn == entry.conn) else { return Ok(()) };
+        let channel = connection.place(chan_id).and_then(|place| connection.channels.get(place));
+        let kind = channel.map_or(Subscribed::Other, |channel| channel.kind);
+        let (body, tail) = parse::body(&mut cursor, kind.kind(), &mut self.batch)?;
+        let (number, ts) = connection.tail(tail)?;
+        match (kind, body) {
+            (Subscribed::Trades, Body::Trade | Body::Trades) => {
+                self.batch.trades.iter().for_each(|trade| plain.executed(trade));
+            }
+            (Subscribed::Book | Subscribed::Quotes, Body::Levels | Body::Change) => {
+                plain.levels(ts, number.unwrap_or_default(), &self.batch.levels);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn response(&mut self, kind: Answer, feed: FeedIndex, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {

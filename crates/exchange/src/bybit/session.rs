@@ -8,7 +8,7 @@ use super::consts::{CHANNELS, NAME, SOCKET_NAMES};
 use super::http::{self, refusal};
 use super::messages::{Batch, BookPart, Message};
 use super::parse::{self, TradeRow};
-use crate::session::{self, Answer, Feeds, Level, Levels, Quoted};
+use crate::session::{self, Answer, Feeds, Level, Levels, Plain, Quoted};
 use crate::{FeedIndex, FrameError, Markets, Notice, Output};
 
 /// How Bybit talks.
@@ -130,6 +130,18 @@ impl session::Dialect for Dialect {
             (self.name.as_str(), channel)
         });
         feeds.unreadable_of(entry, &reason, stream, out);
+    }
+
+    fn read(&mut self, entry: &Entry<'_>, plain: &mut Plain<'_>) -> Result<(), FrameError> {
+        let message = parse::message(entry.payload, &mut self.batch)?;
+        let Batch { trades, levels } = &self.batch;
+        match message {
+            Message::Trades(_) => trades.iter().for_each(|trade| plain.executed(trade)),
+            Message::Book(part) if part.depth == 1 => plain.quote(&quote(&part, levels)?),
+            Message::Book(part) => plain.levels(part.ts_venue, part.sequence, levels),
+            Message::Ack(_) | Message::Refusal { .. } | Message::Alive | Message::Other => {}
+        }
+        Ok(())
     }
 
     fn response(&mut self, kind: Answer, feed: FeedIndex, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {

@@ -1,17 +1,18 @@
 //! Coinbase's dialect: what each message and answer means.
 
-use dccd_model::{Channel, Entry, Symbol};
+use dccd_model::{Channel, Entry, Symbol, UnixNanos};
 use serde_json::value::RawValue;
 
 use super::book::Book;
 use super::consts::{CHANNELS, NAME};
 use super::messages::Message;
+use super::parse::{self, Told};
 use super::subscriptions::{Subscriptions, Verdict};
-use super::{history, http, parse};
+use super::{history, http};
 use crate::integrity::IdSpace;
-use crate::session::{self, Answer, Feeds, Levels};
+use crate::session::{self, Answer, Feeds, Levels, Plain};
 use crate::wire::Cursor;
-use crate::{FeedIndex, FrameError, HistoryError, Markets, Output};
+use crate::{FeedIndex, FrameError, HistoryError, Markets, Notice, Output};
 
 /// How Coinbase Exchange talks.
 #[derive(Default)]
@@ -30,16 +31,28 @@ impl Dialect {
     }
 
     /// The exchange named all that is subscribed on this connection.
-    fn replied(&mut self, channels: Cursor<'_>, conn: u32, feeds: &Feeds<Book>) -> Result<(), FrameError> {
-        let Some(connection) = self.subscriptions.of(conn) else { return Ok(()) };
-        parse::subscriptions(channels, |channel, product| {
-            if channel == Some(Channel::Book)
-                && let Some(feed) = feeds.feed_of(product, Channel::Book)
-            {
-                connection.name(feed);
-            }
+    fn replied(
+        &mut self,
+        channels: Cursor<'_>,
+        conn: u32,
+        feeds: &Feeds<Book>,
+        out: &mut dyn Output,
+    ) -> Result<(), FrameError> {
+        let (mut named, mut heard) = (Vec::new(), Vec::new());
+        parse::subscriptions(channels, |told, product| match told {
+            Told::Channel(channel) => named.extend(feeds.feed_of(product, channel)),
+            Told::Heartbeat => heard.extend(feeds.feed_of(product, Channel::Trades)),
+            Told::Other => {}
         })?;
-        connection.replied();
+        let channel = |feed: FeedIndex| feeds.list().get(feed as usize).map(|feed| feed.channel);
+        if let Some(connection) = self.subscriptions.of(conn) {
+            let books = named.iter().filter(|feed| channel(**feed) == Some(Channel::Book));
+            books.for_each(|feed| connection.name(*feed));
+            connection.replied();
+        }
+        // Without heartbeats nothing tells of a trade that never came.
+        named.retain(|feed| channel(*feed) != Some(Channel::Trades) || heard.contains(feed));
+        out.notice(Notice::Subscribed { conn, id: 0, feeds: &named });
         Ok(())
     }
 }
@@ -104,13 +117,24 @@ impl session::Dialect for Dialect {
                 }
             }
             Ok(Message::Subscriptions { channels }) => {
-                if let Err(reason) = self.replied(channels, conn, feeds) {
+                if let Err(reason) = self.replied(channels, conn, feeds, out) {
                     feeds.unreadable::<Self>(entry, &reason, out);
                 }
             }
             Ok(Message::Other) => feeds.unknown(conn, out),
             Err(reason) => feeds.unreadable::<Self>(entry, &reason, out),
         }
+    }
+
+    fn read(&mut self, entry: &Entry<'_>, plain: &mut Plain<'_>) -> Result<(), FrameError> {
+        match parse::message(entry.payload, &mut self.levels)? {
+            Message::Trade { trade, .. } => plain.trade(&trade),
+            Message::Quote { quote, .. } => plain.quote(&quote),
+            Message::Snapshot { time, .. } => plain.levels(time.unwrap_or(UnixNanos::UNKNOWN), 0, &self.levels),
+            Message::Update { time, .. } => plain.levels(time, 0, &self.levels),
+            Message::Heartbeat { .. } | Message::Refusal { .. } | Message::Subscriptions { .. } | Message::Other => {}
+        }
+        Ok(())
     }
 
     /// A page of trades holds all that there is between its first and its last: an id that it jumps over the exchange doesn't have.

@@ -49,6 +49,14 @@ pub trait Session: Send {
     /// means all connections: what the live side writes when a process begins to go on with a journal.
     fn apply(&mut self, entry: &Entry<'_>, out: &mut dyn Output);
 
+    /// What a frame says by itself: its trades, quotes and levels of books as records, all of feed 0 and of no epoch. That is what
+    /// [`Session::apply`] begins with, without what it holds them against: which feed, whether it is the next and no other's, the book
+    /// and its checksum. Nothing of the session changes by it. For who wants to see a message, or to know what reading alone costs.
+    ///
+    /// # Errors
+    /// When the frame can't be read.
+    fn read(&mut self, entry: &Entry<'_>, out: &mut dyn Output) -> Result<(), FrameError>;
+
     /// All feeds that were ever opened.
     fn feeds(&self) -> &[Feed];
 
@@ -217,11 +225,11 @@ pub enum Notice<'a> {
         id: u64,
     },
     /// The exchange accepted a message, and names all that it subscribed: what else the message asked for it refused without
-    /// a word.
+    /// a word. Without an id it is all that is subscribed on the connection by now; what else was asked for a while ago isn't.
     Subscribed {
         /// Which connection.
         conn: u32,
-        /// The message's id.
+        /// The message's id; 0 where the exchange doesn't say.
         id: u64,
         /// The open feeds that it names.
         feeds: &'a [FeedIndex],

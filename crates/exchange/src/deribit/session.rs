@@ -7,7 +7,7 @@ use super::consts::{CHANNELS, NAME};
 use super::messages::{Batch, Message, Platform};
 use super::parse::Topic;
 use super::{http, parse, platform, subscribe};
-use crate::session::{self, Answer, Feeds};
+use crate::session::{self, Answer, Feeds, Plain};
 use crate::wire::Cursor;
 use crate::{FeedIndex, FrameError, HistoryError, Markets, Notice, Output, Want};
 
@@ -108,6 +108,15 @@ impl session::Dialect for Dialect {
             Ok(message) => self.deliver(message, entry, feeds, out),
             Err(reason) => feeds.unreadable::<Self>(entry, &reason, out),
         }
+    }
+
+    fn read(&mut self, entry: &Entry<'_>, plain: &mut Plain<'_>) -> Result<(), FrameError> {
+        parse::message(entry.payload, &mut self.batch)?;
+        let Batch { trades, quote, book, levels, .. } = &self.batch;
+        trades.iter().for_each(|trade| plain.trade(trade));
+        quote.iter().for_each(|quote| plain.quote(quote));
+        book.iter().for_each(|part| plain.levels(part.ts_venue, part.change, levels));
+        Ok(())
     }
 
     /// A page of trades holds all that there is between its first and its last: a number that it jumps over the exchange doesn't

@@ -149,11 +149,6 @@ impl Continuity {
         }
     }
 
-    /// No other open connection delivers the feed.
-    pub(crate) fn is_sole(&self, conn: u32) -> bool {
-        self.carriers == [conn]
-    }
-
     /// Whatever was lost before has been accounted for.
     pub(crate) fn mend(&mut self) {
         self.broken = None;

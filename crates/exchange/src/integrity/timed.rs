@@ -2,13 +2,28 @@
 //! connections alone, but for a quote that comes behind a newer one, as in [`super::Quotes`].
 //!
 //! Two quotes may have one time and different values: the exchange's times are coarser than its changes. A connection brings them
-//! in their order, so the later one counts.
+//! in their order, so the later one counts; and one may come back to what was said before within the same time. Each connection brings
+//! the same sequence, so how often it has brought a quote tells whether it repeats what is there or says it once more.
+
+use std::collections::VecDeque;
 
 use dccd_model::{Decimal, Gap, GapReason, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::QuoteStep;
 use super::quotes::{REMEMBERED, RESET_NANOS};
+
+/// Connections whose quotes are counted; past that the one that was first is forgotten.
+const CONNECTIONS_MAX: usize = 8;
+
+/// The quotes of one time that a connection brought, a digest of each, in their order. One more is kept than are remembered of all:
+/// then a connection that is alone repeats nothing, however many there are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Heard {
+    conn: u32,
+    ts: UnixNanos,
+    digests: VecDeque<u64>,
+}
 
 /// The sequence of one feed of such quotes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,32 +41,32 @@ pub(crate) struct TimedQuotes {
     next: usize,
     /// Whether one was dropped since the last record because it came late.
     late: bool,
+    /// By connection, what came of its newest time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    heard: Vec<Heard>,
 }
 
 impl TimedQuotes {
-    /// A quote arrived: bid, its amount, ask, its amount. `broken`: why something may have been lost since the last one.
-    /// `sole`: the connection that brought it is the only one that does, and so repeats nothing.
+    /// A quote arrived on this connection: bid, its amount, ask, its amount. `broken`: why something may have been lost since the last one.
     pub(crate) fn arrive(
         &mut self,
         ts: UnixNanos,
         values: [Decimal; 4],
         recv: UnixNanos,
         broken: Option<GapReason>,
-        sole: bool,
+        conn: u32,
     ) -> QuoteStep {
         let seen = (ts, digest(&values));
+        let times = self.hear(conn, seen);
         let Some(last) = self.values else {
             self.take(seen, values, recv);
             return QuoteStep::New { gap: None };
         };
-        if !sole && self.recent.contains(&seen) {
+        if ts <= self.newest_ts && times <= self.recent.iter().filter(|known| **known == seen).count() {
             return QuoteStep::Duplicate;
         }
         let mut reason = broken.or(self.late.then_some(GapReason::Sequence));
         if ts < self.newest_ts {
-            if self.recent.contains(&seen) {
-                return QuoteStep::Duplicate;
-            }
             if recv.0.saturating_sub(self.newest_recv.0) <= RESET_NANOS {
                 if self.recent.iter().all(|(known, _)| *known > ts) {
                     return QuoteStep::Duplicate;
@@ -73,6 +88,29 @@ impl TimedQuotes {
         let gap = reason.map(|reason| Gap { from: self.last_ts, to: ts, reason, repaired: false, ids: None });
         self.take(seen, values, recv);
         QuoteStep::New { gap }
+    }
+
+    /// How often this connection has brought the quote now.
+    fn hear(&mut self, conn: u32, (ts, digest): (UnixNanos, u64)) -> usize {
+        let at = match self.heard.iter().position(|heard| heard.conn == conn) {
+            Some(at) => at,
+            None => {
+                if self.heard.len() >= CONNECTIONS_MAX {
+                    self.heard.remove(0);
+                }
+                self.heard.push(Heard { conn, ..Heard::default() });
+                self.heard.len() - 1
+            }
+        };
+        let heard = &mut self.heard[at];
+        if heard.ts != ts {
+            heard.ts = ts;
+            heard.digests.clear();
+        } else if heard.digests.len() > REMEMBERED {
+            heard.digests.pop_front();
+        }
+        heard.digests.push_back(digest);
+        heard.digests.iter().filter(|known| **known == digest).count()
     }
 
     fn take(&mut self, seen: (UnixNanos, u64), values: [Decimal; 4], recv: UnixNanos) {
@@ -106,6 +144,8 @@ fn digest(values: &[Decimal; 4]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     use GapReason::{Disconnected, Sequence};
@@ -114,12 +154,20 @@ mod tests {
     const NEW: QuoteStep = QuoteStep::New { gap: None };
 
     fn at(quotes: &mut TimedQuotes, second: i64, ts: i64, bid: i64) -> QuoteStep {
-        broken(quotes, second, ts, bid, None)
+        on(1, quotes, second, ts, bid, None)
+    }
+
+    fn other(quotes: &mut TimedQuotes, second: i64, ts: i64, bid: i64) -> QuoteStep {
+        on(2, quotes, second, ts, bid, None)
     }
 
     fn broken(quotes: &mut TimedQuotes, second: i64, ts: i64, bid: i64, why: Option<GapReason>) -> QuoteStep {
+        on(3, quotes, second, ts, bid, why)
+    }
+
+    fn on(conn: u32, quotes: &mut TimedQuotes, second: i64, ts: i64, bid: i64, why: Option<GapReason>) -> QuoteStep {
         let values = [bid, 1, 100, 1].map(|n| Decimal::new(n, 0));
-        quotes.arrive(UnixNanos(ts), values, UnixNanos::from_secs(second), why, false)
+        quotes.arrive(UnixNanos(ts), values, UnixNanos::from_secs(second), why, conn)
     }
 
     fn gap(from: i64, to: i64, reason: GapReason) -> QuoteStep {
@@ -131,35 +179,67 @@ mod tests {
         let mut quotes = TimedQuotes::default();
         assert_eq!(at(&mut quotes, 1, 10, 5), NEW);
         assert_eq!(at(&mut quotes, 1, 20, 5), Unchanged);
-        assert_eq!(at(&mut quotes, 1, 20, 5), Duplicate, "the same once more");
+        assert_eq!(other(&mut quotes, 1, 20, 5), Duplicate, "the same once more");
         assert_eq!(at(&mut quotes, 1, 30, 6), NEW);
         assert_eq!(at(&mut quotes, 1, 30, 5), NEW, "two changes within one tick of the exchange's clock");
-        assert_eq!(at(&mut quotes, 1, 30, 6), Duplicate, "the other connection is a little behind");
+        assert_eq!(other(&mut quotes, 1, 30, 6), Duplicate, "the other connection is a little behind");
         assert_eq!(at(&mut quotes, 1, 40, 6), NEW);
         assert_eq!(broken(&mut quotes, 2, 50, 6, Some(Disconnected)), gap(40, 50, Disconnected));
-        assert_eq!(broken(&mut quotes, 2, 50, 6, Some(Disconnected)), Duplicate);
+        assert_eq!(at(&mut quotes, 2, 50, 6), Duplicate);
         assert_eq!(at(&mut quotes, 2, 60, 6), Unchanged);
         // A gap begins at the last record.
         assert_eq!(broken(&mut quotes, 2, 70, 7, Some(Disconnected)), gap(50, 70, Disconnected));
     }
 
     #[test]
-    fn a_quote_that_returns_within_one_tick_of_the_clock_is_a_repetition_only_where_something_can_repeat_it() {
+    fn a_quote_that_returns_within_one_tick_of_the_clock_is_there_once_for_each_time_whoever_is_ahead() {
         let mut quotes = TimedQuotes::default();
-        let sole = |quotes: &mut TimedQuotes, bid| {
-            let values = [bid, 1, 100, 1].map(|n| Decimal::new(n, 0));
-            quotes.arrive(UnixNanos(10), values, UnixNanos(1), None, true)
-        };
-        assert_eq!([5, 6, 5, 5].map(|bid| sole(&mut quotes, bid)), [NEW, NEW, NEW, Unchanged]);
-        assert_eq!(at(&mut quotes, 1, 10, 6), Duplicate);
+        assert_eq!([5, 6].map(|bid| at(&mut quotes, 1, 10, bid)), [NEW, NEW]);
+        assert_eq!([5, 6, 5, 5].map(|bid| other(&mut quotes, 1, 10, bid)), [Duplicate, Duplicate, NEW, Unchanged]);
+        assert_eq!([5, 5, 6].map(|bid| at(&mut quotes, 1, 10, bid)), [Duplicate, Duplicate, NEW]);
+        // One that is alone, and takes over from another within the same tick.
+        assert_eq!([5, 6, 5, 5, 6, 7].map(|bid| broken(&mut quotes, 1, 10, bid, None))[4..], [Duplicate, NEW]);
+        // What only one of them brought is missing before the next.
+        assert_eq!(at(&mut quotes, 1, 11, 8), NEW);
+        assert_eq!(other(&mut quotes, 1, 10, 6), Duplicate);
+        assert_eq!(other(&mut quotes, 1, 10, 6), Late);
+        assert_eq!(at(&mut quotes, 1, 12, 9), gap(11, 12, Sequence));
+    }
+
+    proptest! {
+        #[test]
+        fn what_several_connections_bring_is_what_the_exchange_sent(
+            sent in proptest::collection::vec((0i64..3, 0i64..3), 1..60),
+            turns in proptest::collection::vec(1u32..4, 0..300),
+        ) {
+            // Times that seldom go on, few values: all come back within one tick.
+            let mut ts = 10;
+            let sent: Vec<(i64, i64)> = sent.into_iter().map(|(step, bid)| {
+                ts += i64::from(step == 2);
+                (ts, bid)
+            }).collect();
+            let (mut quotes, mut places, mut came) = (TimedQuotes::default(), [0usize; 3], Vec::new());
+            for conn in turns.into_iter().chain(std::iter::repeat_n(1, sent.len())) {
+                let place = &mut places[conn as usize - 1];
+                let Some((ts, bid)) = sent.get(*place) else { continue };
+                *place += 1;
+                match on(conn, &mut quotes, 1, *ts, *bid, None) {
+                    NEW => came.push(*bid),
+                    step => prop_assert!(matches!(step, Duplicate | Unchanged), "{:?}", step),
+                }
+            }
+            let mut changes: Vec<i64> = sent.iter().map(|(_, bid)| *bid).collect();
+            changes.dedup();
+            prop_assert_eq!(came, changes);
+        }
     }
 
     #[test]
     fn what_comes_late_is_a_gap_and_a_clock_that_was_set_back_is_believed_after_a_while() {
         let mut quotes = TimedQuotes::default();
         assert_eq!([(10, 1), (20, 2), (30, 3)].map(|(ts, bid)| at(&mut quotes, 1, ts, bid)), [NEW, NEW, NEW]);
-        assert_eq!(at(&mut quotes, 1, 20, 2), Duplicate);
-        assert_eq!(at(&mut quotes, 1, 25, 9), Late);
+        assert_eq!(other(&mut quotes, 1, 20, 2), Duplicate);
+        assert_eq!(other(&mut quotes, 1, 25, 9), Late);
         assert_eq!(at(&mut quotes, 1, 25, 9), Duplicate);
         assert_eq!(at(&mut quotes, 1, 5, 9), Duplicate, "older than all that is known");
         assert_eq!(at(&mut quotes, 1, 40, 3), gap(30, 40, Sequence), "also where the values are the same");

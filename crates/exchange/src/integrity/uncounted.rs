@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 /// Trades remembered, to know those that two connections bring. An older one is taken for a repetition.
 const RECENT_MAX: usize = 1_024;
+/// So many are remembered however old they are.
+const RECENT_MIN: usize = 64;
+/// Past those, one that is so much older than the newest is forgotten: connections that live are no further apart.
+const RECENT_NANOS: i64 = 30_000_000_000;
 /// Connections that may carry one feed at once; past that the oldest is forgotten.
 const CARRIERS_MAX: usize = 8;
 /// Gaps that are asked for at once; past that the oldest is given up and stays declared.
@@ -70,6 +74,9 @@ pub(crate) struct Filled {
 pub(crate) struct Uncounted {
     /// By time, those of one time as they came.
     recent: VecDeque<(UnixNanos, TradeId)>,
+    /// Others came before the oldest of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_forgotten: bool,
     last_ts: UnixNanos,
     carriers: Vec<Carrier>,
     /// After which time, and why, trades may be missing; told with the next one.
@@ -151,7 +158,9 @@ impl Uncounted {
     }
 
     fn is_known(&self, id: TradeId, ts: UnixNanos) -> bool {
-        if self.recent.len() >= RECENT_MAX && self.recent.front().is_some_and(|(oldest, _)| ts < *oldest) {
+        let is_past_all = self.recent.front().is_some_and(|(oldest, _)| ts < *oldest);
+        // Full ones were saved by versions that said nothing else.
+        if is_past_all && (self.has_forgotten || self.recent.len() >= RECENT_MAX) {
             return true;
         }
         let same_time = self.recent.iter().rev().skip_while(|(at, _)| *at > ts).take_while(|(at, _)| *at == ts);
@@ -159,11 +168,23 @@ impl Uncounted {
     }
 
     fn insert(&mut self, id: TradeId, ts: UnixNanos) {
-        let at = self.recent.len() - self.recent.iter().rev().take_while(|(known, _)| *known > ts).count();
-        self.recent.insert(at, (ts, id));
-        if self.recent.len() > RECENT_MAX {
+        let newest = self.recent.back().map_or(ts, |(newest, _)| *newest).max(ts);
+        // Before it grows: room is made in powers of two.
+        while self.recent.front().is_some_and(|(oldest, _)| self.forgets(*oldest, newest)) {
             self.recent.pop_front();
+            self.has_forgotten = true;
         }
+        let later = self.recent.iter().rev().take_while(|(known, _)| *known > ts).count();
+        match later {
+            0 => self.recent.push_back((ts, id)),
+            later => self.recent.insert(self.recent.len() - later, (ts, id)),
+        }
+    }
+
+    /// Whether the oldest of the trades is to be forgotten when another one comes.
+    fn forgets(&self, oldest: UnixNanos, newest: UnixNanos) -> bool {
+        let is_old = newest.0.saturating_sub(oldest.0) > RECENT_NANOS;
+        self.recent.len() >= RECENT_MAX || (self.recent.len() >= RECENT_MIN && is_old)
     }
 
     fn remember(&mut self, id: TradeId, ts: UnixNanos) {
@@ -244,10 +265,13 @@ impl Uncounted {
             let is_whole = oldest < gap.from || (!is_full && page.iter().any(begins));
             filled.push(Filled { gap, missing, is_whole });
         }
-        for (ts, id) in filled.iter().flat_map(|f| &f.missing).filter_map(|at| page.get(*at)) {
-            if !self.is_known(*id, *ts) {
-                self.remember(*id, *ts);
+        for (ts, id) in filled.iter().flat_map(|f| &f.missing).filter_map(|at| page.get(*at)).copied() {
+            if !self.is_known(id, ts) {
+                self.insert(id, ts);
             }
+            // Whether it is remembered or not, it is there: no other gap lacks it.
+            let of_time = |open: &&mut OpenGap| open.gap.from <= ts && ts <= open.gap.to && !open.known.contains(&id);
+            self.open.iter_mut().filter(of_time).for_each(|open| open.known.push(id));
         }
         filled
     }
@@ -497,6 +521,29 @@ mod tests {
         // Trade 8 came after the answer's own moment of the gap, or never: it is of that time, so it belongs here.
         assert_eq!((filled[0].missing.as_slice(), filled[0].is_whole), ([5, 4, 0, 3].as_slice(), true));
         assert_eq!(trades.arrive(2, TradeId(8), b), UncountedStep::Duplicate);
+    }
+
+    #[test]
+    fn what_no_connection_brings_any_more_is_forgotten_but_for_the_last_ones() {
+        let second = |trades: &mut Uncounted, at: i64| {
+            trades.arrive(1, TradeId(u128::from(at.unsigned_abs())), UnixNanos::from_secs(at))
+        };
+        let mut trades = Uncounted::default();
+        // One in ten seconds: however old they are, the last ones are known.
+        (1..=100).for_each(|n| assert_eq!(second(&mut trades, n * 10), NEW));
+        assert_eq!(trades.recent.len(), RECENT_MIN);
+        // Ten a second: those of the last half minute.
+        for n in 1..=2_000 {
+            trades.arrive(1, TradeId(1_000_000 + n), UnixNanos(1_000_000_000_000 + 100_000_000 * i64::try_from(n).unwrap()));
+        }
+        assert_eq!(trades.recent.len(), 301);
+        // What came before is a repetition, by now and after a restart.
+        let saved = serde_json::to_string(&trades).unwrap();
+        let mut again: Uncounted = serde_json::from_str(&saved).unwrap();
+        for trades in [&mut trades, &mut again] {
+            assert_eq!(second(trades, 5), UncountedStep::Duplicate);
+        }
+        assert!(trades.recent.capacity() <= 512, "{}", trades.recent.capacity());
     }
 
     #[test]

@@ -26,6 +26,9 @@ struct Copy {
     depth: u32,
     /// Of the last message, which are those of any other connection's at the same moment.
     ts: UnixNanos,
+    /// It is ours, because the snapshot had none: messages that are older by the exchange's clock may follow it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_ts_ours: bool,
     checksum: u32,
     /// Digits that were cut off had to be put back: they are put back at once the next time.
     is_padded: bool,
@@ -98,8 +101,9 @@ impl Book {
     pub(super) fn snapshot(&mut self, part: &BookPart, batch: &Batch, conn: u32, ts_recv: UnixNanos, sink: &mut Sink<'_>) {
         let side = |levels: &[Level], range: &std::ops::Range<usize>| levels.get(range.clone()).unwrap_or_default().to_vec();
         let levels = Levels { bids: side(&batch.levels.bids, &part.bids), asks: side(&batch.levels.asks, &part.asks) };
-        let ts = if part.ts_venue == UnixNanos::UNKNOWN { ts_recv } else { part.ts_venue };
-        let mut copy = Copy { conn, depth: self.depth, ts, checksum: part.checksum, ..Copy::default() };
+        let is_ts_ours = part.ts_venue == UnixNanos::UNKNOWN;
+        let ts = if is_ts_ours { ts_recv } else { part.ts_venue };
+        let mut copy = Copy { conn, depth: self.depth, ts, is_ts_ours, checksum: part.checksum, ..Copy::default() };
         copy.ladder.replace(&levels);
         copy.ladder.truncate(depth_of(self.depth), |_, _| {});
         if copy.is_right(part.checksum, self.precision) {
@@ -128,17 +132,18 @@ impl Book {
             }
         }
         copy.ladder.truncate(depth_of(copy.depth), |side, price| self.gone.push((side, price)));
-        let ts = if part.ts_venue == UnixNanos::UNKNOWN { ts_recv } else { part.ts_venue };
+        let is_ts_ours = part.ts_venue == UnixNanos::UNKNOWN;
+        let ts = if is_ts_ours { ts_recv } else { part.ts_venue };
         // A message from before the last one changed places with it: of levels below the best ten no checksum would tell.
-        if ts < copy.ts || !copy.is_right(part.checksum, precision) {
+        let is_old = ts < copy.ts && copy.is_ts_ours == is_ts_ours;
+        if is_old || !copy.is_right(part.checksum, precision) {
             if is_carrier {
                 // What is missing may be this message itself: the book is right up to the moment before it.
                 self.carried.note_from(last_ts.min(UnixNanos(ts.0.saturating_sub(1))), GapReason::Integrity);
             }
             return self.carried.reject(GapReason::Integrity, conn, sink);
         }
-        copy.ts = ts;
-        copy.checksum = part.checksum;
+        (copy.ts, copy.is_ts_ours, copy.checksum) = (ts, is_ts_ours, part.checksum);
         if !is_carrier {
             return self.carried.came_beside(sink);
         }

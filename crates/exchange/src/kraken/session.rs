@@ -10,7 +10,7 @@ use super::messages::{Batch, Message};
 use super::parse::{self, TradeRow};
 use super::{http, subscribe};
 use crate::integrity::IdSpace;
-use crate::session::{self, Answer, Feeds, Traded};
+use crate::session::{self, Answer, Feeds, Plain, Traded};
 use crate::{FeedIndex, FrameError, Markets, Notice, Output};
 
 /// How Kraken spot talks.
@@ -111,6 +111,18 @@ impl session::Dialect for Dialect {
             Ok(message) => self.answer(message, entry, feeds, out),
             Err(reason) => feeds.unreadable::<Self>(entry, &reason, out),
         }
+    }
+
+    fn read(&mut self, entry: &Entry<'_>, plain: &mut Plain<'_>) -> Result<(), FrameError> {
+        parse::message(entry.payload, &mut self.batch)?;
+        let Batch { trades, quotes, books, levels } = &self.batch;
+        trades.iter().for_each(|(_, trade)| plain.trade(trade));
+        quotes.iter().for_each(|(_, quote)| plain.quote(quote));
+        for (_, part) in books {
+            let (bids, asks) = (levels.bids.get(part.bids.clone()), levels.asks.get(part.asks.clone()));
+            plain.sides(part.ts_venue, 0, bids.unwrap_or_default(), asks.unwrap_or_default());
+        }
+        Ok(())
     }
 
     fn response(&mut self, kind: Answer, feed: FeedIndex, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {

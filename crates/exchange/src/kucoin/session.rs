@@ -7,7 +7,7 @@ use super::consts::{CHANNELS, NAME, SOCKET_NAMES, TRADES_PER_PAGE};
 use super::http::{self, refusal};
 use super::messages::{Batch, Message};
 use super::parse;
-use crate::session::{self, Answer, Feeds};
+use crate::session::{self, Answer, Feeds, Plain};
 use crate::{FeedIndex, FrameError, Markets, Notice, Output};
 
 /// How KuCoin talks.
@@ -59,6 +59,16 @@ impl session::Dialect for Dialect {
             Ok(Message::Other) => feeds.unknown(conn, out),
             Err(reason) => feeds.unreadable::<Self>(entry, &reason, out),
         }
+    }
+
+    fn read(&mut self, entry: &Entry<'_>, plain: &mut Plain<'_>) -> Result<(), FrameError> {
+        match parse::message(entry.payload, &mut self.batch)? {
+            Message::Trade(_, trade) => plain.executed(&trade),
+            Message::Quote(_, quote) => plain.quote(&quote),
+            Message::Book(part) => plain.levels(part.ts_venue, part.last, &self.batch.levels),
+            Message::Ack(_) | Message::Refusal { .. } | Message::Alive | Message::Other => {}
+        }
+        Ok(())
     }
 
     fn response(&mut self, kind: Answer, feed: FeedIndex, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {

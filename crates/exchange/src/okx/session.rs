@@ -9,7 +9,7 @@ use super::consts::{CHANNELS, NAME};
 use super::copy::in_base_units;
 use super::messages::{Batch, Message};
 use super::{http, parse, subscribe};
-use crate::session::{self, Answer, Feeds};
+use crate::session::{self, Answer, Feeds, Plain};
 use crate::{FeedIndex, FrameError, HistoryError, Markets, Notice, Output};
 
 fn contract_sizes(markets: &Markets) -> FxHashMap<String, Decimal> {
@@ -57,9 +57,9 @@ impl Dialect {
         }
     }
 
-    /// Puts the amounts of the message at hand into base units.
-    fn convert(&mut self, id: &str) -> Result<(), FrameError> {
-        let Some(size) = self.contract_size(id)? else { return Ok(()) };
+    /// Puts the amounts of the message at hand into base units. The contract size, if there is one.
+    fn convert(&mut self, id: &str) -> Result<Option<Decimal>, FrameError> {
+        let Some(size) = self.contract_size(id)? else { return Ok(None) };
         let convert = |amount: &mut Decimal| {
             *amount =
                 in_base_units(*amount, Some(size)).ok_or(FrameError::OutOfRange { event: "instrument", field: "sz" })?;
@@ -73,7 +73,8 @@ impl Dialect {
         self.batch.quotes.iter_mut().try_for_each(|quote| {
             convert(&mut quote.bid_amount)?;
             convert(&mut quote.ask_amount)
-        })
+        })?;
+        Ok(Some(size))
     }
 
     /// Hands what a message brought to its feed.
@@ -195,6 +196,23 @@ impl session::Dialect for Dialect {
         if let Err(reason) = read {
             feeds.unreadable::<Self>(entry, &reason, out);
         }
+    }
+
+    fn read(&mut self, entry: &Entry<'_>, plain: &mut Plain<'_>) -> Result<(), FrameError> {
+        let message = parse::message(entry.payload, &mut self.batch)?;
+        let (Message::Trades { id } | Message::Quotes { id } | Message::Book { id, .. }) = message else { return Ok(()) };
+        let size = self.convert(text(id))?;
+        let Batch { trades, quotes, book, levels } = &mut self.batch;
+        trades.iter().for_each(|trade| plain.trade(trade));
+        quotes.iter().for_each(|quote| plain.quote(quote));
+        if let Some(part) = book {
+            if let Some(size) = size {
+                let of_book = levels.bids.iter_mut().chain(&mut levels.asks);
+                of_book.for_each(|level| level.amount = in_base_units(level.amount, Some(size)).unwrap_or(level.amount));
+            }
+            plain.levels(part.ts_venue, part.seq.unwrap_or_default(), levels);
+        }
+        Ok(())
     }
 
     fn response(&mut self, kind: Answer, feed: FeedIndex, entry: &Entry<'_>, feeds: &mut Feeds<Book>, out: &mut dyn Output) {

@@ -132,7 +132,7 @@ fn fill(
     }
 }
 
-fn executed(trade: &Executed, ts_recv: UnixNanos, flags: Flags) -> Trade {
+pub(super) fn executed(trade: &Executed, ts_recv: UnixNanos, flags: Flags) -> Trade {
     let Executed { id, ts_venue, price, amount, side, .. } = *trade;
     Trade { ts_venue, ts_recv, price, amount, id, side, flags, epoch: 0 }
 }

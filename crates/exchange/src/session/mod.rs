@@ -5,6 +5,7 @@ mod carried;
 mod executed;
 mod feeds;
 mod levels;
+mod plain;
 
 use std::sync::Arc;
 
@@ -17,8 +18,9 @@ pub(crate) use carried::{BookCopy, Carried};
 pub(crate) use executed::Executed;
 pub(crate) use feeds::{Feeds, Quoted, Traded};
 pub(crate) use levels::{EventHead, Level, Levels, Sink};
+pub(crate) use plain::Plain;
 
-use crate::{Counters, ExchangeError, Feed, FeedIndex, FeedStatus, Markets, Output, Session, Want};
+use crate::{Counters, ExchangeError, Feed, FeedIndex, FeedStatus, FrameError, Markets, Output, Session, Want};
 use feeds::State;
 
 /// How one exchange talks: its messages, handed to the [`Feeds`] as what they mean.
@@ -49,6 +51,9 @@ pub(crate) trait Dialect: Send {
 
     /// Reads a frame. Whatever it is, it is either handed to `feeds` as what it means, or as what can't be read.
     fn frame(&mut self, entry: &Entry<'_>, feeds: &mut Feeds<Self::Book>, out: &mut dyn Output);
+
+    /// As [`Session::read`].
+    fn read(&mut self, entry: &Entry<'_>, plain: &mut Plain<'_>) -> Result<(), FrameError>;
 
     /// Reads an answer about a feed. `kind` is the first word of its subject.
     fn response(
@@ -220,6 +225,10 @@ impl<D: Dialect> Session for LiveSession<D> {
                 dialect.lost(out);
             }
         }
+    }
+
+    fn read(&mut self, entry: &Entry<'_>, out: &mut dyn Output) -> Result<(), FrameError> {
+        self.dialect.read(entry, &mut Plain { ts_recv: entry.ts_recv, out })
     }
 
     fn feeds(&self) -> &[Feed] {

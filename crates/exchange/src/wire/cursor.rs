@@ -103,6 +103,12 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn text(&mut self) -> Result<&'a [u8], FrameError> {
         self.take(b'"', "a text")?;
+        self.rest_of_text()
+    }
+
+    /// As [`Self::text`], whose first quote is taken.
+    #[inline]
+    pub(crate) fn rest_of_text(&mut self) -> Result<&'a [u8], FrameError> {
         let begin = self.at;
         loop {
             self.at = text_end(self.bytes, self.at);
@@ -272,10 +278,15 @@ impl<'a> Cursor<'a> {
     /// Goes past whatever value comes next.
     #[inline]
     pub(crate) fn skip(&mut self) -> Result<(), FrameError> {
-        if self.peek() == Some(b'"') { self.text().map(drop) } else { self.skip_unquoted() }
+        match self.peek() {
+            Some(b'"') => self.text().map(drop),
+            Some(b'{' | b'[') => self.skip_nested(),
+            _ if self.token().is_empty() => Err(self.fault("a value")),
+            _ => Ok(()),
+        }
     }
 
-    fn skip_unquoted(&mut self) -> Result<(), FrameError> {
+    fn skip_nested(&mut self) -> Result<(), FrameError> {
         let mut depth = 0usize;
         loop {
             match self.peek() {

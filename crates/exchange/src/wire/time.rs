@@ -2,22 +2,21 @@
 
 use dccd_model::UnixNanos;
 
+/// Nanoseconds in the last of so many digits of a fraction.
+const NANOS_OF: [i64; 10] = [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+
 /// A time in UTC with any number of fraction digits; what is below a nanosecond is cut off. `None`: something else, or out of
 /// the range of what nanoseconds can count.
 pub(super) fn rfc3339(text: &[u8]) -> Option<UnixNanos> {
-    let number = |from: usize, to: usize| {
-        text.get(from..to)?.iter().try_fold(0i64, |number, byte| {
-            let digit = byte.wrapping_sub(b'0');
-            (digit < 10).then(|| number * 10 + i64::from(digit))
-        })
-    };
-    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-    if marks.iter().any(|(at, mark)| text.get(*at) != Some(mark)) {
+    let (moment, rest) = text.split_first_chunk::<19>()?;
+    let [_, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', _, _, b':', _, _] = moment else { return None };
+    let [y0, y1, y2, y3, _, m0, m1, _, d0, d1, _, h0, h1, _, n0, n1, _, s0, s1] = moment.map(|byte| byte.wrapping_sub(b'0'));
+    if [y0, y1, y2, y3, m0, m1, d0, d1, h0, h1, n0, n1, s0, s1].iter().any(|digit| *digit > 9) {
         return None;
     }
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let rest = &text[19..];
+    let pair = |tens: u8, ones: u8| i64::from(tens * 10 + ones);
+    let (year, month, day) = (pair(y0, y1) * 100 + pair(y2, y3), pair(m0, m1), pair(d0, d1));
+    let (hour, minute, second) = (pair(h0, h1), pair(n0, n1), pair(s0, s1));
     let (fraction, zone) = match rest.strip_prefix(b".") {
         Some(rest) => rest.split_at(rest.iter().position(|byte| !byte.is_ascii_digit())?),
         None => (&rest[..0], rest),
@@ -29,7 +28,8 @@ pub(super) fn rfc3339(text: &[u8]) -> Option<UnixNanos> {
     if !in_range {
         return None;
     }
-    let nanos = (0..9).fold(0i64, |nanos, at| nanos * 10 + fraction.get(at).map_or(0, |byte| i64::from(byte - b'0')));
+    let digits = &fraction[..fraction.len().min(9)];
+    let nanos = digits.iter().fold(0i64, |nanos, byte| nanos * 10 + i64::from(byte - b'0')) * NANOS_OF[digits.len()];
     // Days since the epoch, as Howard Hinnant computes them, from the year that begins in March.
     let years = if month <= 2 { year - 1 } else { year };
     let era = years.div_euclid(400);

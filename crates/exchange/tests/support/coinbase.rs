@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dccd_exchange::conformance::Recorded;
+use dccd_exchange::conformance::{Event, Recorded};
 use dccd_exchange::{Adapter, AdapterOptions, Markets, Session, adapter};
 use dccd_model::{Entry, EntryKind, UnixNanos};
 
@@ -94,6 +94,14 @@ impl Scene {
 
     pub(crate) fn frame(&mut self, conn: u32, text: &str) -> &mut Self {
         self.entry(EntryKind::Frame, conn, "", text.as_bytes())
+    }
+
+    /// A list of what is subscribed, where it is of concern for books alone: that it was told is left out.
+    pub(crate) fn reply(&mut self, conn: u32, text: &str) -> &mut Self {
+        self.frame(conn, text);
+        let told = self.out.events.pop();
+        assert!(matches!(told, Some(Event::Notice(words)) if words.starts_with("Subscribed")));
+        self
     }
 
     pub(crate) fn closed(&mut self, conn: u32) -> &mut Self {

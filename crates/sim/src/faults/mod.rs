@@ -168,6 +168,15 @@ pub enum Fault {
         #[serde(default = "one")]
         count: u32,
     },
+    /// The next `count` subscriptions are not made, and left out of the answer that lists what is. On Coinbase, whose answers do.
+    Omit {
+        /// Which subscriptions.
+        #[serde(flatten)]
+        target: Target,
+        /// How many.
+        #[serde(default = "one")]
+        count: u32,
+    },
     /// Connections end.
     Disconnect {
         /// Which; `stream` means those subscribed to it.
@@ -251,6 +260,7 @@ mod tests {
             r#"{"kind":"silence","conn":1,"ms":5}"#,
             r#"{"kind":"corrupt","stream":"book:BTC/USD","how":"checksum"}"#,
             r#"{"kind":"mute","stream":"trade:BTC/USD"}"#,
+            r#"{"kind":"omit","stream":"ticker:BTC-USD","count":2}"#,
             r#"{"kind":"disconnect","how":"abrupt"}"#,
             r#"{"kind":"slow","bytes_per_second":1000,"ms":5}"#,
             r#"{"kind":"rest_limit","count":2,"ban_ms":1000}"#,

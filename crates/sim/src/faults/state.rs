@@ -76,9 +76,17 @@ impl FaultState {
 
     /// Whether the next subscription to a stream delivers nothing.
     pub(crate) fn mutes(&mut self, conn: u32, stream: &str) -> bool {
-        let met = self.armed.iter().position(|f| matches!(f, Fault::Mute { target, .. } if target.meets(conn, stream)));
-        let Some(at) = met else { return false };
-        if let Fault::Mute { count, .. } = &mut self.armed[at] {
+        self.subscription_meets(|f| matches!(f, Fault::Mute { target, .. } if target.meets(conn, stream)))
+    }
+
+    /// Whether the next subscription to a stream is not made.
+    pub(crate) fn omits(&mut self, conn: u32, stream: &str) -> bool {
+        self.subscription_meets(|f| matches!(f, Fault::Omit { target, .. } if target.meets(conn, stream)))
+    }
+
+    fn subscription_meets(&mut self, meets: impl Fn(&Fault) -> bool) -> bool {
+        let Some(at) = self.armed.iter().position(meets) else { return false };
+        if let Fault::Mute { count, .. } | Fault::Omit { count, .. } = &mut self.armed[at] {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.armed.remove(at);

@@ -187,6 +187,7 @@ impl Hot {
         self.resubscribes.forget(index);
         self.silence.forget(index);
         self.silent.remove(&index);
+        self.unlisted.remove(&index);
         self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
         self.bus.close(index);
     }

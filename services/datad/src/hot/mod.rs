@@ -128,6 +128,8 @@ pub(crate) struct Hot {
     silence: Silence,
     /// Feeds that are to be subscribed anew because of that.
     silent: HashSet<FeedIndex>,
+    /// Feeds that were asked for, and that the exchange doesn't list among what is subscribed.
+    unlisted: HashSet<FeedIndex>,
     /// When they were last looked at.
     silence_looked: Instant,
 }
@@ -164,6 +166,7 @@ impl Hot {
             resubscribes,
             silence: Silence::new(now),
             silent: HashSet::new(),
+            unlisted: HashSet::new(),
             silence_looked: now,
         }
     }
@@ -266,6 +269,7 @@ impl Hot {
                 for feed in self.links.feeds(link) {
                     self.resubscribes.subscribed(feed, now);
                     self.silent.remove(&feed);
+                    self.unlisted.remove(&feed);
                 }
                 self.show_connected(link);
             }
@@ -376,6 +380,9 @@ impl Hot {
 
     /// Feeds that the exchange won't bring show why.
     fn refused(&mut self, Refusal { conn, id, about, reason }: &Refusal) {
+        if let (0, About::AllBut(named)) = (*id, about) {
+            return self.listed(*conn, named);
+        }
         for index in self.links.feeds_of_message(*conn, *id) {
             let Some(feed) = self.bus.get_mut(index) else { continue };
             match about {
@@ -393,9 +400,9 @@ impl Hot {
 
     /// Subscribes anew what is due to be.
     fn resubscribe_due(&mut self, now: Instant) {
-        let (links, session, silent) = (&self.links, &self.session, &self.silent);
-        let is_wanted =
-            |feed| silent.contains(&feed) || session.outstanding().iter().any(|want| want.resubscribes() == Some(feed));
+        let (links, session, silent, unlisted) = (&self.links, &self.session, &self.silent, &self.unlisted);
+        let is_asleep = |feed| silent.contains(&feed) || unlisted.contains(&feed);
+        let is_wanted = |feed| is_asleep(feed) || session.outstanding().iter().any(|want| want.resubscribes() == Some(feed));
         let carriers = |feed, conn| if is_wanted(feed) { links.carriers(feed, conn) } else { Vec::new() };
         for attempt in self.resubscribes.take_due(now, carriers) {
             let Some(feed) = self.bus.get(attempt.feed) else { continue };
@@ -436,6 +443,7 @@ impl Hot {
             self.ask_for_books(now);
         }
         self.begin_disagreeing_anew();
+        self.look_for_unlisted(now);
         self.resubscribe_due(now);
         if now.duration_since(self.silence_looked) >= SILENCE_LOOK {
             self.silence_looked = now;

@@ -9,9 +9,14 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{Hot, SILENCE_LOOK};
+use crate::bus::BusFeed;
 use crate::clock;
 use crate::fetch::FetchRequest;
+use crate::listed::Unlisted;
 use crate::silence::Remedy;
+
+/// Why a feed is not there that was neither refused in words nor subscribed.
+const UNLISTED: &str = "the exchange doesn't list it among what is subscribed";
 
 impl Hot {
     /// Feeds whose subscription fell asleep are found here, channel by channel and symbol by symbol.
@@ -52,6 +57,39 @@ impl Hot {
         self.resubscribes.ask(index, 0, Instant::now());
         if remedy == Remedy::Replace {
             self.links.carriers(index, 0).into_iter().for_each(|conn| self.links.replace(conn));
+        }
+    }
+
+    /// The exchange lists these feeds as all that is subscribed on a connection.
+    pub(super) fn listed(&mut self, conn: u32, named: &[FeedIndex]) {
+        self.links.told(conn, named);
+        for index in named.iter().filter(|index| self.unlisted.remove(index)) {
+            if let Some(feed) = self.bus.get_mut(*index).filter(|feed| feed.error.as_deref() == Some(UNLISTED)) {
+                feed.error = None;
+                self.bus.set_connected(*index, true);
+            }
+        }
+    }
+
+    /// Feeds that were asked for, and that the exchange doesn't list, are subscribed anew. Where no other connection brings one, it shows
+    /// why, and what it has missed since is declared.
+    pub(super) fn look_for_unlisted(&mut self, now: Instant) {
+        for Unlisted { conn, feed: index, since } in self.links.unlisted(now) {
+            let is_elsewhere = self.links.is_elsewhere(conn, index);
+            // What was refused in words needs no other reason.
+            let is_open = |feed: &&mut BusFeed| feed.error.as_deref().is_none_or(|error| error == UNLISTED);
+            let Some(feed) = self.bus.get_mut(index).filter(is_open) else { continue };
+            let subject = format!("{} {}", feed.symbol, feed.channel);
+            warn!(conn, feed = subject, "{UNLISTED}; subscribing it anew");
+            if !is_elsewhere {
+                feed.error = Some(UNLISTED.to_owned());
+                self.bus.set_connected(index, false);
+                let since = before(now.duration_since(since));
+                self.enter(EntryKind::Resync, 0, &subject, resync_since(RESYNC_SILENT, since).as_bytes());
+                self.bus.set_silent(index);
+            }
+            self.unlisted.insert(index);
+            self.resubscribes.ask(index, conn, now);
         }
     }
 

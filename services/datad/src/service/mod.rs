@@ -25,6 +25,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::bus::{Bus, RingSizes};
+use crate::conditions::{self, Patience};
 use crate::error::{DatadError, chain};
 use crate::fetch::{FetchRequest, Fetcher};
 use crate::history::{HistoryCommand, HistoryOptions, HistoryThread};
@@ -95,6 +96,8 @@ pub struct DatadOptions {
     pub ring_slots: u64,
     /// Recorded journal that is kept to look things up in, bytes.
     pub journal_keep_bytes: u64,
+    /// What is put up with before it is told.
+    pub patience: Patience,
 }
 
 /// Runs until shutdown is asked for; then everything received is in the store. `reread` is asked for the options anew when the root
@@ -139,6 +142,9 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
         orders,
     };
 
+    let (patience, patience_now) = watch::channel(options.patience);
+    let watching = tokio::spawn(conditions::watch(server.clone(), ctx.progress().conditions().clone(), patience_now));
+
     // The journal first: it locks out another datad of this exchange and cuts a torn tail before anybody reads it.
     let journal_dir = options.data_path.join(".dccd").join("journal").join(options.exchange.as_str());
     let journal = open_journal(&journal_dir, &ctx).await?;
@@ -177,6 +183,7 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
         server: &server,
         history: &history,
         wanted: watch::channel(wanted(&options)).0,
+        patience,
         listed: rest_products(&options, adapter.as_ref(), &rest),
         reread,
         adapter,
@@ -186,6 +193,7 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
     let outcome = parts.run(journal, recorder, order_queue, &running_tx, &ctx).await;
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time
+    watching.abort();
     drop(sync);
     outcome
 }
@@ -285,6 +293,8 @@ struct Parts<'a> {
     history: &'a HistoryThread,
     /// The symbols of all that the configuration wants.
     wanted: watch::Sender<Vec<Symbol>>,
+    /// What it puts up with before it says that something is wrong.
+    patience: watch::Sender<Patience>,
     /// The products whose lists of markets are asked for.
     listed: Vec<Product>,
     reread: Reread,

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::{DatadOptions, Parts};
+use crate::Patience;
 use crate::history::HistoryCommand;
 use crate::recorder::RecorderCommand;
 use crate::rpc::{ConfiguredFeed, Running};
@@ -22,8 +23,8 @@ impl DatadOptions {
     /// These options without what a running process takes in. Where two differ in the rest, only a new process will do.
     #[must_use]
     pub fn fixed(&self) -> Self {
-        let (time_step, journal_keep_bytes) = (Duration::ZERO, 0);
-        Self { feeds: Vec::new(), histo: Vec::new(), time_step, journal_keep_bytes, ..self.clone() }
+        let (time_step, journal_keep_bytes, patience) = (Duration::ZERO, 0, Patience::default());
+        Self { feeds: Vec::new(), histo: Vec::new(), time_step, journal_keep_bytes, patience, ..self.clone() }
     }
 }
 
@@ -43,6 +44,7 @@ impl Parts<'_> {
         let adjust = RecorderCommand::Adjust { time_step: new.time_step, journal_keep_bytes: new.journal_keep_bytes };
         running.recorder.try_send(adjust).map_err(|_| "the recorder is busy".to_owned())?;
         self.wanted.send_replace(super::wanted(&new));
+        self.patience.send_replace(new.patience);
         self.take_feeds(&told.feeds, &new.feeds, running).await;
         let (reply, done) = oneshot::channel();
         let command = HistoryCommand::SetJobs { wanted: new.histo.clone(), reply };

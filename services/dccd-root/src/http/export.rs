@@ -1,6 +1,7 @@
 //! What a look at the tree saw, as metrics. A service that is gone or doesn't answer has no series of its own: Prometheus marks them
 //! stale then, where a zero would be a lie.
 
+use dccd_rpc::alertd::ALERTD_NAME;
 use std::sync::atomic::Ordering;
 
 use dccd_rpc::datad::{FeedInfo, JobInfo};
@@ -9,6 +10,7 @@ use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState};
 use super::exposition::{Exposition, Labels, seconds};
 use super::metrics::*;
 use super::survey::{Numbers, Survey, is_asked};
+use crate::conditions;
 use crate::context::Context;
 
 /// The states that `dccd_service_state` tells apart.
@@ -37,6 +39,13 @@ pub(crate) fn export(ctx: &Context, survey: &Survey) -> Exposition {
             of_exchange(&mut out, &labels, numbers, survey.ts);
         }
     }
+    for of in conditions::report(ctx).services {
+        let labels = Labels::default().with("service", &of.service);
+        out.count(&ALERTS_OPEN, &labels, of.conditions.len() as u64 + u64::from(of.more));
+    }
+    let alertd = ctx.cell(ALERTD_NAME).map(|cell| cell.info().counters).unwrap_or_default();
+    let sent = alertd.iter().find(|(name, _)| name == "alerts_sent").map_or(0, |(_, sent)| *sent);
+    out.count(&ALERTS_SENT, &Labels::default().with("service", ALERTD_NAME), sent);
     if let Ok(disk) = survey.disk {
         let labels = Labels::default().with("service", ROOT_NAME);
         out.count(&DISK_FREE, &labels, disk.free);

@@ -11,13 +11,10 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::routes::json;
-use super::survey::{Disk, Numbers, Survey};
+use super::survey::{Numbers, Survey};
 use crate::context::Context;
+use crate::disk::{DISK_FULL_BYTES, DISK_LOW_BYTES, Disk};
 
-/// With less room than this the store is soon full.
-const DISK_LOW_BYTES: u64 = 2 << 30;
-/// With less than this it is as good as full.
-const DISK_FULL_BYTES: u64 = 256 << 20;
 /// Names in a message; there may be thousands of feeds.
 const NAMES_MAX: usize = 5;
 

@@ -82,6 +82,8 @@ families! {
     DISK_SIZE = gauge("dccd_disk_size_bytes", SERVICE, "bytes", "Size of the file system of the store.");
     RPC_CONNECTIONS = gauge("dccd_rpc_connections", SERVICE, "", "Connections to the RPC over TCP that are open and have shown the token.");
     RPC_REFUSED = counter("dccd_rpc_refused", REASON, "Connections to the RPC over TCP that were refused or cut off, by why.");
+    ALERTS_OPEN = gauge("dccd_alerts_open", SERVICE, "", "What is wrong with the service now: conditions, told or not.");
+    ALERTS_SENT = counter("dccd_alerts_sent", SERVICE, "Messages about it that webhooks have taken since alertd was started.");
     MESSAGES = counter("dccd_messages", EXCHANGE, "Frames received from the exchange.");
     PARSE_ERRORS = counter("dccd_parse_errors", EXCHANGE, "Frames that could not be read; each is kept in the journal.");
     CONNECTIONS = gauge("dccd_connections", EXCHANGE, "", "WebSocket connections that are open.");

@@ -12,10 +12,11 @@ use dccd_rpc::root::ServiceInfo;
 use dccd_rpc::{call, context};
 use dccd_service::chain;
 use tokio::sync::Mutex;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::context::Context;
+use crate::disk::{Disk, DiskWatch};
 use crate::events::unix_nanos;
 
 /// Services of this prefix answer the questions of a datad.
@@ -24,8 +25,6 @@ const DATAD: &str = "datad.";
 const SERVICE_TIME: Duration = Duration::from_secs(2);
 /// Patience with each of its answers: what comes late is left out, and doesn't take the rest along.
 const CALL_TIME: Duration = Duration::from_millis(1_500);
-/// Patience with the disk, which may be on a network.
-const DISK_TIME: Duration = Duration::from_secs(1);
 /// Who asks again this soon gets the same answers: many who watch cost the services no more than one.
 const FRESH: Duration = Duration::from_millis(250);
 
@@ -73,15 +72,6 @@ pub(crate) struct Numbers {
     pub(crate) jobs: Vec<JobInfo>,
 }
 
-/// Room on the store's file system, as far as we may use it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Disk {
-    /// Free bytes.
-    pub(crate) free: u64,
-    /// All bytes.
-    pub(crate) size: u64,
-}
-
 impl Survey {
     /// What a service said, if it was this very process that said it.
     pub(crate) fn of(&self, service: &ServiceInfo) -> Option<&Answer> {
@@ -99,8 +89,7 @@ pub(crate) struct Surveyor {
 #[derive(Default)]
 struct State {
     latest: Option<Arc<Survey>>,
-    /// A question to the disk that has no answer yet: a disk that hangs is asked by one thread, not by more and more.
-    disk: Option<JoinHandle<Result<Disk, String>>>,
+    disk: DiskWatch,
 }
 
 impl Surveyor {
@@ -112,28 +101,13 @@ impl Surveyor {
         }
         let began = Instant::now();
         let (answers, (disk, disk_latency)) = tokio::join!(ask_all(ctx.list()), async {
-            let disk = look_at_disk(&mut state.disk, &ctx.data_path).await;
+            let disk = state.disk.look(&ctx.data_path).await;
             (disk, began.elapsed())
         });
         let survey = Arc::new(Survey { taken: Instant::now(), ts: unix_nanos(), answers, disk, disk_latency });
         state.latest = Some(Arc::clone(&survey));
         survey
     }
-}
-
-async fn look_at_disk(asked: &mut Option<JoinHandle<Result<Disk, String>>>, data_path: &Path) -> Result<Disk, String> {
-    let path = data_path.to_owned();
-    let question = asked.get_or_insert_with(|| tokio::task::spawn_blocking(move || disk(&path)));
-    let Ok(answer) = timeout(DISK_TIME, question).await else {
-        return Err(format!("the disk of {} gave no answer within {DISK_TIME:?}", data_path.display()));
-    };
-    *asked = None;
-    answer.unwrap_or_else(|error| Err(error.to_string()))
-}
-
-fn disk(path: &Path) -> Result<Disk, String> {
-    let found = rustix::fs::statvfs(path).map_err(|error| format!("cannot ask the disk of {}: {error}", path.display()))?;
-    Ok(Disk { free: found.f_bavail.saturating_mul(found.f_frsize), size: found.f_blocks.saturating_mul(found.f_frsize) })
 }
 
 /// Asks every datad that is ready.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use dccd_registry::{Registry, RuntimeDir};
 use dccd_root::{Options, Policy, Root, RpcLimits, RpcOptions, RpcTls, RpcToken, ServiceSpec};
+use dccd_rpc::condition::Severity;
 use dccd_rpc::remote::Token;
 use dccd_rpc::root::{Endpoint, Progress, Registration};
 use dccd_service::log::LogFiles;
@@ -175,6 +176,7 @@ async fn behave(ctx: ServiceContext, mode: String) -> Result {
         "done" => return Ok(()),
         "degraded" => ctx.progress().degraded(Some("disk full".to_owned())),
         "stuck" => ctx.progress().busy(true),
+        "wrong" => ctx.progress().conditions().raise("sync_failed", "nas", Severity::Warning, "no route"),
         "stubborn" => std::future::pending().await,
         "blocked" => loop {
             std::thread::park();

@@ -1,5 +1,6 @@
 //! The commands, one file each: `Arguments` is what clap reads, `run` does it. What several need stands here.
 
+pub mod alerts;
 pub mod backfill;
 pub mod collect;
 pub mod completion;

@@ -24,12 +24,8 @@ fn millis(cursor: &mut Cursor<'_>, event: &'static str, field: &'static str) -> 
 /// A trade's id: of spot a number, of derivatives a UUID. `None`: neither.
 fn trade_id(text: &[u8]) -> Option<(TradeId, Flags)> {
     if text.len() != 36 {
-        let number = text.iter().try_fold(0u128, |number, byte| {
-            let digit = byte.wrapping_sub(b'0');
-            (digit < 10).then(|| number.checked_mul(10)?.checked_add(digit.into()))?
-        });
         // Zero is what says that there is none.
-        return number.filter(|number| *number != 0).map(|number| (TradeId(number), Flags::NONE));
+        return number(text).filter(|number| *number != 0).map(|number| (TradeId(number), Flags::NONE));
     }
     // Each half by itself: numbers of 128 bits take longer to shift.
     let (mut id, mut half) = (0u128, 0u64);
@@ -47,6 +43,15 @@ fn trade_id(text: &[u8]) -> Option<(TradeId, Flags)> {
     }
     id |= u128::from(half);
     (id != 0).then_some((TradeId(id), Flags::WIDE_ID))
+}
+
+/// Numbers of 128 bits take longer to multiply: they are needed but for the longest.
+fn number(digits: &[u8]) -> Option<u128> {
+    let digit = |byte: &u8| Some(byte.wrapping_sub(b'0')).filter(|digit| *digit < 10);
+    if digits.len() < 20 {
+        return digits.iter().try_fold(0u64, |number, byte| Some(number * 10 + u64::from(digit(byte)?))).map(u128::from);
+    }
+    digits.iter().try_fold(0u128, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)?.into()))
 }
 
 const fn hex_digit(byte: u8) -> Option<u8> {

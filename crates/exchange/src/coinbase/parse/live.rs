@@ -67,15 +67,15 @@ pub(in crate::coinbase) fn message<'a>(frame: &'a [u8], levels: &mut Levels) -> 
     levels.clear();
     let mut cursor = Cursor::new(frame);
     cursor.object()?;
-    let kind = kind(cursor)?;
+    let (kind, first) = kind(&mut cursor)?;
     let message = match kind {
-        Kind::Match => trade(&mut cursor)?,
-        Kind::Ticker => quote(&mut cursor)?,
-        Kind::Heartbeat => heartbeat(&mut cursor)?,
-        Kind::Snapshot | Kind::Update => book(&mut cursor, kind, levels)?,
-        Kind::Error => refusal(&mut cursor)?,
+        Kind::Match => trade(&mut cursor, first)?,
+        Kind::Ticker => quote(&mut cursor, first)?,
+        Kind::Heartbeat => heartbeat(&mut cursor, first)?,
+        Kind::Snapshot | Kind::Update => book(&mut cursor, first, kind, levels)?,
+        Kind::Error => refusal(&mut cursor, first)?,
         Kind::Subscriptions => {
-            let (mut channels, mut first) = (None, true);
+            let (mut channels, mut first) = (None, first);
             while let Some(key) = cursor.key(&mut first)? {
                 if key == b"channels" {
                     channels = Some(cursor);
@@ -86,7 +86,7 @@ pub(in crate::coinbase) fn message<'a>(frame: &'a [u8], levels: &mut Levels) -> 
             Message::Subscriptions { channels }
         }
         Kind::Other => {
-            let mut first = true;
+            let mut first = first;
             while cursor.key(&mut first)?.is_some() {
                 cursor.skip()?;
             }
@@ -97,26 +97,32 @@ pub(in crate::coinbase) fn message<'a>(frame: &'a [u8], levels: &mut Levels) -> 
     Ok(message)
 }
 
-/// `[{"name":"level2_50","product_ids":["BTC-USD"]},..]`: each product with the channel of ours that it is subscribed on. The name of
-/// a book's channel is not always that under which it is asked for.
-pub(in crate::coinbase) fn subscriptions(
-    mut channels: Cursor<'_>,
-    mut f: impl FnMut(Option<Channel>, &str),
-) -> Result<(), FrameError> {
+/// What a list of subscriptions names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::coinbase) enum Told {
+    Channel(Channel),
+    Heartbeat,
+    Other,
+}
+
+/// `[{"name":"level2_50","product_ids":["BTC-USD"]},..]`: each product with what it is subscribed on. The name of a book's channel is not
+/// always that under which it is asked for.
+pub(in crate::coinbase) fn subscriptions(mut channels: Cursor<'_>, mut f: impl FnMut(Told, &str)) -> Result<(), FrameError> {
     let event = "subscriptions";
     channels.list()?;
     let mut first = true;
     while channels.item(&mut first)? {
-        let (mut channel, mut products, mut first) = (None, None, true);
+        let (mut told, mut products, mut first) = (Told::Other, None, true);
         channels.object()?;
         while let Some(key) = channels.key(&mut first)? {
             match (key, channels.peek()) {
                 (b"name", Some(b'"')) => {
-                    channel = match channels.text()? {
-                        b"matches" => Some(Channel::Trades),
-                        b"ticker" => Some(Channel::Quotes),
-                        name if name.starts_with(b"level2") => Some(Channel::Book),
-                        _ => None,
+                    told = match channels.text()? {
+                        b"matches" => Told::Channel(Channel::Trades),
+                        b"ticker" => Told::Channel(Channel::Quotes),
+                        b"heartbeat" => Told::Heartbeat,
+                        name if name.starts_with(b"level2") => Told::Channel(Channel::Book),
+                        _ => Told::Other,
                     };
                 }
                 (b"product_ids", Some(b'[')) => {
@@ -130,22 +136,25 @@ pub(in crate::coinbase) fn subscriptions(
         products.list()?;
         let mut first = true;
         while products.item(&mut first)? {
-            f(channel, product(&mut products, event)?);
+            f(told, product(&mut products, event)?);
         }
     }
     Ok(())
 }
 
-/// What `type` says, which is nearly always the first key.
-fn kind(mut cursor: Cursor<'_>) -> Result<Kind, FrameError> {
-    let mut first = true;
-    while let Some(key) = cursor.key(&mut first)? {
-        if key == b"type" && cursor.peek() == Some(b'"') {
-            return Ok(Kind::of(cursor.text()?));
-        }
-        cursor.skip()?;
+/// What `type` says, and whether the first key is still to come: mostly `type` is that, and is left behind.
+fn kind(cursor: &mut Cursor<'_>) -> Result<(Kind, bool), FrameError> {
+    if cursor.takes_exactly(b"\"type\":\"") {
+        return Ok((Kind::of(cursor.rest_of_text()?), false));
     }
-    Ok(Kind::Other)
+    let (mut ahead, mut first) = (*cursor, true);
+    while let Some(key) = ahead.key(&mut first)? {
+        if key == b"type" && ahead.peek() == Some(b'"') {
+            return Ok((Kind::of(ahead.text()?), true));
+        }
+        ahead.skip()?;
+    }
+    Ok((Kind::Other, true))
 }
 
 /// The name of a product.
@@ -153,10 +162,9 @@ fn product<'a>(cursor: &mut Cursor<'a>, event: &'static str) -> Result<&'a str, 
     std::str::from_utf8(cursor.text()?).map_err(|_| FrameError::OutOfRange { event, field: "product_id" })
 }
 
-fn trade<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, FrameError> {
+fn trade<'a>(cursor: &mut Cursor<'a>, mut first: bool) -> Result<Message<'a>, FrameError> {
     let event = Kind::Match.name();
     let (mut about, mut side, mut price, mut amount, mut id, mut time) = (None, None, None, None, None, None);
-    let mut first = true;
     while let Some(key) = cursor.key(&mut first)? {
         match key {
             b"product_id" => about = Some(product(cursor, event)?),
@@ -180,11 +188,10 @@ fn trade<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, FrameError> {
     Ok(Message::Trade { product: about.ok_or(missing("product_id"))?, trade })
 }
 
-fn quote<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, FrameError> {
+fn quote<'a>(cursor: &mut Cursor<'a>, mut first: bool) -> Result<Message<'a>, FrameError> {
     let event = Kind::Ticker.name();
     let (mut about, mut number, mut time) = (None, None, None);
     let (mut bid, mut bid_amount, mut ask, mut ask_amount) = (None, None, None, None);
-    let mut first = true;
     while let Some(key) = cursor.key(&mut first)? {
         match key {
             b"product_id" => about = Some(product(cursor, event)?),
@@ -209,10 +216,9 @@ fn quote<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, FrameError> {
     Ok(Message::Quote { product: about.ok_or(missing("product_id"))?, quote })
 }
 
-fn heartbeat<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, FrameError> {
+fn heartbeat<'a>(cursor: &mut Cursor<'a>, mut first: bool) -> Result<Message<'a>, FrameError> {
     let event = Kind::Heartbeat.name();
     let (mut about, mut last_trade_id, mut time) = (None, None, None);
-    let mut first = true;
     while let Some(key) = cursor.key(&mut first)? {
         match key {
             b"product_id" => about = Some(product(cursor, event)?),
@@ -229,12 +235,11 @@ fn heartbeat<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, FrameError> {
     })
 }
 
-fn book<'a>(cursor: &mut Cursor<'a>, kind: Kind, levels: &mut Levels) -> Result<Message<'a>, FrameError> {
+fn book<'a>(cursor: &mut Cursor<'a>, mut first: bool, kind: Kind, levels: &mut Levels) -> Result<Message<'a>, FrameError> {
     let event = kind.name();
     let is_snapshot = kind == Kind::Snapshot;
     let (mut about, mut time) = (None, None);
     let (mut bids, mut asks, mut changed) = (false, false, false);
-    let mut first = true;
     while let Some(key) = cursor.key(&mut first)? {
         match key {
             b"product_id" => about = Some(product(cursor, event)?),
@@ -285,9 +290,8 @@ fn changes(cursor: &mut Cursor<'_>, event: &'static str, levels: &mut Levels) ->
     Ok(())
 }
 
-fn refusal<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, FrameError> {
+fn refusal<'a>(cursor: &mut Cursor<'a>, mut first: bool) -> Result<Message<'a>, FrameError> {
     let (mut words, mut reason) = (Cow::Borrowed(""), Cow::Borrowed(""));
-    let mut first = true;
     while let Some(key) = cursor.key(&mut first)? {
         match key {
             b"message" if cursor.peek() == Some(b'"') => words = cursor.words()?,

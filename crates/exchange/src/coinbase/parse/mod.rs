@@ -5,7 +5,7 @@ mod rest;
 
 use dccd_model::Side;
 
-pub(super) use live::{message, stream_of, subscriptions};
+pub(super) use live::{Told, message, stream_of, subscriptions};
 pub(super) use rest::{candles, trades};
 
 use crate::FrameError;

@@ -62,13 +62,23 @@ struct Envelope<'a> {
     has_data: bool,
 }
 
+/// How all that is subscribed nearly always begins.
+const OPENING: &[u8] = br#"{"jsonrpc":"2.0","method":"subscription","params":"#;
+
 /// Reads one frame. What its `data` holds is left in `batch`.
 pub(in crate::deribit) fn message<'a>(frame: &'a [u8], batch: &mut Batch) -> Result<Message<'a>, FrameError> {
     batch.clear();
     let mut cursor = Cursor::new(frame);
     let mut envelope = Envelope::default();
-    cursor.object()?;
     let mut first = true;
+    if cursor.takes_exactly(OPENING) && cursor.peek() == Some(b'{') {
+        envelope.method = Some(b"subscription");
+        first = false;
+        params(&mut cursor, &mut envelope, batch)?;
+    } else {
+        cursor = Cursor::new(frame);
+        cursor.object()?;
+    }
     while let Some(key) = cursor.key(&mut first)? {
         match key {
             b"method" if cursor.peek() == Some(b'"') => envelope.method = Some(cursor.text()?),

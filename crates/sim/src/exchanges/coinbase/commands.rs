@@ -111,6 +111,7 @@ impl Coinbase {
                 fresh.push((channel, place, stream));
             }
         }
+        fresh.retain(|(.., stream)| !core.faults.omits(conn.id, stream));
         fresh.retain(|(channel, place, stream)| core.attach(conn, stream, Some(self.index(*channel, *place))));
         self.tell_subscriptions(conn);
         let now = now_us();

@@ -95,6 +95,8 @@ RestartPreventExitStatus=2 10
 KillMode=process
 # A service that the kernel kills for its memory is dccd-root's to restart, not a reason to stop the others.
 OOMPolicy=continue
+# Control groups of its own, for the limits of services.
+Delegate=memory cpu
 
 # What dccd-root logs goes to the journal, and as what its services log into files: `dccd logs`.
 StandardOutput=journal
@@ -125,7 +127,7 @@ SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
 ";
 
-/// What only the host's manager can do. The control groups are left open, for limits of services.
+/// What only the host's manager can do. The control groups, which limits of services need, are left open.
 const HARDENING_OF_SYSTEM: &str = "\
 CapabilityBoundingSet=
 PrivateDevices=yes
