@@ -140,11 +140,14 @@ fn read_all(directory: &Path) -> String {
 #[test]
 fn secrets_of_the_configuration_are_nowhere_but_in_it() {
     let host = Host::new();
-    let secrets = ["hunter2-ui", "hunter2-hook", "hunter2-rpc", "hunter2-http"];
+    let secrets = ["hunter2-ui", "hunter2-hook", "hunter2-other", "hunter2-rpc", "hunter2-http"];
     let known: Vec<String> =
         dccd_config::schema::all().into_iter().filter(|(_, key)| key.secret).map(|(path, _)| path).collect();
-    assert_eq!(known, ["settings.ui_auth_token", "alerts.webhook_url", "daemon.rpc.token", "daemon.http.token"]);
-    let more = "alerts: {webhook_url: 'http://127.0.0.1:9/hunter2-hook'}
+    assert_eq!(
+        known,
+        ["settings.ui_auth_token", "alerts.webhook_url", "alerts.webhooks[].url", "daemon.rpc.token", "daemon.http.token"]
+    );
+    let more = "alerts: {webhook_url: 'http://127.0.0.1:9/hunter2-hook', webhooks: [{url: 'http://127.0.0.1:9/hunter2-other'}], hold: 0}
 daemon:
   rpc: {address: '127.0.0.1:0', token: hunter2-rpc-long-enough}
   http: {address: '127.0.0.1:0', token: '${HTTP_TOKEN}'}
@@ -179,7 +182,7 @@ daemon:
     host.run_own(&["restart", "datad.binance"]).code(0);
     let services = host.run_own(&["services", "--json"]).code(0).json();
     let mut seen = String::new();
-    for service in services.as_array().unwrap() {
+    for service in services.as_array().unwrap().iter().filter(|service| service["pid"].is_u64()) {
         let of = |file: &str| {
             String::from_utf8_lossy(&std::fs::read(format!("/proc/{}/{file}", service["pid"])).unwrap()).into_owned()
         };
