@@ -140,13 +140,16 @@ fn read_all(directory: &Path) -> String {
 #[test]
 fn secrets_of_the_configuration_are_nowhere_but_in_it() {
     let host = Host::new();
-    let secrets = ["hunter2-ui", "hunter2-hook", "hunter2-rpc", "hunter2-http"];
+    let secrets = ["hunter2-ui", "hunter2-hook", "hunter2-other", "hunter2-rpc", "hunter2-http"];
     let known: Vec<String> =
         dccd_config::schema::all().into_iter().filter(|(_, key)| key.secret).map(|(path, _)| path).collect();
-    assert_eq!(known, ["settings.ui_auth_token", "alerts.webhook_url", "daemon.rpc.token", "daemon.http.token"]);
-    let more = "alerts: {webhook_url: 'http://127.0.0.1:9/hunter2-hook'}
+    assert_eq!(
+        known,
+        ["settings.ui_auth_token", "alerts.webhook_url", "alerts.webhooks[].url", "daemon.rpc.token", "daemon.http.token"]
+    );
+    let more = "alerts: {webhook_url: 'http://127.0.0.1:9/hunter2-hook', webhooks: [{url: 'http://127.0.0.1:9/hunter2-other'}], hold: 0}
 daemon:
-  rpc: {address: '127.0.0.1:0', token: hunter2-rpc}
+  rpc: {address: '127.0.0.1:0', token: hunter2-rpc-long-enough}
   http: {address: '127.0.0.1:0', token: '${HTTP_TOKEN}'}
 ";
     let text = config(more).replace("timezone: UTC", "timezone: UTC, ui_auth_token: hunter2-ui");
@@ -157,9 +160,17 @@ daemon:
     };
     own(&["start", "--detach", "--log-level", "trace"]).code(0);
     let log = || std::fs::read_to_string(host.path().join("data/.dccd/logs/dccd-root.log")).unwrap();
-    let served = "served over HTTP address=127.0.0.1:";
-    let port = log().split(served).nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
-    let port = port.unwrap_or_else(|| panic!("{}", log()));
+    let port = |served: &str| {
+        let log = log();
+        let rest = log.split(&format!("{served} address=127.0.0.1:")).nth(1).unwrap_or_else(|| panic!("{log}"));
+        rest.chars().take_while(char::is_ascii_digit).collect::<String>()
+    };
+    let rpc = format!("127.0.0.1:{}", port("the RPC is served over TCP"));
+    for (token, code) in [("hunter2-rpc-long-enough", 0), ("hunter2-wrong-long-enough", 1)] {
+        let mut asked = host.command(&["services", "--address", &rpc]);
+        common::Ran::from(asked.env("DCCD_RPC_TOKEN", token).output().unwrap()).code(code);
+    }
+    let port = port("health and metrics are served over HTTP");
     for token in ["hunter2-http", "hunter2-wrong"] {
         let mut stream = TcpStream::connect(("127.0.0.1", port.parse::<u16>().unwrap())).unwrap();
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n")
@@ -171,7 +182,7 @@ daemon:
     host.run_own(&["restart", "datad.binance"]).code(0);
     let services = host.run_own(&["services", "--json"]).code(0).json();
     let mut seen = String::new();
-    for service in services.as_array().unwrap() {
+    for service in services.as_array().unwrap().iter().filter(|service| service["pid"].is_u64()) {
         let of = |file: &str| {
             String::from_utf8_lossy(&std::fs::read(format!("/proc/{}/{file}", service["pid"])).unwrap()).into_owned()
         };

@@ -74,6 +74,7 @@ fn a_users_unit_is_what_systemd_reads_and_goes_without_a_trace() {
         ("WatchdogSec", "30"),
         ("KillMode", "process"),
         ("OOMPolicy", "continue"),
+        ("Delegate", "memory cpu"),
         ("Restart", "on-failure"),
         ("WantedBy", "default.target"),
     ] {

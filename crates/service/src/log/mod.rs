@@ -56,7 +56,7 @@ pub enum Output {
 /// Where the services of a store log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogFiles {
-    /// One file for all; `None`: each has its own, [`file`].
+    /// One file for all; `None`: each has its own, [`file()`].
     pub common: Option<PathBuf>,
     /// When a file is put aside.
     pub rotation: Rotation,

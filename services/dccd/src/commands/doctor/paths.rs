@@ -83,7 +83,7 @@ fn of_config(config: &Config) -> impl Iterator<Item = &Secret> {
     let rpc = daemon.rpc.as_ref().and_then(|rpc| rpc.token.as_ref());
     let http = daemon.http.as_ref().and_then(|http| http.token.as_ref());
     let all = [rpc, http, config.settings.ui_auth_token.as_ref(), config.alerts.webhook_url.as_ref()];
-    all.into_iter().flatten()
+    all.into_iter().flatten().chain(config.alerts.webhooks.iter().map(|webhook| &webhook.url))
 }
 
 /// Who holds what this instance needs for itself. Must be called inside a tokio runtime.

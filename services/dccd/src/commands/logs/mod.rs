@@ -85,8 +85,10 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
                 Err(error) => return Err(cannot_read(path)(error)),
             }
         }
-        if pasts.is_empty() && !arguments.follow {
-            return Err(anyhow!("there are no logs yet in {}", logs.directory.display()).into());
+        match (pasts.is_empty(), arguments.follow) {
+            (true, false) => return Err(anyhow!("there are no logs yet in {}", logs.directory.display()).into()),
+            (true, true) => say(format_args!("waiting for logs in {}", logs.directory.display())),
+            (false, _) => {}
         }
         let mut printer = Printer::new(&logs, &sources);
         let limit = arguments.lines.or((arguments.since.is_none()).then_some(LINES_DEFAULT));
@@ -107,6 +109,9 @@ fn cannot_read(path: &Path) -> impl Fn(io::Error) -> Failure + use<'_> {
     move |error| anyhow::Error::new(error).context(format!("cannot read {}", path.display())).into()
 }
 
+/// Messages of one log, in its order.
+type Entries = Box<dyn Iterator<Item = io::Result<Entry>>>;
+
 /// Prints what the logs have said so far, in the order of time.
 fn print_past(
     logs: &Logs,
@@ -114,11 +119,11 @@ fn print_past(
     limit: Option<usize>,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    let mut lists: Vec<(&str, &Path, Box<dyn Iterator<Item = io::Result<Entry>>>)> = Vec::new();
+    let mut lists: Vec<(&str, &Path, Entries)> = Vec::new();
     let mut count = 0;
     for (service, path, past) in pasts {
         let Some(past) = past else { continue };
-        let entries: Box<dyn Iterator<Item = io::Result<Entry>>> = match limit {
+        let entries: Entries = match limit {
             None => Box::new(past.from(0).map_err(cannot_read(path))?),
             Some(limit) => {
                 let last = past.last(limit, logs.since, &|entry| logs.wants(entry)).map_err(cannot_read(path))?;

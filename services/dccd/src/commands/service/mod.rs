@@ -102,8 +102,10 @@ fn run_install(global: &Global, install: &Install) -> Result<(), Failure> {
     let scope = install.scope.scope();
     let user = (scope == Scope::System).then(|| install.run_as.as_deref().unwrap_or("dccd"));
     let executable = std::env::current_exe().context("cannot find this executable on the disk")?;
-    let directory = std::env::current_dir().context("cannot tell the current directory")?;
+    let here = std::env::current_dir().context("cannot tell the current directory")?;
+    let directory = if counts_from(&loaded.config, &here) { here } else { PathBuf::from("/") };
     let instance = Instance {
+        executable: &executable,
         config: &loaded.path,
         directory: &directory,
         writes: writes(&loaded.config),
@@ -131,10 +133,19 @@ fn run_install(global: &Global, install: &Install) -> Result<(), Failure> {
         }
     }
     say(if install.dry_run { "then:" } else { "next:" });
-    for line in next_steps(global, &loaded, scope, user) {
+    for line in next_steps(global, &loaded, scope, user, &executable) {
         say(format_args!("  {line}"));
     }
     Ok(())
+}
+
+/// Whether a path of the configuration is, or may be, a relative one that counts from this directory.
+fn counts_from(config: &Config, directory: &Path) -> bool {
+    let local = &config.storage.local_path;
+    let data = if local.as_os_str().is_empty() { &config.settings.data_path } else { local };
+    let daemon = &config.daemon;
+    let others = [&daemon.work_dir, &daemon.pid_file, &daemon.log_file];
+    data.is_relative() || others.into_iter().flatten().any(|path| path.starts_with(directory))
 }
 
 /// Everything that an instance writes to.
@@ -148,7 +159,7 @@ fn writes(config: &Config) -> Vec<PathBuf> {
 }
 
 /// What is left to be typed.
-fn next_steps(global: &Global, loaded: &Loaded, scope: Scope, user: Option<&str>) -> Vec<String> {
+fn next_steps(global: &Global, loaded: &Loaded, scope: Scope, user: Option<&str>, executable: &Path) -> Vec<String> {
     let instance = &global.instance;
     let data = quoted(loaded.config.data_path());
     let config = quoted(&loaded.path);
@@ -158,6 +169,10 @@ fn next_steps(global: &Global, loaded: &Loaded, scope: Scope, user: Option<&str>
         Scope::System => ("sudo ", "sudo systemctl"),
     };
     if let Some(user) = user {
+        if unit::is_home(executable) {
+            let from = quoted(executable);
+            lines.push(format!("sudo install -m 755 {from} /usr/local/bin/dccd     # {user} cannot reach it at home; then install with that one"));
+        }
         if !is_known(user) {
             lines.push(format!("sudo useradd --system --home-dir /var/lib/{user} --shell /usr/sbin/nologin {user}"));
         }

@@ -25,6 +25,8 @@ pub enum Scope {
 /// What is special to an instance.
 #[derive(Clone, Debug)]
 pub struct Instance<'a> {
+    /// What is executed.
+    pub executable: &'a Path,
     /// The configuration file.
     pub config: &'a Path,
     /// Where relative paths of the configuration count from.
@@ -93,6 +95,8 @@ RestartPreventExitStatus=2 10
 KillMode=process
 # A service that the kernel kills for its memory is dccd-root's to restart, not a reason to stop the others.
 OOMPolicy=continue
+# Control groups of its own, for the limits of services.
+Delegate=memory cpu
 
 # What dccd-root logs goes to the journal, and as what its services log into files: `dccd logs`.
 StandardOutput=journal
@@ -123,7 +127,7 @@ SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
 ";
 
-/// What only the host's manager can do. The control groups are left open, for limits of services.
+/// What only the host's manager can do. The control groups, which limits of services need, are left open.
 const HARDENING_OF_SYSTEM: &str = "\
 CapabilityBoundingSet=
 PrivateDevices=yes
@@ -164,10 +168,15 @@ pub fn drop_in(instance: &Instance<'_>) -> anyhow::Result<String> {
     for path in &instance.writes {
         line("ReadWritePaths", &word(path)?);
     }
-    let is_home = |path: &Path| ["/home", "/root", "/run/user"].iter().any(|home| path.starts_with(home));
-    let paths = instance.writes.iter().map(PathBuf::as_path).chain([instance.config, instance.directory]);
+    let own = [instance.executable, instance.config, instance.directory];
+    let paths = instance.writes.iter().map(PathBuf::as_path).chain(own);
     line("ProtectHome", if paths.into_iter().any(is_home) { "read-only" } else { "yes" });
     Ok(text)
+}
+
+/// Whether a path lies in somebody's home, as systemd sees it.
+pub fn is_home(path: &Path) -> bool {
+    ["/home", "/root", "/run/user"].iter().any(|home| path.starts_with(home))
 }
 
 /// The directory below `/run` of a user's instances.
@@ -215,6 +224,7 @@ mod tests {
     #[test]
     fn an_instance_of_the_host_may_write_its_store_alone() {
         let instance = Instance {
+            executable: Path::new("/usr/bin/dccd"),
             config: Path::new("/etc/dccd/prod.yml"),
             directory: Path::new("/"),
             writes: vec!["/srv/my data".into(), "/var/log/dccd".into()],
@@ -237,6 +247,8 @@ mod tests {
         let at_home = Instance { writes: vec!["/home/ada/crypto".into()], user: Some("ada"), ..instance.clone() };
         let text = drop_in(&at_home).unwrap();
         assert!(text.contains("ProtectHome=read-only") && text.contains("RuntimeDirectory=dccd-ada\n"), "{text}");
+        let by_cargo = Instance { executable: Path::new("/root/.cargo/bin/dccd"), ..instance.clone() };
+        assert!(drop_in(&by_cargo).unwrap().contains("ProtectHome=read-only"));
         let own = drop_in(&Instance { user: None, ..instance }).unwrap();
         assert!(!own.contains("User=") && !own.contains("ReadWritePaths"), "{own}");
     }
