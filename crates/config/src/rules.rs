@@ -243,13 +243,19 @@ impl Rules<'_> {
         }
     }
 
+    /// What has to be in this order among the keys of restarts.
     fn restart(&mut self) {
-        let restart = &self.checked.values["daemon"]["restart"];
-        let (Some(base), Some(max)) = (restart["base_delay"].as_f64(), restart["max_delay"].as_f64()) else { return };
-        if base > max {
-            let named =
-                if self.checked.places.contains_key("daemon.restart.base_delay") { "base_delay" } else { "max_delay" };
-            let (this, that) = (format!("base_delay ({base})"), format!("max_delay ({max})"));
+        for (less, more) in [("base_delay", "max_delay"), ("progress_timeout", "hung_timeout")] {
+            let restart = &self.checked.values["daemon"]["restart"];
+            let (Some(small), Some(large)) = (restart[less].as_f64(), restart[more].as_f64()) else { continue };
+            // Zero: such a service is never replaced.
+            let is_never = more == "hung_timeout" && large == 0.0;
+            if small <= large || is_never {
+                continue;
+            }
+            let is_set = self.checked.places.contains_key(&format!("daemon.restart.{less}"));
+            let named = if is_set { less } else { more };
+            let (this, that) = (format!("{less} ({small})"), format!("{more} ({large})"));
             self.error(&format!("daemon.restart.{named}"), Problem::OutOfOrder { this, that }, None);
         }
     }

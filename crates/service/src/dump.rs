@@ -14,6 +14,8 @@ use crate::Tasks;
 
 /// Most threads that are looked at.
 const THREADS_MAX: usize = 128;
+/// Time for the thread that the kernel chose for the signal, the main one mostly, to go back to what it was at.
+const SETTLE: std::time::Duration = std::time::Duration::from_millis(50);
 /// Most lines of a kernel's stack that are kept.
 const STACK_LINES_MAX: usize = 12;
 
@@ -115,7 +117,7 @@ pub(crate) fn log(tasks: &Tasks, why: &str) {
 
 /// Answers each SIGQUIT with [`log`], from a thread of its own, for as long as the process lives.
 pub(crate) fn on_signal(tasks: Tasks) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = {
         let _inside = runtime.enter();
         signal(SignalKind::quit())?
@@ -123,6 +125,7 @@ pub(crate) fn on_signal(tasks: Tasks) -> std::io::Result<()> {
     let answer = move || {
         runtime.block_on(async {
             while signals.recv().await.is_some() {
+                tokio::time::sleep(SETTLE).await;
                 log(&tasks, "SIGQUIT");
             }
         });

@@ -9,6 +9,7 @@ use dccd_registry::Registry;
 use dccd_rpc::datad::{FeedInfo, JobInfo, Stats};
 use dccd_rpc::root::{RootStatus, ServiceInfo};
 use dccd_rpc::{call, context};
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -149,9 +150,11 @@ async fn running(global: &Global, registry: &Registry, detailed: bool) -> Result
     let metrics = data_path.map(metrics).unwrap_or_default();
     let mut jobs = Vec::new();
     let mut exchanges = BTreeMap::new();
-    for service in &list {
-        let Some(exchange) = service.name.strip_prefix("datad.") else { continue };
-        match ask(registry, service, detailed).await {
+    // All at once: one that hangs costs its deadline, not that of each.
+    let collectors = || list.iter().filter_map(|service| Some((service, service.name.strip_prefix("datad.")?)));
+    let answers = join_all(collectors().map(|(service, _)| ask(registry, service, detailed))).await;
+    for ((service, exchange), answer) in collectors().zip(answers) {
+        match answer {
             Ok((of_exchange, about)) => {
                 jobs.extend(of_exchange.into_iter().map(|job| Job::from(job).with(&metrics)));
                 exchanges.insert(exchange.to_owned(), about);
