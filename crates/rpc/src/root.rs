@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const ROOT_PROTOCOL: u32 = 3;
+pub const ROOT_PROTOCOL: u32 = 4;
 
 /// The root's name in listings, logs and errors.
 pub const ROOT_NAME: &str = "dccd-root";
@@ -242,6 +242,14 @@ pub enum EnsureError {
     Stopping {
         /// The service.
         name: String,
+    },
+    /// There is none, and there is something to say of that.
+    #[error("service \"{name}\" is not offered: {reason}")]
+    NotOffered {
+        /// The name asked for.
+        name: String,
+        /// Why.
+        reason: String,
     },
 }
 

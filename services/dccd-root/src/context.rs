@@ -19,7 +19,7 @@ use crate::cell::{Cell, Command};
 use crate::events::{EventLog, unix_nanos};
 use crate::process::Process;
 use crate::supervisor::supervise;
-use crate::{Options, Resolve, RootError, ServiceSpec, Supervision, Sweep};
+use crate::{Options, Refuse, Resolve, RootError, ServiceSpec, Supervision, Sweep};
 
 /// Orders waiting for one supervisor; senders wait while it is full.
 const COMMANDS_MAX: usize = 8;
@@ -45,6 +45,7 @@ pub(crate) struct Context {
     /// The ends of processes that nobody wants any more.
     leftovers: Mutex<Vec<JoinHandle<()>>>,
     resolve: Resolve,
+    refuse: Refuse,
     table: Mutex<Table>,
     starts: AtomicU64,
     started: Instant,
@@ -86,6 +87,7 @@ impl Context {
             handing_over: AtomicBool::new(false),
             leftovers: Mutex::default(),
             resolve: options.resolve,
+            refuse: options.refuse,
             table: Mutex::default(),
             starts: AtomicU64::new(0),
             started: Instant::now(),
@@ -229,6 +231,9 @@ impl Context {
             return Ok(Arc::clone(cell));
         }
         let Some(spec) = self.resolve_usable(name) else {
+            if let Some(reason) = (self.refuse)(name) {
+                return Err(EnsureError::NotOffered { name: name.to_owned(), reason });
+            }
             return Err(EnsureError::Unknown { name: name.to_owned(), known: table.cells.keys().cloned().collect() });
         };
         let cell = self.new_cell(spec, None);

@@ -27,7 +27,8 @@ mod token;
 pub use adopt::{Orphan, orphans};
 pub use error::RootError;
 pub use options::{
-    BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Resolve, RestartOptions, ServiceSpec, Supervision, Sweep,
+    BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Refuse, Resolve, RestartOptions, ServiceSpec, Supervision,
+    Sweep,
 };
 pub use service::{Ended, Root};
 pub use state_file::{SavedState, load as load_state, path as state_path};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use datad::DatadOptions;
-use dccd_config::{Config, Loaded, Lookup, TradeStream};
+use dccd_config::{Config, Loaded, Lookup, TradeStream, catalog};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
 use dccd_root::{BootGuard, HttpOptions, Limits, Options, Policy, RestartOptions, ServiceSpec, Supervision};
@@ -86,6 +86,12 @@ fn datad_options(config: &Config, exchange: ExchangeName, instance: &str, data_p
     }
 }
 
+/// Why there is no such service: nothing trades.
+fn refuse(name: &str) -> Option<String> {
+    let exchange = ["brokerd.", "paperd."].iter().find_map(|role| name.strip_prefix(role))?;
+    catalog::find(exchange).map(|known| known.trading.refusal(known.name))
+}
+
 /// The root of this configuration.
 ///
 /// # Errors
@@ -138,6 +144,7 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
             let exchange = name.strip_prefix(DATAD)?;
             dccd_exchange::NAMES.contains(&exchange).then(|| exchange.parse().ok().map(|e| spec(&e, false))).flatten()
         }),
+        refuse: Arc::new(refuse),
         supervision: Supervision {
             restart: RestartOptions {
                 max_restarts: restart.max_restarts,
