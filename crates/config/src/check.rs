@@ -12,7 +12,7 @@ use crate::expand::{self, Variables};
 use crate::moment::Moment;
 use crate::scalar::{self, Whole};
 use crate::schema::{Absent, Key, Kind, ROOT};
-use crate::tree::{Node, Value, is_null_word};
+use crate::tree::{Entry, Node, Value, is_null_word};
 
 /// What the walk found.
 pub(crate) struct Checked {
@@ -82,6 +82,11 @@ impl Walk<'_> {
         let place = node.map_or(above, |node| node.place);
         for entry in entries {
             if !keys.iter().any(|key| key.name == entry.key) {
+                let exchange = path.strip_prefix("exchanges.").and_then(catalog::find);
+                if let Some(exchange) = exchange.filter(|_| catalog::asks_for_trading(&entry.key)) {
+                    self.trading(entry, &join(path, &entry.key), exchange);
+                    continue;
+                }
                 let names = keys.iter().map(|key| key.name);
                 let near = nearest(&entry.key, names.clone());
                 let help = near.map(|name| format!("did you mean {name}?"));
@@ -169,6 +174,14 @@ impl Walk<'_> {
             },
             ref single => self.single(&at, single),
         }
+    }
+
+    /// What stands behind the key may be a secret, and is not shown.
+    fn trading(&mut self, entry: &Entry, key: &str, exchange: &catalog::Exchange) {
+        let problem = Problem::Trading { why: exchange.trading.refusal(exchange.name) };
+        let hide_from = Some(entry.place.column + entry.place.length + 2);
+        let help = Some("remove the key; what is public is collected without an account".to_owned());
+        self.errors.push(ConfigError { place: entry.place, key: key.to_owned(), problem, help, hide_from });
     }
 
     fn per_exchange(&mut self, at: &At<'_>, keys: &'static [Key]) -> Yaml {

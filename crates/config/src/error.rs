@@ -30,6 +30,12 @@ pub enum Problem {
         /// The keys that may stand here.
         known: String,
     },
+    /// A key for trading, which no exchange is configured for.
+    #[error("{why}")]
+    Trading {
+        /// What there is to say of that on this exchange.
+        why: String,
+    },
     /// The same key twice in one mapping.
     #[error("the key stands twice, first on line {first}")]
     DuplicateKey {
@@ -269,7 +275,7 @@ fn masked(line: &str, column: usize, hide_from: Option<usize>) -> (String, usize
 
 /// Hides what follows a key that names a secret, whatever the state of the file.
 fn mask_named(line: &str, column: usize) -> (String, usize) {
-    const NAMES: [&str; 6] = ["token", "webhook", "secret", "password", "api_key", "access_key"];
+    const NAMES: [&str; 7] = ["token", "webhook", "secret", "pass", "key", "uid", "client"];
     const HIDDEN: &str = "***";
     let lower = line.to_ascii_lowercase();
     let (mut out, mut moved) = (String::new(), column);

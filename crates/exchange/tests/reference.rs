@@ -99,7 +99,7 @@ fn section(adapter: &dyn Adapter, facts: &Facts) -> String {
 fn tables() -> String {
     let all: Vec<_> = NAMES.iter().map(|name| adapter(name, &AdapterOptions::default()).unwrap()).collect();
     let mut text = String::from(
-        "| exchange | markets | live | missing trades | depth | candles of its own |\n|---|---|---|---|---|---|\n",
+        "| exchange | markets | live | missing trades | depth | candles of its own | trading |\n|---|---|---|---|---|---|---|\n",
     );
     for adapter in &all {
         let (facts, can) = (adapter.facts(), adapter.capabilities());
@@ -117,10 +117,11 @@ fn tables() -> String {
         let name = format!("[{}](#{})", facts.title, facts.title.to_lowercase());
         let _ = writeln!(
             text,
-            "| {name} | {} | {} | {trades} | {} | {candles} |",
+            "| {name} | {} | {} | {trades} | {} | {candles} | {} |",
             facts.markets,
             channels.join(", ") + built,
-            depths(facts.depths)
+            depths(facts.depths),
+            can.trading.as_str()
         );
     }
     for adapter in &all {

@@ -13,6 +13,7 @@ pub mod span;
 pub mod sum;
 pub mod symbol;
 pub mod time;
+pub mod trading;
 
 pub use decimal::{Decimal, DecimalError};
 pub use entry::{Entry, EntryKind};
@@ -25,3 +26,4 @@ pub use span::{Span, SpanError};
 pub use sum::DecimalSum;
 pub use symbol::{Symbol, SymbolError};
 pub use time::UnixNanos;
+pub use trading::Trading;

@@ -313,6 +313,14 @@ pub enum EnsureError {
         /// The service.
         name: String,
     },
+    /// There is none, and there is something to say of that.
+    #[error("service \"{name}\" is not offered: {reason}")]
+    NotOffered {
+        /// The name asked for.
+        name: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A run of events.

@@ -176,6 +176,7 @@ fn the_wire_of_the_root_is_frozen() {
         EnsureError::Failed { name: s("n"), reason: s("r") },
         EnsureError::Timeout { name: s("n"), state: ServiceState::Backoff, reason: Some(s("r")) },
         EnsureError::Stopping { name: s("n") },
+        EnsureError::NotOffered { name: s("n"), reason: s("r") },
     ] {
         schema.add("EnsureError", &error);
     }

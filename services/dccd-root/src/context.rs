@@ -26,7 +26,7 @@ use crate::process::Process;
 use crate::remote::RpcCounters;
 use crate::supervisor::supervise;
 use crate::watching::Watching;
-use crate::{Alerting, Options, Reload, Resolve, RootError, ServiceSpec, Sweep};
+use crate::{Alerting, Options, Refuse, Reload, Resolve, RootError, ServiceSpec, Sweep};
 
 /// Orders waiting for one supervisor; senders wait while it is full.
 const COMMANDS_MAX: usize = 8;
@@ -63,6 +63,7 @@ pub(crate) struct Context {
     /// The ends of processes that nobody wants any more.
     leftovers: Mutex<Vec<JoinHandle<()>>>,
     resolve: Mutex<Resolve>,
+    refuse: Refuse,
     /// Reads the configuration anew; held by the one reload that is under way.
     pub(crate) reload: tokio::sync::Mutex<Option<Reload>>,
     table: Mutex<Table>,
@@ -114,6 +115,7 @@ impl Context {
             handing_over: AtomicBool::new(false),
             leftovers: Mutex::default(),
             resolve: Mutex::new(options.resolve),
+            refuse: options.refuse,
             reload: tokio::sync::Mutex::new(options.reload),
             table: Mutex::default(),
             starts: AtomicU64::new(0),
@@ -296,6 +298,9 @@ impl Context {
             return Ok(Arc::clone(cell));
         }
         let Some(spec) = self.resolve_usable(name) else {
+            if let Some(reason) = (self.refuse)(name) {
+                return Err(EnsureError::NotOffered { name: name.to_owned(), reason });
+            }
             return Err(EnsureError::Unknown { name: name.to_owned(), known: table.cells.keys().cloned().collect() });
         };
         let cell = self.new_cell(spec, None);

@@ -25,6 +25,9 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// Finds the specification of a service that isn't in [`Options::services`]; `None`: there is no such service.
 pub type Resolve = Arc<dyn Fn(&str) -> Option<ServiceSpec> + Send + Sync>;
 
+/// Why there is no service of this name and will be none, for those that there is something to say of.
+pub type Refuse = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// Clears away what processes left behind; called when the root holds its locks and before it starts anything, and again
 /// when everything is stopped, before anybody is told. It logs what it finds, and its failures stop neither. It may
 /// block, shortly.
@@ -225,6 +228,8 @@ pub struct Options {
     pub services: Vec<ServiceSpec>,
     /// Finds further, lazy services by name.
     pub resolve: Resolve,
+    /// Says why others are not offered.
+    pub refuse: Refuse,
     /// How to watch over them.
     pub supervision: Supervision,
     /// What to hold while the root runs, acquired in this order after the instance's own lock.
@@ -261,6 +266,7 @@ impl Options {
             executable,
             services: Vec::new(),
             resolve: Arc::new(|_| None),
+            refuse: Arc::new(|_| None),
             supervision: Supervision::default(),
             boot_guards: Vec::new(),
             sweep: None,

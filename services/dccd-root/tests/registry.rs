@@ -89,6 +89,19 @@ async fn an_unknown_service_is_refused_with_the_known_ones() {
 }
 
 #[tokio::test]
+async fn a_service_that_will_never_be_is_refused_with_the_reason() {
+    let place = Place::new();
+    let mut options = place.options(&[place.spec("datad.binance", Policy::Permanent, false)]);
+    options.refuse = Arc::new(|name| name.strip_prefix("brokerd.").map(|exchange| format!("no trading on {exchange}")));
+    let tree = Tree::start_with(place, options).await;
+    let error = tree.registry.ensure("brokerd.deribit", PATIENCE).await.unwrap_err();
+    assert_eq!(error.to_string(), "service \"brokerd.deribit\" is not offered: no trading on deribit");
+    let error = tree.registry.ensure("brokerx.deribit", PATIENCE).await.unwrap_err();
+    assert!(error.to_string().contains("is unknown"), "{error}");
+    tree.stop().await;
+}
+
+#[tokio::test]
 async fn a_service_that_is_not_ready_in_time_says_where_it_is() {
     let place = Place::new();
     place.mode("a", "silent");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use alertd::AlertdOptions;
 use anyhow::{Context as _, anyhow};
 use datad::{DatadOptions, Patience};
-use dccd_config::{Config, Loaded, LogFormat, Lookup, RpcAuth, TradeStream};
+use dccd_config::{Config, Loaded, LogFormat, Lookup, RpcAuth, TradeStream, catalog};
 use dccd_model::ExchangeName;
 use dccd_registry::RuntimeDir;
 use dccd_root::{
@@ -290,6 +290,12 @@ impl Common {
     }
 }
 
+/// Why there is no such service: nothing trades.
+fn refuse(name: &str) -> Option<String> {
+    let exchange = ["brokerd.", "paperd."].iter().find_map(|role| name.strip_prefix(role))?;
+    catalog::find(exchange).map(|known| known.trading.refusal(known.name))
+}
+
 /// The root of this configuration.
 ///
 /// # Errors
@@ -306,6 +312,7 @@ pub fn root_options(loaded: &Loaded, common: Common) -> anyhow::Result<Options> 
         config_path: Some(loaded.path.clone()),
         services,
         resolve,
+        refuse: Arc::new(refuse),
         supervision,
         boot_guards: vec![
             BootGuard {

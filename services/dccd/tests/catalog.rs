@@ -10,6 +10,8 @@ fn the_catalog_offers_what_the_adapters_offer() {
         let adapter = adapter(exchange.name, &AdapterOptions::default());
         let history = adapter.as_ref().is_some_and(|adapter| adapter.history().is_some());
         assert_eq!(exchange.history, history, "{}", exchange.name);
+        let trading = adapter.as_ref().map_or(exchange.trading, |adapter| adapter.capabilities().trading);
+        assert_eq!(exchange.trading, trading, "{}", exchange.name);
         // An adapter for the past alone has no channels.
         let can = adapter.map(|adapter| adapter.capabilities()).filter(|can| !can.channels.is_empty());
         let live = can.map(|can| Channel::ALL.into_iter().filter(|channel| can.check(*channel).is_ok()).collect::<Vec<_>>());

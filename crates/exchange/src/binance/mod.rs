@@ -21,7 +21,7 @@ mod subscribe;
 
 use std::sync::Arc;
 
-use dccd_model::{Channel, Symbol};
+use dccd_model::{Channel, Symbol, Trading};
 
 pub use consts::NAME;
 use consts::{CHANNELS, DEPTH_MAX, FACTS, LIMITS, LINEAR_REST_URL, LINEAR_WS_URL, REST_URL, SOCKET_PATHS, SOCKETS, WS_URL};
@@ -84,6 +84,7 @@ impl Adapter for Binance {
             trade_ids_contiguous: true,
             trades_repairable: true,
             quotes_have_time: false,
+            trading: Trading::NotYet,
         }
     }
 

@@ -23,7 +23,7 @@ mod subscribe;
 
 use std::sync::Arc;
 
-use dccd_model::{Channel, Symbol};
+use dccd_model::{Channel, Symbol, Trading};
 
 pub use consts::NAME;
 use consts::{CHANNELS, FACTS, LIMITS, REST_URL, WS_URL};
@@ -65,6 +65,7 @@ impl Adapter for Bitfinex {
             trade_ids_contiguous: false,
             trades_repairable: true,
             quotes_have_time: true,
+            trading: Trading::NotYet,
         }
     }
 

@@ -22,7 +22,7 @@ mod subscribe;
 
 use std::sync::Arc;
 
-use dccd_model::{Channel, Symbol, UnixNanos};
+use dccd_model::{Channel, Symbol, Trading, UnixNanos};
 
 pub use consts::NAME;
 use consts::{CHANNELS, FACTS, LIMITS, REST_URL, SOCKETS, WS_URL};
@@ -60,6 +60,7 @@ impl Adapter for Bybit {
             trade_ids_contiguous: false,
             trades_repairable: true,
             quotes_have_time: true,
+            trading: Trading::NotYet,
         }
     }
 

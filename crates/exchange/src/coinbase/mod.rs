@@ -22,7 +22,7 @@ mod view;
 
 use std::sync::Arc;
 
-use dccd_model::{Channel, Symbol};
+use dccd_model::{Channel, Symbol, Trading};
 
 pub use consts::NAME;
 use consts::{CHANNELS, FACTS, LIMITS, REST_URL, WS_URL};
@@ -64,6 +64,7 @@ impl Adapter for Coinbase {
             trade_ids_contiguous: true,
             trades_repairable: true,
             quotes_have_time: true,
+            trading: Trading::NotYet,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dccd_model::{Channel, Span, Symbol, UnixNanos};
+use dccd_model::{Channel, Span, Symbol, Trading, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::{CandlePages, ExchangeError, Facts, History, HistoryError, Session, TradeCursor};
@@ -31,6 +31,8 @@ pub struct Capabilities {
     pub trades_repairable: bool,
     /// Quotes carry the exchange's own time.
     pub quotes_have_time: bool,
+    /// Whether orders can be sent.
+    pub trading: Trading,
 }
 
 impl Capabilities {

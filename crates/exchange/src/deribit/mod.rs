@@ -21,7 +21,7 @@ mod subscribe;
 
 use std::sync::Arc;
 
-use dccd_model::{Channel, Symbol};
+use dccd_model::{Channel, Symbol, Trading};
 
 pub use consts::NAME;
 use consts::{CHANNELS, FACTS, LIMITS, REST_URL, WS_URL};
@@ -48,6 +48,7 @@ impl Adapter for Deribit {
             trade_ids_contiguous: true,
             trades_repairable: true,
             quotes_have_time: true,
+            trading: Trading::Never,
         }
     }
 

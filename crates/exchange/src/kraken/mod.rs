@@ -17,7 +17,7 @@ mod subscribe;
 
 use std::sync::Arc;
 
-use dccd_model::{Channel, Symbol, UnixNanos};
+use dccd_model::{Channel, Symbol, Trading, UnixNanos};
 use serde::Deserialize;
 
 pub use consts::NAME;
@@ -67,6 +67,7 @@ impl Adapter for Kraken {
             trade_ids_contiguous: true,
             trades_repairable: true,
             quotes_have_time: true,
+            trading: Trading::NotYet,
         }
     }
 

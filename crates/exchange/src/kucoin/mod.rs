@@ -21,7 +21,7 @@ mod subscribe;
 
 use std::sync::Arc;
 
-use dccd_model::{Channel, Symbol, UnixNanos};
+use dccd_model::{Channel, Symbol, Trading, UnixNanos};
 
 pub use consts::NAME;
 use consts::{CHANNELS, CLASSIC, CLASSIC_URL, FACTS, LIMITS, PRO, REST_URL, SOCKETS, WS_URL};
@@ -48,6 +48,7 @@ impl Adapter for Kucoin {
             trade_ids_contiguous: false,
             trades_repairable: true,
             quotes_have_time: true,
+            trading: Trading::Never,
         }
     }
 

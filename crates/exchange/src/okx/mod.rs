@@ -18,7 +18,7 @@ mod subscribe;
 
 use std::sync::Arc;
 
-use dccd_model::{Channel, Symbol};
+use dccd_model::{Channel, Symbol, Trading};
 
 pub use consts::NAME;
 use consts::{BUSINESS, CHANNELS, FACTS, LIMITS, PUBLIC, REST_URL, SOCKETS, WS_URL};
@@ -45,6 +45,7 @@ impl Adapter for Okx {
             trade_ids_contiguous: true,
             trades_repairable: true,
             quotes_have_time: true,
+            trading: Trading::NotYet,
         }
     }
 

@@ -31,6 +31,8 @@ struct Row {
     /// Candles of other spans, and older ones, are built from its trades.
     candles_from_trades: bool,
     quirks: &'static [&'static str],
+    /// Whether orders can be sent: `not yet`, `never`.
+    trading: &'static str,
 }
 
 #[derive(Serialize)]
@@ -46,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
         return out.json(&rows);
     }
-    let mut listing = Listing::new(&["exchange", "~markets", "~live", "~depth", "~candles of its own"]);
+    let mut listing = Listing::new(&["exchange", "~markets", "~live", "~depth", "~candles of its own", "trading"]);
     for row in &rows {
         let mut channels: Vec<_> = row.channels.iter().map(|channel| channel.channel).collect();
         if row.builds_live_candles {
@@ -59,6 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             channels.join(" "),
             row.depth.clone(),
             format!("{}{more}", row.spans.join(" ")),
+            row.trading.to_owned(),
         ]);
     }
     listing.print(&mut out)
@@ -87,5 +90,6 @@ fn row(name: &str) -> Option<Row> {
         spans: spans.iter().filter_map(|seconds| Span::from_secs(*seconds)).map(|span| span.to_string()).collect(),
         candles_from_trades: history.is_some_and(|history| history.trade_pages().is_some()),
         quirks: facts.quirks,
+        trading: adapter.capabilities().trading.as_str(),
     })
 }

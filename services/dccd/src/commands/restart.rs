@@ -45,7 +45,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             say(format_args!("restarting {service}"));
             let endpoint = registry.restart(service, RESTART_DEADLINE).await.map_err(|error| match error {
                 // A name mistyped is no failed start; the message names those there are.
-                RegistryError::Ensure(CallError::Answer(EnsureError::Unknown { .. })) => error.into(),
+                RegistryError::Ensure(CallError::Answer(EnsureError::Unknown { .. } | EnsureError::NotOffered { .. })) => {
+                    error.into()
+                }
                 RegistryError::Ensure(_) => Failure::new(exit::COULD_NOT_START, error),
                 error => error.into(),
             })?;
