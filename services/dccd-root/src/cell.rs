@@ -205,6 +205,8 @@ impl Cell {
     /// The service is told something else from now on: its process that runs at a restart, unless it is told otherwise.
     pub(crate) fn respecify(&self, spec: ServiceSpec) {
         *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec);
+        // Its process may be limited otherwise now.
+        self.changed.send_modify(|n| *n += 1);
     }
 
     /// Looks at the state; never held across an await.

@@ -18,6 +18,8 @@ use crate::process::Exit;
 use crate::state_file;
 
 /// Exits of a service that are kept.
+/// Patience with the disk where a service is about to be started.
+const LOAD_PATIENCE: Duration = Duration::from_millis(250);
 pub(crate) const EXITS_KEPT: usize = 20;
 /// Patience with the disk; a service's restart does not wait longer for this file.
 const SAVE_PATIENCE: Duration = Duration::from_secs(1);
@@ -45,6 +47,20 @@ impl History {
     }
 
     /// The one that was saved last; an empty one where there is none, or none that can be read.
+    /// What was kept, or nothing where the disk doesn't answer soon: it must not hold up the root.
+    pub(crate) fn load_soon(data_path: &Path, service: &str) -> Self {
+        let (sender, loaded) = std::sync::mpsc::sync_channel(1);
+        let (path, name) = (data_path.to_owned(), service.to_owned());
+        // A thread of its own, which a disk that hangs may keep for ever.
+        let load = move || drop(sender.send(Self::load(&path, &name)));
+        let started = std::thread::Builder::new().name("exits".to_owned()).spawn(load);
+        let history = started.ok().and_then(|_| loaded.recv_timeout(LOAD_PATIENCE).ok());
+        history.unwrap_or_else(|| {
+            tracing::warn!(service, "the disk gives no answer; the history of a service begins anew");
+            Self::default()
+        })
+    }
+
     pub(crate) fn load(data_path: &Path, service: &str) -> Self {
         let path = file(data_path, service);
         let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));

@@ -271,7 +271,7 @@ impl Supervisor {
     }
 
     /// A process, to after its end.
-    async fn watch_over(&self, process: Process, commands: &mut mpsc::Receiver<Command>) -> End {
+    async fn watch_over(&self, mut process: Process, commands: &mut mpsc::Receiver<Command>) -> End {
         let cell = &self.cell;
         let mut changes = cell.subscribe();
         loop {
@@ -310,6 +310,10 @@ impl Supervisor {
                 _ = changes.changed() => {
                     if let Some(why) = cell.refused() {
                         return self.replace(process, why).await;
+                    }
+                    let spec = cell.spec();
+                    if process.limits() != Some(spec.limits) {
+                        process.confine(&self.ctx.limiter, &spec);
                     }
                 }
                 () = sleep_until(at.into()) => {
