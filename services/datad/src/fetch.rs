@@ -230,7 +230,7 @@ impl Worker {
                 Some(next) if next != at => at = next,
                 _ => {
                     let (from_id, to_id) = (hole.from_id, hole.to_id);
-                    info!(%symbol, from_id, to_id, "fetched the trades of a gap");
+                    info!(%symbol, from_id, to_id, "asked for the trades of a gap; what came is taken in, the rest stays declared");
                     return;
                 }
             }

@@ -143,6 +143,8 @@ pub(crate) async fn keep(ctx: Arc<Context>) {
     let mut changes = ctx.board.subscribe();
     let mut watches: HashMap<String, ServiceWatch> = HashMap::new();
     let mut disk = DiskWatch::default();
+    // The store as it was found at the start.
+    let mut place = None;
     let mut teller = Teller::default();
     let mut looks = 0_u64;
     loop {
@@ -156,7 +158,7 @@ pub(crate) async fn keep(ctx: Arc<Context>) {
                     watches.entry(cell.name().to_owned()).or_default().look(&ctx.board, &cell, now);
                 }
                 if looks.is_multiple_of(DISK_EVERY) {
-                    look_at_disk(&ctx, &mut disk).await;
+                    look_at_disk(&ctx, &mut disk, &mut place).await;
                 }
                 looks += 1;
             }
@@ -166,9 +168,14 @@ pub(crate) async fn keep(ctx: Arc<Context>) {
     }
 }
 
-async fn look_at_disk(ctx: &Context, disk: &mut DiskWatch) {
+async fn look_at_disk(ctx: &Context, disk: &mut DiskWatch, place: &mut Option<(u64, u64)>) {
     let found = disk.look(&ctx.data_path).await;
     let path = ctx.data_path.display().to_string();
+    if let Ok(found) = &found {
+        let moved = (*place.get_or_insert(found.place) != found.place).then(|| moved(&path));
+        ctx.trouble("store", moved.clone());
+        ctx.board.set(ROOT_NAME, "store_moved", &path, moved.map(|message| (Severity::Critical, message)));
+    }
     // One that is low has to have a little more than that before it isn't.
     let was_low = ctx.board.holds(ROOT_NAME, "disk_low", &path);
     let low = ctx.disk_low_bytes();
@@ -186,6 +193,14 @@ async fn look_at_disk(ctx: &Context, disk: &mut DiskWatch) {
     }
 }
 
+/// Another directory stands where the store was: what runs has the old one open, and what it opens is in the new one.
+fn moved(path: &str) -> String {
+    format!(
+        "another directory stands at {path} than at the start: it was moved, removed or unmounted, and what is recorded now is torn apart; \
+         stop dccd, bring the directory back, start dccd"
+    )
+}
+
 /// What is to be said of the room on a disk.
 fn room(disk: Disk, low: u64, path: &str) -> Option<(Severity, String)> {
     let severity = match disk.free {
@@ -195,8 +210,8 @@ fn room(disk: Disk, low: u64, path: &str) -> Option<(Severity, String)> {
     };
     // To half a GiB, so that what is said doesn't change with every look.
     let step = if severity == Severity::Critical { 64 } else { 512 };
-    let free_mib = (disk.free >> 20).next_multiple_of(step);
     let size_mib = disk.size >> 20;
+    let free_mib = (disk.free >> 20).max(1).next_multiple_of(step).min(size_mib);
     Some((
         severity,
         format!(
@@ -335,11 +350,11 @@ mod tests {
 
     #[test]
     fn a_disk_is_low_below_the_limit_and_critical_below_the_least() {
-        let of = |free| room(Disk { free, size: 1 << 40 }, 4 << 30, "/data").map(|(severity, _)| severity);
+        let of = |free| room(Disk { free, size: 1 << 40, place: (1, 2) }, 4 << 30, "/data").map(|(severity, _)| severity);
         assert_eq!(of(4 << 30), None);
         assert_eq!(of((4 << 30) - 1), Some(Severity::Warning));
         assert_eq!(of(DISK_FULL_BYTES - 1), Some(Severity::Critical));
-        let said = |free| room(Disk { free, size: 1 << 40 }, 4 << 30, "/data").unwrap().1;
+        let said = |free| room(Disk { free, size: 1 << 40, place: (1, 2) }, 4 << 30, "/data").unwrap().1;
         assert_eq!(said(3 << 30), said((3 << 30) - 5), "a few bytes are no news");
         assert!(said(3 << 30).starts_with("less than 3072 MiB of 1048576 MiB"), "{}", said(3 << 30));
     }

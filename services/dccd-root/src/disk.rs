@@ -1,5 +1,6 @@
 //! The store's disk: how much room it has, asked without ever waiting long for it.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(crate) struct Disk {
     pub(crate) free: u64,
     /// All bytes.
     pub(crate) size: u64,
+    /// Which directory stands there: device and inode.
+    pub(crate) place: (u64, u64),
 }
 
 /// Asks the disk, again and again.
@@ -44,5 +47,11 @@ impl DiskWatch {
 
 fn disk(path: &Path) -> Result<Disk, String> {
     let found = rustix::fs::statvfs(path).map_err(|error| format!("cannot ask the disk of {}: {error}", path.display()))?;
-    Ok(Disk { free: found.f_bavail.saturating_mul(found.f_frsize), size: found.f_blocks.saturating_mul(found.f_frsize) })
+    let place = std::fs::metadata(path).map_err(|error| format!("cannot look at {}: {error}", path.display()))?;
+    let place = (place.dev(), place.ino());
+    Ok(Disk {
+        place,
+        free: found.f_bavail.saturating_mul(found.f_frsize),
+        size: found.f_blocks.saturating_mul(found.f_frsize),
+    })
 }

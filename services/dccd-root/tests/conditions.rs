@@ -139,3 +139,20 @@ async fn a_disk_without_room_is_the_roots_to_tell() {
     until(&tree, "dccd-root", true, &[&format!("warning disk_low {path}")]).await;
     tree.stop().await;
 }
+
+#[tokio::test]
+async fn a_store_that_another_directory_has_taken_the_place_of_is_told_until_it_is_back() {
+    let place = Place::new();
+    let data = place.data();
+    let tree = Tree::start(place, &[]).await;
+    until(&tree, "dccd-root", true, &[]).await;
+    let elsewhere = data.with_extension("elsewhere");
+    std::fs::rename(&data, &elsewhere).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    until(&tree, "dccd-root", true, &[&format!("critical store_moved {}", data.display())]).await;
+    assert_eq!(tree.info("dccd-root").await.state, ServiceState::Degraded);
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&elsewhere, &data).unwrap();
+    until(&tree, "dccd-root", true, &[]).await;
+    tree.stop().await;
+}

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use datad::DatadOptions;
 use dccd_config::{Config, Loaded, Lookup};
 use dccd_model::ExchangeName;
@@ -25,6 +25,10 @@ fn read(path: &Path, common: &Common, applied: &Arc<Mutex<Config>>) -> anyhow::R
     let new = Config::load(&Lookup::new(Some(path.to_owned())))?;
     for warning in new.warnings.iter().map(ToString::to_string).chain(crate::histo::warnings(&new.config)) {
         tracing::warn!(file = %path.display(), warning, "the new configuration");
+    }
+    if let Some(options) = roles::rpc_options(&new.config)? {
+        // The files that it names; the next root would not start with them.
+        dccd_root::check_rpc(&options).with_context(|| format!("{}: daemon.rpc", path.display()))?;
     }
     let old = applied.lock().unwrap_or_else(PoisonError::into_inner).clone();
     check(&old, &new.config)?;

@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_low_full_or_gone_is_told_apart() {
-        let of = |free| of_disk(Ok(&Disk { free, size: 1 << 40 })).0;
+        let of = |free| of_disk(Ok(&Disk { free, size: 1 << 40, place: (1, 2) })).0;
         let all = [of(1 << 40), of(DISK_LOW_BYTES), of(DISK_LOW_BYTES - 1), of(DISK_FULL_BYTES - 1)];
         assert_eq!(all, [Status::Healthy, Status::Healthy, Status::Degraded, Status::Unhealthy]);
         let gone = "the disk gave no answer".to_owned();

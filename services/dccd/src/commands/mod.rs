@@ -35,9 +35,10 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use dccd_config::{Config, Lookup};
-use dccd_registry::{Registry, RegistryError};
+use dccd_registry::{Registry, RegistryError, RuntimeDir};
+use dccd_rpc::CallError;
 use dccd_rpc::remote::RemoteError;
 
 use crate::cli::Global;
@@ -67,7 +68,33 @@ async fn connect(global: &Global, deadline: Duration) -> Result<Registry, Failur
         Some(remote) => Registry::connect_remote(remote, deadline).await,
         None => Registry::connect(&global.instance, deadline).await,
     };
-    connected.map_err(registry_failure)
+    connected.map_err(|error| match &error {
+        _ if global.address.is_some() => registry_failure(error),
+        RegistryError::NotRunning { .. } => not_running(&global.instance, error),
+        RegistryError::Call(CallError::Deadline { .. }) => silent(&global.instance, error),
+        _ => registry_failure(error),
+    })
+}
+
+/// No root runs; what may go on without it is named.
+fn not_running(instance: &str, error: RegistryError) -> Failure {
+    let orphans = RuntimeDir::resolve(instance).map(|directory| dccd_root::orphans(&directory)).unwrap_or_default();
+    if orphans.is_empty() {
+        return registry_failure(error);
+    }
+    let names: Vec<String> = orphans.iter().map(|orphan| format!("{} (pid {})", orphan.name, orphan.pid)).collect();
+    let message = format!("{error}\nwithout it goes on: {}; the next dccd-root adopts what it finds", names.join(", "));
+    Failure::message(exit::NOT_RUNNING, message)
+}
+
+/// The root is there and says nothing: what can be done about it.
+fn silent(instance: &str, error: RegistryError) -> Failure {
+    let directory = RuntimeDir::resolve(instance).ok();
+    let pid = directory.and_then(|directory| dccd_service::PidLock::holder(&directory.root_lock()).ok().flatten());
+    match pid {
+        Some(pid) => anyhow!("{error}; it hangs or is stopped: `kill -9 {pid}` ends it and leaves its services at work, `dccd start` adopts them").into(),
+        None => error.into(),
+    }
 }
 
 /// The running root of the instance, if there is one. At an address there must be one: nothing else is known of it here.

@@ -28,6 +28,9 @@ const LIST_DEADLINE: Duration = Duration::from_secs(15);
 /// Where the data goes unless something else is said.
 const DATA_PATH_DEFAULT: &str = "./data/crypto";
 
+/// It may come to hold secrets.
+const CONFIG_MODE: u32 = 0o600;
+
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -126,7 +129,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     // What is written is what `dccd validate` will read; that it is wrong can only come of an answer.
     let parsed = Config::parse(&text, &path, &|name| std::env::var(name).ok());
     parsed.map_err(|errors| Failure::new(exit::USAGE, errors))?;
-    files::write(&path, &text, arguments.force)?;
+    files::write(&path, &text, CONFIG_MODE, arguments.force)?;
     say(format_args!("wrote {}", path.display()));
     let config = if path == Path::new("config.yml") { String::new() } else { format!(" -c {}", path.display()) };
     say(format_args!(

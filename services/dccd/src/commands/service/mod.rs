@@ -128,7 +128,7 @@ fn run_install(global: &Global, install: &Install) -> Result<(), Failure> {
             ours(path, install.force)?;
         }
         for (path, text) in &files {
-            files::write(path, text, true).map_err(|error| with_help(error, scope))?;
+            files::write(path, text, 0o644, true).map_err(|error| with_help(error, scope))?;
             say(format_args!("wrote {}", path.display()));
         }
     }
