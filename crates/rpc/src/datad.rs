@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const DATAD_PROTOCOL: u32 = 4;
+pub const DATAD_PROTOCOL: u32 = 5;
 
 /// The service of one exchange.
 #[tarpc::service]
@@ -43,6 +43,9 @@ pub trait Datad {
     async fn pause_jobs(prefix: String) -> Result<Vec<String>, RpcError>;
     /// Runs them again.
     async fn resume_jobs(prefix: String) -> Result<Vec<String>, RpcError>;
+    /// A successor of this process is there: connect to it at the socket where successors wait. `profile` is what decides how the
+    /// exchange's messages are understood; another one than this process's is refused.
+    async fn meet_successor(profile: String) -> Result<(), RpcError>;
 }
 
 /// One market of the exchange.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const ROOT_PROTOCOL: u32 = 3;
+pub const ROOT_PROTOCOL: u32 = 4;
 
 /// The root's name in listings, logs and errors.
 pub const ROOT_NAME: &str = "dccd-root";
@@ -45,6 +45,11 @@ pub trait RootService {
     /// The root ends without its services, which go on, and starts anew in the same process; the new one adopts them.
     /// Answers when they are let go of.
     async fn hand_over() -> Result<(), RpcError>;
+    /// Replaces a service's process by one that is ready before the old one leaves; answers when it is. Where the old one goes on
+    /// instead: [`EnsureError::Kept`]. A service that can't be replaced so, or isn't ready, is restarted as by `restart`.
+    async fn replace(name: String) -> Result<Endpoint, EnsureError>;
+    /// A process that is to take a service over says that it could, or why it can't. After `Ok` to the former it may have the old one leave.
+    async fn stand_by(registration: Registration, trouble: Option<String>) -> Result<(), RpcError>;
 }
 
 /// What a service says of itself when it is ready.
@@ -242,6 +247,14 @@ pub enum EnsureError {
     Stopping {
         /// The service.
         name: String,
+    },
+    /// It was to be replaced, and the new process did not come so far.
+    #[error("{name} goes on as it was: its successor {reason}; `dccd restart {name} --cold` stops it first")]
+    Kept {
+        /// The service.
+        name: String,
+        /// Why, going on from "its successor".
+        reason: String,
     },
 }
 

@@ -62,7 +62,7 @@ fn the_wire_of_the_root_is_frozen() {
     let stop = StopRequest { force: true, timeout: Some(Duration::new(7, 8)) };
     for request in [
         RootServiceRequest::Hello { hello: hello.clone() },
-        RootServiceRequest::Register { registration },
+        RootServiceRequest::Register { registration: registration.clone() },
         RootServiceRequest::Heartbeat { name: s("n"), progress },
         RootServiceRequest::Deregister { name: s("n"), reason: s("r") },
         RootServiceRequest::List {},
@@ -73,6 +73,8 @@ fn the_wire_of_the_root_is_frozen() {
         RootServiceRequest::Restart { name: s("n") },
         RootServiceRequest::Status {},
         RootServiceRequest::HandOver {},
+        RootServiceRequest::Replace { name: s("n") },
+        RootServiceRequest::StandBy { registration, trouble: Some(s("t")) },
     ] {
         schema.add("request", &request);
     }
@@ -132,6 +134,7 @@ fn the_wire_of_the_root_is_frozen() {
         EnsureError::Failed { name: s("n"), reason: s("r") },
         EnsureError::Timeout { name: s("n"), state: ServiceState::Backoff, reason: Some(s("r")) },
         EnsureError::Stopping { name: s("n") },
+        EnsureError::Kept { name: s("n"), reason: s("r") },
     ] {
         schema.add("EnsureError", &error);
     }

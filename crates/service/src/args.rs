@@ -25,6 +25,8 @@ pub struct ServiceArgs {
     pub log_json: bool,
     /// How long it goes on without a root; a whole number of milliseconds.
     pub orphan_grace: Duration,
+    /// The process whose place this one is to take, without a moment between; `None`: it is to be the only one.
+    pub succeeds: Option<u32>,
 }
 
 /// How long a service goes on without a root, unless it is told otherwise.
@@ -65,7 +67,7 @@ pub enum ArgsError {
     },
 }
 
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 9] = [
     "--service",
     "--instance",
     "--runtime-dir",
@@ -74,6 +76,7 @@ const FLAGS: [&str; 8] = [
     "--log-level",
     "--log-format",
     "--orphan-grace-ms",
+    "--succeeds",
 ];
 
 impl ServiceArgs {
@@ -99,7 +102,16 @@ impl ServiceArgs {
         if let Some(config) = &self.config_path {
             args.extend(["--config".into(), config.into()]);
         }
+        if let Some(pid) = self.succeeds {
+            args.extend(Self::succeeding(pid));
+        }
         args
+    }
+
+    /// The arguments that tell a process besides to take the place of this one.
+    #[must_use]
+    pub fn succeeding(pid: u32) -> [OsString; 2] {
+        ["--succeeds".into(), pid.to_string().into()]
     }
 
     /// Reads the arguments that follow `argv[0]`.
@@ -112,7 +124,7 @@ impl ServiceArgs {
             };
             values[index] = Some(args.next().ok_or(ArgsError::NoValue { flag: FLAGS[index] })?);
         }
-        let [name, instance, runtime_dir, data_path, config, log_level, log_format, orphan_grace] = values;
+        let [name, instance, runtime_dir, data_path, config, log_level, log_format, orphan_grace, succeeds] = values;
         let text = |flag: &'static str, value: Option<OsString>| match value {
             None => Ok(None),
             Some(value) => value.into_string().map(Some).map_err(|_| ArgsError::NotText { flag }),
@@ -124,6 +136,9 @@ impl ServiceArgs {
                 Duration::from_millis(ms)
             }
         };
+        let succeeds = text("--succeeds", succeeds)?
+            .map(|pid| pid.parse().map_err(|_| ArgsError::NotNumber { flag: "--succeeds" }))
+            .transpose()?;
         Ok(Self {
             name: text("--service", name)?.ok_or(ArgsError::Missing { flag: "--service" })?,
             instance: text("--instance", instance)?.unwrap_or_else(|| INSTANCE_DEFAULT.to_owned()),
@@ -133,6 +148,7 @@ impl ServiceArgs {
             log_level: text("--log-level", log_level)?.unwrap_or_else(|| "info".to_owned()),
             log_json: text("--log-format", log_format)?.as_deref() == Some("json"),
             orphan_grace,
+            succeeds,
         })
     }
 }
@@ -151,6 +167,7 @@ mod tests {
             log_level: "info,datad=debug".into(),
             log_json: true,
             orphan_grace: Duration::from_millis(1_500),
+            succeeds: Some(4_711),
         }
     }
 
@@ -158,7 +175,7 @@ mod tests {
     fn arguments_round_trip() {
         let args = sample();
         assert_eq!(ServiceArgs::parse(args.to_args()).unwrap(), args);
-        let plain = ServiceArgs { config_path: None, log_json: false, ..args };
+        let plain = ServiceArgs { config_path: None, log_json: false, succeeds: None, ..args };
         assert_eq!(ServiceArgs::parse(plain.to_args()).unwrap(), plain);
     }
 

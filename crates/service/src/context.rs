@@ -1,7 +1,7 @@
 //! What a running service holds: who it is, where things are, how it stands with its root.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,7 +11,12 @@ use dccd_rpc::root::{Endpoint, Registration};
 
 use crate::line::Line;
 use crate::link::Link;
-use crate::{Progress, ServiceArgs, ServiceError, Shutdown, ShutdownReason};
+use crate::{PidLock, PidLockError, Progress, ServiceArgs, ServiceError, Shutdown, ShutdownReason};
+
+/// Patience with the root where a successor stands by.
+const STAND_BY_DEADLINE: Duration = Duration::from_secs(5);
+/// How often a successor looks whether the service is free.
+const TAKE_OVER_LOOK: Duration = Duration::from_millis(2);
 
 /// A service's context; clones share it.
 #[derive(Clone, Debug)]
@@ -26,10 +31,19 @@ struct Inner {
     shutdown: Shutdown,
     progress: Progress,
     registered: AtomicBool,
+    /// Held as long as this process is the service.
+    lock: Mutex<Option<PidLock>>,
 }
 
 impl ServiceContext {
-    pub(crate) fn new(args: ServiceArgs, runtime: RuntimeDir, token: String, link: Link, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(
+        args: ServiceArgs,
+        runtime: RuntimeDir,
+        token: String,
+        link: Link,
+        shutdown: Shutdown,
+        lock: Option<PidLock>,
+    ) -> Self {
         Self(Arc::new(Inner {
             args,
             runtime,
@@ -38,6 +52,7 @@ impl ServiceContext {
             shutdown,
             progress: Progress::new(),
             registered: AtomicBool::new(false),
+            lock: Mutex::new(lock),
         }))
     }
 
@@ -112,6 +127,35 @@ impl ServiceContext {
             // Ends with the runtime. If it panicked, the root would miss the heartbeats and restart this process.
             tokio::spawn(line.keep());
         }
+        Ok(())
+    }
+
+    /// Tells the root that this process, a successor, could take the service over, or why it can't. After `Ok` to the former it may have the
+    /// process before it leave, and has to take its place.
+    pub async fn stand_by(&self, protocol: u32, trouble: Option<String>) -> Result<(), ServiceError> {
+        let said = async {
+            let registry = Registry::connect_in(&self.0.runtime, STAND_BY_DEADLINE).await?;
+            registry.stand_by(self.registration(protocol), trouble, STAND_BY_DEADLINE).await
+        };
+        said.await.map_err(ServiceError::Register)
+    }
+
+    /// Becomes the service as soon as the process before this one has let go of it, which it does at the latest with its end.
+    pub async fn take_over(&self, patience: Duration) -> Result<(), ServiceError> {
+        let path = self.0.runtime.service_lock(self.name());
+        let deadline = tokio::time::Instant::now() + patience;
+        let lock = loop {
+            match PidLock::acquire(&path) {
+                Ok(lock) => break lock,
+                Err(PidLockError::Held { .. }) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(TAKE_OVER_LOOK).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        // Whoever looks for the service's process from now on, finds this one. Without a record the next root will not adopt it.
+        let _ = std::fs::rename(self.0.runtime.successor_record(self.name()), self.0.runtime.service_record(self.name()));
+        *self.0.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
         Ok(())
     }
 

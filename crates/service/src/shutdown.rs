@@ -20,6 +20,8 @@ pub enum ShutdownReason {
     Requested,
     /// There has been no root for too long, or the one that came doesn't want this process.
     RootGone,
+    /// A successor of this process is there.
+    HandedOver,
 }
 
 impl fmt::Display for ShutdownReason {
@@ -30,6 +32,7 @@ impl fmt::Display for ShutdownReason {
             Self::HangUp => "SIGHUP",
             Self::Requested => "requested",
             Self::RootGone => "dccd-root is gone",
+            Self::HandedOver => "handed over",
         })
     }
 }

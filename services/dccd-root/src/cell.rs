@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::adopt::Record;
 use crate::events::EventLog;
+use crate::replace::ReplaceOrder;
 use crate::token::TokenHash;
 use crate::{ServiceSpec, Supervision};
 
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Restart,
     /// The process is to be replaced, as a failure.
     Recycle(&'static str),
+    /// The process is to be replaced by a successor beside it.
+    Replace(ReplaceOrder),
     /// Stop for good.
     Stop(StopOrder),
 }
@@ -47,7 +50,8 @@ pub(crate) type Stopped = Option<(String, bool)>;
 
 /// One service.
 pub(crate) struct Cell {
-    pub(crate) spec: ServiceSpec,
+    name: String,
+    spec: Mutex<Arc<ServiceSpec>>,
     supervision: Supervision,
     events: Arc<EventLog>,
     state: Mutex<State>,
@@ -85,6 +89,32 @@ pub(crate) struct State {
     pub(crate) restarts: u64,
     pub(crate) last_exit: Option<String>,
     farewell: Option<String>,
+    successor: Option<Successor>,
+}
+
+impl State {
+    /// Of a process that is about to be spawned, or to be adopted, or takes over.
+    fn begin(&mut self, token: TokenHash) {
+        self.incarnation += 1;
+        self.token = Some(token);
+        (self.adopting, self.refused) = (false, None);
+        self.farewell = None;
+        self.progress = Progress::default();
+        (self.version, self.cpu_pct) = (None, None);
+        (self.ready_since, self.last_beat, self.last_moved, self.over_memory_since) = (None, None, None, None);
+    }
+}
+
+/// A process that is to take the service over.
+#[derive(Debug)]
+struct Successor {
+    pid: u32,
+    token: TokenHash,
+    spawned: Instant,
+    /// It could take over, and was told that it may.
+    stands_by: bool,
+    /// Why it can't.
+    trouble: Option<String>,
 }
 
 impl Cell {
@@ -116,12 +146,23 @@ impl Cell {
             restarts: 0,
             last_exit: None,
             farewell: None,
+            successor: None,
         };
-        Self { spec, supervision, events, state: Mutex::new(state), changed: watch::channel(0).0, commands }
+        Self { name: spec.name.clone(), spec: Mutex::new(Arc::new(spec)), supervision, events, state: Mutex::new(state), changed: watch::channel(0).0, commands }
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.spec.name
+        &self.name
+    }
+
+    /// What its processes are told.
+    pub(crate) fn spec(&self) -> Arc<ServiceSpec> {
+        Arc::clone(&self.spec.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What they are told from now on.
+    pub(crate) fn set_spec(&self, spec: Arc<ServiceSpec>) {
+        *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = spec;
     }
 
     /// Looks at the state; never held across an await.
@@ -219,14 +260,88 @@ impl Cell {
 
     /// A new process is about to be spawned, or one to be adopted.
     pub(crate) fn begin(&self, token: TokenHash) {
+        self.state().begin(token);
+    }
+
+    /// A successor is started.
+    pub(crate) fn expect_successor(&self, pid: u32, token: TokenHash) {
+        let successor = Successor { pid, token, spawned: Instant::now(), stands_by: false, trouble: None };
+        self.state().successor = Some(successor);
+    }
+
+    /// It doesn't take over.
+    pub(crate) fn forget_successor(&self) {
+        self.state().successor = None;
+    }
+
+    /// Whether that process is a successor of the service's.
+    pub(crate) fn expects(&self, pid: u32) -> bool {
+        self.state().successor.as_ref().is_some_and(|successor| successor.pid == pid)
+    }
+
+    /// Whether the successor has the word.
+    pub(crate) fn successor_stands_by(&self) -> bool {
+        // One that became the service meanwhile had no need of it.
+        self.state().successor.as_ref().is_none_or(|successor| successor.stands_by)
+    }
+
+    /// Why the successor can't take over, if it said so.
+    pub(crate) fn successor_trouble(&self) -> Option<String> {
+        self.state().successor.as_ref().and_then(|successor| successor.trouble.clone())
+    }
+
+    /// The successor has had its time: it doesn't get the word any more, unless it has it. `Err`: what is to be said of it.
+    pub(crate) fn give_up_successor(&self) -> Result<(), String> {
         let mut state = self.state();
-        state.incarnation += 1;
-        state.token = Some(token);
-        (state.adopting, state.refused) = (false, None);
-        state.farewell = None;
-        state.progress = Progress::default();
-        (state.version, state.cpu_pct) = (None, None);
-        (state.ready_since, state.last_beat, state.last_moved, state.over_memory_since) = (None, None, None, None);
+        match &state.successor {
+            Some(successor) if !successor.stands_by => {
+                let waited = successor.spawned.elapsed().as_secs_f64();
+                state.successor = None;
+                Err(format!("was not ready within {waited:.0} s; see its log"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A successor says that it could take over, or why it can't.
+    pub(crate) fn stand_by(
+        &self,
+        registration: &Registration,
+        trouble: Option<String>,
+        peer: Option<u32>,
+    ) -> Result<(), RpcError> {
+        let mut state = self.state();
+        let known = state.successor.as_mut().filter(|successor| {
+            successor.pid == registration.pid
+                && peer.is_none_or(|peer| peer == successor.pid)
+                && successor.token.is_of(&registration.token)
+        });
+        let Some(successor) = known else {
+            let reason = format!("this process is to take nothing over from {}", self.name());
+            return Err(RpcError::Refused { service: ROOT_NAME.to_owned(), reason });
+        };
+        tracing::info!(service = self.name(), pid = successor.pid, trouble, "a successor stands by");
+        successor.stands_by = trouble.is_none();
+        successor.trouble = trouble;
+        drop(state);
+        self.changed.send_modify(|n| *n += 1);
+        Ok(())
+    }
+
+    /// The successor is the service, and may register as such: it holds the service's lock, or the process before it is gone.
+    pub(crate) fn promote(&self) {
+        let mut state = self.state();
+        let Some(successor) = state.successor.take() else { return };
+        state.begin(successor.token);
+        state.pid = Some(successor.pid);
+        (state.endpoint, state.spawned, state.awaited) = (None, Some(successor.spawned), Some(Instant::now()));
+        self.set_locked(&mut state, ServiceState::Starting, Some("taking over".to_owned()));
+    }
+
+    /// The process before the successor is gone, by this exit.
+    pub(crate) fn succeed(&self, exit: String) {
+        self.promote();
+        self.state().last_exit = Some(exit);
     }
 
     /// The process runs.
@@ -265,7 +380,7 @@ impl Cell {
         let Some(token) = &state.token else { return Err(refused("the token was used already")) };
         let wrong = if !token.is_of(&registration.token) {
             Some("the token is wrong")
-        } else if state.adopting && self.spec.protocol.is_some_and(|protocol| protocol != registration.protocol) {
+        } else if state.adopting && self.spec().protocol.is_some_and(|protocol| protocol != registration.protocol) {
             Some("it speaks another version of its contract")
         } else {
             None
@@ -327,7 +442,7 @@ impl Cell {
 
     /// What is wrong with a service that answers: its own words first, then what we see.
     fn complaint(&self, state: &mut State, now: Instant) -> Option<String> {
-        let limits = self.spec.limits;
+        let limits = self.spec().limits;
         let mut reason = state.progress.degraded.clone();
         let rss = state.progress.rss_bytes;
         match limits.max_memory_bytes {
@@ -414,7 +529,7 @@ impl Cell {
             heartbeat_age_ms: state.last_beat.map(|beat| u64::try_from(beat.elapsed().as_millis()).unwrap_or(u64::MAX)),
             version: state.version.clone(),
             reason: state.reason.clone(),
-            eager: self.spec.eager,
+            eager: self.spec().eager,
             counters: state.progress.counters.clone(),
         }
     }

@@ -10,7 +10,7 @@ use dccd_registry::RuntimeDir;
 use dccd_rpc::BUILD;
 use dccd_rpc::root::{Endpoint, EnsureError, ROOT_NAME, RootStatus, ServiceInfo, ServiceState, StopReport};
 use dccd_service::{chain, process};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
@@ -18,6 +18,7 @@ use crate::adopt::{Candidate, Predecessor, predecessor_gone};
 use crate::cell::{Cell, Command};
 use crate::events::{EventLog, unix_nanos};
 use crate::process::Process;
+use crate::replace::{ReplaceOrder, stand_by_deadline};
 use crate::supervisor::supervise;
 use crate::{Options, Resolve, RootError, ServiceSpec, Supervision, Sweep};
 
@@ -199,7 +200,7 @@ impl Context {
 
     /// Starts what is to run from the beginning.
     pub(crate) fn start_eager(&self, order: &[String]) {
-        for cell in order.iter().filter_map(|name| self.cell(name)).filter(|cell| cell.spec.eager) {
+        for cell in order.iter().filter_map(|name| self.cell(name)).filter(|cell| cell.spec().eager) {
             self.start(&cell);
         }
     }
@@ -262,6 +263,34 @@ impl Context {
             cell.command(Command::Restart).await;
         }
         self.ready(&cell, Wanted::After(before), deadline).await
+    }
+
+    /// Replaces a service's process without a moment between, by one that is told what `spec` says (`None`: the same as before), and waits
+    /// until it is ready. Where the new one doesn't come so far the old one goes on ([`EnsureError::Kept`]). A service that can't be replaced
+    /// so, or isn't ready, is restarted; with that specification, too.
+    pub(crate) async fn replace(
+        self: &Arc<Self>,
+        name: &str,
+        spec: Option<ServiceSpec>,
+        deadline: Instant,
+    ) -> Result<Endpoint, EnsureError> {
+        let cell = self.wanted_cell(name)?;
+        let before = cell.state().incarnation;
+        if cell.spec().hands_over && cell.state().phase.is_ready() {
+            let (done, answer) = oneshot::channel();
+            let order = ReplaceOrder { spec: spec.clone(), deadline: stand_by_deadline(deadline), done };
+            cell.command(Command::Replace(order)).await;
+            match answer.await {
+                Ok(Ok(())) => return self.ready(&cell, Wanted::After(before), deadline).await,
+                Ok(Err(reason)) => return Err(EnsureError::Kept { name: name.to_owned(), reason }),
+                // It has stopped meanwhile, or is just starting.
+                Err(_) => {}
+            }
+        }
+        if let Some(spec) = spec {
+            cell.set_spec(Arc::new(spec));
+        }
+        self.restart(name, deadline).await
     }
 
     async fn ready(&self, cell: &Cell, wanted: Wanted, deadline: Instant) -> Result<Endpoint, EnsureError> {
@@ -359,7 +388,7 @@ impl Context {
         let missing: Vec<String> = self
             .cells()
             .iter()
-            .filter(|cell| cell.spec.eager && !cell.state().phase.is_ready())
+            .filter(|cell| cell.spec().eager && !cell.state().phase.is_ready())
             .map(|cell| cell.name().to_owned())
             .collect();
         RootStatus {

@@ -17,6 +17,7 @@ mod events;
 mod http;
 mod options;
 mod process;
+mod replace;
 mod rpc;
 mod service;
 mod state_file;

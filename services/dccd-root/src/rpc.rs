@@ -8,6 +8,7 @@ use dccd_rpc::root::{
     StopRequest,
 };
 use dccd_rpc::{Connection, Greeting, Hello, HelloReply, RpcError};
+use dccd_service::PidLock;
 use tokio::time::timeout_at;
 
 use crate::cell::Cell;
@@ -51,7 +52,12 @@ impl RootService for RootServer {
     }
 
     async fn register(self, _: tarpc::context::Context, registration: Registration) -> Result<RegisterReply, RpcError> {
-        self.cell(&registration.name)?.register(registration, self.peer)
+        let cell = self.cell(&registration.name)?;
+        let lock = self.ctx.runtime_dir.service_lock(&registration.name);
+        if cell.expects(registration.pid) && matches!(PidLock::holder(&lock), Ok(Some(pid)) if pid == registration.pid) {
+            cell.promote();
+        }
+        cell.register(registration, self.peer)
     }
 
     async fn heartbeat(self, _: tarpc::context::Context, name: String, progress: Progress) -> Result<(), RpcError> {
@@ -101,5 +107,18 @@ impl RootService for RootServer {
 
     async fn hand_over(self, _: tarpc::context::Context) -> Result<(), RpcError> {
         hand_over(&self.ctx).await
+    }
+
+    async fn replace(self, context: tarpc::context::Context, name: String) -> Result<Endpoint, EnsureError> {
+        self.ctx.replace(&name, None, answer_by(&context)).await
+    }
+
+    async fn stand_by(
+        self,
+        _: tarpc::context::Context,
+        registration: Registration,
+        trouble: Option<String>,
+    ) -> Result<(), RpcError> {
+        self.cell(&registration.name)?.stand_by(&registration, trouble, self.peer)
     }
 }

@@ -44,7 +44,7 @@ async fn stop_all(ctx: Arc<Context>, patience: Duration) {
     let begun = Instant::now();
     let mut cells = ctx.cells();
     cells.sort_by_key(|cell| std::cmp::Reverse(cell.state().start_number));
-    let (eager, lazy): (Vec<_>, Vec<_>) = cells.into_iter().partition(|cell| cell.spec.eager);
+    let (eager, lazy): (Vec<_>, Vec<_>) = cells.into_iter().partition(|cell| cell.spec().eager);
     let mut services = Vec::new();
     let lazy_until = Instant::now() + patience;
     for cell in lazy {

@@ -14,6 +14,7 @@ use crate::budget::{Budget, Decision};
 use crate::cell::{Cell, Command, StopOrder};
 use crate::context::Context;
 use crate::process::Process;
+use crate::replace::Beside;
 use crate::token::{TokenHash, new_token};
 use crate::{Policy, Supervision};
 
@@ -22,7 +23,7 @@ use crate::{Policy, Supervision};
 const OWN_DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// How one process of the service came to its end.
-enum End {
+pub(crate) enum End {
     /// By itself, or killed by us for this failure.
     Failed { exit: String, clean: bool },
     /// Somebody asked for a new one.
@@ -46,7 +47,7 @@ pub(crate) async fn supervise(
         match command {
             Command::Start => {}
             Command::Restart => supervisor.budget.reset(),
-            Command::Recycle(_) => continue,
+            Command::Recycle(_) | Command::Replace(_) => continue,
             Command::Stop(order) => {
                 supervisor.stopped(&order);
                 // Whoever asked may be gone.
@@ -61,9 +62,9 @@ pub(crate) async fn supervise(
     }
 }
 
-struct Supervisor {
-    ctx: Arc<Context>,
-    cell: Arc<Cell>,
+pub(crate) struct Supervisor {
+    pub(crate) ctx: Arc<Context>,
+    pub(crate) cell: Arc<Cell>,
     budget: Budget,
     /// A process of an earlier root, until it is dealt with.
     candidate: Option<Candidate>,
@@ -77,7 +78,7 @@ impl Supervisor {
         }
     }
 
-    fn supervision(&self) -> &Supervision {
+    pub(crate) fn supervision(&self) -> &Supervision {
         &self.ctx.supervision
     }
 
@@ -100,7 +101,7 @@ impl Supervisor {
                     return Some((order, stopped));
                 }
             };
-            let again = match self.cell.spec.policy {
+            let again = match self.cell.spec().policy {
                 Policy::Permanent => true,
                 Policy::Transient => !clean,
                 Policy::Temporary => false,
@@ -150,7 +151,7 @@ impl Supervisor {
             tokio::select! {
                 () = sleep_until(until) => return None,
                 command = commands.recv() => match command {
-                    Some(Command::Start | Command::Recycle(_)) => {}
+                    Some(Command::Start | Command::Recycle(_) | Command::Replace(_)) => {}
                     Some(Command::Restart) => return Some(End::Restart),
                     Some(Command::Stop(order)) => return Some(End::Stopped(order, None)),
                     None => return Some(End::Failed { exit: "the root ended".to_owned(), clean: true }),
@@ -183,7 +184,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(Command::Start | Command::Restart | Command::Recycle(_)) => {}
+                    Some(Command::Start | Command::Restart | Command::Recycle(_) | Command::Replace(_)) => {}
                     Some(Command::Stop(order)) => return Err(End::Stopped(order, None)),
                     None => return Err(End::Failed { exit: "the root ended".to_owned(), clean: true }),
                 },
@@ -197,7 +198,7 @@ impl Supervisor {
         let hash = TokenHash::of(&token);
         cell.begin(hash.clone());
         let log_file = log::file(&self.ctx.data_path, cell.name());
-        let mut process = match Process::spawn(&self.ctx.executable, &cell.spec, &log_file) {
+        let mut process = match Process::spawn(&self.ctx.executable, &cell.spec(), &log_file) {
             Ok(process) => process,
             Err(error) => {
                 let executable = self.ctx.executable.display();
@@ -216,7 +217,7 @@ impl Supervisor {
             let state = self.cell.state();
             (state.restarts, state.last_exit.clone())
         };
-        let Some(record) = Record::of(pid, token, &self.cell.spec, restarts, last_exit) else { return };
+        let Some(record) = Record::of(pid, token, &self.cell.spec(), restarts, last_exit) else { return };
         if let Err(error) = record.save(&self.ctx.runtime_dir.service_record(self.cell.name())) {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(service = self.cell.name(), pid, error, "the next root will not be able to adopt this process");
@@ -224,7 +225,7 @@ impl Supervisor {
     }
 
     /// A process, to after its end.
-    async fn watch_over(&self, process: Process, commands: &mut mpsc::Receiver<Command>) -> End {
+    async fn watch_over(&self, mut process: Process, commands: &mut mpsc::Receiver<Command>) -> End {
         let cell = &self.cell;
         let mut changes = cell.subscribe();
         loop {
@@ -247,6 +248,10 @@ impl Supervisor {
                         cell.state().last_exit = Some(why.to_owned());
                         return End::Failed { exit: why.to_owned(), clean: false };
                     }
+                    Some(Command::Replace(order)) => match self.replace_beside(process, order, commands).await {
+                        Beside::Goes(goes) => process = goes,
+                        Beside::Ended(end) => return end,
+                    },
                     Some(Command::Stop(order)) if order.keep => {
                         self.ctx.keep(process);
                         return End::Stopped(order, None);
@@ -298,7 +303,7 @@ impl Supervisor {
     }
 
     /// Takes leave of a process that exited, or that we killed for `why`.
-    async fn ended(&self, process: Process, why: Option<&'static str>) -> End {
+    pub(crate) async fn ended(&self, process: Process, why: Option<&'static str>) -> End {
         let never_adopted = self.cell.is_adopting();
         let status = process.reap().await;
         self.forget();
@@ -315,10 +320,12 @@ impl Supervisor {
     fn forget(&self) {
         // What stays is taken for a crash by the next root, or written over by this one.
         let _ = std::fs::remove_file(self.ctx.runtime_dir.service_record(self.cell.name()));
+        // Of a successor that died before it took over.
+        let _ = std::fs::remove_file(self.ctx.runtime_dir.successor_record(self.cell.name()));
     }
 
     /// Asks a process to stop, waits, kills it and its group if need be. Returns how it ended and whether by force.
-    async fn stop_process(&self, process: Process, patience: Duration) -> (String, bool) {
+    pub(crate) async fn stop_process(&self, process: Process, patience: Duration) -> (String, bool) {
         self.cell.set(ServiceState::Stopping, None);
         let mut force = self.ctx.force.subscribe();
         let forced = async {

@@ -108,6 +108,7 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
                 log_level: log_level.clone(),
                 log_json: false,
                 orphan_grace: config.daemon.orphan_grace,
+                succeeds: None,
             };
             let told = datad_options(&config, exchange.clone(), &args.instance, &args.data_path);
             let limits = config.limits(exchange);
@@ -117,6 +118,7 @@ pub fn root_options(loaded: &Loaded, instance: &str, runtime_dir: RuntimeDir, lo
                 protocol: Some(DATAD_PROTOCOL),
                 args: args.to_args(),
                 policy: Policy::Permanent,
+                hands_over: true,
                 eager,
                 limits: Limits {
                     max_memory_bytes: limits.max_memory_mb.map(|mb| mb << 20),

@@ -77,11 +77,13 @@ impl Place {
             log_level: "info".to_owned(),
             log_json: false,
             orphan_grace: dccd_service::ORPHAN_GRACE_DEFAULT,
+            succeeds: None,
         };
         ServiceSpec {
             name: name.to_owned(),
             args: args.to_args(),
             policy,
+            hands_over: false,
             eager,
             limits: Limits::default(),
             fingerprint: String::new(),
