@@ -10,6 +10,7 @@ mod clock;
 mod derive;
 mod error;
 mod fetch;
+mod handover;
 mod history;
 mod hot;
 mod journaling;

@@ -1,6 +1,6 @@
 //! The service that clients talk to. Every call is answered from shared counters or by one message to the hot thread.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -63,6 +63,10 @@ pub(crate) struct Server {
     pub(crate) jobs: Arc<std::sync::Mutex<Vec<ConfiguredFeed>>>,
     /// The history thread.
     pub(crate) history: mpsc::Sender<HistoryCommand>,
+    /// Where successors of this process wait for it.
+    pub(crate) successors: PathBuf,
+    /// What a successor has to have in common with this process.
+    pub(crate) profile: String,
     /// What it said of its jobs last.
     pub(crate) histo_jobs: Arc<std::sync::Mutex<Vec<JobInfo>>>,
 }
@@ -370,9 +374,25 @@ impl Datad for Session {
     async fn resume_jobs(self, _: Context, prefix: String) -> Result<Vec<String>, RpcError> {
         self.server.pause_jobs(prefix, false).await
     }
+
+    async fn meet_successor(self, _: Context, profile: String) -> Result<(), RpcError> {
+        self.server.meet_successor(&profile).await
+    }
 }
 
 impl Server {
+    async fn meet_successor(&self, profile: &str) -> Result<(), RpcError> {
+        let service = || format!("datad.{}", self.adapter.name());
+        let refused = |reason| RpcError::Refused { service: service(), reason };
+        if profile != self.profile {
+            let ours = &self.profile;
+            return Err(refused(format!("it was told to collect in another way: {profile}, and not {ours}")));
+        }
+        let stream = std::os::unix::net::UnixStream::connect(&self.successors)
+            .map_err(|error| refused(format!("nobody waits at {}: {error}", self.successors.display())))?;
+        self.ask(|reply| Command::Join { stream, reply }).await?.map_err(refused)
+    }
+
     async fn pause_jobs(&self, prefix: String, paused: bool) -> Result<Vec<String>, RpcError> {
         self.ask_history(|reply| HistoryCommand::Pause { prefix, paused, reply }).await
     }

@@ -2,24 +2,25 @@
 
 mod jobs;
 mod markets;
+mod succeed;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, Markets, Product, Socket};
+use dccd_exchange::{Adapter, Markets};
 use dccd_history::{RestAddresses, RestClients};
 use dccd_model::{Channel, ExchangeName, Symbol};
 use dccd_net::SystemClock;
 use dccd_rpc::ServeLimits;
 use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _, JobInfo};
-use dccd_service::{Progress, ServiceContext};
+use dccd_service::{ServiceContext, ShutdownReason};
 use dccd_store::journal::{JournalOptions, JournalSync, JournalWriter};
 use dccd_store::{Recorder, RecorderOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::bus::{Bus, RingSizes};
 use crate::error::{DatadError, chain};
@@ -31,6 +32,7 @@ use crate::lister::Lister;
 use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderThread, Recovered, live_candles};
 use crate::rpc::{ConfiguredFeed, Running, Server, Session};
 use crate::shared::{Part, Shared};
+use succeed::Successor;
 
 /// Wants that wait for the fetcher; one more is dropped and counted, and raised again by later events.
 const FETCH_QUEUE: usize = 1_024;
@@ -102,6 +104,10 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
     let shared = Arc::new(Shared::default());
     let rest = RestClients::new(&options.exchange, adapter.as_ref(), &options.rest, Some(&state_dir(&options)))
         .map_err(|e| DatadError::Serve(Box::new(e)))?;
+    let successor = match ctx.args().succeeds {
+        Some(_) => Some(succeed::stand_by(&options, &adapter, &rest, &ctx).await?),
+        None => None,
+    };
 
     let history = HistoryThread::start(HistoryOptions {
         exchange: options.exchange.clone(),
@@ -124,6 +130,8 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         shutdown: ctx.shutdown().clone(),
         jobs: Arc::new(std::sync::Mutex::new(jobs.collect())),
         history: history.commands.clone(),
+        successors: ctx.runtime_dir().successor_socket(ctx.name()),
+        profile: succeed::profile(&options),
         histo_jobs: Arc::default(),
     };
 
@@ -167,7 +175,11 @@ pub async fn run(options: DatadOptions, ctx: ServiceContext) -> Result<(), Datad
         server: &server,
         history: &history,
     };
-    let outcome = parts.run(journal, recorder, &running_tx, &ctx).await;
+    let outcome = parts.run(journal, recorder, &running_tx, &ctx, successor).await;
+    if ctx.shutdown().reason() == Some(ShutdownReason::HandedOver) {
+        // Clients find the successor by themselves; the sooner this process has ended the better.
+        serving.abort();
+    }
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time
     drop(sync);
@@ -265,6 +277,7 @@ impl Parts<'_> {
         recorder: Recorder,
         running: &watch::Sender<Option<Running>>,
         ctx: &ServiceContext,
+        successor: Option<Successor>,
     ) -> Result<(), DatadError> {
         let mut registered = false;
         let Some(beginning) = self.markets(ctx, &mut registered).await else {
@@ -297,7 +310,7 @@ impl Parts<'_> {
         };
         let recorder = RecorderThread::start(recorder)?;
         let hot_ended =
-            self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx.progress().clone())?;
+            self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx, successor).await?;
         let renew_after = dccd_history::renew_after(&self.options.exchange);
         let (lister, lists) = Lister::new(beginning, renew_after, self.wanted(), self.shared.clone());
         let listing = tokio::spawn(lister.run(commands.clone(), recorder.commands.clone()));
@@ -327,6 +340,9 @@ impl Parts<'_> {
             self.stop_history().await;
         }
         outcome?;
+        if ctx.shutdown().reason() == Some(ShutdownReason::HandedOver) {
+            return self.leave(&commands).await;
+        }
         let (stopped, histo) = tokio::join!(self.stop(&commands, recorder), self.stop_history());
         stopped?;
         self.server.save_last_jobs(&jobs_path, jobs, histo);
@@ -387,9 +403,9 @@ impl Parts<'_> {
             .map_err(|_| DatadError::Thread { name: "recovery" })?
     }
 
-    /// Starts the hot thread; the receiver resolves when it ends.
+    /// Starts the hot thread, or lets that of a successor begin; the receiver resolves when it ends.
     #[allow(clippy::too_many_arguments)] // each is moved into the thread
-    fn start_hot(
+    async fn start_hot(
         &self,
         session: Box<dyn dccd_exchange::Session>,
         recovered: Recovered,
@@ -397,25 +413,14 @@ impl Parts<'_> {
         markets: Arc<Markets>,
         commands: mpsc::Receiver<Command>,
         fetches: mpsc::Sender<FetchRequest>,
-        progress: Progress,
+        ctx: &ServiceContext,
+        successor: Option<Successor>,
     ) -> Result<oneshot::Receiver<()>, DatadError> {
-        let (base, linear) = (&self.options.ws_url, &self.options.linear_ws_url);
-        // Where the exchange has one address for all of its sockets, the one that is configured is that of all.
-        let is_one = self.adapter.ws_url_of(Product::Linear) == self.adapter.ws_url();
-        let ws_base = |socket: Socket| match socket.product {
-            Product::Spot => base.clone(),
-            Product::Linear => linear.clone().or_else(|| base.clone().filter(|_| is_one)),
-        };
-        // Connection numbers must differ from those of earlier processes in the same journal.
-        let first_conn = u32::try_from(crate::clock::now().as_millis() % i64::from(u32::MAX)).unwrap_or(1).max(1);
-        // Of its own, because it lives on the hot thread.
-        let http =
-            self.rest.of(Product::Spot).apart(TICKET_TIMEOUT, TICKET_TURN).map_err(|e| DatadError::Serve(Box::new(e)))?;
-        let link_options = Links::options(&self.adapter, ws_base, &Arc::new(AtomicU32::new(first_conn)), &http);
+        let link_options = succeed::link_options(self.options, &self.adapter, &self.rest)?;
         let mut candles = live_candles(self.adapter.as_ref());
         candles.resume(&recovered.candles, session.feeds(), &[]);
         let sizes = RingSizes { book: self.options.ring_slots, other: (self.options.ring_slots / 4).max(1_024) };
-        let ctx = HotContext {
+        let hot = HotContext {
             adapter: self.adapter.clone(),
             markets: markets.clone(),
             session,
@@ -427,20 +432,13 @@ impl Parts<'_> {
             commands,
             fetches,
             shared: self.shared.clone(),
-            progress,
+            progress: ctx.progress().clone(),
+            shutdown: ctx.shutdown().clone(),
         };
-        let (ended_tx, ended) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("hot".to_owned())
-            .spawn(move || {
-                match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                    Ok(runtime) => runtime.block_on(Hot::new(ctx).run()),
-                    Err(error) => error!(error = %error, "the hot thread has no runtime"),
-                }
-                drop(ended_tx);
-            })
-            .map_err(|_| DatadError::Thread { name: "hot" })?;
-        Ok(ended)
+        match successor {
+            Some(successor) => successor.take_over(hot, &self.journal_dir).await,
+            None => succeed::spawn_hot(move || Hot::new(hot).run(None)),
+        }
     }
 
     /// Says so when nothing has been connected for some looks although something should be.

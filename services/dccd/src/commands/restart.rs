@@ -1,4 +1,4 @@
-//! `dccd restart [SERVICE]`: one service, everything, or the root alone under its services.
+//! `dccd restart [SERVICE]`: one service, where it can be without a moment between; everything; or the root alone under its services.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +26,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Arguments {
     /// The service, as `dccd services` lists it (dccd-root: that alone, the services go on); everything without it
     service: Option<String>,
+    /// Stop the service before it is started again, instead of having a new process ready before the old one leaves
+    #[arg(long, requires = "service")]
+    cold: bool,
 }
 
 /// Restarts it and returns when it is ready.
@@ -36,7 +39,12 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         Some(service) => block_on(async {
             let registry = registry(global).await?;
             say(format_args!("restarting {service}"));
-            let endpoint = registry.restart(service, RESTART_DEADLINE).await.map_err(|error| match error {
+            let restarted = if arguments.cold {
+                registry.restart(service, RESTART_DEADLINE).await
+            } else {
+                registry.replace(service, RESTART_DEADLINE).await
+            };
+            let endpoint = restarted.map_err(|error| match error {
                 // A name mistyped is no failed start; the message names those there are.
                 RegistryError::Ensure(CallError::Answer(EnsureError::Unknown { .. })) => error.into(),
                 RegistryError::Ensure(_) => Failure::new(exit::COULD_NOT_START, error),
