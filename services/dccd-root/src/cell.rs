@@ -502,6 +502,12 @@ impl Cell {
         }
     }
 
+    /// Whether the process has said nothing for longer than one that is well ever does.
+    pub(crate) fn is_silent(&self) -> bool {
+        let usual = 3 * self.supervision.heartbeat_interval;
+        self.state().last_beat.is_none_or(|beat| beat.elapsed() > usual)
+    }
+
     /// We ourselves were held up: what is overdue gets its time again.
     pub(crate) fn excuse(&self, now: Instant) {
         let mut state = self.state();

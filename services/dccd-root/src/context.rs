@@ -267,7 +267,7 @@ impl Context {
 
     /// Replaces a service's process without a moment between, by one that is told what `spec` says (`None`: the same as before), and waits
     /// until it is ready. Where the new one doesn't come so far the old one goes on ([`EnsureError::Kept`]). A service that can't be replaced
-    /// so, or isn't ready, is restarted; with that specification, too.
+    /// so, isn't ready, or hangs, is restarted; with that specification, too.
     pub(crate) async fn replace(
         self: &Arc<Self>,
         name: &str,
@@ -276,15 +276,15 @@ impl Context {
     ) -> Result<Endpoint, EnsureError> {
         let cell = self.wanted_cell(name)?;
         let before = cell.state().incarnation;
-        if cell.spec().hands_over && cell.state().phase.is_ready() {
+        if cell.spec().hands_over && cell.state().phase.is_ready() && !cell.is_silent() {
             let (done, answer) = oneshot::channel();
             let order = ReplaceOrder { spec: spec.clone(), deadline: stand_by_deadline(deadline), done };
             cell.command(Command::Replace(order)).await;
             match answer.await {
                 Ok(Ok(())) => return self.ready(&cell, Wanted::After(before), deadline).await,
-                Ok(Err(reason)) => return Err(EnsureError::Kept { name: name.to_owned(), reason }),
-                // It has stopped meanwhile, or is just starting.
-                Err(_) => {}
+                Ok(Err(reason)) if !cell.is_silent() => return Err(EnsureError::Kept { name: name.to_owned(), reason }),
+                // It hangs, has stopped meanwhile, or is just starting.
+                Ok(Err(_)) | Err(_) => {}
             }
         }
         if let Some(spec) = spec {

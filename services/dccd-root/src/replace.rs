@@ -224,7 +224,7 @@ impl Pair<'_> {
 
 /// Until when a successor has to be ready, for those who are willing to wait so long.
 pub(crate) fn stand_by_deadline(deadline: Instant) -> Instant {
-    // The rest is for the old one to leave and for the new one to register.
+    // The rest is for the old one to leave and for the new one to register. A successor that gets no further says so much earlier.
     let left = deadline.saturating_duration_since(Instant::now());
-    Instant::now() + (left / 2).min(Duration::from_secs(90))
+    Instant::now() + (left / 2).min(Duration::from_secs(300))
 }

@@ -26,6 +26,10 @@ use crate::links::{Links, OVERLAP};
 const KEPT_BYTES_MAX: usize = 64 << 20;
 /// Pings, and whether all feeds are there, are looked at this often.
 const TICK: Duration = Duration::from_millis(100);
+/// Given up when no feed has come for this long ..
+const PROGRESS: Duration = Duration::from_secs(45);
+/// .. or so many attempts to connect have failed in a row: the exchange does not want so many connections.
+const ATTEMPTS_FAILED_MAX: u32 = 5;
 
 /// A feed that the successor is to have.
 #[derive(Clone, Debug)]
@@ -125,6 +129,10 @@ pub(crate) struct Standby {
     told: HashSet<u32>,
     conns: BTreeSet<u32>,
     ready_since: Option<Instant>,
+    /// How many feeds are missing, and since when it is no other number.
+    progress: (usize, Instant),
+    /// Attempts to connect that failed in a row.
+    attempts_failed: u32,
     /// The other process is to leave.
     is_to_leave: bool,
     books: Vec<Message>,
@@ -200,6 +208,8 @@ impl Standby {
             told: HashSet::new(),
             conns: BTreeSet::new(),
             ready_since: None,
+            progress: (usize::MAX, Instant::now()),
+            attempts_failed: 0,
             is_to_leave: false,
             books: Vec::new(),
             other_conns: Vec::new(),
@@ -234,7 +244,12 @@ impl Standby {
         let mut batch = FrameBatch::new();
         loop {
             match self.wait(&mut tick, &mut batch).await {
-                Wake::Tick => self.tick(),
+                Wake::Tick => {
+                    if let Some(reason) = self.tick() {
+                        self.stages.send_replace(Stage::Failed(reason));
+                        return None;
+                    }
+                }
                 Wake::Link(link, event) => self.link_event(link, event, &batch),
                 Wake::Peer(Ok(message)) => {
                     if message.kind == Kind::Refused {
@@ -292,6 +307,7 @@ impl Standby {
             LinkEvent::Opened { conn, replaces } => {
                 let subject = self.links.socket(link).to_owned();
                 self.conns.insert(conn);
+                self.attempts_failed = 0;
                 self.keep(Message { kind: Kind::Opened, conn, ts: clock::now(), subject, payload: Bytes::new() });
                 self.links.opened(link, conn, replaces, Instant::now());
             }
@@ -301,7 +317,9 @@ impl Standby {
                 self.links.closed(link, conn);
                 self.heard.feeds.retain(|(on, _)| *on != conn);
                 self.reason = Some(subject.clone());
-                if self.conns.contains(&conn) {
+                if !self.conns.contains(&conn) {
+                    self.attempts_failed += 1;
+                } else {
                     self.keep(Message { kind: Kind::Closed, conn, ts: clock::now(), subject, payload: Bytes::new() });
                 }
             }
@@ -371,22 +389,31 @@ impl Standby {
         }
     }
 
-    fn tick(&mut self) {
+    /// `Some`: it can't be done; in words, why.
+    fn tick(&mut self) -> Option<String> {
         let now = Instant::now();
         self.links.subscribe_waiting();
         self.links.retire_due(now);
         self.links.ping_due(now);
-        if self.peer.is_none() {
-            return;
-        }
-        let missing = self.missing();
-        if let Some(missing) = missing {
+        // Alone there is nothing to wait for, and nobody else to leave it to.
+        self.peer.as_ref()?;
+        if let Some((count, missing)) = self.missing() {
             self.ready_since = None;
+            if count != self.progress.0 {
+                self.progress = (count, now);
+            }
+            let why = if self.attempts_failed >= ATTEMPTS_FAILED_MAX {
+                Some(format!("could not connect {} times", self.attempts_failed))
+            } else {
+                let waited = now.duration_since(self.progress.1);
+                (waited >= PROGRESS).then(|| format!("got no further for {} s", waited.as_secs()))
+            };
+            let failed = why.map(|why| format!("{why}: {missing} did not come"));
             self.stages.send_replace(Stage::Connecting(missing));
-            return;
+            return failed;
         }
         if now.duration_since(*self.ready_since.get_or_insert(now)) < OVERLAP {
-            return;
+            return None;
         }
         self.tell_what_is_carried();
         if self.is_to_leave
@@ -398,10 +425,11 @@ impl Standby {
         if !matches!(*self.stages.borrow(), Stage::Ready) {
             self.stages.send_replace(Stage::Ready);
         }
+        None
     }
 
-    /// In words, which feeds don't come yet; `None`: all do.
-    fn missing(&self) -> Option<String> {
+    /// How many feeds don't come yet, and which, in words; `None`: all do.
+    fn missing(&self) -> Option<(usize, String)> {
         let unbegun: HashSet<FeedIndex> =
             self.session.outstanding().iter().filter_map(Want::resubscribes).collect();
         let carried: HashSet<FeedIndex> = self.heard.feeds.iter().map(|(_, feed)| *feed).collect();
@@ -412,12 +440,13 @@ impl Standby {
         };
         let mut missing = (0..).zip(&self.feeds).filter(is_missing);
         let (_, first) = missing.next()?;
-        let others = match missing.count() {
+        let count = missing.count();
+        let others = match count {
             0 => String::new(),
             count => format!(" and {count} more"),
         };
         let reason = self.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        Some(format!("{} {}{others}{reason}", first.symbol, first.channel))
+        Some((count + 1, format!("{} {}{others}{reason}", first.symbol, first.channel)))
     }
 
     /// Has the other process journal which feeds come on which connection, once for each.

@@ -31,8 +31,8 @@ use crate::links::Links;
 const ASK: Duration = Duration::from_secs(5);
 /// The same until its store's files are up to date, which only makes the change quicker.
 const FLUSH: Duration = Duration::from_secs(20);
-/// Until all feeds come; the root may be less patient.
-const CONNECTING: Duration = Duration::from_secs(120);
+/// Until all feeds come, as long as there is progress; the root may be less patient.
+const CONNECTING: Duration = Duration::from_secs(300);
 /// Until the other process has left; the root ends it before.
 const LEAVING: Duration = Duration::from_secs(300);
 /// From its last words to its end.

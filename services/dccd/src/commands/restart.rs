@@ -16,6 +16,8 @@ use crate::output::say;
 
 /// Flushing, leaving, and getting ready again.
 const RESTART_DEADLINE: Duration = Duration::from_secs(180);
+/// The same where a new process gets ready first: many feeds take an exchange's limits of connections and messages to open.
+const REPLACE_DEADLINE: Duration = Duration::from_secs(600);
 /// Patience with the next root until it has adopted the services of the last.
 const ADOPTION_DEADLINE: Duration = Duration::from_secs(90);
 /// How often a root that doesn't listen yet is looked for.
@@ -42,7 +44,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             let restarted = if arguments.cold {
                 registry.restart(service, RESTART_DEADLINE).await
             } else {
-                registry.replace(service, RESTART_DEADLINE).await
+                registry.replace(service, REPLACE_DEADLINE).await
             };
             let endpoint = restarted.map_err(|error| match error {
                 // A name mistyped is no failed start; the message names those there are.

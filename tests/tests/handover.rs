@@ -1,0 +1,314 @@
+//! Services that are replaced by a successor without a moment between: no record is missing, none is there twice, no gap is declared, and
+//! readers of rings notice nothing. Whoever is killed meanwhile, nothing is lost that isn't declared.
+#![allow(clippy::print_stdout, reason = "tests print their numbers")]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use dccd_model::{Flags, Record as _, Trade};
+use dccd_registry::RuntimeDir;
+use dccd_ring::{Reader, Waited};
+use dccd_sim::{MarketOptions, SimOptions};
+use dccd_testkit::wait_for;
+use dccd_tests::{COLLECTOR, Exchange, PATIENCE, Place, Ran, Setup, Tree};
+
+/// Each with two markets; and whether its trades have numbers that count.
+const EXCHANGES: [(&str, [&str; 2], bool); 8] = [
+    ("binance", ["BTC/USDT", "ETH/USDT"], true),
+    ("bitfinex", ["BTC/USD", "BTC/USDT:USDT"], false),
+    ("bybit", ["BTC/USDT", "BTC/USDT:USDT"], false),
+    ("coinbase", ["BTC/USD", "ETH/USD"], true),
+    ("deribit", ["BTC/USD:BTC", "BTC/USDC:USDC"], true),
+    ("kraken", ["BTC/USD", "ETH/USD"], true),
+    ("kucoin", ["BTC/USDT", "ETH/USDT"], false),
+    ("okx", ["BTC/USDT", "BTC/USDT:USDT"], true),
+];
+const CHANNELS: &str = "trades, book, quotes, ohlc";
+const FEEDS: usize = 8;
+const ROUNDS: usize = 3;
+/// Trades and book updates a second, of both markets together.
+const RATES: (f64, f64) = (20.0, 40.0);
+
+fn config(exchanges: &[Exchange], data_path: &std::path::Path) -> String {
+    let job = |exchange: &Exchange| {
+        let (name, pairs) = (exchange.name(), exchange.symbols().join(", "));
+        format!("  - {{exchange: {name}, pairs: [{pairs}], channels: [{CHANNELS}], time_step: 1, depth: 5000}}\n")
+    };
+    let addresses = |exchange: &Exchange| {
+        format!("  {}: {{rest_url: '{}', ws_url: '{}'}}\n", exchange.name(), exchange.rest_url(), exchange.ws_url())
+    };
+    format!(
+        "settings: {{data_path: '{}', timezone: UTC}}\nstream_jobs:\n{}exchanges:\n{}",
+        data_path.display(),
+        exchanges.iter().map(job).collect::<String>(),
+        exchanges.iter().map(addresses).collect::<String>(),
+    )
+}
+
+/// Reads a ring all the while: each record once, in order, trades each with the next number.
+struct Attached {
+    stop: Arc<AtomicBool>,
+    reading: JoinHandle<Result<u64, String>>,
+}
+
+impl Attached {
+    fn to(ring: &str, mut check: impl FnMut(&[u64]) -> Result<(), String> + Send + 'static) -> Self {
+        let mut reader = Reader::open(ring).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let reading = std::thread::spawn(move || {
+            let (mut next, mut count) = (reader.cursor(), 0);
+            while !told.load(Ordering::Relaxed) {
+                match reader.wait_next::<7>(Duration::from_millis(100)) {
+                    Waited::Record { sequence, words } => {
+                        if sequence != next {
+                            return Err(format!("record {sequence} in the place of {next}"));
+                        }
+                        check(&words)?;
+                        (next, count) = (sequence + 1, count + 1);
+                    }
+                    Waited::Lapped { lost } => return Err(format!("lapped by {lost}")),
+                    Waited::Idle { .. } => {}
+                }
+            }
+            Ok(count)
+        });
+        Self { stop, reading }
+    }
+
+    /// How many records came.
+    #[track_caller]
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.reading.join().unwrap().unwrap()
+    }
+}
+
+/// Trades follow each other without a hole.
+fn contiguous() -> impl FnMut(&[u64]) -> Result<(), String> {
+    let mut last: Option<u128> = None;
+    move |words| {
+        let words: &[u64; 7] = words.try_into().map_err(|_| "no trade".to_owned())?;
+        let trade = Trade::decode(words);
+        let follows = last.is_none_or(|last| trade.id.0 == last + 1);
+        if !follows || trade.flags.contains(Flags::GAP) {
+            return Err(format!("trade {} after {last:?}, flags {:?}", trade.id.0, trade.flags));
+        }
+        last = Some(trade.id.0);
+        Ok(())
+    }
+}
+
+#[test]
+fn services_of_all_exchanges_are_replaced_again_and_again_under_load() {
+    let only = std::env::var("ONLY").ok();
+    let chosen = EXCHANGES.iter().filter(|(name, ..)| only.as_deref().is_none_or(|only| only.split(',').any(|o| o == *name)));
+    let chosen: Vec<_> = chosen.copied().collect();
+    let mut exchanges: Vec<Exchange> = chosen
+        .iter()
+        .map(|(name, symbols, _)| {
+            let symbols = symbols.map(str::to_owned).to_vec();
+            let options = Exchange::options(RATES.0, RATES.1);
+            Exchange::start(SimOptions {
+                exchange: (*name).to_owned(),
+                market: MarketOptions { symbols, ..options.market },
+                ..options
+            })
+        })
+        .collect();
+    let place = Place::new();
+    let data_path = place.path().join("data");
+    let text = config(&exchanges, &data_path);
+    let mut tree = Tree::start_with(place, data_path, &text, chosen[0].0);
+    let mut pids = BTreeMap::new();
+    let mut rings = Vec::new();
+    for (name, _, counts) in &chosen {
+        tree.look_at(name);
+        pids.insert(*name, tree.wait_ready(None));
+        for feed in tree.wait_live(FEEDS) {
+            let check: Box<dyn FnMut(&[u64]) -> Result<(), String> + Send> =
+                if feed.channel == "trades" && *counts { Box::new(contiguous()) } else { Box::new(|_| Ok(())) };
+            if matches!(feed.channel.as_str(), "trades" | "quotes") {
+                rings.push((format!("{name} {} {}", feed.symbol, feed.channel), Attached::to(&feed.ring, check)));
+            }
+        }
+    }
+    for round in 0..ROUNDS {
+        let started = Instant::now();
+        // All at once; each is a process of its own.
+        let restarts: Vec<_> = chosen
+            .iter()
+            .map(|(name, ..)| {
+                let mut command = tree.place().command(&["restart", &format!("datad.{name}")]);
+                command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+                (*name, command.spawn().unwrap())
+            })
+            .collect();
+        for (name, restart) in restarts {
+            let ran = Ran::from(restart.wait_with_output().unwrap());
+            tree.look_at(name);
+            assert_eq!(ran.code, Some(0), "{}\n{}", ran.err, tree.log());
+        }
+        println!("round {round}: {:?}", started.elapsed());
+        for (name, ..) in &chosen {
+            tree.look_at(name);
+            let service = tree.collector().unwrap();
+            let old = pids.insert(*name, service.pid.unwrap()).unwrap();
+            assert_ne!(service.pid, Some(old));
+            assert_eq!((service.restarts, service.last_exit.as_deref()), (0, Some("handed over")), "{name}");
+            tree.wait_fresh(FEEDS);
+        }
+    }
+    for ((name, _, counts), exchange) in chosen.iter().zip(&exchanges) {
+        tree.look_at(name);
+        tree.drain(exchange, if *counts { 0 } else { u64::MAX });
+    }
+    for (ring, attached) in rings {
+        let count = attached.end();
+        assert!(count > 0, "nothing came in the ring of {ring}");
+    }
+    tree.stop();
+    tree.verify();
+    for exchange in &mut exchanges {
+        let name = exchange.name().to_owned();
+        tree.look_at(&name);
+        let audit = tree.audit(exchange);
+        let total = audit.total();
+        println!("{name}: {audit}; gaps {} open, {} made good", total.gaps, total.repaired);
+        let declared: Vec<_> = audit.series.iter().filter(|s| s.gaps + s.repaired + s.declared > 0).collect();
+        assert!(declared.is_empty(), "{name}: {declared:#?}\n{}", tree.log());
+    }
+}
+
+/// The process of a successor, as the root wrote it down; `None`: there is none.
+fn successor(tree: &Tree) -> Option<u32> {
+    let runtime = RuntimeDir::at(tree.place().path().join("run/dccd").join(tree.place().instance()));
+    let record = std::fs::read(runtime.successor_record(COLLECTOR)).ok()?;
+    let record: serde_json::Value = serde_json::from_slice(&record).ok()?;
+    record["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+}
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Old,
+    Successor,
+    Root,
+}
+
+#[test]
+fn whoever_is_killed_at_whatever_moment_nothing_is_lost_that_is_not_declared() {
+    let mut exchange = Exchange::busy(200.0, 400.0);
+    let mut tree = Tree::start(&Setup { depth: 100, ..Setup::new(&exchange) });
+    tree.wait_live(6);
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_127);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    println!("seed {seed}");
+    let mut pid = tree.collector().and_then(|c| c.pid).unwrap();
+    for kill in 0..9 {
+        let victim = [Victim::Old, Victim::Successor, Victim::Root][kill % 3];
+        let restart = tree.place().command(&["restart", COLLECTOR]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let next = wait_for(PATIENCE, || successor(&tree), Option::is_some).unwrap();
+        // A moment of the change: it takes some six seconds when nobody is killed.
+        let moment = Duration::from_millis(rng.u64(0..7_000));
+        std::thread::sleep(moment);
+        match victim {
+            Victim::Old if Tree::exists(pid) => tree.kill(pid),
+            Victim::Successor if Tree::exists(next) => tree.kill(next),
+            Victim::Root => {
+                tree.kill_root();
+                tree.start_root();
+            }
+            Victim::Old | Victim::Successor => {}
+        }
+        let ran = Ran::from(restart.wait_with_output().unwrap());
+        tree.wait_ready(None);
+        tree.wait_live(6);
+        let service = tree.collector().unwrap();
+        println!(
+            "{victim:?} killed after {moment:?}: restart gave {:?}; old {pid}, successor {next}, now {:?} after {:?}",
+            ran.code, service.pid, service.last_exit
+        );
+        pid = service.pid.unwrap();
+        // Neither the successor nor its record is left over, unless it is the service.
+        wait_for(PATIENCE, || (pid == next || !Tree::exists(next), successor(&tree)), |left| *left == (true, None));
+    }
+    tree.wait_fresh(6);
+    tree.drain(&exchange, 0);
+    tree.stop();
+    tree.audit(&mut exchange);
+    tree.verify();
+}
+
+/// Hands the first connections on, and refuses all others.
+fn door(to: SocketAddr, connections: usize) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = AtomicUsize::new(0);
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            if count.fetch_add(1, Ordering::Relaxed) >= connections {
+                continue;
+            }
+            let Ok(other) = TcpStream::connect(to) else { continue };
+            let (mut a, mut b) = (stream.try_clone().unwrap(), other.try_clone().unwrap());
+            let (mut c, mut d) = (stream, other);
+            std::thread::spawn(move || io::copy(&mut a, &mut b));
+            std::thread::spawn(move || io::copy(&mut d, &mut c));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_service_goes_on_as_it_was_where_its_exchange_refuses_a_second_connection() {
+    let mut exchange = Exchange::busy(100.0, 200.0);
+    let door = door(exchange.ws_url().trim_start_matches("ws://").parse().unwrap(), 1);
+    let setup = Setup { ws_url: format!("ws://{door}"), ..Setup::new(&exchange) };
+    let mut tree = Tree::start(&setup);
+    tree.wait_live(6);
+    let pid = tree.collector().and_then(|c| c.pid);
+    let ran = tree.run(&["restart", COLLECTOR]).code(12);
+    for words in ["goes on as it was", "could not connect", "--cold"] {
+        assert!(ran.err.contains(words), "{}", ran.err);
+    }
+    let service = tree.collector().unwrap();
+    assert_eq!((service.pid, service.restarts, service.last_exit), (pid, 0, None));
+    wait_for(PATIENCE, || successor(&tree), Option::is_none);
+    tree.wait_fresh(6);
+    tree.drain(&exchange, 0);
+    tree.stop();
+    let audit = tree.audit(&mut exchange);
+    assert!(audit.series.iter().all(|s| s.gaps + s.repaired + s.declared == 0), "{:#?}", audit.series);
+    tree.verify();
+}
+
+#[test]
+fn what_cannot_be_replaced_beside_itself_is_restarted_as_before() {
+    let mut exchange = Exchange::busy(100.0, 200.0);
+    let more = "daemon: {shutdown_timeout: 5}\n".to_owned();
+    let mut tree = Tree::start(&Setup { more, ..Setup::new(&exchange) });
+    tree.wait_live(6);
+    let old = tree.collector().and_then(|c| c.pid);
+    let _ = tree.run(&["restart", COLLECTOR, "--cold"]).code(0);
+    let service = tree.collector().unwrap();
+    assert_ne!(service.pid, old);
+    assert_eq!(service.last_exit.as_deref(), Some("exit 0"));
+    tree.wait_live(6);
+    // One that hangs can't hand anything over.
+    let hung = rustix::process::Pid::from_raw(i32::try_from(service.pid.unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(hung, rustix::process::Signal::STOP).unwrap();
+    let _ = tree.run(&["restart", COLLECTOR]).code(0);
+    assert_ne!(tree.collector().unwrap().pid, service.pid);
+    tree.wait_fresh(6);
+    tree.drain(&exchange, 0);
+    tree.stop();
+    tree.audit(&mut exchange);
+    tree.verify();
+}
