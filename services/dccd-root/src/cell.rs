@@ -311,6 +311,10 @@ impl Cell {
         peer: Option<u32>,
     ) -> Result<(), RpcError> {
         let mut state = self.state();
+        let is_it = state.pid == Some(registration.pid) && peer.is_none_or(|peer| peer == registration.pid);
+        if is_it && state.token.as_ref().is_some_and(|token| token.is_of(&registration.token)) {
+            return Ok(()); // the process before it ended meanwhile
+        }
         let known = state.successor.as_mut().filter(|successor| {
             successor.pid == registration.pid
                 && peer.is_none_or(|peer| peer == successor.pid)

@@ -214,6 +214,11 @@ impl Pair<'_> {
                         }
                         continue;
                     }
+                    let is_overdue = |at: Instant| at <= Instant::now();
+                    let hangs = self.gone_by.is_none() && cell.deadline().is_some_and(|(at, _)| is_overdue(at));
+                    if !hangs && !self.gone_by.is_some_and(is_overdue) {
+                        continue; // it has told that it lives meanwhile
+                    }
                     tracing::warn!(service = cell.name(), pid = self.old.pid(), "killing a process that does not leave, or hangs");
                     self.old.kill_group();
                 }

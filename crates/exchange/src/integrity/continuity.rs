@@ -3,6 +3,8 @@
 use dccd_model::GapReason;
 use serde::{Deserialize, Serialize};
 
+use super::Place;
+
 /// Connections remembered; more than are ever open at once. Past that the one that was first is forgotten.
 const CONNECTIONS_MAX: usize = 64;
 
@@ -154,9 +156,15 @@ impl Continuity {
         }
     }
 
-    /// No other open connection delivers the feed.
-    pub(crate) fn is_sole(&self, conn: u32) -> bool {
-        self.carriers == [conn]
+    /// What this connection is to the feed.
+    pub(crate) fn place(&self, conn: u32) -> Place {
+        if self.carriers == [conn] {
+            Place::Sole
+        } else if self.carriers.contains(&conn) {
+            Place::Beside
+        } else {
+            Place::New
+        }
     }
 
     /// Whatever was lost before has been accounted for.

@@ -11,7 +11,7 @@ mod uncounted;
 pub(crate) use candles::{CandleStep, Candles};
 pub(crate) use continuity::{Connections, Continuity};
 pub(crate) use quotes::{QuoteStep, Quotes};
-pub(crate) use timed::TimedQuotes;
+pub(crate) use timed::{Place, TimedQuotes};
 pub(crate) use trades::{IdSpace, TradeStep, Trades};
 pub(crate) use uncounted::{Filled, Uncounted, UncountedStep};
 

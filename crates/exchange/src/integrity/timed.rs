@@ -10,6 +10,17 @@ use serde::{Deserialize, Serialize};
 use super::QuoteStep;
 use super::quotes::{REMEMBERED, RESET_NANOS};
 
+/// What the connection that a quote came on is to the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The only one that brings it, so it repeats nothing.
+    Sole,
+    /// One of several.
+    Beside,
+    /// This is the first that it brings.
+    New,
+}
+
 /// The sequence of one feed of such quotes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct TimedQuotes {
@@ -30,15 +41,16 @@ pub(crate) struct TimedQuotes {
 
 impl TimedQuotes {
     /// A quote arrived: bid, its amount, ask, its amount. `broken`: why something may have been lost since the last one.
-    /// `sole`: the connection that brought it is the only one that does, and so repeats nothing.
+    /// `place`: what its connection is to the feed.
     pub(crate) fn arrive(
         &mut self,
         ts: UnixNanos,
         values: [Decimal; 4],
         recv: UnixNanos,
         broken: Option<GapReason>,
-        sole: bool,
+        place: Place,
     ) -> QuoteStep {
+        let sole = place == Place::Sole;
         let seen = (ts, digest(&values));
         let Some(last) = self.values else {
             self.take(seen, values, recv);
@@ -53,7 +65,8 @@ impl TimedQuotes {
                 return QuoteStep::Duplicate;
             }
             if recv.0.saturating_sub(self.newest_recv.0) <= RESET_NANOS {
-                if self.recent.iter().all(|(known, _)| *known > ts) {
+                // What a connection begins with may be the state of the moment at which it was subscribed, and not a change.
+                if (place == Place::New && broken.is_none()) || self.recent.iter().all(|(known, _)| *known > ts) {
                     return QuoteStep::Duplicate;
                 }
                 self.remember(seen);
@@ -119,7 +132,7 @@ mod tests {
 
     fn broken(quotes: &mut TimedQuotes, second: i64, ts: i64, bid: i64, why: Option<GapReason>) -> QuoteStep {
         let values = [bid, 1, 100, 1].map(|n| Decimal::new(n, 0));
-        quotes.arrive(UnixNanos(ts), values, UnixNanos::from_secs(second), why, false)
+        quotes.arrive(UnixNanos(ts), values, UnixNanos::from_secs(second), why, Place::Beside)
     }
 
     fn gap(from: i64, to: i64, reason: GapReason) -> QuoteStep {
@@ -148,7 +161,7 @@ mod tests {
         let mut quotes = TimedQuotes::default();
         let sole = |quotes: &mut TimedQuotes, bid| {
             let values = [bid, 1, 100, 1].map(|n| Decimal::new(n, 0));
-            quotes.arrive(UnixNanos(10), values, UnixNanos(1), None, true)
+            quotes.arrive(UnixNanos(10), values, UnixNanos(1), None, Place::Sole)
         };
         assert_eq!([5, 6, 5, 5].map(|bid| sole(&mut quotes, bid)), [NEW, NEW, NEW, Unchanged]);
         assert_eq!(at(&mut quotes, 1, 10, 6), Duplicate);
@@ -165,6 +178,20 @@ mod tests {
         assert_eq!(at(&mut quotes, 1, 40, 3), gap(30, 40, Sequence), "also where the values are the same");
         assert_eq!(at(&mut quotes, 62, 7, 3), gap(40, 7, Sequence));
         assert_eq!(at(&mut quotes, 62, 8, 4), NEW);
+    }
+
+    #[test]
+    fn what_a_connection_begins_with_may_be_older_than_what_another_brought() {
+        let mut quotes = TimedQuotes::default();
+        assert_eq!([(10, 1), (20, 2), (30, 3)].map(|(ts, bid)| at(&mut quotes, 1, ts, bid)), [NEW, NEW, NEW]);
+        let values = [2, 1, 100, 1].map(|n| Decimal::new(n, 0));
+        let begin = |quotes: &mut TimedQuotes, why| {
+            quotes.arrive(UnixNanos(25), values, UnixNanos::from_secs(1), why, Place::New)
+        };
+        assert_eq!(begin(&mut quotes, None), Duplicate, "the state at 25, as it was from 20 on");
+        assert_eq!(at(&mut quotes, 1, 40, 4), NEW);
+        assert_eq!(begin(&mut quotes, Some(Disconnected)), Late, "nobody else brought it");
+        assert_eq!(broken(&mut quotes, 1, 50, 5, Some(Disconnected)), gap(40, 50, Disconnected));
     }
 
     #[test]

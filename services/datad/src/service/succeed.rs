@@ -157,6 +157,7 @@ async fn try_to(
             if let Err(error) = call(ctx.name(), "flush", client.flush(context(FLUSH))).await {
                 warn!(error = %chain(&error), "the process that runs did not bring its files up to date");
             }
+            // Also where that has ended meanwhile: then this process is the service already.
             ctx.stand_by(DATAD_PROTOCOL, None).await.map_err(|error| failed(&error))?;
             orders.send(Order::Leave).await.map_err(|_| "ended early; see its log")?;
         }
