@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dccd_model::{Flags, Record as _, Trade};
+use dccd_model::{Decimal, Flags, Record as _, Trade};
 use dccd_registry::RuntimeDir;
 use dccd_ring::{Reader, Waited};
+use dccd_rpc::context;
 use dccd_rpc::datad::FeedInfo;
 use dccd_sim::{MarketOptions, SimOptions};
 use dccd_testkit::wait_for;
@@ -121,7 +122,8 @@ fn contiguous() -> impl FnMut(&[u64]) -> Result<(), String> {
 #[test]
 fn services_of_all_exchanges_are_replaced_again_and_again_under_load() {
     let only = std::env::var("ONLY").ok();
-    let chosen = EXCHANGES.iter().filter(|(name, ..)| only.as_deref().is_none_or(|only| only.split(',').any(|o| o == *name)));
+    let chosen =
+        EXCHANGES.iter().filter(|(name, ..)| only.as_deref().is_none_or(|only| only.split(',').any(|o| o == *name)));
     let chosen: Vec<_> = chosen.copied().collect();
     let mut exchanges: Vec<Exchange> = chosen
         .iter()
@@ -147,7 +149,7 @@ fn services_of_all_exchanges_are_replaced_again_and_again_under_load() {
         for feed in live(&tree, 0) {
             let check: Box<dyn FnMut(&[u64]) -> Result<(), String> + Send> =
                 if feed.channel == "trades" && *counts { Box::new(contiguous()) } else { Box::new(|_| Ok(())) };
-            if matches!(feed.channel.as_str(), "trades" | "quotes") {
+            if feed.channel != "ohlc" {
                 rings.push((format!("{name} {} {}", feed.symbol, feed.channel), Attached::to(&feed.ring, check)));
             }
         }
@@ -183,6 +185,16 @@ fn services_of_all_exchanges_are_replaced_again_and_again_under_load() {
     for ((name, _, counts), exchange) in chosen.iter().zip(&exchanges) {
         tree.look_at(name);
         tree.drain(exchange, if *counts { 0 } else { u64::MAX });
+        for feed in live(&tree, 0).iter().filter(|feed| feed.channel == "book") {
+            // The same book all the while, and what is told of it is what the exchange has.
+            assert_eq!(feed.epoch, 1, "{name} {feed:?}: {}", tree.log());
+            let (symbol, best) = (feed.symbol.clone(), exchange.book(&feed.symbol).unwrap());
+            let book = tree.ask("book", |c| async move { c.book(context(PATIENCE), symbol, 1).await }).unwrap();
+            assert_eq!(book.state, "valid");
+            let price = |level: &(String, String)| level.0.parse::<Decimal>().unwrap();
+            let told = (book.bids.first().map(price), book.asks.first().map(price));
+            println!("{name} {}: {told:?} {best:?}", feed.symbol);
+        }
     }
     for (ring, attached) in rings {
         let count = attached.end();
@@ -230,8 +242,8 @@ fn whoever_is_killed_at_whatever_moment_nothing_is_lost_that_is_not_declared() {
         let victim = [Victim::Old, Victim::Successor, Victim::Root][kill % 3];
         let restart = tree.place().command(&["restart", COLLECTOR]).stderr(std::process::Stdio::piped()).spawn().unwrap();
         let next = wait_for(PATIENCE, || successor(&tree), Option::is_some).unwrap();
-        // A moment of the change: it takes some six seconds when nobody is killed.
-        let moment = Duration::from_millis(rng.u64(0..7_000));
+        // A moment of the change: it takes some six seconds when nobody is killed, and the last of them has most in it.
+        let moment = Duration::from_millis(if rng.bool() { rng.u64(0..5_000) } else { rng.u64(5_000..6_500) });
         std::thread::sleep(moment);
         match victim {
             Victim::Old if Tree::exists(pid) => tree.kill(pid),

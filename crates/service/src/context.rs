@@ -1,8 +1,8 @@
 //! What a running service holds: who it is, where things are, how it stands with its root.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dccd_registry::{Registry, RuntimeDir};

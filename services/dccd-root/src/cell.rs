@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::adopt::Record;
 use crate::events::EventLog;
 use crate::replace::ReplaceOrder;
+use crate::successor::Successor;
 use crate::token::TokenHash;
 use crate::{ServiceSpec, Supervision};
 
@@ -55,7 +56,7 @@ pub(crate) struct Cell {
     supervision: Supervision,
     events: Arc<EventLog>,
     state: Mutex<State>,
-    changed: watch::Sender<u64>,
+    pub(crate) changed: watch::Sender<u64>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -71,11 +72,11 @@ pub(crate) struct State {
     pub(crate) pid: Option<u32>,
     pub(crate) endpoint: Option<Endpoint>,
     version: Option<String>,
-    token: Option<TokenHash>,
+    pub(crate) token: Option<TokenHash>,
     /// Since when its process runs.
     pub(crate) spawned: Option<Instant>,
     /// Since when we wait for its process to register.
-    awaited: Option<Instant>,
+    pub(crate) awaited: Option<Instant>,
     /// Whether its process is an earlier root's and has not registered with us yet.
     adopting: bool,
     /// Why that one is not adopted.
@@ -89,12 +90,13 @@ pub(crate) struct State {
     pub(crate) restarts: u64,
     pub(crate) last_exit: Option<String>,
     farewell: Option<String>,
-    successor: Option<Successor>,
+    /// A process that is to take the service over.
+    pub(crate) successor: Option<Successor>,
 }
 
 impl State {
     /// Of a process that is about to be spawned, or to be adopted, or takes over.
-    fn begin(&mut self, token: TokenHash) {
+    pub(crate) fn begin(&mut self, token: TokenHash) {
         self.incarnation += 1;
         self.token = Some(token);
         (self.adopting, self.refused) = (false, None);
@@ -103,18 +105,6 @@ impl State {
         (self.version, self.cpu_pct) = (None, None);
         (self.ready_since, self.last_beat, self.last_moved, self.over_memory_since) = (None, None, None, None);
     }
-}
-
-/// A process that is to take the service over.
-#[derive(Debug)]
-struct Successor {
-    pid: u32,
-    token: TokenHash,
-    spawned: Instant,
-    /// It could take over, and was told that it may.
-    stands_by: bool,
-    /// Why it can't.
-    trouble: Option<String>,
 }
 
 impl Cell {
@@ -148,7 +138,15 @@ impl Cell {
             farewell: None,
             successor: None,
         };
-        Self { name: spec.name.clone(), spec: Mutex::new(Arc::new(spec)), supervision, events, state: Mutex::new(state), changed: watch::channel(0).0, commands }
+        Self {
+            name: spec.name.clone(),
+            spec: Mutex::new(Arc::new(spec)),
+            supervision,
+            events,
+            state: Mutex::new(state),
+            changed: watch::channel(0).0,
+            commands,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -186,7 +184,7 @@ impl Cell {
         self.set_locked(&mut self.state(), phase, reason);
     }
 
-    fn set_locked(&self, state: &mut State, phase: ServiceState, reason: Option<String>) {
+    pub(crate) fn set_locked(&self, state: &mut State, phase: ServiceState, reason: Option<String>) {
         if state.phase == phase && state.reason == reason {
             return;
         }
@@ -261,91 +259,6 @@ impl Cell {
     /// A new process is about to be spawned, or one to be adopted.
     pub(crate) fn begin(&self, token: TokenHash) {
         self.state().begin(token);
-    }
-
-    /// A successor is started.
-    pub(crate) fn expect_successor(&self, pid: u32, token: TokenHash) {
-        let successor = Successor { pid, token, spawned: Instant::now(), stands_by: false, trouble: None };
-        self.state().successor = Some(successor);
-    }
-
-    /// It doesn't take over.
-    pub(crate) fn forget_successor(&self) {
-        self.state().successor = None;
-    }
-
-    /// Whether that process is a successor of the service's.
-    pub(crate) fn expects(&self, pid: u32) -> bool {
-        self.state().successor.as_ref().is_some_and(|successor| successor.pid == pid)
-    }
-
-    /// Whether the successor has the word.
-    pub(crate) fn successor_stands_by(&self) -> bool {
-        // One that became the service meanwhile had no need of it.
-        self.state().successor.as_ref().is_none_or(|successor| successor.stands_by)
-    }
-
-    /// Why the successor can't take over, if it said so.
-    pub(crate) fn successor_trouble(&self) -> Option<String> {
-        self.state().successor.as_ref().and_then(|successor| successor.trouble.clone())
-    }
-
-    /// The successor has had its time: it doesn't get the word any more, unless it has it. `Err`: what is to be said of it.
-    pub(crate) fn give_up_successor(&self) -> Result<(), String> {
-        let mut state = self.state();
-        match &state.successor {
-            Some(successor) if !successor.stands_by => {
-                let waited = successor.spawned.elapsed().as_secs_f64();
-                state.successor = None;
-                Err(format!("was not ready within {waited:.0} s; see its log"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A successor says that it could take over, or why it can't.
-    pub(crate) fn stand_by(
-        &self,
-        registration: &Registration,
-        trouble: Option<String>,
-        peer: Option<u32>,
-    ) -> Result<(), RpcError> {
-        let mut state = self.state();
-        let is_it = state.pid == Some(registration.pid) && peer.is_none_or(|peer| peer == registration.pid);
-        if is_it && state.token.as_ref().is_some_and(|token| token.is_of(&registration.token)) {
-            return Ok(()); // the process before it ended meanwhile
-        }
-        let known = state.successor.as_mut().filter(|successor| {
-            successor.pid == registration.pid
-                && peer.is_none_or(|peer| peer == successor.pid)
-                && successor.token.is_of(&registration.token)
-        });
-        let Some(successor) = known else {
-            let reason = format!("this process is to take nothing over from {}", self.name());
-            return Err(RpcError::Refused { service: ROOT_NAME.to_owned(), reason });
-        };
-        tracing::info!(service = self.name(), pid = successor.pid, trouble, "a successor stands by");
-        successor.stands_by = trouble.is_none();
-        successor.trouble = trouble;
-        drop(state);
-        self.changed.send_modify(|n| *n += 1);
-        Ok(())
-    }
-
-    /// The successor is the service, and may register as such: it holds the service's lock, or the process before it is gone.
-    pub(crate) fn promote(&self) {
-        let mut state = self.state();
-        let Some(successor) = state.successor.take() else { return };
-        state.begin(successor.token);
-        state.pid = Some(successor.pid);
-        (state.endpoint, state.spawned, state.awaited) = (None, Some(successor.spawned), Some(Instant::now()));
-        self.set_locked(&mut state, ServiceState::Starting, Some("taking over".to_owned()));
-    }
-
-    /// The process before the successor is gone, by this exit.
-    pub(crate) fn succeed(&self, exit: String) {
-        self.promote();
-        self.state().last_exit = Some(exit);
     }
 
     /// The process runs.

@@ -287,8 +287,18 @@ impl Context {
                 Ok(Err(_)) | Err(_) => {}
             }
         }
+        self.restart_with(name, spec, deadline).await
+    }
+
+    /// Restarts a service with another specification, if one is given.
+    pub(crate) async fn restart_with(
+        self: &Arc<Self>,
+        name: &str,
+        spec: Option<ServiceSpec>,
+        deadline: Instant,
+    ) -> Result<Endpoint, EnsureError> {
         if let Some(spec) = spec {
-            cell.set_spec(Arc::new(spec));
+            self.wanted_cell(name)?.set_spec(Arc::new(spec));
         }
         self.restart(name, deadline).await
     }

@@ -22,6 +22,7 @@ mod rpc;
 mod service;
 mod state_file;
 mod stop;
+mod successor;
 mod supervisor;
 mod token;
 

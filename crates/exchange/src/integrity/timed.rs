@@ -185,9 +185,8 @@ mod tests {
         let mut quotes = TimedQuotes::default();
         assert_eq!([(10, 1), (20, 2), (30, 3)].map(|(ts, bid)| at(&mut quotes, 1, ts, bid)), [NEW, NEW, NEW]);
         let values = [2, 1, 100, 1].map(|n| Decimal::new(n, 0));
-        let begin = |quotes: &mut TimedQuotes, why| {
-            quotes.arrive(UnixNanos(25), values, UnixNanos::from_secs(1), why, Place::New)
-        };
+        let begin =
+            |quotes: &mut TimedQuotes, why| quotes.arrive(UnixNanos(25), values, UnixNanos::from_secs(1), why, Place::New);
         assert_eq!(begin(&mut quotes, None), Duplicate, "the state at 25, as it was from 20 on");
         assert_eq!(at(&mut quotes, 1, 40, 4), NEW);
         assert_eq!(begin(&mut quotes, Some(Disconnected)), Late, "nobody else brought it");

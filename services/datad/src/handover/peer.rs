@@ -130,7 +130,8 @@ impl Message {
         if message.len() < subject {
             return Err(wrong("a message that ends within its subject"));
         }
-        let subject = String::from_utf8(message.split_to(subject).to_vec()).map_err(|_| wrong("a subject that is no text"))?;
+        let subject =
+            String::from_utf8(message.split_to(subject).to_vec()).map_err(|_| wrong("a subject that is no text"))?;
         Ok(Some(Self { kind, conn, ts, subject, payload: message }))
     }
 }
@@ -242,7 +243,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error() {
-        for wire in [&[255, 255, 255, 255, 0][..], &[1, 0, 0, 0, 1], &[15, 0, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]] {
+        for wire in
+            [&[255, 255, 255, 255, 0][..], &[1, 0, 0, 0, 1], &[15, 0, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
+        {
             assert!(Message::decode(&mut BytesMut::from(wire)).is_err(), "{wire:?}");
         }
         let mut wire = BytesMut::new();

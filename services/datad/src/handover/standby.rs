@@ -430,8 +430,7 @@ impl Standby {
 
     /// How many feeds don't come yet, and which, in words; `None`: all do.
     fn missing(&self) -> Option<(usize, String)> {
-        let unbegun: HashSet<FeedIndex> =
-            self.session.outstanding().iter().filter_map(Want::resubscribes).collect();
+        let unbegun: HashSet<FeedIndex> = self.session.outstanding().iter().filter_map(Want::resubscribes).collect();
         let carried: HashSet<FeedIndex> = self.heard.feeds.iter().map(|(_, feed)| *feed).collect();
         let is_missing = |(index, feed): &(FeedIndex, &WantedFeed)| {
             let is_built = self.adapter.capabilities().builds(feed.channel);

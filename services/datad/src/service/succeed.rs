@@ -176,7 +176,9 @@ async fn try_to(
     match over {
         Some(Stage::Alone(alone)) => {
             if !alone.has_left {
-                warn!("the process before has ended without a word; going on as after a crash, but for what was received here");
+                warn!(
+                    "the process before has ended without a word; going on as after a crash, but for what was received here"
+                );
             }
             ctx.take_over(ENDING).await.map_err(|error| failed(&error))?;
             Ok(Successor { orders, ended, alone })
@@ -194,7 +196,12 @@ async fn meet(client: &DatadClient, options: &DatadOptions, ctx: &ServiceContext
     // Of a successor that was killed.
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).map_err(|error| no_socket(&error))?;
-    let both = async { tokio::join!(listener.accept(), call(ctx.name(), "meet_successor", client.meet_successor(context(ASK), profile(options)))) };
+    let both = async {
+        tokio::join!(
+            listener.accept(),
+            call(ctx.name(), "meet_successor", client.meet_successor(context(ASK), profile(options)))
+        )
+    };
     let met = tokio::select! {
         (accepted, answer) = both => answer.map_err(|error| error.to_string()).and(accepted.map_err(|error| error.to_string())),
         () = tokio::time::sleep(ASK + ASK) => Err("no answer in time".to_owned()),
