@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dccd_model::{Decimal, Flags, Record as _, Trade};
+use dccd_model::{Flags, Record as _, Trade};
 use dccd_registry::RuntimeDir;
 use dccd_ring::{Reader, Waited};
 use dccd_rpc::context;
@@ -77,15 +77,15 @@ impl Attached {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         let reading = std::thread::spawn(move || {
-            let (mut next, mut count) = (reader.cursor(), 0);
+            let (mut next, mut count) = (None, 0);
             while !told.load(Ordering::Relaxed) {
                 match reader.wait_next::<7>(Duration::from_millis(100)) {
                     Waited::Record { sequence, words } => {
-                        if sequence != next {
-                            return Err(format!("record {sequence} in the place of {next}"));
+                        if next.is_some_and(|next| next != sequence) {
+                            return Err(format!("record {sequence} in the place of {next:?}"));
                         }
                         check(&words)?;
-                        (next, count) = (sequence + 1, count + 1);
+                        (next, count) = (Some(sequence + 1), count + 1);
                     }
                     Waited::Lapped { lost } => return Err(format!("lapped by {lost}")),
                     Waited::Idle { .. } => {}
@@ -98,9 +98,9 @@ impl Attached {
 
     /// How many records came.
     #[track_caller]
-    fn end(self) -> u64 {
+    fn end(self, ring: &str) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        self.reading.join().unwrap().unwrap()
+        self.reading.join().unwrap().unwrap_or_else(|wrong| panic!("{ring}: {wrong}"))
     }
 }
 
@@ -191,13 +191,13 @@ fn services_of_all_exchanges_are_replaced_again_and_again_under_load() {
             let (symbol, best) = (feed.symbol.clone(), exchange.book(&feed.symbol).unwrap());
             let book = tree.ask("book", |c| async move { c.book(context(PATIENCE), symbol, 1).await }).unwrap();
             assert_eq!(book.state, "valid");
-            let price = |level: &(String, String)| level.0.parse::<Decimal>().unwrap();
-            let told = (book.bids.first().map(price), book.asks.first().map(price));
-            println!("{name} {}: {told:?} {best:?}", feed.symbol);
+            let told = [&book.bids, &book.asks].map(|side| side[0].0.parse::<f64>().unwrap());
+            let sent = [&best.bids, &best.asks].map(|side| side[0].0.to_string().parse::<f64>().unwrap());
+            assert_eq!(told, sent, "{name} {}", feed.symbol);
         }
     }
     for (ring, attached) in rings {
-        let count = attached.end();
+        let count = attached.end(&ring);
         assert!(count > 0, "nothing came in the ring of {ring}");
     }
     tree.stop();
