@@ -213,10 +213,10 @@ fn services_of_all_exchanges_are_replaced_again_and_again_under_load() {
     }
 }
 
-/// The process of a successor, as the root wrote it down; `None`: there is none.
-fn successor(tree: &Tree) -> Option<u32> {
+/// The process of this service's successor, as the root wrote it down; `None`: there is none.
+fn successor(tree: &Tree, service: &str) -> Option<u32> {
     let runtime = RuntimeDir::at(tree.place().path().join("run/dccd").join(tree.place().instance()));
-    let record = std::fs::read(runtime.successor_record(COLLECTOR)).ok()?;
+    let record = std::fs::read(runtime.successor_record(service)).ok()?;
     let record: serde_json::Value = serde_json::from_slice(&record).ok()?;
     record["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
 }
@@ -231,7 +231,20 @@ enum Victim {
 
 #[test]
 fn whoever_is_killed_at_whatever_moment_nothing_is_lost_that_is_not_declared() {
-    let mut exchange = Exchange::busy(200.0, 400.0);
+    kill_whoever("binance");
+}
+
+#[test]
+fn nor_where_nothing_is_numbered() {
+    kill_whoever("bitfinex");
+}
+
+fn kill_whoever(name: &str) {
+    let (_, symbols, counts) = EXCHANGES.into_iter().find(|(of, ..)| *of == name).unwrap();
+    let service = format!("datad.{name}");
+    let options = Exchange::options(200.0, 400.0);
+    let market = MarketOptions { symbols: symbols.map(str::to_owned).to_vec(), ..options.market };
+    let mut exchange = Exchange::start(SimOptions { exchange: name.to_owned(), market, ..options });
     let mut tree = Tree::start(&Setup { depth: 100, ..Setup::new(&exchange) });
     tree.wait_live(6);
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_127);
@@ -240,8 +253,8 @@ fn whoever_is_killed_at_whatever_moment_nothing_is_lost_that_is_not_declared() {
     let mut pid = tree.collector().and_then(|c| c.pid).unwrap();
     for kill in 0..9 {
         let victim = [Victim::Old, Victim::Successor, Victim::Root][kill % 3];
-        let restart = tree.place().command(&["restart", COLLECTOR]).stderr(std::process::Stdio::piped()).spawn().unwrap();
-        let next = wait_for(PATIENCE, || successor(&tree), Option::is_some).unwrap();
+        let restart = tree.place().command(&["restart", &service]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let next = wait_for(PATIENCE, || successor(&tree, &service), Option::is_some).unwrap();
         // A moment of the change: it takes some six seconds when nobody is killed, and the last of them has most in it.
         let moment = Duration::from_millis(if rng.bool() { rng.u64(0..5_000) } else { rng.u64(5_000..6_500) });
         std::thread::sleep(moment);
@@ -257,17 +270,21 @@ fn whoever_is_killed_at_whatever_moment_nothing_is_lost_that_is_not_declared() {
         let ran = Ran::from(restart.wait_with_output().unwrap());
         tree.wait_ready(None);
         tree.wait_live(6);
-        let service = tree.collector().unwrap();
+        let now = tree.collector().unwrap();
         println!(
             "{victim:?} killed after {moment:?}: restart gave {:?}; old {pid}, successor {next}, now {:?} after {:?}",
-            ran.code, service.pid, service.last_exit
+            ran.code, now.pid, now.last_exit
         );
-        pid = service.pid.unwrap();
+        pid = now.pid.unwrap();
         // Neither the successor nor its record is left over, unless it is the service.
-        wait_for(PATIENCE, || (pid == next || !Tree::exists(next), successor(&tree)), |left| *left == (true, None));
+        wait_for(
+            PATIENCE,
+            || (pid == next || !Tree::exists(next), successor(&tree, &service)),
+            |left| *left == (true, None),
+        );
     }
     tree.wait_fresh(6);
-    tree.drain(&exchange, 0);
+    tree.drain(&exchange, if counts { 0 } else { u64::MAX });
     tree.stop();
     tree.audit(&mut exchange);
     tree.verify();
@@ -308,7 +325,7 @@ fn a_service_goes_on_as_it_was_where_its_exchange_refuses_a_second_connection() 
     }
     let service = tree.collector().unwrap();
     assert_eq!((service.pid, service.restarts, service.last_exit), (pid, 0, None));
-    wait_for(PATIENCE, || successor(&tree), Option::is_none);
+    wait_for(PATIENCE, || successor(&tree, COLLECTOR), Option::is_none);
     tree.wait_fresh(6);
     tree.drain(&exchange, 0);
     tree.stop();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dccd_exchange::{FeedIndex, Want};
-use dccd_model::{BookLevel, BookState, Channel, EntryKind};
+use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -40,6 +40,14 @@ impl Hot {
         let links = self.links.count();
         (0..links).for_each(|link| self.show_connected(link));
 
+        // First: a feed that hadn't come on one of our connections before the process before was killed may have lost something since.
+        for conn in conns_left {
+            let ts_recv = self.journal.clock.at_least(ts);
+            let entry =
+                Entry { kind: EntryKind::Closed, conn, ts_recv, subject: "the process before is gone", payload: b"" };
+            self.journal.append(&entry);
+            self.apply(&entry);
+        }
         let count = kept.len();
         for (place, message) in kept.iter().enumerate() {
             let ts_recv = self.journal.clock.at_least(message.ts);
@@ -53,9 +61,6 @@ impl Hot {
             }
         }
         self.journal.commit();
-        for conn in conns_left {
-            self.enter(EntryKind::Closed, conn, "the process before is gone", b"");
-        }
         for feed in unknown_books {
             self.begin_epoch(&feed.symbol, Channel::Book, "the book is not in memory");
         }
