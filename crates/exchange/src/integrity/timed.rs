@@ -66,7 +66,8 @@ impl TimedQuotes {
             }
             if recv.0.saturating_sub(self.newest_recv.0) <= RESET_NANOS {
                 // What a connection begins with may be the state of the moment at which it was subscribed, and not a change.
-                if (place == Place::New && broken.is_none()) || self.recent.iter().all(|(known, _)| *known > ts) {
+                let is_state = place == Place::New && broken.is_none() && self.was(ts, seen.1);
+                if is_state || self.recent.iter().all(|(known, _)| *known > ts) {
                     return QuoteStep::Duplicate;
                 }
                 self.remember(seen);
@@ -86,6 +87,12 @@ impl TimedQuotes {
         let gap = reason.map(|reason| Gap { from: self.last_ts, to: ts, reason, repaired: false, ids: None });
         self.take(seen, values, recv);
         QuoteStep::New { gap }
+    }
+
+    /// Whether these values are what was known at this time.
+    fn was(&self, ts: UnixNanos, values: u64) -> bool {
+        let newest = self.recent.iter().map(|(known, _)| *known).filter(|known| *known <= ts).max();
+        newest.is_some_and(|newest| self.recent.contains(&(newest, values)))
     }
 
     fn take(&mut self, seen: (UnixNanos, u64), values: [Decimal; 4], recv: UnixNanos) {
@@ -184,13 +191,16 @@ mod tests {
     fn what_a_connection_begins_with_may_be_older_than_what_another_brought() {
         let mut quotes = TimedQuotes::default();
         assert_eq!([(10, 1), (20, 2), (30, 3)].map(|(ts, bid)| at(&mut quotes, 1, ts, bid)), [NEW, NEW, NEW]);
-        let values = [2, 1, 100, 1].map(|n| Decimal::new(n, 0));
-        let begin =
-            |quotes: &mut TimedQuotes, why| quotes.arrive(UnixNanos(25), values, UnixNanos::from_secs(1), why, Place::New);
-        assert_eq!(begin(&mut quotes, None), Duplicate, "the state at 25, as it was from 20 on");
+        let begin = |quotes: &mut TimedQuotes, ts, bid, why| {
+            let values = [bid, 1, 100, 1].map(|n| Decimal::new(n, 0));
+            quotes.arrive(UnixNanos(ts), values, UnixNanos::from_secs(1), why, Place::New)
+        };
+        assert_eq!(begin(&mut quotes, 25, 2, None), Duplicate, "the state at 25, as it was from 20 on");
         assert_eq!(at(&mut quotes, 1, 40, 4), NEW);
-        assert_eq!(begin(&mut quotes, Some(Disconnected)), Late, "nobody else brought it");
+        assert_eq!(begin(&mut quotes, 25, 2, Some(Disconnected)), Late, "nobody else brought it");
         assert_eq!(broken(&mut quotes, 1, 50, 5, Some(Disconnected)), gap(40, 50, Disconnected));
+        assert_eq!(begin(&mut quotes, 45, 9, None), Late, "a state that was not known");
+        assert_eq!(at(&mut quotes, 1, 60, 6), gap(50, 60, Sequence));
     }
 
     #[test]

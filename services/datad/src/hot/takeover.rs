@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dccd_exchange::{FeedIndex, Want};
-use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind};
+use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, UnixNanos};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -40,16 +40,15 @@ impl Hot {
         let links = self.links.count();
         (0..links).for_each(|link| self.show_connected(link));
 
-        // First: a feed that hadn't come on one of our connections before the process before was killed may have lost something since.
-        for conn in conns_left {
-            let ts_recv = self.journal.clock.at_least(ts);
-            let entry =
-                Entry { kind: EntryKind::Closed, conn, ts_recv, subject: "the process before is gone", payload: b"" };
-            self.journal.append(&entry);
-            self.apply(&entry);
-        }
         let count = kept.len();
+        let mut conns_left = Some(conns_left);
         for (place, message) in kept.iter().enumerate() {
+            // The process before was there up to the journal's last entry. A feed that hadn't come here by then may have lost something since.
+            if message.ts > ts
+                && let Some(conns) = conns_left.take()
+            {
+                self.close_others(&conns);
+            }
             let ts_recv = self.journal.clock.at_least(message.ts);
             if let Some(entry) = message.entry(ts_recv) {
                 self.journal.append(&entry);
@@ -60,6 +59,7 @@ impl Hot {
                 self.bus.end_batch();
             }
         }
+        self.close_others(&conns_left.unwrap_or_default());
         self.journal.commit();
         for feed in unknown_books {
             self.begin_epoch(&feed.symbol, Channel::Book, "the book is not in memory");
@@ -74,6 +74,17 @@ impl Hot {
         self.shared.connections.store(connections, std::sync::atomic::Ordering::Relaxed);
         self.settle();
         info!(feeds = feeds.len(), messages = count, "took over");
+    }
+
+    /// Journals that the connections of the process before have ended with it.
+    fn close_others(&mut self, conns: &[u32]) {
+        for conn in conns {
+            let ts_recv = self.journal.clock.at_least(UnixNanos::UNKNOWN);
+            let subject = "the process before is gone";
+            let entry = Entry { kind: EntryKind::Closed, conn: *conn, ts_recv, subject, payload: b"" };
+            self.journal.append(&entry);
+            self.apply(&entry);
+        }
     }
 
     /// Puts a feed of the process before on the bus, or opens one that is new. `None`: its ring can't be had; it is tried again later.
