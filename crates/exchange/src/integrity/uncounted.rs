@@ -157,6 +157,21 @@ impl Uncounted {
         self.carriers.push(Carrier { conn, is_whole, first: id, last_ts: ts });
     }
 
+    /// This connection is known to bring every trade from before now on, though maybe none came yet. It is whole where another one is.
+    pub(crate) fn carries(&mut self, conn: u32) {
+        if self.broken.is_some() || !self.carriers.iter().any(|carrier| carrier.is_whole) {
+            return;
+        }
+        if let Some(carrier) = self.carriers.iter_mut().find(|carrier| carrier.conn == conn) {
+            carrier.is_whole = true;
+            return;
+        }
+        if self.carriers.len() >= CARRIERS_MAX {
+            self.carriers.remove(0);
+        }
+        self.carriers.push(Carrier { conn, is_whole: true, first: NONE, last_ts: self.last_ts });
+    }
+
     fn is_known(&self, id: TradeId, ts: UnixNanos) -> bool {
         let is_past_all = self.recent.front().is_some_and(|(oldest, _)| ts < *oldest);
         // Full ones were saved by versions that said nothing else.
@@ -373,6 +388,23 @@ mod tests {
         trades.closed(0);
         // One that begins with what was there proves that nothing is missing.
         assert_eq!([at(&mut trades, 5, 24), at(&mut trades, 5, 25)], [UncountedStep::Duplicate, NEW]);
+    }
+
+    #[test]
+    fn a_connection_that_is_known_to_carry_the_feed_is_whole_where_another_is() {
+        let mut trades = Uncounted::default();
+        at(&mut trades, 1, 10);
+        trades.carries(2);
+        trades.closed(1);
+        assert_eq!(at(&mut trades, 2, 11), NEW);
+        trades.closed(2);
+        // Something is missing already: that isn't made good by a promise.
+        trades.carries(3);
+        assert_eq!(at(&mut trades, 3, 20), gap(11, 20, GapReason::Disconnected));
+        trades.carries(4);
+        trades.closed(3);
+        trades.closed(4);
+        assert_eq!(at(&mut trades, 5, 30), gap(20, 30, GapReason::Disconnected));
     }
 
     #[test]
