@@ -483,7 +483,7 @@ impl Tree {
     pub fn left_behind(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.runtime_dir.path()).into_iter().flatten();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.ends_with(".sock") || name.ends_with(".child")).collect()
+        names.filter(|name| [".sock", ".child", ".next"].iter().any(|end| name.ends_with(end))).collect()
     }
 
     /// What was sent against what is stored; fails unless it is clean, and prints its numbers.

@@ -62,8 +62,16 @@ fn what_is_wanted_as_before_notices_nothing_and_all_that_was_sent_is_stored_or_d
     tree.start_root();
     let adopted = wait_for(PATIENCE, || tree.collector(), |s| s.as_ref().is_some_and(|s| s.endpoint.is_some())).unwrap();
     assert_eq!(adopted.pid, second, "it is what the next root would have started");
-    // What only a new process can take in.
-    assert_eq!(reload(&tree, &Setup { depth: 500, ..whole }), "restarted");
+    // What only a new process can take in: one that is ready before the old one leaves, and else one after the other.
+    let last_exit = |tree: &Tree| tree.collector().and_then(|service| service.last_exit);
+    let rings = Setup { exchange: "ring_slots: 4096".to_owned(), ..whole };
+    tree.wait_fresh(6);
+    assert_eq!(reload(&tree, &rings), "restarted");
+    assert_eq!(last_exit(&tree).as_deref(), Some("handed over"), "{}", tree.log());
+    assert_ne!(pid(&tree), second);
+    tree.wait_live(6);
+    assert_eq!(reload(&tree, &Setup { depth: 500, ..rings }), "restarted");
+    assert_eq!(last_exit(&tree).as_deref(), Some("exit 0"), "{}", tree.log());
     tree.wait_fresh(6);
     tree.drain(&exchange, 0);
     tree.stop();

@@ -23,6 +23,9 @@ pub enum EntryKind {
     Resync = 7,
     /// Entries between the last one and this could not be journaled. `subject`: why.
     Lost = 8,
+    /// A connection is known to carry these feeds since before now, also those of which nothing has come on it: the exchange has
+    /// confirmed its subscriptions a while ago. `payload`: symbol, space, channel, a line for each.
+    Carries = 9,
 }
 
 impl EntryKind {
@@ -38,6 +41,7 @@ impl EntryKind {
             6 => Some(Self::FeedClosed),
             7 => Some(Self::Resync),
             8 => Some(Self::Lost),
+            9 => Some(Self::Carries),
             _ => None,
         }
     }

@@ -173,6 +173,21 @@ impl Registry {
         Ok(call(ROOT_NAME, "restart", self.client.restart(context(deadline), name.to_owned())).await?)
     }
 
+    /// Replaces a service's process by one that is ready before the old one leaves; answers when it is.
+    pub async fn replace(&self, name: &str, deadline: Duration) -> Result<Endpoint, RegistryError> {
+        Ok(call(ROOT_NAME, "replace", self.client.replace(context(deadline), name.to_owned())).await?)
+    }
+
+    /// Says of this process that it could take the service over whose name it has, or why it can't.
+    pub async fn stand_by(
+        &self,
+        registration: Registration,
+        trouble: Option<String>,
+        deadline: Duration,
+    ) -> Result<(), RegistryError> {
+        Ok(call(ROOT_NAME, "stand_by", self.client.stand_by(context(deadline), registration, trouble)).await?)
+    }
+
     /// Lets the root replace itself: it leaves its services as they are, ends, and starts anew with the arguments it was
     /// started with. Answers when the services are let go of; the new root is to be waited for.
     pub async fn hand_over(&self, deadline: Duration) -> Result<(), RegistryError> {

@@ -8,6 +8,8 @@ use dccd_rpc::{DirectoryError, TransportError, check_socket_path, private_direct
 pub const INSTANCE_DEFAULT: &str = "main";
 /// What the files of the root's records end in.
 const RECORD_EXTENSION: &str = "child";
+/// What the files of a successor end in: a process that is to take a service over from the one that runs.
+const SUCCESSOR_EXTENSION: &str = "next";
 
 /// `$XDG_RUNTIME_DIR/dccd/<instance>/`, without that variable `/tmp/dccd-<uid>/<instance>/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +100,18 @@ impl RuntimeDir {
     #[must_use]
     pub fn service_record(&self, service: &str) -> PathBuf {
         self.path.join(format!("{service}.{RECORD_EXTENSION}"))
+    }
+
+    /// The same of a successor of that service's process, until it has taken over.
+    #[must_use]
+    pub fn successor_record(&self, service: &str) -> PathBuf {
+        self.path.join(format!("{service}.{SUCCESSOR_EXTENSION}"))
+    }
+
+    /// Where the process of that service meets its successor; there only while the one waits for the other.
+    #[must_use]
+    pub fn successor_socket(&self, service: &str) -> PathBuf {
+        self.path.join(format!("{service}.{SUCCESSOR_EXTENSION}.sock"))
     }
 
     /// The services that an earlier root has left such a record of; none where the directory can't be read.

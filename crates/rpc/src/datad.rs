@@ -53,6 +53,9 @@ pub trait Datad {
     /// Begins to fetch all that the series of those history jobs lack whose names begin so; answers with the id of the backfill at
     /// once, `None` where no job is meant.
     async fn run_jobs(prefix: String) -> Result<Option<String>, RpcError>;
+    /// A successor of this process is there: connect to it at the socket where successors wait. `profile` is what decides how the
+    /// exchange's messages are understood; another one than this process's is refused.
+    async fn meet_successor(profile: String) -> Result<(), RpcError>;
 }
 
 /// One market of the exchange.

@@ -58,6 +58,11 @@ pub trait RootService {
     /// What is wrong now, all of it. Answers at once where `revision` is not the present one (0 never is), else when
     /// something changes, or shortly before the call's deadline with the same again.
     async fn watch_conditions(revision: u64) -> Result<Conditions, RpcError>;
+    /// Replaces a service's process by one that is ready before the old one leaves; answers when it is. Where the old one goes on
+    /// instead: [`EnsureError::Kept`]. A service that can't be replaced so, or isn't ready, is restarted as by `restart`.
+    async fn replace(name: String) -> Result<Endpoint, EnsureError>;
+    /// A process that is to take a service over says that it could, or why it can't. After `Ok` to the former it may have the old one leave.
+    async fn stand_by(registration: Registration, trouble: Option<String>) -> Result<(), RpcError>;
 }
 
 /// What a service says of itself when it is ready.
@@ -319,6 +324,14 @@ pub enum EnsureError {
         /// The name asked for.
         name: String,
         /// Why.
+        reason: String,
+    },
+    /// It was to be replaced, and the new process did not come so far.
+    #[error("{name} goes on as it was: its successor {reason}; `dccd restart {name} --cold` stops it first")]
+    Kept {
+        /// The service.
+        name: String,
+        /// Why, going on from "its successor".
         reason: String,
     },
 }

@@ -76,7 +76,7 @@ fn the_wire_of_the_root_is_frozen() {
     let stop = StopRequest { force: true, timeout: Some(Duration::new(7, 8)) };
     for request in [
         RootServiceRequest::Hello { hello: hello.clone() },
-        RootServiceRequest::Register { registration },
+        RootServiceRequest::Register { registration: registration.clone() },
         RootServiceRequest::Heartbeat { name: s("n"), progress },
         RootServiceRequest::Deregister { name: s("n"), reason: s("r"), flushed: vec![(s("f"), 1)] },
         RootServiceRequest::List {},
@@ -91,6 +91,8 @@ fn the_wire_of_the_root_is_frozen() {
         RootServiceRequest::SetLogLevel { service: Some(s("n")), directives: Some(s("d")) },
         RootServiceRequest::LogLevels {},
         RootServiceRequest::WatchConditions { revision: 10 },
+        RootServiceRequest::Replace { name: s("n") },
+        RootServiceRequest::StandBy { registration, trouble: Some(s("t")) },
     ] {
         schema.add("request", &request);
     }
@@ -177,6 +179,7 @@ fn the_wire_of_the_root_is_frozen() {
         EnsureError::Timeout { name: s("n"), state: ServiceState::Backoff, reason: Some(s("r")) },
         EnsureError::Stopping { name: s("n") },
         EnsureError::NotOffered { name: s("n"), reason: s("r") },
+        EnsureError::Kept { name: s("n"), reason: s("r") },
     ] {
         schema.add("EnsureError", &error);
     }

@@ -30,6 +30,8 @@ pub struct ServiceArgs {
     pub log_files: LogFiles,
     /// How long it goes on without a root; a whole number of milliseconds.
     pub orphan_grace: Duration,
+    /// The process whose place this one is to take, without a moment between; `None`: it is to be the only one.
+    pub succeeds: Option<u32>,
 }
 
 /// How long a service goes on without a root, unless it is told otherwise.
@@ -76,7 +78,7 @@ pub enum ArgsError {
     },
 }
 
-const FLAGS: [&str; 10] = [
+const FLAGS: [&str; 11] = [
     "--service",
     "--instance",
     "--runtime-dir",
@@ -87,6 +89,7 @@ const FLAGS: [&str; 10] = [
     "--orphan-grace-ms",
     "--log-file",
     "--log-rotation",
+    "--succeeds",
 ];
 
 impl ServiceArgs {
@@ -117,7 +120,16 @@ impl ServiceArgs {
         if let Some(config) = &self.config_path {
             args.extend(["--config".into(), config.into()]);
         }
+        if let Some(pid) = self.succeeds {
+            args.extend(Self::succeeding(pid));
+        }
         args
+    }
+
+    /// The arguments that tell a process besides to take the place of this one.
+    #[must_use]
+    pub fn succeeding(pid: u32) -> [OsString; 2] {
+        ["--succeeds".into(), pid.to_string().into()]
     }
 
     /// Reads the arguments that follow `argv[0]`.
@@ -130,8 +142,19 @@ impl ServiceArgs {
             };
             values[index] = Some(args.next().ok_or(ArgsError::NoValue { flag: FLAGS[index] })?);
         }
-        let [name, instance, runtime_dir, data_path, config, log_level, log_format, orphan_grace, log_file, rotation] =
-            values;
+        let [
+            name,
+            instance,
+            runtime_dir,
+            data_path,
+            config,
+            log_level,
+            log_format,
+            orphan_grace,
+            log_file,
+            rotation,
+            succeeds,
+        ] = values;
         let text = |flag: &'static str, value: Option<OsString>| match value {
             None => Ok(None),
             Some(value) => value.into_string().map(Some).map_err(|_| ArgsError::NotText { flag }),
@@ -147,6 +170,9 @@ impl ServiceArgs {
             None => Rotation::default(),
             Some(text) => rotation_of(&text).ok_or(ArgsError::NotRotation { flag: "--log-rotation" })?,
         };
+        let succeeds = text("--succeeds", succeeds)?
+            .map(|pid| pid.parse().map_err(|_| ArgsError::NotNumber { flag: "--succeeds" }))
+            .transpose()?;
         Ok(Self {
             name: text("--service", name)?.ok_or(ArgsError::Missing { flag: "--service" })?,
             instance: text("--instance", instance)?.unwrap_or_else(|| INSTANCE_DEFAULT.to_owned()),
@@ -157,6 +183,7 @@ impl ServiceArgs {
             log_json: text("--log-format", log_format)?.as_deref() == Some("json"),
             log_files: LogFiles { common: log_file.map(PathBuf::from), rotation },
             orphan_grace,
+            succeeds,
         })
     }
 }
@@ -193,6 +220,7 @@ mod tests {
                 rotation: Rotation { bytes_max: 7, age_max: Duration::from_secs(8), keep: 9 },
             },
             orphan_grace: Duration::from_millis(1_500),
+            succeeds: Some(4_711),
         }
     }
 
@@ -200,7 +228,8 @@ mod tests {
     fn arguments_round_trip() {
         let args = sample();
         assert_eq!(ServiceArgs::parse(args.to_args()).unwrap(), args);
-        let plain = ServiceArgs { config_path: None, log_json: false, log_files: LogFiles::default(), ..args };
+        let plain =
+            ServiceArgs { config_path: None, log_json: false, log_files: LogFiles::default(), succeeds: None, ..args };
         assert_eq!(ServiceArgs::parse(plain.to_args()).unwrap(), plain);
     }
 

@@ -13,7 +13,12 @@ use tokio::sync::watch;
 
 use crate::line::Line;
 use crate::link::Link;
-use crate::{Progress, ServiceArgs, ServiceError, Shutdown, ShutdownReason, Tasks, dump};
+use crate::{PidLock, PidLockError, Progress, ServiceArgs, ServiceError, Shutdown, ShutdownReason, Tasks, dump};
+
+/// Patience with the root where a successor stands by.
+const STAND_BY_DEADLINE: Duration = Duration::from_secs(5);
+/// How often a successor looks whether the service is free.
+const TAKE_OVER_LOOK: Duration = Duration::from_millis(2);
 
 /// A service's context; clones share it.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ struct Inner {
     shed: watch::Sender<u64>,
     flushed: Mutex<Vec<(String, u64)>>,
     registered: AtomicBool,
+    /// Held as long as this process is the service.
+    lock: Mutex<Option<PidLock>>,
 }
 
 impl ServiceContext {
@@ -42,6 +49,7 @@ impl ServiceContext {
         link: Link,
         shutdown: Shutdown,
         tasks: Tasks,
+        lock: Option<PidLock>,
     ) -> Self {
         Self(Arc::new(Inner {
             args,
@@ -54,6 +62,7 @@ impl ServiceContext {
             shed: watch::channel(0).0,
             flushed: Mutex::default(),
             registered: AtomicBool::new(false),
+            lock: Mutex::new(lock),
         }))
     }
 
@@ -159,6 +168,35 @@ impl ServiceContext {
             let task = self.0.tasks.begin("heartbeats");
             tokio::spawn(async move { task.run(line.keep()).await });
         }
+        Ok(())
+    }
+
+    /// Tells the root that this process, a successor, could take the service over, or why it can't. After `Ok` to the former it may have the
+    /// process before it leave, and has to take its place.
+    pub async fn stand_by(&self, protocol: u32, trouble: Option<String>) -> Result<(), ServiceError> {
+        let said = async {
+            let registry = Registry::connect_in(&self.0.runtime, STAND_BY_DEADLINE).await?;
+            registry.stand_by(self.registration(protocol), trouble, STAND_BY_DEADLINE).await
+        };
+        said.await.map_err(ServiceError::Register)
+    }
+
+    /// Becomes the service as soon as the process before this one has let go of it, which it does at the latest with its end.
+    pub async fn take_over(&self, patience: Duration) -> Result<(), ServiceError> {
+        let path = self.0.runtime.service_lock(self.name());
+        let deadline = tokio::time::Instant::now() + patience;
+        let lock = loop {
+            match PidLock::acquire(&path) {
+                Ok(lock) => break lock,
+                Err(PidLockError::Held { .. }) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(TAKE_OVER_LOOK).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        // Whoever looks for the service's process from now on, finds this one. Without a record the next root will not adopt it.
+        let _ = std::fs::rename(self.0.runtime.successor_record(self.name()), self.0.runtime.service_record(self.name()));
+        *self.0.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
         Ok(())
     }
 

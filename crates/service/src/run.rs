@@ -61,11 +61,15 @@ where
     dump::on_signal(tasks.clone()).map_err(ServiceError::Runtime)?;
     let link = Link::new();
     let token = token_from_stdin(&link)?;
-    let _lock = PidLock::acquire(&runtime_dir.service_lock(&args.name))?;
+    // A successor takes it when the process before it has let go of it.
+    let lock = match args.succeeds {
+        None => Some(PidLock::acquire(&runtime_dir.service_lock(&args.name))?),
+        Some(_) => None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServiceError::Runtime)?;
     let result = runtime.block_on(async {
         shutdown.trigger_on_signals_of_a_service().map_err(ServiceError::Runtime)?;
-        let ctx = ServiceContext::new(args, runtime_dir, token, link, shutdown.clone(), tasks.clone());
+        let ctx = ServiceContext::new(args, runtime_dir, token, link, shutdown.clone(), tasks.clone(), lock);
         // Ends with the runtime. If it panicked, a process without a root would stay, for the next root to deal with.
         tokio::spawn(ctx.clone().mind_the_root());
         let result = tasks.named("main", main(ctx.clone())).await.map_err(|error| ServiceError::Service(error.into()));

@@ -22,6 +22,8 @@ pub enum ShutdownReason {
     RootGone,
     /// The root that came doesn't want this process, and starts another in its place if it wants one.
     Refused,
+    /// A successor of this process is there.
+    HandedOver,
 }
 
 impl fmt::Display for ShutdownReason {
@@ -33,6 +35,7 @@ impl fmt::Display for ShutdownReason {
             Self::Requested => "requested",
             Self::RootGone => "dccd-root is gone",
             Self::Refused => "refused by the next dccd-root",
+            Self::HandedOver => "handed over",
         })
     }
 }

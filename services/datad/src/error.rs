@@ -46,6 +46,12 @@ pub enum DatadError {
         /// Whose.
         exchange: String,
     },
+    /// A successor of the process that runs did not come so far as to take over.
+    #[error("not taking over: this process {reason}")]
+    Succession {
+        /// Why, going on from "this process".
+        reason: String,
+    },
     /// A saved session could not be read.
     #[error("cannot go on from the saved session state of {exchange}")]
     Session {

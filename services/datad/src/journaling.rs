@@ -55,6 +55,11 @@ impl Journaling {
         }
     }
 
+    /// Why entries are not being recorded, if they aren't.
+    pub(crate) fn broken_by(&self) -> Option<&str> {
+        self.broken.as_ref().map(|(reason, ..)| reason.as_str())
+    }
+
     fn fail(&mut self, error: &JournalError, since: UnixNanos) {
         let text = chain(error);
         // What is durable can't be told any more. A new process opens the journal anew and finds out.

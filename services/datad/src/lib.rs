@@ -11,6 +11,7 @@ mod conditions;
 mod derive;
 mod error;
 mod fetch;
+mod handover;
 mod history;
 mod hot;
 mod journaling;

@@ -17,7 +17,7 @@ use crate::listed::{Listed, Unlisted};
 use crate::tickets::Tickets;
 
 /// How long old and new connection deliver side by side at a planned replacement.
-const OVERLAP: Duration = Duration::from_secs(5);
+pub(crate) const OVERLAP: Duration = Duration::from_secs(5);
 
 /// One link and what is subscribed on it.
 struct Slot {
@@ -140,6 +140,24 @@ impl Links {
                 self.subscribe(link, conn, &feeds);
             }
         }
+    }
+
+    /// Gives the feeds other numbers; one that has none is forgotten.
+    pub(crate) fn renumber(&mut self, number: impl Fn(FeedIndex) -> Option<FeedIndex>) {
+        for slot in &mut self.slots {
+            let feeds = std::mem::take(&mut slot.feeds);
+            slot.feeds = feeds.into_iter().filter_map(|(feed, key)| Some((number(feed)?, key))).collect();
+            let waiting = std::mem::take(&mut slot.waiting);
+            slot.waiting = waiting.into_iter().filter_map(|(feed, conn)| Some((number(feed)?, conn))).collect();
+            for (.., feeds) in &mut slot.messages {
+                *feeds = feeds.iter().filter_map(|feed| number(*feed)).collect();
+            }
+        }
+    }
+
+    /// How many links there are.
+    pub(crate) fn count(&self) -> usize {
+        self.slots.len()
     }
 
     /// Unsubscribes a feed. `ending` tells the message for a connection where the session alone knows it.

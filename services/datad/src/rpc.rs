@@ -1,6 +1,6 @@
 //! The service that clients talk to. Every call is answered from shared counters or by one message to the hot thread.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -65,6 +65,10 @@ pub(crate) struct Server {
     pub(crate) jobs: Arc<std::sync::Mutex<Vec<ConfiguredFeed>>>,
     /// The history thread.
     pub(crate) history: mpsc::Sender<HistoryCommand>,
+    /// Where successors of this process wait for it.
+    pub(crate) successors: PathBuf,
+    /// What a successor has to have in common with this process.
+    pub(crate) profile: String,
     /// What it said of its jobs last.
     pub(crate) histo_jobs: Arc<std::sync::Mutex<Vec<JobInfo>>>,
     /// Orders to the main task.
@@ -430,6 +434,10 @@ impl Datad for Session {
     async fn run_jobs(self, _: Context, prefix: String) -> Result<Option<String>, RpcError> {
         self.server.ask_history(|reply| HistoryCommand::Run { prefix, reply }).await
     }
+
+    async fn meet_successor(self, _: Context, profile: String) -> Result<(), RpcError> {
+        self.server.meet_successor(&profile).await
+    }
 }
 
 impl Server {
@@ -445,6 +453,18 @@ impl Server {
             Ok(None) => Err(self.unavailable("it is stopping")),
             Err(_) => Err(self.unavailable(format!("it was not done within {ORDER_DEADLINE:?}"))),
         }
+    }
+
+    async fn meet_successor(&self, profile: &str) -> Result<(), RpcError> {
+        let service = || format!("datad.{}", self.adapter.name());
+        let refused = |reason| RpcError::Refused { service: service(), reason };
+        if profile != self.profile {
+            let ours = &self.profile;
+            return Err(refused(format!("it was told to collect in another way: {profile}, and not {ours}")));
+        }
+        let stream = std::os::unix::net::UnixStream::connect(&self.successors)
+            .map_err(|error| refused(format!("nobody waits at {}: {error}", self.successors.display())))?;
+        self.ask(|reply| Command::Join { stream, reply }).await?.map_err(refused)
     }
 
     async fn pause_jobs(&self, prefix: String, paused: bool) -> Result<Vec<String>, RpcError> {

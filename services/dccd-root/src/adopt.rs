@@ -127,6 +127,7 @@ pub(crate) enum Predecessor {
 impl Predecessor {
     /// Looks for it. Must be called inside a tokio runtime.
     pub(crate) fn of(runtime_dir: &RuntimeDir, spec: &ServiceSpec) -> Self {
+        end_successor(runtime_dir, &spec.name);
         let path = runtime_dir.service_record(&spec.name);
         let holder = PidLock::holder(&runtime_dir.service_lock(&spec.name)).ok().flatten();
         let Some(record) = Record::load(&path) else {
@@ -148,6 +149,25 @@ impl Predecessor {
             }
         }
     }
+}
+
+/// Deals with a successor that was started by an earlier root. One that holds the service's lock has taken over, and its record is the
+/// service's; any other is ended before it does: nobody waits for it any more, and the process before it goes on.
+fn end_successor(runtime_dir: &RuntimeDir, service: &str) {
+    let path = runtime_dir.successor_record(service);
+    let Some(record) = Record::load(&path) else { return };
+    let Some(watch) = record.process() else {
+        let _ = fs::remove_file(path);
+        return;
+    };
+    if PidLock::holder(&runtime_dir.service_lock(service)).ok().flatten() == Some(record.pid) {
+        // It does the same itself; whoever comes second finds nothing.
+        let _ = fs::rename(path, runtime_dir.service_record(service));
+        return;
+    }
+    tracing::warn!(service, pid = record.pid, "ending a successor of a service, which an earlier root had started");
+    watch.signal(Signal::KILL);
+    let _ = fs::remove_file(path);
 }
 
 /// A process that has lost its root.
@@ -235,6 +255,7 @@ mod tests {
             name: "x".to_owned(),
             args: Vec::new(),
             policy: Policy::Permanent,
+            hands_over: false,
             eager: true,
             limits: Limits::default(),
             fixed: String::new(),

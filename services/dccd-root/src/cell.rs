@@ -20,6 +20,8 @@ use crate::conditions::Board;
 use crate::events::{EventLog, unix_nanos};
 use crate::exits::{EXITS_KEPT, Ending, History};
 use crate::process::Exit;
+use crate::replace::ReplaceOrder;
+use crate::successor::Successor;
 use crate::token::TokenHash;
 use crate::watching::Watching;
 
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Restart,
     /// The process of this incarnation is to be replaced, as a failure.
     Recycle(Recycle, u64),
+    /// The process is to be replaced by a successor beside it.
+    Replace(ReplaceOrder),
     /// Stop for good.
     Stop(StopOrder),
 }
@@ -94,7 +98,7 @@ pub(crate) struct Cell {
     events: Arc<EventLog>,
     board: Arc<Board>,
     state: Mutex<State>,
-    changed: watch::Sender<u64>,
+    pub(crate) changed: watch::Sender<u64>,
     pub(crate) commands: mpsc::Sender<Command>,
 }
 
@@ -120,13 +124,13 @@ pub(crate) struct State {
     pub(crate) pid: Option<u32>,
     pub(crate) endpoint: Option<Endpoint>,
     version: Option<String>,
-    token: Option<TokenHash>,
+    pub(crate) token: Option<TokenHash>,
     /// Whether it has registered with us.
     registered: bool,
     /// Since when its process runs.
     pub(crate) spawned: Option<Instant>,
     /// Since when we wait for its process to register.
-    awaited: Option<Instant>,
+    pub(crate) awaited: Option<Instant>,
     /// Whether its process is an earlier root's and has not registered with us yet.
     adopting: bool,
     /// Why that one is not adopted.
@@ -149,6 +153,39 @@ pub(crate) struct State {
     crashed: bool,
     /// The newest last.
     exits: VecDeque<ServiceExit>,
+    /// A process that is to take the service over.
+    pub(crate) successor: Option<Successor>,
+    /// The process before the present one, which took the service over from it and has outlived it or is about to.
+    pub(crate) predecessor: Option<Was>,
+}
+
+/// A process that has ended, as it was known last.
+#[derive(Debug)]
+pub(crate) struct Was {
+    pid: Option<u32>,
+    spawned: Option<Instant>,
+    rss_bytes: u64,
+    last_words: Option<String>,
+}
+
+impl State {
+    /// What the exit of the present process will say of it.
+    pub(crate) fn was(&mut self) -> Was {
+        let (pid, spawned, rss_bytes) = (self.pid, self.spawned, self.progress.rss_bytes);
+        Was { pid, spawned, rss_bytes, last_words: self.farewell.take() }
+    }
+
+    /// Of a process that is about to be spawned, or to be adopted, or takes over.
+    pub(crate) fn begin(&mut self, token: TokenHash) {
+        self.incarnation += 1;
+        (self.token, self.registered) = (Some(token), false);
+        (self.adopting, self.refused) = (false, None);
+        (self.farewell, self.near_memory_limit) = (None, false);
+        self.flushed.clear();
+        self.progress = Progress::default();
+        (self.version, self.cpu_pct) = (None, None);
+        (self.ready_since, self.last_beat, self.last_moved, self.over_memory_since) = (None, None, None, None);
+    }
 }
 
 impl Cell {
@@ -188,6 +225,8 @@ impl Cell {
             flushed: Vec::new(),
             crashed: false,
             exits: history.exits.iter().cloned().collect(),
+            successor: None,
+            predecessor: None,
         };
         let (name, spec) = (spec.name.clone(), Mutex::new(Arc::new(spec)));
         Self { name, spec, supervision, events, board, state: Mutex::new(state), changed: watch::channel(0).0, commands }
@@ -203,10 +242,9 @@ impl Cell {
     }
 
     /// The service is told something else from now on: its process that runs at a restart, unless it is told otherwise.
-    pub(crate) fn respecify(&self, spec: ServiceSpec) {
-        *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec);
-        // Its process may be limited otherwise now.
-        self.changed.send_modify(|n| *n += 1);
+    pub(crate) fn respecify(&self, spec: impl Into<Arc<ServiceSpec>>) {
+        *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = spec.into();
+        self.changed.send_modify(|n| *n += 1); // its process may be limited otherwise now
     }
 
     /// Looks at the state; never held across an await.
@@ -230,7 +268,7 @@ impl Cell {
         self.set_locked(&mut self.state(), phase, reason);
     }
 
-    fn set_locked(&self, state: &mut State, phase: ServiceState, reason: Option<String>) {
+    pub(crate) fn set_locked(&self, state: &mut State, phase: ServiceState, reason: Option<String>) {
         if state.phase == phase && state.reason == reason {
             return;
         }
@@ -303,9 +341,8 @@ impl Cell {
             killed: false,
             detail: Some("it ended while there was no dccd-root; when is not known".to_owned()),
         };
-        state.pid = Some(record.pid);
-        self.note(&mut state, ending);
-        state.pid = None;
+        let was = Was { pid: Some(record.pid), ..state.was() };
+        self.note(&mut state, was, ending);
     }
 
     /// Whether the service's last process crashed before this root, and is not answered for yet; from here on it is.
@@ -325,15 +362,7 @@ impl Cell {
 
     /// A new process is about to be spawned, or one to be adopted.
     pub(crate) fn begin(&self, token: TokenHash) {
-        let mut state = self.state();
-        state.incarnation += 1;
-        (state.token, state.registered) = (Some(token), false);
-        (state.adopting, state.refused) = (false, None);
-        (state.farewell, state.near_memory_limit) = (None, false);
-        state.flushed.clear();
-        state.progress = Progress::default();
-        (state.version, state.cpu_pct) = (None, None);
-        (state.ready_since, state.last_beat, state.last_moved, state.over_memory_since) = (None, None, None, None);
+        self.state().begin(token);
     }
 
     /// The process runs.
@@ -351,27 +380,28 @@ impl Cell {
     /// The process is gone, or never came to be. Returns its last words and what it has flushed.
     pub(crate) fn ended(&self, ending: Ending) -> (Option<String>, Vec<(String, u64)>) {
         let mut state = self.state();
-        let last_words = self.note(&mut state, ending);
+        let was = state.was();
+        let last_words = was.last_words.clone();
+        self.note(&mut state, was, ending);
         (state.pid, state.endpoint, state.spawned, state.token) = (None, None, None, None);
         (state.awaited, state.last_beat, state.registered) = (None, None, false);
         (state.adopting, state.refused) = (false, None);
         (last_words, std::mem::take(&mut state.flushed))
     }
 
-    /// Writes an exit into the history. Returns the last words of the process.
-    fn note(&self, state: &mut State, ending: Ending) -> Option<String> {
-        let last_words = state.farewell.take();
+    /// Writes an exit into the history.
+    pub(crate) fn note(&self, state: &mut State, was: Was, ending: Ending) {
         let (code, signal) = ending.status.map_or((None, None), |status| (status.code(), status.signal()));
         let exit = ServiceExit {
             ts: unix_nanos(),
-            pid: state.pid,
+            pid: was.pid,
             reason: ending.reason,
             code,
             signal,
             killed: ending.killed,
-            ran_s: state.spawned.map(|spawned| spawned.elapsed().as_secs_f64()),
-            rss_bytes: Some(state.progress.rss_bytes).filter(|&bytes| bytes > 0),
-            last_words: last_words.clone(),
+            ran_s: was.spawned.map(|spawned| spawned.elapsed().as_secs_f64()),
+            rss_bytes: Some(was.rss_bytes).filter(|&bytes| bytes > 0),
+            last_words: was.last_words,
             detail: ending.detail,
         };
         tracing::info!(
@@ -388,7 +418,6 @@ impl Cell {
         }
         state.exits.push_back(exit);
         state.last_exit = Some(ending.shown);
-        last_words
     }
 
     /// What is to be kept of it for the next root; `fresh`: without the restarts, because it was stopped in order.
@@ -528,6 +557,12 @@ impl Cell {
             }
             _ => state.awaited.map(|since| (since + self.supervision.get().start_timeout, "start timeout")),
         }
+    }
+
+    /// Whether the process has said nothing for longer than one that is well ever does.
+    pub(crate) fn is_silent(&self) -> bool {
+        let usual = 3 * self.supervision.get().heartbeat_interval;
+        self.state().last_beat.is_none_or(|beat| beat.elapsed() > usual)
     }
 
     /// We ourselves were held up: what is overdue gets its time again.

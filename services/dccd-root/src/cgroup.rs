@@ -14,6 +14,8 @@ use crate::Limits;
 
 /// The root's own leaf.
 const ROOT_LEAF: &str = "dccd-root";
+/// What a service's second group has after its name.
+const SECOND: &str = ".next";
 /// Share of a memory limit from which on the kernel slows the service down and takes its cache away.
 const SOFT_PER_CENT: u64 = 90;
 /// The period in which CPU time is allotted, microseconds: the kernel's default.
@@ -55,6 +57,11 @@ impl Cgroups {
     pub(crate) fn find() -> Result<Self, CgroupError> {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let own = own_group(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo")).ok_or(CgroupError::None)?;
+        let is_leaf = own.file_name().is_some_and(|name| name == ROOT_LEAF);
+        if !is_leaf && std::env::var_os("INVOCATION_ID").is_some() {
+            // A service manager that knows no subgroups could not start the next root in a group that hands controllers on.
+            return Err(CgroupError::NoSubgroup { base: own });
+        }
         Self::below(&own, std::process::id())
     }
 
@@ -70,10 +77,6 @@ impl Cgroups {
         let left = fs::read_to_string(base.join("cgroup.procs")).unwrap_or_default();
         if let Some(other) = left.lines().filter_map(|line| line.parse().ok()).find(|&other| other != pid) {
             return Err(CgroupError::Shared { base, other });
-        }
-        if !is_leaf && std::env::var_os("INVOCATION_ID").is_some() {
-            // A service manager that knows no subgroups could not start the next root in a group that hands controllers on.
-            return Err(CgroupError::NoSubgroup { base });
         }
         if !is_leaf {
             let leaf = base.join(ROOT_LEAF);
@@ -97,12 +100,12 @@ impl Cgroups {
 
     /// Whether the service has a group.
     pub(crate) fn has(&self, service: &str) -> bool {
-        self.base.join(service).is_dir()
+        [service.to_owned(), format!("{service}{SECOND}")].iter().any(|name| self.base.join(name).is_dir())
     }
 
     /// Puts a service's process, which has not begun to work, into a group with these limits; an adopted one stays in its own.
     pub(crate) fn confine(&self, service: &str, pid: u32, limits: Limits) -> Result<Group, CgroupError> {
-        let group = Group { path: self.base.join(service) };
+        let group = self.group_for(service, pid);
         make(&group.path)?;
         let no_limit = || "max".to_owned();
         let memory =
@@ -122,6 +125,15 @@ impl Cgroups {
         }
         Ok(group)
     }
+
+    /// The group that the process is in already, or one that no process is in: where a service is handed over two of its processes run
+    /// side by side, and the end of the one must not be that of the other.
+    fn group_for(&self, service: &str, pid: u32) -> Group {
+        let groups = || [service.to_owned(), format!("{service}{SECOND}")].map(|name| Group { path: self.base.join(name) });
+        let own = groups().into_iter().find(|group| group.holds(pid));
+        let free = || groups().into_iter().find(|group| group.procs().trim().is_empty());
+        own.or_else(free).unwrap_or_else(|| Group { path: self.base.join(service) })
+    }
 }
 
 /// The group of one service.
@@ -131,9 +143,13 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// The processes in it, one on each line.
+    fn procs(&self) -> String {
+        fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default()
+    }
+
     fn holds(&self, pid: u32) -> bool {
-        let procs = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
-        procs.lines().any(|line| line.parse() == Ok(pid))
+        self.procs().lines().any(|line| line.parse() == Ok(pid))
     }
 
     /// How many processes of it the kernel has killed for want of memory.
@@ -229,10 +245,17 @@ mod tests {
         assert_eq!((read("datad.x/cpu.max"), read("datad.x/cgroup.procs")), ("150000 100000".to_owned(), "78".to_owned()));
         fs::write(base.join("datad.x/memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 0\n").unwrap();
         assert_eq!(group.oom_kills(), 2);
+        // A successor, and the process after that, when the first one is gone; each stays where it is.
+        groups.confine("datad.x", 79, limits).unwrap();
+        assert_eq!((read("datad.x/cgroup.procs"), read("datad.x.next/cgroup.procs")), ("78".to_owned(), "79".to_owned()));
+        fs::write(base.join("datad.x/cgroup.procs"), "").unwrap();
+        groups.confine("datad.x", 80, limits).unwrap();
+        groups.confine("datad.x", 79, limits).unwrap();
+        assert_eq!((read("datad.x/cgroup.procs"), read("datad.x.next/cgroup.procs")), ("80".to_owned(), "79".to_owned()));
         // The next root, which systemd or an earlier one has put into the leaf.
         let again = Cgroups::below(&base.join("dccd-root"), 77).unwrap();
         assert_eq!(again, groups);
-        groups.confine("datad.x", 78, Limits::default()).unwrap();
+        groups.confine("datad.x", 80, Limits::default()).unwrap();
         assert_eq!((read("datad.x/memory.max"), read("datad.x/cpu.max")), ("max".to_owned(), "max 100000".to_owned()));
     }
 

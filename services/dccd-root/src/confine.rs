@@ -187,6 +187,7 @@ mod tests {
             name: "x".to_owned(),
             args: Vec::new(),
             policy: crate::Policy::Permanent,
+            hands_over: false,
             eager: true,
             limits: Limits { max_memory_bytes: Some(64 << 20), max_cpu_pct: None },
             fingerprint: String::new(),

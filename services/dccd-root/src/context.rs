@@ -11,7 +11,7 @@ use dccd_rpc::root::{Endpoint, EnsureError, ROOT_NAME, RootStatus, ServiceInfo, 
 use dccd_rpc::{BUILD, RpcError};
 use dccd_service::log::{self, LogFiles};
 use dccd_service::{chain, process};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
@@ -24,6 +24,7 @@ use crate::exits::History;
 use crate::levels::Levels;
 use crate::process::Process;
 use crate::remote::RpcCounters;
+use crate::replace::{ReplaceOrder, stand_by_deadline};
 use crate::supervisor::supervise;
 use crate::watching::Watching;
 use crate::{Alerting, Options, Refuse, Reload, Resolve, RootError, ServiceSpec, Sweep};
@@ -348,6 +349,44 @@ impl Context {
             cell.command(Command::Restart).await;
         }
         self.ready(&cell, Wanted::After(before), deadline).await
+    }
+
+    /// Replaces a service's process without a moment between, by one that is told what `spec` says (`None`: the same as before), and waits
+    /// until it is ready. Where the new one doesn't come so far the old one goes on ([`EnsureError::Kept`]). A service that can't be replaced
+    /// so, isn't ready, or hangs, is restarted; with that specification, too.
+    pub(crate) async fn replace(
+        self: &Arc<Self>,
+        name: &str,
+        spec: Option<ServiceSpec>,
+        deadline: Instant,
+    ) -> Result<Endpoint, EnsureError> {
+        let cell = self.wanted_cell(name)?;
+        let before = cell.state().incarnation;
+        if cell.spec().hands_over && cell.state().phase.is_ready() && !cell.is_silent() {
+            let (done, answer) = oneshot::channel();
+            let order = ReplaceOrder { spec: spec.clone(), deadline: stand_by_deadline(deadline), done };
+            cell.command(Command::Replace(order)).await;
+            match answer.await {
+                Ok(Ok(())) => return self.ready(&cell, Wanted::After(before), deadline).await,
+                Ok(Err(reason)) if !cell.is_silent() => return Err(EnsureError::Kept { name: name.to_owned(), reason }),
+                // It hangs, has stopped meanwhile, or is just starting.
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        self.restart_with(name, spec, deadline).await
+    }
+
+    /// Restarts a service with another specification, if one is given.
+    pub(crate) async fn restart_with(
+        self: &Arc<Self>,
+        name: &str,
+        spec: Option<ServiceSpec>,
+        deadline: Instant,
+    ) -> Result<Endpoint, EnsureError> {
+        if let Some(spec) = spec {
+            self.wanted_cell(name)?.respecify(spec);
+        }
+        self.restart(name, deadline).await
     }
 
     async fn ready(&self, cell: &Cell, wanted: Wanted, deadline: Instant) -> Result<Endpoint, EnsureError> {

@@ -13,6 +13,7 @@ use dccd_rpc::root::ServiceExit;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
+use crate::confine::Kills;
 use crate::events::unix_nanos;
 use crate::process::Exit;
 use crate::state_file;
@@ -21,6 +22,8 @@ use crate::state_file;
 /// Patience with the disk where a service is about to be started.
 const LOAD_PATIENCE: Duration = Duration::from_millis(250);
 pub(crate) const EXITS_KEPT: usize = 20;
+/// How the process of a service ends whose place a successor takes.
+pub(crate) const HANDED_OVER: &str = "handed over";
 /// Patience with the disk; a service's restart does not wait longer for this file.
 const SAVE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -160,9 +163,26 @@ impl Ending {
         Self { shown: reason.clone(), reason, status: Some(status), killed: false, detail: None }
     }
 
-    /// Of one that had to go for this failure.
+    /// Of one that had to go for this.
     pub(crate) fn failed(why: &str, status: Exit, killed: bool) -> Self {
         Self { reason: why.to_owned(), shown: why.to_owned(), status: Some(status), killed, detail: None }
+    }
+
+    /// Of one whose place a successor has taken.
+    pub(crate) fn handed_over(status: Exit) -> Self {
+        Self::failed(HANDED_OVER, status, false)
+    }
+
+    /// With what the kernel has done to it, if that is known; `rss_bytes` as in [`Kills::explained`].
+    pub(crate) fn explained(mut self, kills: Option<Kills>, rss_bytes: u64) -> Self {
+        if let (Some(kills), Some(status)) = (kills, self.status) {
+            let (is_oom, detail) = kills.explained(status, rss_bytes);
+            if is_oom {
+                (self.reason, self.shown) = ("OOM".to_owned(), "OOM".to_owned());
+            }
+            self.detail = detail;
+        }
+        self
     }
 
     /// Of one that was asked for.

@@ -77,6 +77,9 @@ pub struct ServiceSpec {
     pub args: Vec<OsString>,
     /// When it is started again.
     pub policy: Policy,
+    /// Whether its process can be replaced by a successor that is started beside it: it understands
+    /// [`dccd_service::ServiceArgs::succeeds`].
+    pub hands_over: bool,
     /// Whether it starts with the root; others start when somebody first asks for them.
     pub eager: bool,
     /// What it may use.

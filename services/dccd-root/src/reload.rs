@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dccd_registry::connect_datad;
-use dccd_rpc::root::{Change, ROOT_NAME, ReloadReport, ReloadedService, ServiceState};
+use dccd_rpc::root::{Change, EnsureError, ROOT_NAME, ReloadReport, ReloadedService, ServiceState};
 use dccd_rpc::{RpcError, call, context};
 use dccd_service::chain;
 use tokio::task::JoinSet;
@@ -172,9 +172,12 @@ async fn take(ctx: &Arc<Context>, step: Step) -> Result<Change, String> {
     match (step.cell, step.spec) {
         (Some(cell), Some(spec)) => {
             let (told, name) = (cell.spec().fingerprint != spec.fingerprint, spec.name.clone());
+            if step.change == Change::Restarted {
+                return replace(ctx, spec).await;
+            }
             let fingerprint = spec.fingerprint.clone();
             // From here on a process that starts is told the new.
-            cell.respecify(spec);
+            cell.respecify(spec.clone());
             match step.change {
                 Change::Reloaded if told => match apply(&cell).await {
                     Ok(()) => {
@@ -183,12 +186,9 @@ async fn take(ctx: &Arc<Context>, step: Step) -> Result<Change, String> {
                     }
                     Err(error) => {
                         tracing::warn!(service = name, error, "it can't take the new configuration in, and is started anew");
-                        ctx.restart(&name, deadline).await.map(|_| Change::Restarted).map_err(|error| error.to_string())
+                        replace(ctx, spec).await
                     }
                 },
-                Change::Restarted => {
-                    ctx.restart(&name, deadline).await.map(|_| Change::Restarted).map_err(|error| error.to_string())
-                }
                 Change::Started => {
                     ctx.ensure(&name, deadline).await.map(|_| Change::Started).map_err(|error| error.to_string())
                 }
@@ -207,6 +207,19 @@ async fn take(ctx: &Arc<Context>, step: Step) -> Result<Change, String> {
         }
         (None, None) => Ok(step.change),
     }
+}
+
+/// Has a new process take the service over, which is told this: without a moment between where that can be.
+async fn replace(ctx: &Arc<Context>, spec: ServiceSpec) -> Result<Change, String> {
+    let name = spec.name.clone();
+    let replaced = match ctx.replace(&name, Some(spec.clone()), Instant::now() + READY_TIME).await {
+        Err(EnsureError::Kept { reason, .. }) => {
+            tracing::info!(service = name, reason, "it can't be replaced under way, and is restarted");
+            ctx.restart_with(&name, Some(spec), Instant::now() + READY_TIME).await
+        }
+        other => other,
+    };
+    replaced.map(|_| Change::Restarted).map_err(|error| error.to_string())
 }
 
 /// Has a running service take the new configuration in.

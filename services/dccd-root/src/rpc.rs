@@ -9,6 +9,7 @@ use dccd_rpc::root::{
     RootService, RootStatus, ServiceInfo, ServiceLogLevel, StopReport, StopRequest,
 };
 use dccd_rpc::{Connection, Greeting, Hello, HelloReply, Peer, RpcError};
+use dccd_service::PidLock;
 use tokio::time::timeout_at;
 
 use crate::cell::Cell;
@@ -69,7 +70,12 @@ impl RootService for RootServer {
     async fn register(self, _: tarpc::context::Context, registration: Registration) -> Result<RegisterReply, RpcError> {
         let peer = self.local("registering")?;
         let log_level = self.ctx.log_level(&registration.name);
-        let reply = self.cell(&registration.name)?.register(registration, peer)?;
+        let cell = self.cell(&registration.name)?;
+        let lock = self.ctx.runtime_dir.service_lock(&registration.name);
+        if cell.expects(registration.pid) && matches!(PidLock::holder(&lock), Ok(Some(pid)) if pid == registration.pid) {
+            cell.promote();
+        }
+        let reply = cell.register(registration, peer)?;
         Ok(RegisterReply { log_level, ..reply })
     }
 
@@ -163,5 +169,19 @@ impl RootService for RootServer {
                 return Ok(now);
             }
         }
+    }
+
+    async fn replace(self, context: tarpc::context::Context, name: String) -> Result<Endpoint, EnsureError> {
+        self.ctx.replace(&name, None, answer_by(&context)).await
+    }
+
+    async fn stand_by(
+        self,
+        _: tarpc::context::Context,
+        registration: Registration,
+        trouble: Option<String>,
+    ) -> Result<(), RpcError> {
+        let peer = self.local("standing by")?;
+        self.cell(&registration.name)?.stand_by(&registration, trouble, peer)
     }
 }

@@ -15,6 +15,7 @@ use crate::cell::{Cell, Command, StopOrder, Stopped};
 use crate::context::Context;
 use crate::exits::{Ending, Saver};
 use crate::process::Process;
+use crate::replace::Beside;
 use crate::token::{TokenHash, new_token};
 use crate::{Policy, Supervision};
 
@@ -63,7 +64,7 @@ pub(crate) async fn supervise(
                 supervisor.budget.reset();
                 supervisor.run(&mut commands).await
             }
-            Command::Recycle(..) => None,
+            Command::Recycle(..) | Command::Replace(_) => None,
             Command::Stop(order) => Some((order, None)),
         };
         if let Some((order, stopped)) = stopped {
@@ -191,7 +192,7 @@ impl Supervisor {
             tokio::select! {
                 () = sleep_until(until) => return None,
                 command = commands.recv() => match command {
-                    Some(Command::Start | Command::Recycle(..)) => {}
+                    Some(Command::Start | Command::Recycle(..) | Command::Replace(_)) => {}
                     Some(Command::Restart) => return Some(End::Restart),
                     Some(Command::Stop(order)) => return Some(End::Stopped(order, None)),
                     None => return Some(End::Failed { exit: "the root ended".to_owned(), clean: true }),
@@ -227,7 +228,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(Command::Start | Command::Restart | Command::Recycle(..)) => {}
+                    Some(Command::Start | Command::Restart | Command::Recycle(..) | Command::Replace(_)) => {}
                     Some(Command::Stop(order)) => return Err(End::Stopped(order, None)),
                     None => return Err(End::Failed { exit: "the root ended".to_owned(), clean: true }),
                 },
@@ -240,9 +241,7 @@ impl Supervisor {
         };
         let hash = TokenHash::of(&token);
         cell.begin(hash.clone());
-        let files = &self.ctx.log_files;
-        let log = RotatingFile::new(files.of(&self.ctx.data_path, cell.name()), files.rotation);
-        let mut process = match Process::spawn(&self.ctx.executable, &cell.spec(), log) {
+        let mut process = match Process::spawn(&self.ctx.executable, &cell.spec(), self.log_file()) {
             Ok(process) => process,
             Err(error) => {
                 let executable = self.ctx.executable.display();
@@ -255,6 +254,12 @@ impl Supervisor {
         cell.spawned(process.pid());
         process.hand(&token);
         Ok(process)
+    }
+
+    /// Where the service's processes log.
+    pub(crate) fn log_file(&self) -> RotatingFile {
+        let files = &self.ctx.log_files;
+        RotatingFile::new(files.of(&self.ctx.data_path, self.cell.name()), files.rotation)
     }
 
     /// Writes down of a new process what the next root needs to adopt it.
@@ -271,8 +276,8 @@ impl Supervisor {
     }
 
     /// A process, to after its end.
-    async fn watch_over(&self, mut process: Process, commands: &mut mpsc::Receiver<Command>) -> End {
-        let cell = &self.cell;
+    async fn watch_over(&mut self, mut process: Process, commands: &mut mpsc::Receiver<Command>) -> End {
+        let cell = Arc::clone(&self.cell);
         let mut changes = cell.subscribe();
         loop {
             // What changed up to here is in the deadline.
@@ -292,6 +297,16 @@ impl Supervisor {
                         // A second heartbeat may have asked for the end of the process before this one.
                         if incarnation == cell.state().incarnation {
                             return self.recycle(process, why).await;
+                        }
+                    }
+                    Some(Command::Replace(order)) => {
+                        let pid = process.pid();
+                        match self.replace_beside(process, order, commands).await {
+                            Beside::Goes(goes) => process = goes,
+                            Beside::Ended(end) => return end,
+                        }
+                        if process.pid() != pid {
+                            self.remember(false).await;
                         }
                     }
                     Some(Command::Stop(order)) if order.keep => {

@@ -50,20 +50,10 @@ impl Supervisor {
         let (status, kill) = process.reap().await;
         self.forget();
         let clean = why.is_none() && status.is_clean();
-        let mut ending = match why {
+        let ending = match why {
             Some(why) => Ending { detail: Some(LOOKED_AT.to_owned()), ..Ending::failed(why, status, true) },
-            None => Ending::by_itself(status),
+            None => Ending::by_itself(status).explained(kill, self.cell.state().progress.rss_bytes),
         };
-        if why.is_none()
-            && let Some(kill) = kill
-        {
-            let rss = self.cell.state().progress.rss_bytes;
-            let (is_oom, detail) = kill.explained(status, rss);
-            if is_oom {
-                (ending.reason, ending.shown) = ("OOM".to_owned(), "OOM".to_owned());
-            }
-            ending.detail = detail;
-        }
         let exit = ending.shown.clone();
         let exit = match self.cell.ended(ending).0 {
             Some(last_words) => format!("{exit} ({last_words})"),
@@ -76,6 +66,8 @@ impl Supervisor {
     fn forget(&self) {
         // What stays is taken for a crash by the next root, or written over by this one.
         let _ = std::fs::remove_file(self.ctx.runtime_dir.service_record(self.cell.name()));
+        // Of a successor that died before it took over.
+        let _ = std::fs::remove_file(self.ctx.runtime_dir.successor_record(self.cell.name()));
     }
 
     /// Asks a process to stop, for this reason, waits, kills it and its group if need be.

@@ -89,7 +89,7 @@ enum Command {
     Start(commands::start::Arguments),
     /// Stop everything; returns when it is flushed and gone
     Stop(commands::stop::Arguments),
-    /// Stop and start one service, or everything
+    /// Replace one service without a moment between, or stop and start everything
     Restart(commands::restart::Arguments),
     /// Take the configuration file in anew: what is different changes, everything else goes on
     Reload(commands::reload::Arguments),

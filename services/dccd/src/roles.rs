@@ -203,6 +203,7 @@ impl Common {
             log_json: config.daemon.log_format == LogFormat::Json,
             log_files: log_files(config),
             orphan_grace: config.daemon.orphan_grace,
+            succeeds: None,
         }
     }
 
@@ -219,6 +220,7 @@ impl Common {
             protocol: None,
             args: args.to_args(),
             policy: Policy::Transient,
+            hands_over: false,
             eager: false,
             limits: Limits { max_memory_bytes: limits.max_memory_mb.map(|mb| mb << 20), max_cpu_pct: limits.max_cpu_pct },
         }
@@ -228,7 +230,7 @@ impl Common {
         let told = datad_options(config, exchange.clone(), &self.instance, config.data_path());
         let told = (format!("{told:?}"), format!("{:?}", told.fixed()));
         let spec = self.spec(config, &datad_name(exchange), (&told.0, &told.1), &config.limits(exchange));
-        ServiceSpec { protocol: Some(DATAD_PROTOCOL), policy: Policy::Permanent, eager, ..spec }
+        ServiceSpec { protocol: Some(DATAD_PROTOCOL), policy: Policy::Permanent, hands_over: true, eager, ..spec }
     }
 
     /// The one that tells people what is wrong: started when something is, ends by itself.

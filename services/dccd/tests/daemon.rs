@@ -284,7 +284,9 @@ fn a_service_that_dies_comes_back_and_can_be_restarted() {
     assert_ne!(host.run_own(&["services", "--json"]).code(0).json()[0]["pid"], root);
     let exits = datad(&host)["exits"].clone();
     let reasons: Vec<_> = exits.as_array().unwrap().iter().map(|exit| exit["reason"].as_str().unwrap()).collect();
-    assert_eq!(reasons, ["SIGKILL", "restart", "stop"], "kept over the root");
+    assert_eq!(reasons, ["SIGKILL", "handed over", "stop"], "kept over the root");
+    let handed = &exits[1];
+    assert_eq!((&handed["pid"], &handed["code"], &handed["killed"]), (&second["pid"], &json!(0), &json!(false)));
     let ran = host.run_own(&["restart", "datad.nowhere"]).code(1);
     assert!(ran.err.contains("datad.nowhere") && ran.err.contains("datad.binance"), "{ran:?}");
     host.run_own(&["stop"]).code(0);

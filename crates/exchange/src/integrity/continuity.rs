@@ -141,12 +141,22 @@ impl Continuity {
     /// This connection delivers the feed.
     pub(crate) fn carried(&mut self, conn: u32, entry: u64) {
         self.at = entry;
+        self.carries(conn);
+    }
+
+    /// This connection is known to deliver the feed, whether something came on it or not.
+    pub(crate) fn carries(&mut self, conn: u32) {
         if !self.carriers.contains(&conn) {
             if self.carriers.len() >= CARRIERS_MAX {
                 self.carriers.remove(0);
             }
             self.carriers.push(conn);
         }
+    }
+
+    /// Whether this connection has brought nothing of the feed yet.
+    pub(crate) fn is_new(&self, conn: u32) -> bool {
+        !self.carriers.contains(&conn)
     }
 
     /// Whatever was lost before has been accounted for.
@@ -184,6 +194,20 @@ mod tests {
         feed.overlap();
         assert_eq!(feed.broken(), None);
         feed.closed(0);
+        assert_eq!(feed.broken(), Some(GapReason::Disconnected));
+    }
+
+    #[test]
+    fn a_connection_that_is_known_to_carry_a_feed_keeps_it_whole_before_it_brought_anything() {
+        let mut feed = Continuity::default();
+        feed.carried(1, 1);
+        feed.carries(2);
+        feed.closed(1);
+        assert_eq!(feed.broken(), None);
+        feed.closed(2);
+        assert_eq!(feed.broken(), Some(GapReason::Disconnected));
+        // What was lost before stays lost.
+        feed.carries(3);
         assert_eq!(feed.broken(), Some(GapReason::Disconnected));
     }
 

@@ -48,6 +48,7 @@ pub(crate) struct TimedQuotes {
 
 impl TimedQuotes {
     /// A quote arrived on this connection: bid, its amount, ask, its amount. `broken`: why something may have been lost since the last one.
+    /// `begins`: it is the first that the connection brings.
     pub(crate) fn arrive(
         &mut self,
         ts: UnixNanos,
@@ -55,6 +56,7 @@ impl TimedQuotes {
         recv: UnixNanos,
         broken: Option<GapReason>,
         conn: u32,
+        begins: bool,
     ) -> QuoteStep {
         let seen = (ts, digest(&values));
         let times = self.hear(conn, seen);
@@ -68,7 +70,9 @@ impl TimedQuotes {
         let mut reason = broken.or(self.late.then_some(GapReason::Sequence));
         if ts < self.newest_ts {
             if recv.0.saturating_sub(self.newest_recv.0) <= RESET_NANOS {
-                if self.recent.iter().all(|(known, _)| *known > ts) {
+                // What a connection begins with may be the state of the moment at which it was subscribed, and not a change.
+                let is_state = begins && broken.is_none() && self.was(ts, seen.1);
+                if is_state || self.recent.iter().all(|(known, _)| *known > ts) {
                     return QuoteStep::Duplicate;
                 }
                 self.remember(seen);
@@ -111,6 +115,12 @@ impl TimedQuotes {
         }
         heard.digests.push_back(digest);
         heard.digests.iter().filter(|known| **known == digest).count()
+    }
+
+    /// Whether these values are what was known at this time.
+    fn was(&self, ts: UnixNanos, values: u64) -> bool {
+        let newest = self.recent.iter().map(|(known, _)| *known).filter(|known| *known <= ts).max();
+        newest.is_some_and(|newest| self.recent.contains(&(newest, values)))
     }
 
     fn take(&mut self, seen: (UnixNanos, u64), values: [Decimal; 4], recv: UnixNanos) {
@@ -167,7 +177,7 @@ mod tests {
 
     fn on(conn: u32, quotes: &mut TimedQuotes, second: i64, ts: i64, bid: i64, why: Option<GapReason>) -> QuoteStep {
         let values = [bid, 1, 100, 1].map(|n| Decimal::new(n, 0));
-        quotes.arrive(UnixNanos(ts), values, UnixNanos::from_secs(second), why, conn)
+        quotes.arrive(UnixNanos(ts), values, UnixNanos::from_secs(second), why, conn, false)
     }
 
     fn gap(from: i64, to: i64, reason: GapReason) -> QuoteStep {
@@ -245,6 +255,22 @@ mod tests {
         assert_eq!(at(&mut quotes, 1, 40, 3), gap(30, 40, Sequence), "also where the values are the same");
         assert_eq!(at(&mut quotes, 62, 7, 3), gap(40, 7, Sequence));
         assert_eq!(at(&mut quotes, 62, 8, 4), NEW);
+    }
+
+    #[test]
+    fn what_a_connection_begins_with_may_be_older_than_what_another_brought() {
+        let mut quotes = TimedQuotes::default();
+        assert_eq!([(10, 1), (20, 2), (30, 3)].map(|(ts, bid)| at(&mut quotes, 1, ts, bid)), [NEW, NEW, NEW]);
+        let begin = |conn, quotes: &mut TimedQuotes, ts, bid, why| {
+            let values = [bid, 1, 100, 1].map(|n| Decimal::new(n, 0));
+            quotes.arrive(UnixNanos(ts), values, UnixNanos::from_secs(1), why, conn, true)
+        };
+        assert_eq!(begin(4, &mut quotes, 25, 2, None), Duplicate, "the state at 25, as it was from 20 on");
+        assert_eq!(at(&mut quotes, 1, 40, 4), NEW);
+        assert_eq!(begin(5, &mut quotes, 25, 2, Some(Disconnected)), Late, "nobody else brought it");
+        assert_eq!(broken(&mut quotes, 1, 50, 5, Some(Disconnected)), gap(40, 50, Disconnected));
+        assert_eq!(begin(6, &mut quotes, 45, 9, None), Late, "a state that was not known");
+        assert_eq!(at(&mut quotes, 1, 60, 6), gap(50, 60, Sequence));
     }
 
     #[test]

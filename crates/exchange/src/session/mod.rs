@@ -220,6 +220,7 @@ impl<D: Dialect> Session for LiveSession<D> {
             EntryKind::FeedOpened => feeds.open(dialect, entry, out),
             EntryKind::FeedClosed => feeds.close(entry, out),
             EntryKind::Resync => feeds.resync(entry, out),
+            EntryKind::Carries => feeds.carries(entry, out),
             EntryKind::Lost => {
                 feeds.lost(out);
                 dialect.lost(out);

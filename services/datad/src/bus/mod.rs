@@ -449,6 +449,15 @@ impl Bus {
         self.touch(index);
     }
 
+    /// Takes a book over as another process had it: these levels, as those of a snapshot. Its readers have them.
+    pub(crate) fn restore_book(&mut self, index: FeedIndex, levels: &[BookLevel]) {
+        let Some(feed) = self.get_mut(index) else { return };
+        if let (Some(ladder), Some(last)) = (&mut feed.ladder, levels.last()) {
+            levels.iter().for_each(|level| ladder.apply(level));
+            feed.last_update_id = last.update_id;
+        }
+    }
+
     /// Sets what is known of a book's integrity.
     pub(crate) fn book_state(&mut self, index: FeedIndex, state: BookState, epoch: u32) {
         if let Some(feed) = self.get_mut(index) {
@@ -486,6 +495,16 @@ impl Bus {
 }
 
 impl BusFeed {
+    /// Its book, where it is one.
+    pub(crate) const fn ladder(&self) -> Option<&Ladder> {
+        self.ladder.as_ref()
+    }
+
+    /// What is known of the book's integrity.
+    pub(crate) const fn book_state(&self) -> BookState {
+        self.book_state
+    }
+
     /// What clients are told of the feed.
     pub(crate) fn info(&self, recorded: bool, now: UnixNanos) -> FeedInfo {
         let book_best = self.ladder.as_ref().and_then(|l| Some((l.best_bid()?.0, l.best_ask()?.0)));

@@ -36,7 +36,7 @@ impl Hot {
     pub(super) fn open_feed(&mut self, symbol: Symbol, channel: Channel, configured: bool) -> Result<FeedInfo, String> {
         self.check(&symbol, channel)?;
         let known = self.bus.find(&symbol, channel);
-        if known.is_none() && self.adapter.capabilities().builds(channel) {
+        if self.adapter.capabilities().builds(channel) && !self.are_trades_needed(&symbol) {
             self.open_feed(symbol.clone(), Channel::Trades, false)?;
             // What they are built from stays open as long as they do, whoever holds it besides.
             if let Some(trades) = self.bus.find(&symbol, Channel::Trades).and_then(|index| self.bus.get_mut(index)) {
@@ -49,6 +49,11 @@ impl Hot {
             self.let_trades_go(&symbol, channel);
         }
         opened
+    }
+
+    fn are_trades_needed(&self, symbol: &Symbol) -> bool {
+        let trades = self.bus.find(symbol, Channel::Trades).and_then(|index| self.bus.get(index));
+        trades.is_some_and(|trades| trades.needed)
     }
 
     /// Gives back the feed of trades that candles were built from.
@@ -106,14 +111,14 @@ impl Hot {
     }
 
     /// Builds a book anew from a snapshot; other feeds have nothing to build.
-    fn begin_epoch(&mut self, symbol: &Symbol, channel: Channel, reason: &str) {
+    pub(super) fn begin_epoch(&mut self, symbol: &Symbol, channel: Channel, reason: &str) {
         if channel == Channel::Book {
             self.enter(EntryKind::Resync, 0, &format!("{symbol} {channel}"), reason.as_bytes());
         }
     }
 
     /// Journals that a feed is open, and whether it is recorded.
-    fn enter_opened(&mut self, symbol: &Symbol, channel: Channel, recorded: bool) {
+    pub(super) fn enter_opened(&mut self, symbol: &Symbol, channel: Channel, recorded: bool) {
         let payload = if recorded { RECORDED } else { LIVE_ONLY };
         self.enter(EntryKind::FeedOpened, 0, &format!("{symbol} {channel}"), payload);
         let index = self.session.feeds().iter().position(|f| f.symbol == *symbol && f.channel == channel);

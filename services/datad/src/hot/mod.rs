@@ -5,6 +5,8 @@
 //! state says so, and recording resumes by itself with a `Lost` entry that declares the hole.
 
 mod feeds;
+mod joined;
+mod takeover;
 mod watch;
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +29,7 @@ use crate::bus::{Bus, BusFeed};
 use crate::candles::LiveCandles;
 use crate::clock;
 use crate::fetch::FetchRequest;
+use crate::handover::{Message, Succession};
 use crate::journaling::Journaling;
 use crate::latency::Latency;
 use crate::links::Links;
@@ -68,6 +71,10 @@ pub(crate) enum Command {
     MarketsGrew { markets: Arc<Markets> },
     /// Where the journal ends now.
     JournalEnd { reply: oneshot::Sender<Position> },
+    /// A successor of this process is at the other end of this.
+    Join { stream: std::os::unix::net::UnixStream, reply: oneshot::Sender<Result<(), String>> },
+    /// Let the successor have all that it needs, commit, and end; answers with the journal.
+    Leave { reply: oneshot::Sender<JournalWriter> },
     /// Disconnect, commit, and end; answers with the journal, which locks out every other writer of this store until the
     /// recorder has written what is in it.
     Stop { reply: oneshot::Sender<JournalWriter> },
@@ -99,6 +106,8 @@ pub(crate) struct HotContext {
     pub(crate) shared: Arc<Shared>,
     /// Counters that the root sees.
     pub(crate) progress: dccd_service::Progress,
+    /// Triggered when a successor wants this process to leave.
+    pub(crate) shutdown: dccd_service::Shutdown,
 }
 
 /// The loop and what it owns.
@@ -115,6 +124,8 @@ pub(crate) struct Hot {
     fetches: mpsc::Sender<FetchRequest>,
     shared: Arc<Shared>,
     progress: dccd_service::Progress,
+    shutdown: dccd_service::Shutdown,
+    joined: Option<joined::Joined>,
     wants: Vec<Want>,
     /// Subscriptions that the exchange refused.
     refusals: Vec<Refusal>,
@@ -138,6 +149,7 @@ enum Wake {
     Tick,
     Command(Option<Command>),
     Link(usize, LinkEvent),
+    Joined(std::io::Result<Message>),
 }
 
 impl Hot {
@@ -158,6 +170,8 @@ impl Hot {
             fetches: ctx.fetches,
             shared: ctx.shared,
             progress: ctx.progress,
+            shutdown: ctx.shutdown,
+            joined: None,
             wants: Vec::new(),
             refusals: Vec::new(),
             turn: 0,
@@ -171,9 +185,12 @@ impl Hot {
         }
     }
 
-    /// Runs until it is told to stop or everybody who could tell it is gone.
-    pub(crate) async fn run(mut self) {
-        self.process_restarted();
+    /// Runs until it is told to stop or everybody who could tell it is gone. `succession`: what it takes over from another process.
+    pub(crate) async fn run(mut self, succession: Option<Succession>) {
+        match succession {
+            Some(succession) => self.take_over(succession),
+            None => self.process_restarted(),
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = FrameBatch::default();
@@ -192,6 +209,12 @@ impl Hot {
                     let _ = reply.send(self.journal.writer);
                     return;
                 }
+                Wake::Command(Some(Command::Leave { reply })) => {
+                    self.leave(&mut batch).await;
+                    let _ = reply.send(self.journal.writer);
+                    return;
+                }
+                Wake::Joined(said) => self.joined_said(said),
                 Wake::Command(Some(command)) => self.command(command),
                 Wake::Command(None) => return,
             }
@@ -207,9 +230,20 @@ impl Hot {
         // Frames first; but under a load that never pauses, ticks and commands get a turn of their own now and then.
         self.turn = self.turn.wrapping_add(1);
         let links_first = !self.turn.is_multiple_of(FRAME_TURNS);
+        let joined_first = self.turn.is_multiple_of(2);
         std::future::poll_fn(|cx| {
+            let mut joined = |cx: &mut _| match self.joined.as_mut().map(|joined| joined.peer.poll_next(cx)) {
+                Some(Poll::Ready(said)) => Poll::Ready(Wake::Joined(said)),
+                _ => Poll::Pending,
+            };
+            if joined_first && let Poll::Ready(wake) = joined(cx) {
+                return Poll::Ready(wake);
+            }
             if links_first && let Poll::Ready((link, event)) = self.links.poll_next(batch, cx) {
                 return Poll::Ready(Wake::Link(link, event));
+            }
+            if !joined_first && let Poll::Ready(wake) = joined(cx) {
+                return Poll::Ready(wake);
             }
             if let Poll::Ready(command) = self.commands.poll_recv(cx) {
                 return Poll::Ready(Wake::Command(command));
@@ -296,6 +330,7 @@ impl Hot {
         }
         let connections = u32::try_from(self.links.connections()).unwrap_or(u32::MAX);
         self.shared.connections.store(connections, Ordering::Relaxed);
+        self.tell_conns();
     }
 
     fn show_connected(&mut self, link: usize) {
@@ -523,7 +558,10 @@ impl Hot {
                 self.journal.commit();
                 let _ = reply.send(self.journal.writer.position());
             }
-            Command::Stop { .. } => {} // ends the loop before it gets here
+            Command::Join { stream, reply } => {
+                let _ = reply.send(self.join(stream));
+            }
+            Command::Leave { .. } | Command::Stop { .. } => {} // end the loop before they get here
         }
     }
 }

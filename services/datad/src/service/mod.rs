@@ -1,28 +1,30 @@
 //! From options to a running datad and back: recovery, threads, RPC, ordered shutdown.
 
 mod jobs;
+mod journal;
 mod markets;
 mod pausing;
 mod reload;
 mod shed;
+mod succeed;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dccd_exchange::{Adapter, Markets, Product, Socket};
+use dccd_exchange::{Adapter, Markets, Product};
 use dccd_history::{RestAddresses, RestClients};
 use dccd_model::{Channel, ExchangeName, Symbol};
 use dccd_net::SystemClock;
 use dccd_rpc::ServeLimits;
 use dccd_rpc::datad::{DATAD_PROTOCOL, Datad as _, FlushReport, JobInfo};
-use dccd_service::ServiceContext;
-use dccd_store::journal::{JournalOptions, JournalSync, JournalWriter};
+use dccd_service::{ServiceContext, ShutdownReason};
+use dccd_store::journal::{JournalSync, JournalWriter};
 use dccd_store::{Recorder, RecorderOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::bus::{Bus, RingSizes};
 use crate::conditions::{self, Patience};
@@ -36,6 +38,8 @@ use crate::recorder::{RecorderCommand, RecorderContext, RecorderLoop, RecorderTh
 use crate::rpc::{ConfiguredFeed, Order, Running, Server, Session};
 use crate::service::shed::Shedding;
 use crate::shared::{Part, Shared};
+use journal::{open_journal, past_the_store};
+use succeed::Successor;
 
 pub use reload::Reread;
 
@@ -116,6 +120,10 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
     let shared = Arc::new(Shared::default());
     let rest = RestClients::new(&options.exchange, adapter.as_ref(), &options.rest, Some(&state_dir(&options)))
         .map_err(|e| DatadError::Serve(Box::new(e)))?;
+    let successor = match ctx.args().succeeds {
+        Some(_) => Some(succeed::stand_by(&options, &adapter, &rest, &ctx).await?),
+        None => None,
+    };
 
     let history = HistoryThread::start(HistoryOptions {
         exchange: options.exchange.clone(),
@@ -128,7 +136,7 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
     let (running_tx, running) = watch::channel(None);
     let paused = pausing::kept(&state_dir(&options));
     let jobs = options.feeds.iter().map(|(symbol, channel)| ConfiguredFeed {
-        paused: paused.contains(&format!("{}/{symbol}/{channel}", options.exchange)),
+        paused: paused.contains(&pausing::job_name(&options.exchange, symbol, *channel)),
         ..ConfiguredFeed::new(symbol.clone(), *channel)
     });
     let (orders, order_queue) = mpsc::channel(ORDER_QUEUE);
@@ -140,6 +148,8 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
         shutdown: ctx.shutdown().clone(),
         jobs: Arc::new(std::sync::Mutex::new(jobs.collect())),
         history: history.commands.clone(),
+        successors: ctx.runtime_dir().successor_socket(ctx.name()),
+        profile: succeed::profile(&options),
         histo_jobs: Arc::default(),
         orders,
     };
@@ -192,7 +202,11 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
         shared,
         rest,
     };
-    let outcome = parts.run(journal, recorder, order_queue, &running_tx, &ctx).await;
+    let outcome = parts.run(journal, recorder, order_queue, &running_tx, &ctx, successor).await;
+    if ctx.shutdown().reason() == Some(ShutdownReason::HandedOver) {
+        // Clients find the successor by themselves; the sooner this process has ended the better.
+        serving.abort();
+    }
     drop(stop_serving);
     let _ = serving.await; // it ends within its own drain time
     watching.abort();
@@ -237,59 +251,6 @@ fn state_dir(options: &DatadOptions) -> PathBuf {
     options.data_path.join(".dccd").join("state").join(options.exchange.as_str())
 }
 
-/// Opens the journal. A datad that is just ending (its root died) may still hold it: wait for that one, but not for ever.
-async fn open_journal(dir: &std::path::Path, ctx: &ServiceContext) -> Result<JournalWriter, DatadError> {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        match JournalWriter::open(dir, JournalOptions::default()) {
-            Ok(journal) => {
-                let recovered = journal.recovered();
-                if recovered.lost_entries() {
-                    warn!(
-                        ?recovered,
-                        "the journal's end was not whole; what is missing is declared, and fetched where it can be"
-                    );
-                }
-                return Ok(journal);
-            }
-            Err(dccd_store::journal::JournalError::Locked { holder, .. })
-                if tokio::time::Instant::now() < deadline && !ctx.shutdown().is_triggered() =>
-            {
-                info!(%holder, "the journal is still held by another process; waiting for it");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            Err(source) => return Err(DatadError::Journal { dir: dir.to_owned(), source }),
-        }
-    }
-}
-
-/// New entries must lie past everything that the store has taken in. They would not where a power cut took the journal's
-/// last second but not the checkpoint, nor where the files came without the journal: from another host, or because
-/// somebody removed `.dccd`.
-fn past_the_store(
-    journal: JournalWriter,
-    journal_dir: &std::path::Path,
-    recorder: &Recorder,
-    options: &DatadOptions,
-) -> Result<JournalWriter, DatadError> {
-    let store_error = |source| DatadError::Store { dir: options.data_path.clone(), source };
-    let at_least = match recorder.checkpoint() {
-        Some(checkpoint) => checkpoint.position,
-        None => dccd_store::durable_position(&options.data_path, &options.exchange).map_err(store_error)?,
-    };
-    if journal.position() >= at_least {
-        return Ok(journal);
-    }
-    let (end, store) = (journal.position().0, at_least.0);
-    warn!(
-        journal = end,
-        store, "the store has more than the journal; what was sent in between is neither known nor declared"
-    );
-    drop(journal);
-    JournalWriter::open(journal_dir, JournalOptions { at_least, ..JournalOptions::default() })
-        .map_err(|source| DatadError::Journal { dir: journal_dir.to_owned(), source })
-}
-
 struct Parts<'a> {
     options: &'a DatadOptions,
     adapter: Arc<dyn Adapter>,
@@ -316,6 +277,7 @@ impl Parts<'_> {
         orders: mpsc::Receiver<Order>,
         running: &watch::Sender<Option<Running>>,
         ctx: &ServiceContext,
+        successor: Option<Successor>,
     ) -> Result<(), DatadError> {
         let mut registered = false;
         let Some(beginning) = self.markets(ctx, &mut registered).await else {
@@ -347,7 +309,8 @@ impl Parts<'_> {
                 .map_err(|source| DatadError::Session { exchange: self.options.exchange.to_string(), source })?,
         };
         let recorder = RecorderThread::start(recorder, ctx.tasks().begin("recorder"))?;
-        let hot_ended = self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx)?;
+        let hot_ended =
+            self.start_hot(session, recovered, journal, markets.clone(), command_queue, fetches, ctx, successor).await?;
         let renew_after = dccd_history::renew_after(&self.options.exchange);
         let (lister, lists) = Lister::new(beginning, renew_after, self.wanted.subscribe(), self.shared.clone());
         let (to_hot, to_recorder, task) = (commands.clone(), recorder.commands.clone(), ctx.tasks().begin("lister"));
@@ -382,6 +345,9 @@ impl Parts<'_> {
             self.stop_history().await;
         }
         outcome?;
+        if ctx.shutdown().reason() == Some(ShutdownReason::HandedOver) {
+            return self.leave(&commands).await;
+        }
         let (stopped, histo) = tokio::join!(self.stop(&commands, recorder), self.stop_history());
         if let Some(report) = stopped? {
             ctx.flushed("rows", report.rows);
@@ -440,9 +406,9 @@ impl Parts<'_> {
             .map_err(|_| DatadError::Thread { name: "recovery" })?
     }
 
-    /// Starts the hot thread; the receiver resolves when it ends.
+    /// Starts the hot thread, or lets that of a successor begin; the receiver resolves when it ends.
     #[allow(clippy::too_many_arguments)] // each is moved into the thread
-    fn start_hot(
+    async fn start_hot(
         &self,
         session: Box<dyn dccd_exchange::Session>,
         recovered: Recovered,
@@ -450,25 +416,14 @@ impl Parts<'_> {
         markets: Arc<Markets>,
         commands: mpsc::Receiver<Command>,
         fetches: mpsc::Sender<FetchRequest>,
-        service: &ServiceContext,
+        ctx: &ServiceContext,
+        successor: Option<Successor>,
     ) -> Result<oneshot::Receiver<()>, DatadError> {
-        let (base, linear) = (&self.options.ws_url, &self.options.linear_ws_url);
-        // Where the exchange has one address for all of its sockets, the one that is configured is that of all.
-        let is_one = self.adapter.ws_url_of(Product::Linear) == self.adapter.ws_url();
-        let ws_base = |socket: Socket| match socket.product {
-            Product::Spot => base.clone(),
-            Product::Linear => linear.clone().or_else(|| base.clone().filter(|_| is_one)),
-        };
-        // Connection numbers must differ from those of earlier processes in the same journal.
-        let first_conn = u32::try_from(crate::clock::now().as_millis() % i64::from(u32::MAX)).unwrap_or(1).max(1);
-        // Of its own, because it lives on the hot thread.
-        let http =
-            self.rest.of(Product::Spot).apart(TICKET_TIMEOUT, TICKET_TURN).map_err(|e| DatadError::Serve(Box::new(e)))?;
-        let link_options = Links::options(&self.adapter, ws_base, &Arc::new(AtomicU32::new(first_conn)), &http);
+        let link_options = succeed::link_options(self.options, &self.adapter, &self.rest)?;
         let mut candles = live_candles(self.adapter.as_ref());
         candles.resume(&recovered.candles, session.feeds(), &[]);
         let sizes = RingSizes { book: self.options.ring_slots, other: (self.options.ring_slots / 4).max(1_024) };
-        let ctx = HotContext {
+        let hot = HotContext {
             adapter: self.adapter.clone(),
             markets: markets.clone(),
             session,
@@ -480,21 +435,13 @@ impl Parts<'_> {
             commands,
             fetches,
             shared: self.shared.clone(),
-            progress: service.progress().clone(),
+            progress: ctx.progress().clone(),
+            shutdown: ctx.shutdown().clone(),
         };
-        let task = service.tasks().begin("hot");
-        let (ended_tx, ended) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("hot".to_owned())
-            .spawn(move || {
-                match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                    Ok(runtime) => runtime.block_on(task.run(Hot::new(ctx).run())),
-                    Err(error) => error!(error = %error, "the hot thread has no runtime"),
-                }
-                drop(ended_tx);
-            })
-            .map_err(|_| DatadError::Thread { name: "hot" })?;
-        Ok(ended)
+        match successor {
+            Some(successor) => successor.take_over(hot, &self.journal_dir).await,
+            None => succeed::spawn_hot(ctx.tasks().begin("hot"), move || Hot::new(hot).run(None)),
+        }
     }
 
     /// Does what a client or the root has ordered.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use dccd_history::is_meant;
-use dccd_model::{Channel, Symbol};
+use dccd_model::{Channel, ExchangeName, Symbol};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -14,6 +14,11 @@ use crate::rpc::ConfiguredFeed;
 
 /// Where the names of what is paused stand, as a list.
 const FILE: &str = "paused.json";
+
+/// What a live job is called.
+pub(super) fn job_name(exchange: &ExchangeName, symbol: &Symbol, channel: Channel) -> String {
+    format!("{exchange}/{symbol}/{channel}")
+}
 
 /// The names of the paused jobs. A file that can't be read pauses nothing: recording too much loses nothing.
 pub(super) fn kept(state_dir: &Path) -> BTreeSet<String> {
@@ -85,6 +90,6 @@ impl Parts<'_> {
     }
 
     fn job_name(&self, symbol: &Symbol, channel: Channel) -> String {
-        format!("{}/{symbol}/{channel}", self.options.exchange)
+        job_name(&self.options.exchange, symbol, channel)
     }
 }

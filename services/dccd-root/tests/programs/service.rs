@@ -109,11 +109,13 @@ fn spec(name: &str, runtime_dir: &Path, data_path: &Path, orphan_grace: Duration
         log_json: false,
         log_files: LogFiles::default(),
         orphan_grace,
+        succeeds: None,
     };
     ServiceSpec {
         name: name.to_owned(),
         args: args.to_args(),
         policy: Policy::Permanent,
+        hands_over: false,
         eager: true,
         limits: Default::default(),
         fixed: String::new(),

@@ -79,11 +79,13 @@ impl Place {
             log_json: false,
             log_files: LogFiles::default(),
             orphan_grace: dccd_service::ORPHAN_GRACE_DEFAULT,
+            succeeds: None,
         };
         ServiceSpec {
             name: name.to_owned(),
             args: args.to_args(),
             policy,
+            hands_over: false,
             eager,
             limits: Limits::default(),
             fixed: String::new(),

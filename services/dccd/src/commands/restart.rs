@@ -1,4 +1,4 @@
-//! `dccd restart [SERVICE]`: one service, everything, or the root alone under its services.
+//! `dccd restart [SERVICE]`: one service, where it can be without a moment between; everything; or the root alone under its services.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use crate::output::say;
 
 /// Flushing, leaving, and getting ready again.
 const RESTART_DEADLINE: Duration = Duration::from_secs(180);
+/// The same where a new process gets ready first: many feeds take an exchange's limits of connections and messages to open.
+const REPLACE_DEADLINE: Duration = Duration::from_secs(600);
 /// Patience with the next root until it has adopted the services of the last.
 pub const ADOPTION_DEADLINE: Duration = Duration::from_secs(90);
 /// How often a root that doesn't listen yet is looked for.
@@ -26,6 +28,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Arguments {
     /// The service, as `dccd services` lists it (dccd-root: that alone, the services go on); everything without it
     service: Option<String>,
+    /// Stop the service before it is started again, instead of having a new process ready before the old one leaves
+    #[arg(long, requires = "service")]
+    cold: bool,
 }
 
 impl Arguments {
@@ -43,7 +48,12 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         Some(service) => block_on(async {
             let registry = registry(global).await?;
             say(format_args!("restarting {service}"));
-            let endpoint = registry.restart(service, RESTART_DEADLINE).await.map_err(|error| match error {
+            let restarted = if arguments.cold {
+                registry.restart(service, RESTART_DEADLINE).await
+            } else {
+                registry.replace(service, REPLACE_DEADLINE).await
+            };
+            let endpoint = restarted.map_err(|error| match error {
                 // A name mistyped is no failed start; the message names those there are.
                 RegistryError::Ensure(CallError::Answer(EnsureError::Unknown { .. } | EnsureError::NotOffered { .. })) => {
                     error.into()

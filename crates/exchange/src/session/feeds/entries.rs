@@ -139,6 +139,22 @@ impl<B: BookRules> Feeds<B> {
         }
     }
 
+    /// A connection carries feeds, whether something came of them on it or not: none is broken when the others that carry it end.
+    pub(in crate::session) fn carries(&mut self, entry: &Entry<'_>, out: &mut dyn Output) {
+        for subject in std::str::from_utf8(entry.payload).unwrap_or_default().lines() {
+            let Ok(index) = self.named_feed(subject) else {
+                self.entry_fault(entry, EntryFault::UnknownFeed, out);
+                continue;
+            };
+            let is_open = self.state.feeds.get(index as usize).is_some_and(|feed| feed.open);
+            let Some(state) = self.state.states.get_mut(index as usize).filter(|_| is_open) else { continue };
+            state.continuity.carries(entry.conn);
+            if let Sequence::Uncounted(trades) = &mut state.sequence {
+                trades.carries(entry.conn);
+            }
+        }
+    }
+
     /// Entries are missing: what they held was never recorded.
     pub(in crate::session) fn lost(&mut self, out: &mut dyn Output) {
         for index in self.indexes() {

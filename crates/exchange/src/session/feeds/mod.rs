@@ -386,7 +386,7 @@ impl<B: BookRules> Feeds<B> {
             Sequence::Quotes(quotes) => quotes.arrive(quote.number, ts, entry.ts_recv, broken),
             Sequence::Timed(quotes) => {
                 let values = [quote.bid, quote.bid_amount, quote.ask, quote.ask_amount];
-                quotes.arrive(ts, values, entry.ts_recv, broken, entry.conn)
+                quotes.arrive(ts, values, entry.ts_recv, broken, entry.conn, continuity.is_new(entry.conn))
             }
             Sequence::Trades(_) | Sequence::Uncounted(_) | Sequence::Book(_) | Sequence::Candles(_) => return,
         };
