@@ -179,3 +179,33 @@ fn a_live_job_that_is_paused_stays_so_over_a_crash_and_its_loss_is_declared() {
     tree.audit(&mut exchange);
     tree.verify();
 }
+
+/// What the kernel lets a process map privately, as `/proc/<pid>/limits` has it.
+fn data_limit(pid: Option<u32>) -> String {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", pid.unwrap())).unwrap_or_default();
+    let line = limits.lines().find(|line| line.starts_with("Max data size")).unwrap_or_default().to_owned();
+    line.split_whitespace().nth(3).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn limits_apply_to_the_process_that_runs_and_are_lifted_again() {
+    let mut exchange = Exchange::busy(50.0, 50.0);
+    let setup = Setup::new(&exchange);
+    let mut tree = Tree::start(&setup);
+    tree.wait_live(6);
+    let (first, before) = (pid(&tree), data_limit(pid(&tree)));
+    let limited = setup.more.replacen("daemon: {", "daemon: {limits: {max_memory_mb: 4096}, ", 1);
+    assert_eq!(reload(&tree, &Setup { more: limited, ..setup.clone() }), "reloaded");
+    let log = std::fs::read_to_string(tree.data_path().join(".dccd/logs/dccd-root.log")).unwrap_or_default();
+    if log.contains("limits are kept by the kernel") {
+        dccd_testkit::skip("limits of a running process without a cgroup", "there are cgroups here");
+        return;
+    }
+    let bytes = ((4_096_u64 * 2 + 256) << 20).to_string();
+    wait_for(PATIENCE, || data_limit(first), |limit| *limit == bytes);
+    assert_eq!(reload(&tree, &setup), "reloaded");
+    wait_for(PATIENCE, || data_limit(first), |limit| *limit == before);
+    assert_eq!(pid(&tree), first);
+    tree.stop();
+    exchange.stop();
+}

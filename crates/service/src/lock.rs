@@ -73,6 +73,8 @@ impl Drop for PidLock {
     fn drop(&mut self) {
         // Nobody should read our pid after us. Failing is harmless: an unlocked file's content means nothing.
         let _ = self.file.set_len(0);
+        // Out loud: a child that another thread starts just now has the descriptor, too, until it executes its program.
+        let _ = self.file.unlock();
     }
 }
 

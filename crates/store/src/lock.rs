@@ -70,7 +70,14 @@ fn command_of(pid: u32) -> String {
 /// A held lock; dropping it lets go.
 #[derive(Debug)]
 pub(crate) struct FileLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Out loud: a child that another thread starts just now has the descriptor, too, until it executes its program.
+        let _ = self.file.unlock();
+    }
 }
 
 impl FileLock {
@@ -96,7 +103,7 @@ impl FileLock {
         if let Err(source) = noted {
             tracing::warn!(path = %path.display(), error = %source, "the lock's pid could not be written");
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

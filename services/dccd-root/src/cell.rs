@@ -18,7 +18,7 @@ use crate::ServiceSpec;
 use crate::adopt::Record;
 use crate::conditions::Board;
 use crate::events::{EventLog, unix_nanos};
-use crate::exits::{EXITS_KEPT, Ending, History};
+use crate::exits::{EXITS_KEPT, Ending, History, Was};
 use crate::process::Exit;
 use crate::replace::ReplaceOrder;
 use crate::successor::Successor;
@@ -159,15 +159,6 @@ pub(crate) struct State {
     pub(crate) predecessor: Option<Was>,
 }
 
-/// A process that has ended, as it was known last.
-#[derive(Debug)]
-pub(crate) struct Was {
-    pid: Option<u32>,
-    spawned: Option<Instant>,
-    rss_bytes: u64,
-    last_words: Option<String>,
-}
-
 impl State {
     /// What the exit of the present process will say of it.
     pub(crate) fn was(&mut self) -> Was {
@@ -244,6 +235,8 @@ impl Cell {
     /// The service is told something else from now on: its process that runs at a restart, unless it is told otherwise.
     pub(crate) fn respecify(&self, spec: impl Into<Arc<ServiceSpec>>) {
         *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = spec.into();
+        // Its process may be limited otherwise now.
+        self.changed.send_modify(|n| *n += 1);
     }
 
     /// Looks at the state; never held across an await.

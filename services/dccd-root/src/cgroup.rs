@@ -40,6 +40,9 @@ pub(crate) enum CgroupError {
     /// We have to be alone in it.
     #[error("{} holds other processes, e.g. {other}; under systemd, Delegate=yes gives a group of our own", base.display())]
     Shared { base: PathBuf, other: u32 },
+    /// It would be in the way of the service manager.
+    #[error("{} is the unit's own group; systemd 254 and later give a group below it by DelegateSubgroup=dccd-root", base.display())]
+    NoSubgroup { base: PathBuf },
     /// Most often: it is not ours.
     #[error("{} cannot be written; under systemd, Delegate=yes gives a group of our own", path.display())]
     Write {
@@ -70,6 +73,10 @@ impl Cgroups {
         if let Some(other) = left.lines().filter_map(|line| line.parse().ok()).find(|&other| other != pid) {
             return Err(CgroupError::Shared { base, other });
         }
+        if !is_leaf && std::env::var_os("INVOCATION_ID").is_some() {
+            // A service manager that knows no subgroups could not start the next root in a group that hands controllers on.
+            return Err(CgroupError::NoSubgroup { base });
+        }
         if !is_leaf {
             let leaf = base.join(ROOT_LEAF);
             make(&leaf)?;
@@ -90,6 +97,11 @@ impl Cgroups {
         self.has_cpu
     }
 
+    /// Whether the service has a group.
+    pub(crate) fn has(&self, service: &str) -> bool {
+        [service.to_owned(), format!("{service}{SECOND}")].iter().any(|name| self.base.join(name).is_dir())
+    }
+
     /// Puts a service's process, which has not begun to work, into a group with these limits; an adopted one stays in its own.
     pub(crate) fn confine(&self, service: &str, pid: u32, limits: Limits) -> Result<Group, CgroupError> {
         let group = self.group_for(service, pid);
@@ -99,6 +111,9 @@ impl Cgroups {
             |per_cent: u64| limits.max_memory_bytes.map_or_else(no_limit, |bytes| (bytes / 100 * per_cent).to_string());
         write(&group.path.join("memory.high"), &memory(SOFT_PER_CENT))?;
         write(&group.path.join("memory.max"), &memory(100))?;
+        // Else what is over the limit is swapped, without end. Kernels without swap have no such file.
+        let swap = if limits.max_memory_bytes.is_some() { "0".to_owned() } else { no_limit() };
+        let _ = write(&group.path.join("memory.swap.max"), &swap);
         if self.has_cpu {
             let share = |per_cent: u32| (u64::from(per_cent) * CPU_PERIOD_US / 100).to_string();
             let quota = limits.max_cpu_pct.map_or_else(no_limit, share);

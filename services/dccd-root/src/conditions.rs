@@ -72,6 +72,12 @@ impl Board {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A service is known no more: nothing is wrong with it.
+    pub(crate) fn forget(&self, service: &str) {
+        self.own().found.retain(|(name, ..), _| name != service);
+        self.changed();
+    }
+
     /// Whether something was found.
     fn holds(&self, service: &str, kind: &'static str, subject: &str) -> bool {
         self.own().found.contains_key(&(service.to_owned(), kind, subject.to_owned()))
@@ -144,7 +150,9 @@ pub(crate) async fn keep(ctx: Arc<Context>) {
             _ = finished(&ctx) => return,
             _ = ticks.tick() => {
                 let now = Instant::now();
-                for cell in ctx.cells() {
+                let cells = ctx.cells();
+                watches.retain(|name, _| cells.iter().any(|cell| cell.name() == name));
+                for cell in cells {
                     watches.entry(cell.name().to_owned()).or_default().look(&ctx.board, &cell, now);
                 }
                 if looks.is_multiple_of(DISK_EVERY) {

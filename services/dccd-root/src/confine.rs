@@ -36,11 +36,16 @@ impl Limiter {
         self.0.get_or_init(find).as_ref()
     }
 
+    /// Makes ready for limits. Before anything is started: the group has to be the root's alone.
+    pub(crate) fn prepare(&self) {
+        let _ = self.groups();
+    }
+
     /// Limits a process, and remembers what tells later whether the kernel killed it.
     pub(crate) fn confine(&self, spec: &ServiceSpec, pid: Pid) -> Confined {
         let limits = spec.limits;
         let number = pid.as_raw_nonzero().get().unsigned_abs();
-        let group = self.groups_for(limits).and_then(|groups| {
+        let group = self.groups_for(spec).and_then(|groups| {
             let group = groups.confine(&spec.name, number, limits);
             group
                 .inspect_err(|error| {
@@ -53,12 +58,14 @@ impl Limiter {
                 })
                 .ok()
         });
-        if let (None, Some(bytes)) = (&group, limits.max_memory_bytes) {
-            // Against a leap between two heartbeats; memory that is mapped but not used counts as well.
-            let current = bytes.saturating_mul(2).saturating_add(DATA_MARGIN_BYTES);
+        if group.is_none() {
             // As for us: one that was lowered could not be raised again by the next root.
             let maximum = getrlimit(Resource::Data).maximum;
-            let limit = Rlimit { current: Some(maximum.map_or(current, |most| most.min(current))), maximum };
+            // Against a leap between two heartbeats; memory that is mapped but not used counts as well.
+            let wanted = limits.max_memory_bytes.map(|bytes| bytes.saturating_mul(2).saturating_add(DATA_MARGIN_BYTES));
+            // Without a limit, what an earlier one has left is lifted.
+            let current = wanted.map_or(maximum, |wanted| Some(maximum.map_or(wanted, |most| most.min(wanted))));
+            let limit = Rlimit { current, maximum };
             if let Err(error) = prlimit(Some(pid), Resource::Data, limit) {
                 tracing::debug!(
                     service = spec.name,
@@ -71,8 +78,12 @@ impl Limiter {
         Confined { group_kills: group.as_ref().map_or(0, Group::oom_kills), host_kills: host_oom_kills(), limits, group }
     }
 
-    fn groups_for(&self, limits: Limits) -> Option<&Cgroups> {
-        if limits == Limits::default() { None } else { self.groups() }
+    fn groups_for(&self, spec: &ServiceSpec) -> Option<&Cgroups> {
+        if spec.limits != Limits::default() {
+            return self.groups();
+        }
+        // One that was limited before is in a group, which then limits nothing.
+        self.0.get().and_then(Option::as_ref).filter(|groups| groups.has(&spec.name))
     }
 }
 
@@ -95,6 +106,11 @@ pub(crate) struct Kills {
 }
 
 impl Confined {
+    /// What it is limited to.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Looks at the end of the process, and removes what is left of its group.
     pub(crate) fn finish(self) -> Kills {
         let in_group = self.group.as_ref().map(|group| group.oom_kills().saturating_sub(self.group_kills));

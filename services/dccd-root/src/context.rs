@@ -31,6 +31,8 @@ use crate::{Alerting, Options, Refuse, Reload, Resolve, RootError, ServiceSpec, 
 
 /// Orders waiting for one supervisor; senders wait while it is full.
 const COMMANDS_MAX: usize = 8;
+/// Reloads that are under way or wait; one more is refused.
+const RELOADS_MAX: usize = 4;
 
 /// The root, as its tasks see it.
 pub(crate) struct Context {
@@ -67,6 +69,8 @@ pub(crate) struct Context {
     refuse: Refuse,
     /// Reads the configuration anew; held by the one reload that is under way.
     pub(crate) reload: tokio::sync::Mutex<Option<Reload>>,
+    /// Places for those that wait for it.
+    pub(crate) reloads: tokio::sync::Semaphore,
     table: Mutex<Table>,
     starts: AtomicU64,
     started: Instant,
@@ -118,6 +122,7 @@ impl Context {
             resolve: Mutex::new(options.resolve),
             refuse: options.refuse,
             reload: tokio::sync::Mutex::new(options.reload),
+            reloads: tokio::sync::Semaphore::new(RELOADS_MAX),
             table: Mutex::default(),
             starts: AtomicU64::new(0),
             started: Instant::now(),
@@ -209,7 +214,7 @@ impl Context {
     /// A cell with its supervisor. If the supervisor panicked, orders to it fail and its process is killed with it.
     fn new_cell(self: &Arc<Self>, spec: ServiceSpec, candidate: Option<Candidate>) -> Arc<Cell> {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
-        let history = History::load(&self.data_path, &spec.name);
+        let history = History::load_soon(&self.data_path, &spec.name);
         let (supervision, events, board) =
             (Arc::clone(&self.supervision), Arc::clone(&self.events), Arc::clone(&self.board));
         let cell = Arc::new(Cell::new(spec, supervision, events, board, sender, &history));
@@ -232,6 +237,13 @@ impl Context {
         self.table().cells.get(name).cloned()
     }
 
+    /// Makes ready to limit services, where any is limited.
+    pub(crate) fn prepare_limits(&self) {
+        if self.cells().iter().any(|cell| cell.spec().limits != crate::Limits::default()) {
+            self.limiter.prepare();
+        }
+    }
+
     /// Starts what is to run from the beginning.
     pub(crate) fn start_eager(&self, order: &[String]) {
         for cell in order.iter().filter_map(|name| self.cell(name)).filter(|cell| cell.spec().eager) {
@@ -251,6 +263,7 @@ impl Context {
     /// Knows a service no more; it has been stopped for good.
     pub(crate) fn forget(&self, name: &str) {
         self.table().cells.remove(name);
+        self.board.forget(name);
     }
 
     /// Who tells people what is wrong.

@@ -18,6 +18,8 @@ use crate::events::unix_nanos;
 use crate::process::Exit;
 use crate::state_file;
 
+/// Patience with the disk where a service is about to be started.
+const LOAD_PATIENCE: Duration = Duration::from_millis(250);
 /// Exits of a service that are kept.
 pub(crate) const EXITS_KEPT: usize = 20;
 /// How the process of a service ends whose place a successor takes.
@@ -45,6 +47,20 @@ impl History {
         let now = unix_nanos();
         let ago = |then: Instant| i64::try_from(then.elapsed().as_nanos()).unwrap_or(i64::MAX);
         Self { exits, restarts, window: window.map(|then| now.saturating_sub(ago(then))).collect() }
+    }
+
+    /// What was kept, or nothing where the disk doesn't answer soon: it must not hold up the root.
+    pub(crate) fn load_soon(data_path: &Path, service: &str) -> Self {
+        let (sender, loaded) = std::sync::mpsc::sync_channel(1);
+        let (path, name) = (data_path.to_owned(), service.to_owned());
+        // A thread of its own, which a disk that hangs may keep for ever.
+        let load = move || drop(sender.send(Self::load(&path, &name)));
+        let started = std::thread::Builder::new().name("exits".to_owned()).spawn(load);
+        let history = started.ok().and_then(|_| loaded.recv_timeout(LOAD_PATIENCE).ok());
+        history.unwrap_or_else(|| {
+            tracing::warn!(service, "the disk gives no answer; the history of a service begins anew");
+            Self::default()
+        })
     }
 
     /// The one that was saved last; an empty one where there is none, or none that can be read.
@@ -120,6 +136,15 @@ impl Saver {
         }
         true
     }
+}
+
+/// A process that has ended, as it was known last.
+#[derive(Debug)]
+pub(crate) struct Was {
+    pub(crate) pid: Option<u32>,
+    pub(crate) spawned: Option<Instant>,
+    pub(crate) rss_bytes: u64,
+    pub(crate) last_words: Option<String>,
 }
 
 /// The end of a process, as its supervisor knows it.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::capture::capture;
 use crate::confine::{Confined, Kills, Limiter};
-use crate::{NOTIFY_VARIABLES, ServiceSpec};
+use crate::{Limits, NOTIFY_VARIABLES, ServiceSpec};
 
 /// Patience with a process after SIGKILL; only one stuck in the kernel (dead disk) needs longer.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -112,6 +112,11 @@ impl Process {
     /// Limits what it may use, as its specification says.
     pub(crate) fn confine(&mut self, limiter: &Limiter, spec: &ServiceSpec) {
         self.confined = Some(limiter.confine(spec, self.pid));
+    }
+
+    /// What it is limited to; `None`: it has not been limited yet.
+    pub(crate) fn limits(&self) -> Option<Limits> {
+        self.confined.as_ref().map(Confined::limits)
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -48,6 +48,9 @@ fn failed(reason: String) -> RpcError {
 }
 
 async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport, RpcError> {
+    let Ok(_place) = ctx.reloads.try_acquire() else {
+        return Err(failed("others are under way; try again when they are done".to_owned()));
+    };
     let reload = ctx.reload.lock().await;
     let Some(read) = reload.clone() else {
         return Err(failed("this root was started without a configuration file".to_owned()));
@@ -66,6 +69,9 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
     for spec in &services {
         dccd_rpc::check_socket_path(&ctx.runtime_dir.service_socket(&spec.name))
             .map_err(|error| failed(format!("{}: {}", spec.name, chain(&error))))?;
+    }
+    if ctx.is_stopping() {
+        return Err(failed("it is stopping".to_owned()));
     }
     let steps = plan(ctx.cells(), services, |name| resolve(name));
     let mut report = ReloadReport { dry_run, later, services: Vec::new() };
@@ -141,9 +147,13 @@ fn compare(cell: Option<Arc<Cell>>, spec: ServiceSpec) -> Step {
     let Some(cell) = cell else { return Step { change: Change::Started, cell: None, spec: Some(spec) } };
     let old = cell.spec();
     let phase = cell.state().phase;
-    let change = if *old == spec {
-        Change::Unchanged
-    } else if phase == ServiceState::Stopped {
+    let is_same = old.fingerprint == spec.fingerprint && old.limits == spec.limits && old.eager == spec.eager;
+    if is_same {
+        // How it logs may be another: that waits for the root's next start, as what the root captures does.
+        let spec = ServiceSpec::clone(&old);
+        return Step { change: Change::Unchanged, cell: Some(cell), spec: Some(spec) };
+    }
+    let change = if phase == ServiceState::Stopped {
         if spec.eager { Change::Started } else { Change::Unchanged }
     } else if old.fingerprint == spec.fingerprint {
         // Its limits, or whether it runs from the beginning: the root's business alone.

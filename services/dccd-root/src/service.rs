@@ -84,6 +84,7 @@ impl Root {
         let saving = tokio::spawn(state_file::keep(Arc::clone(&ctx)));
         let hangups = reload_on_hangup.then(|| tokio::spawn(reload_on_hangups(Arc::clone(&ctx))));
         let watching = tokio::spawn(conditions::keep(Arc::clone(&ctx)));
+        ctx.prepare_limits();
         ctx.start_eager(&order);
         let notifying = notify.map(|notify| tokio::spawn(notify::keep(Arc::clone(&ctx), notify)));
 

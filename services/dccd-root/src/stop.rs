@@ -13,6 +13,9 @@ use tokio::sync::oneshot;
 use crate::cell::{Cell, Command, Gone, StopOrder};
 use crate::context::Context;
 
+/// Patience with clearing away at the end.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long lazy services together hold up the next ones at most.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
@@ -90,10 +93,16 @@ async fn stop_all(ctx: Arc<Context>, patience: Duration) {
     }
     ctx.leftovers_gone().await;
     // No service runs any more, and none is started again: what they kept for their successors has no use now.
-    if let Some(sweep) = ctx.sweep.clone()
-        && let Err(error) = tokio::task::spawn_blocking(move || sweep()).await
-    {
-        tracing::error!(error = &error as &dyn std::error::Error, "could not clear away what services left behind");
+    if let Some(sweep) = ctx.sweep.clone() {
+        // On a disk that hangs it would never end.
+        match tokio::time::timeout(SWEEP_PATIENCE, tokio::task::spawn_blocking(move || sweep())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "could not clear away what services left behind");
+            }
+            Err(_) => tracing::error!("clearing away what services left behind takes too long; the next start does it"),
+        }
     }
     let took = begun.elapsed();
     tracing::info!(services = services.len(), took_ms = took.as_millis(), "all services are stopped");

@@ -326,6 +326,10 @@ impl Supervisor {
                     if let Some(why) = cell.refused() {
                         return self.replace(process, why).await;
                     }
+                    let spec = cell.spec();
+                    if process.limits() != Some(spec.limits) {
+                        process.confine(&self.ctx.limiter, &spec);
+                    }
                 }
                 () = sleep_until(at.into()) => {
                     let now = Instant::now();

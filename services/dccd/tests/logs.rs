@@ -140,14 +140,24 @@ fn read_all(directory: &Path) -> String {
 #[test]
 fn secrets_of_the_configuration_are_nowhere_but_in_it() {
     let host = Host::new();
-    let secrets = ["hunter2-ui", "hunter2-hook", "hunter2-other", "hunter2-rpc", "hunter2-http"];
+    let secrets =
+        ["hunter2-key-id", "hunter2-s3", "hunter2-ui", "hunter2-hook", "hunter2-other", "hunter2-rpc", "hunter2-http"];
     let known: Vec<String> =
         dccd_config::schema::all().into_iter().filter(|(_, key)| key.secret).map(|(path, _)| path).collect();
     assert_eq!(
         known,
-        ["settings.ui_auth_token", "alerts.webhook_url", "alerts.webhooks[].url", "daemon.rpc.token", "daemon.http.token"]
+        [
+            "settings.ui_auth_token",
+            "storage.remotes[].access_key_id",
+            "storage.remotes[].secret_access_key",
+            "alerts.webhook_url",
+            "alerts.webhooks[].url",
+            "daemon.rpc.token",
+            "daemon.http.token"
+        ]
     );
-    let more = "alerts: {webhook_url: 'http://127.0.0.1:9/hunter2-hook', webhooks: [{url: 'http://127.0.0.1:9/hunter2-other'}], hold: 0}
+    let more = "storage: {remotes: [{provider: s3, bucket: b, endpoint: 'http://127.0.0.1:9', region: r, access_key_id: hunter2-key-id, secret_access_key: hunter2-s3}]}
+alerts: {webhook_url: 'http://127.0.0.1:9/hunter2-hook', webhooks: [{url: 'http://127.0.0.1:9/hunter2-other'}], hold: 0}
 daemon:
   rpc: {address: '127.0.0.1:0', token: hunter2-rpc-long-enough}
   http: {address: '127.0.0.1:0', token: '${HTTP_TOKEN}'}

@@ -75,6 +75,7 @@ fn a_users_unit_is_what_systemd_reads_and_goes_without_a_trace() {
         ("KillMode", "process"),
         ("OOMPolicy", "continue"),
         ("Delegate", "memory cpu"),
+        ("DelegateSubgroup", "dccd-root"),
         ("Restart", "on-failure"),
         ("WantedBy", "default.target"),
     ] {

@@ -92,7 +92,11 @@ impl Uncounted {
     /// A trade arrived.
     pub(crate) fn arrive(&mut self, conn: u32, id: TradeId, ts: UnixNanos) -> UncountedStep {
         let is_first_of_all = self.recent.is_empty();
-        let is_known = self.is_known(id, ts);
+        if self.is_beyond(ts) {
+            // Whether it was there nobody can tell: it proves nothing of its connection.
+            return UncountedStep::Duplicate;
+        }
+        let is_known = self.is_remembered(id, ts);
         self.carry(conn, id, ts, is_known && !self.confirmed.contains(&id), is_first_of_all);
         if is_known {
             return UncountedStep::Duplicate;
@@ -121,7 +125,7 @@ impl Uncounted {
     /// is still to come. Of what was before the series nothing is wanted.
     pub(crate) fn confirm(&mut self, id: TradeId, ts: UnixNanos) -> bool {
         let is_of_series = self.recent.front().is_some_and(|(oldest, _)| *oldest <= ts);
-        if !is_of_series || self.is_known(id, ts) {
+        if !is_of_series || self.is_beyond(ts) || self.is_remembered(id, ts) {
             return false;
         }
         if self.confirmed.len() >= CONFIRMED_MAX {
@@ -172,12 +176,14 @@ impl Uncounted {
         self.carriers.push(Carrier { conn, is_whole: true, first: NONE, last_ts: self.last_ts });
     }
 
-    fn is_known(&self, id: TradeId, ts: UnixNanos) -> bool {
+    /// Whether trades of this time have been forgotten.
+    fn is_beyond(&self, ts: UnixNanos) -> bool {
         let is_past_all = self.recent.front().is_some_and(|(oldest, _)| ts < *oldest);
         // Full ones were saved by versions that said nothing else.
-        if is_past_all && (self.has_forgotten || self.recent.len() >= RECENT_MAX) {
-            return true;
-        }
+        is_past_all && (self.has_forgotten || self.recent.len() >= RECENT_MAX)
+    }
+
+    fn is_remembered(&self, id: TradeId, ts: UnixNanos) -> bool {
         let same_time = self.recent.iter().rev().skip_while(|(at, _)| *at > ts).take_while(|(at, _)| *at == ts);
         same_time.into_iter().any(|(_, known)| *known == id)
     }
@@ -281,7 +287,7 @@ impl Uncounted {
             filled.push(Filled { gap, missing, is_whole });
         }
         for (ts, id) in filled.iter().flat_map(|f| &f.missing).filter_map(|at| page.get(*at)).copied() {
-            if !self.is_known(id, ts) {
+            if !self.is_beyond(ts) && !self.is_remembered(id, ts) {
                 self.insert(id, ts);
             }
             // Whether it is remembered or not, it is there: no other gap lacks it.
@@ -321,7 +327,7 @@ impl Uncounted {
             }
         }
         for (ts, id) in filled.iter().flat_map(|f| &f.missing).filter_map(|at| page.get(*at)).copied() {
-            if !self.is_known(id, ts) {
+            if !self.is_beyond(ts) && !self.is_remembered(id, ts) {
                 self.insert(id, ts);
             }
             // Two gaps may meet in a moment.

@@ -70,6 +70,8 @@ const HISTORY_STOP: Duration = Duration::from_secs(30);
 const SAVE_JOBS: Duration = Duration::from_secs(10);
 /// Orders that wait; one more makes its sender wait.
 const ORDER_QUEUE: usize = 4;
+/// Patience with one.
+const ORDER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a datad works on.
 #[derive(Clone, Debug, PartialEq)]
@@ -221,6 +223,12 @@ fn wanted(options: &DatadOptions) -> Vec<Symbol> {
 /// The products whose lists of markets are asked for: those that have an address, and those that are recorded.
 fn rest_products(options: &DatadOptions, adapter: &dyn Adapter, rest: &RestClients) -> Vec<Product> {
     rest.lists().chain(options.feeds.iter().map(|(symbol, _)| adapter.rest_of(symbol))).collect()
+}
+
+/// The result of an order, or that a thread stands still: nobody watches over those while an order is carried out.
+async fn in_time<T>(order: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let result = tokio::time::timeout(ORDER_PATIENCE, order).await;
+    result.unwrap_or_else(|_| Err(format!("it was not done within {} s", ORDER_PATIENCE.as_secs())))
 }
 
 /// Sees whether a counter moves.
@@ -441,10 +449,10 @@ impl Parts<'_> {
         // Whoever asked may have given up.
         match order {
             Order::Reload { reply } => {
-                let _ = reply.send(self.reload(told, running).await);
+                let _ = reply.send(in_time(self.reload(told, running)).await);
             }
             Order::Pause { prefix, paused, reply } => {
-                let _ = reply.send(self.pause(&prefix, paused, &running.hot).await);
+                let _ = reply.send(in_time(self.pause(&prefix, paused, &running.hot)).await);
             }
         }
     }

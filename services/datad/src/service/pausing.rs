@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::{Parts, state_dir};
 use crate::hot::Command;
+use crate::rpc::ConfiguredFeed;
 
 /// Where the names of what is paused stand, as a list.
 const FILE: &str = "paused.json";
@@ -41,18 +42,10 @@ impl Parts<'_> {
         commands: &mpsc::Sender<Command>,
     ) -> Result<Vec<String>, String> {
         let is_asked_for = |symbol: &Symbol, channel: Channel| is_meant(&self.job_name(symbol, channel), prefix);
-        let (meant, names): (Vec<_>, BTreeSet<String>) = {
-            let jobs = self.jobs();
-            let meant: Vec<_> = jobs.iter().filter(|job| is_asked_for(&job.symbol, job.channel)).cloned().collect();
-            let is_paused = |job: &&crate::rpc::ConfiguredFeed| {
-                if is_asked_for(&job.symbol, job.channel) { paused } else { job.paused }
-            };
-            (meant, jobs.iter().filter(is_paused).map(|job| self.job_name(&job.symbol, job.channel)).collect())
-        };
+        let meant: Vec<ConfiguredFeed> =
+            self.jobs().iter().filter(|job| is_asked_for(&job.symbol, job.channel)).cloned().collect();
         // What is paused must stay so when the process dies now; what isn't kept isn't promised.
-        let text = serde_json::to_vec_pretty(&names).map_err(|error| error.to_string())?;
-        let path = state_dir(self.options).join(FILE);
-        dccd_store::write_atomically(&path, &text).map_err(|error| crate::error::chain(&error))?;
+        self.keep_paused(|job| if is_asked_for(&job.symbol, job.channel) { paused } else { job.paused })?;
         let mut changed: Vec<(Symbol, Channel)> = Vec::new();
         for job in self.jobs().iter_mut().filter(|job| is_asked_for(&job.symbol, job.channel) && job.paused != paused) {
             (job.paused, job.error) = (paused, None);
@@ -66,6 +59,21 @@ impl Parts<'_> {
         let names: Vec<String> = meant.iter().map(|job| self.job_name(&job.symbol, job.channel)).collect();
         info!(jobs = names.len(), paused, prefix, "live jobs are paused or resumed");
         Ok(names)
+    }
+
+    /// Keeps which of the jobs are paused.
+    pub(super) fn keep_paused(&self, is_paused: impl Fn(&ConfiguredFeed) -> bool) -> Result<(), String> {
+        let names: BTreeSet<String> = {
+            let jobs = self.jobs();
+            let paused = jobs.iter().filter(|job| is_paused(job));
+            paused.map(|job| self.job_name(&job.symbol, job.channel)).collect()
+        };
+        let path = state_dir(self.options).join(FILE);
+        if names.is_empty() && !path.exists() {
+            return Ok(());
+        }
+        let text = serde_json::to_vec_pretty(&names).map_err(|error| error.to_string())?;
+        dccd_store::write_atomically(&path, &text).map_err(|error| crate::error::chain(&error))
     }
 
     /// Closes feeds that are wanted no more: candles first, that trades may be let go of.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dccd_model::{Channel, Symbol};
 use tokio::sync::oneshot;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{DatadOptions, Parts};
 use crate::Patience;
@@ -78,6 +78,10 @@ impl Parts<'_> {
                     None => ConfiguredFeed::new(symbol.clone(), *channel),
                 });
             }
+        }
+        // Else a pause of what has left would come back with it at some later start.
+        if let Err(error) = self.keep_paused(|job| job.paused) {
+            warn!(error, "what is paused cannot be kept");
         }
         // What comes first: candles that leave may let trades go that others are to be built from.
         self.open_jobs(&running.hot, added).await;

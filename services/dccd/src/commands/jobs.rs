@@ -13,7 +13,7 @@ use crate::commands::history::{self, Work};
 use crate::commands::{DEADLINE, block_on, registry};
 use crate::exit::Failure;
 use crate::histo;
-use crate::output::{Out, say};
+use crate::output::Out;
 
 /// What is to be typed after `pause` and `resume`.
 #[derive(Debug, Args)]
@@ -83,7 +83,7 @@ fn names_a_channel(name: &str) -> bool {
 
 /// Tells every running service whose exchange can be meant.
 async fn change(registry: &Registry, prefix: &str, pause: bool, live: bool) -> Result<Vec<String>, Failure> {
-    let mut names = Vec::new();
+    let (mut names, mut untold) = (Vec::new(), Vec::new());
     for service in registry.list(DEADLINE).await? {
         let Some(exchange) = service.name.strip_prefix("datad.") else { continue };
         let is_named = prefix.is_empty() || prefix.split('/').next() == Some(exchange);
@@ -91,7 +91,7 @@ async fn change(registry: &Registry, prefix: &str, pause: bool, live: bool) -> R
             continue;
         }
         let Some(endpoint) = registry.find(&service.name, DEADLINE).await? else {
-            say(format_args!("{} is {} and can't be told now", service.name, service.state));
+            untold.push(format!("{} is {}", service.name, service.state));
             continue;
         };
         let client = registry.datad_at(&service.name, &endpoint, DEADLINE).await?;
@@ -109,7 +109,11 @@ async fn change(registry: &Registry, prefix: &str, pause: bool, live: bool) -> R
             });
         }
     }
-    Ok(names)
+    if untold.is_empty() {
+        return Ok(names);
+    }
+    let done = if names.is_empty() { String::new() } else { format!("; done: {}", names.join(", ")) };
+    Err(anyhow!("{}, and can't be told now; try again when it runs{done}", untold.join(", ")).into())
 }
 
 /// Runs jobs now: all that their series lack.

@@ -95,8 +95,9 @@ RestartPreventExitStatus=2 10
 KillMode=process
 # A service that the kernel kills for its memory is dccd-root's to restart, not a reason to stop the others.
 OOMPolicy=continue
-# Control groups of its own, for the limits of services.
+# Control groups of its own, for the limits of services; dccd-root in one below them (systemd 254 and later).
 Delegate=memory cpu
+DelegateSubgroup=dccd-root
 
 # What dccd-root logs goes to the journal, and as what its services log into files: `dccd logs`.
 StandardOutput=journal
