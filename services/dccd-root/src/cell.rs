@@ -18,7 +18,7 @@ use crate::ServiceSpec;
 use crate::adopt::Record;
 use crate::conditions::Board;
 use crate::events::{EventLog, unix_nanos};
-use crate::exits::{EXITS_KEPT, Ending, History};
+use crate::exits::{EXITS_KEPT, Ending, History, Was};
 use crate::process::Exit;
 use crate::replace::ReplaceOrder;
 use crate::successor::Successor;
@@ -157,15 +157,6 @@ pub(crate) struct State {
     pub(crate) successor: Option<Successor>,
     /// The process before the present one, which took the service over from it and has outlived it or is about to.
     pub(crate) predecessor: Option<Was>,
-}
-
-/// A process that has ended, as it was known last.
-#[derive(Debug)]
-pub(crate) struct Was {
-    pid: Option<u32>,
-    spawned: Option<Instant>,
-    rss_bytes: u64,
-    last_words: Option<String>,
 }
 
 impl State {

@@ -18,9 +18,9 @@ use crate::events::unix_nanos;
 use crate::process::Exit;
 use crate::state_file;
 
-/// Exits of a service that are kept.
 /// Patience with the disk where a service is about to be started.
 const LOAD_PATIENCE: Duration = Duration::from_millis(250);
+/// Exits of a service that are kept.
 pub(crate) const EXITS_KEPT: usize = 20;
 /// How the process of a service ends whose place a successor takes.
 pub(crate) const HANDED_OVER: &str = "handed over";
@@ -49,7 +49,6 @@ impl History {
         Self { exits, restarts, window: window.map(|then| now.saturating_sub(ago(then))).collect() }
     }
 
-    /// The one that was saved last; an empty one where there is none, or none that can be read.
     /// What was kept, or nothing where the disk doesn't answer soon: it must not hold up the root.
     pub(crate) fn load_soon(data_path: &Path, service: &str) -> Self {
         let (sender, loaded) = std::sync::mpsc::sync_channel(1);
@@ -64,6 +63,7 @@ impl History {
         })
     }
 
+    /// The one that was saved last; an empty one where there is none, or none that can be read.
     pub(crate) fn load(data_path: &Path, service: &str) -> Self {
         let path = file(data_path, service);
         let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
@@ -136,6 +136,15 @@ impl Saver {
         }
         true
     }
+}
+
+/// A process that has ended, as it was known last.
+#[derive(Debug)]
+pub(crate) struct Was {
+    pub(crate) pid: Option<u32>,
+    pub(crate) spawned: Option<Instant>,
+    pub(crate) rss_bytes: u64,
+    pub(crate) last_words: Option<String>,
 }
 
 /// The end of a process, as its supervisor knows it.

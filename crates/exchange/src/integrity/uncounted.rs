@@ -155,31 +155,29 @@ impl Uncounted {
             self.broken = None;
         }
         let is_whole = is_first_of_all || (is_known && self.broken.is_none());
-        if self.carriers.len() >= CARRIERS_MAX {
-            self.carriers.remove(0);
-        }
-        self.carriers.push(Carrier { conn, is_whole, first: id, last_ts: ts });
+        self.admit(Carrier { conn, is_whole, first: id, last_ts: ts });
     }
 
     /// This connection is known to bring every trade from before now on, though maybe none came yet. It is whole where another one is.
     pub(crate) fn carries(&mut self, conn: u32) {
-        if self.broken.is_some() || !self.carriers.iter().any(|carrier| carrier.is_whole) {
-            return;
+        let is_sound = self.broken.is_none() && self.carriers.iter().any(|carrier| carrier.is_whole);
+        match self.carriers.iter_mut().find(|carrier| carrier.conn == conn) {
+            _ if !is_sound => {}
+            Some(carrier) => carrier.is_whole = true,
+            None => self.admit(Carrier { conn, is_whole: true, first: NONE, last_ts: self.last_ts }),
         }
-        if let Some(carrier) = self.carriers.iter_mut().find(|carrier| carrier.conn == conn) {
-            carrier.is_whole = true;
-            return;
-        }
+    }
+
+    fn admit(&mut self, carrier: Carrier) {
         if self.carriers.len() >= CARRIERS_MAX {
             self.carriers.remove(0);
         }
-        self.carriers.push(Carrier { conn, is_whole: true, first: NONE, last_ts: self.last_ts });
+        self.carriers.push(carrier);
     }
 
-    /// Whether trades of this time have been forgotten.
+    /// Whether trades of this time have been forgotten; full ones were saved by versions that said nothing else of it.
     fn is_beyond(&self, ts: UnixNanos) -> bool {
         let is_past_all = self.recent.front().is_some_and(|(oldest, _)| ts < *oldest);
-        // Full ones were saved by versions that said nothing else.
         is_past_all && (self.has_forgotten || self.recent.len() >= RECENT_MAX)
     }
 
