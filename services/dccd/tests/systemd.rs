@@ -43,7 +43,9 @@ fn verify(unit: &Path) {
         dccd_testkit::skip("units are read by systemd", "systemd-analyze is not installed");
         return;
     };
-    assert_eq!(said, "", "{}", unit.display());
+    // What systemd before 254 doesn't know, it passes over, and says so.
+    let said: Vec<&str> = said.lines().filter(|line| !line.contains("Unknown key 'DelegateSubgroup'")).collect();
+    assert_eq!(said, [""; 0], "{}", unit.display());
     // It would say something if there were something.
     let broken = unit.with_file_name("broken@.service");
     fs::write(&broken, fs::read_to_string(unit).unwrap().replace("Restart=on-failure", "Restart=never")).unwrap();
