@@ -172,6 +172,16 @@ fn a_live_job_that_is_paused_stays_so_over_a_crash_and_its_loss_is_declared() {
     };
     assert_eq!(states(&tree), 4);
     assert_eq!(tree.run(&["resume", "--live"]).code(0).out.lines().count(), 6);
+    // A pause ends with the market that it was of: it doesn't come back with it after the next crash.
+    let whole = Setup::new(&exchange);
+    let _ = tree.run(&["pause", "binance/ETH/USDT/quotes"]).code(0);
+    assert_eq!(reload(&tree, &Setup { pairs: vec!["BTC/USDT".to_owned()], ..whole.clone() }), "reloaded");
+    assert_eq!(reload(&tree, &whole), "reloaded");
+    tree.wait_live(6);
+    let second = pid(&tree);
+    tree.kill(second.unwrap());
+    tree.wait_ready(second);
+    tree.wait_live(6);
     tree.wait_fresh(6);
     assert_eq!(states(&tree), 0);
     tree.drain(&exchange, 0);

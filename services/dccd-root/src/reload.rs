@@ -25,12 +25,13 @@ const APPLY_TIME: Duration = Duration::from_secs(30);
 const READY_TIME: Duration = Duration::from_secs(90);
 
 /// What is to be done about one service.
-struct Step {
-    change: Change,
-    /// As it is known to the root; `None`: it is new.
-    cell: Option<Arc<Cell>>,
-    /// What it is told from now on; `None`: it is to end.
-    spec: Option<ServiceSpec>,
+enum Step {
+    /// It is new.
+    Begin(ServiceSpec),
+    /// It is known; what it is told from now on.
+    Tell(Arc<Cell>, ServiceSpec, Change),
+    /// It is wanted no more.
+    End(Arc<Cell>),
 }
 
 /// Reads the configuration anew and applies it, one reload at a time; `dry_run`: only says what would be done.
@@ -78,7 +79,7 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
     if dry_run {
         let changed = |step: &Step| ReloadedService {
             details: details.remove(step.name()).unwrap_or_default(),
-            ..ReloadedService::of(step.name(), step.change)
+            ..ReloadedService::of(step.name(), step.change())
         };
         report.services = steps.iter().map(changed).collect();
         return Ok(report);
@@ -94,7 +95,7 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
     let mut running = JoinSet::new();
     for (place, step) in steps.into_iter().enumerate() {
         let ctx = Arc::clone(&ctx);
-        running.spawn(async move { (place, step.name().to_owned(), step.change, take(&ctx, step).await) });
+        running.spawn(async move { (place, step.name().to_owned(), step.change(), take(&ctx, step).await) });
     }
     let mut done = running.join_all().await;
     done.sort_by_key(|(place, ..)| *place);
@@ -117,10 +118,17 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
 
 impl Step {
     fn name(&self) -> &str {
-        match (&self.cell, &self.spec) {
-            (Some(cell), _) => cell.name(),
-            (None, Some(spec)) => &spec.name,
-            (None, None) => "",
+        match self {
+            Self::Begin(spec) => &spec.name,
+            Self::Tell(cell, ..) | Self::End(cell) => cell.name(),
+        }
+    }
+
+    fn change(&self) -> Change {
+        match self {
+            Self::Begin(_) => Change::Started,
+            Self::Tell(_, _, change) => *change,
+            Self::End(_) => Change::Stopped,
         }
     }
 }
@@ -137,21 +145,21 @@ fn plan(mut cells: Vec<Arc<Cell>>, wanted: Vec<ServiceSpec>, resolve: impl Fn(&s
         // What the configuration started ends with it; what somebody asked for goes on while there is such a service.
         match resolve(cell.name()).filter(|_| !cell.spec().eager) {
             Some(spec) => steps.push(compare(Some(cell), spec)),
-            None => steps.push(Step { change: Change::Stopped, cell: Some(cell), spec: None }),
+            None => steps.push(Step::End(cell)),
         }
     }
     steps
 }
 
 fn compare(cell: Option<Arc<Cell>>, spec: ServiceSpec) -> Step {
-    let Some(cell) = cell else { return Step { change: Change::Started, cell: None, spec: Some(spec) } };
+    let Some(cell) = cell else { return Step::Begin(spec) };
     let old = cell.spec();
     let phase = cell.state().phase;
     let is_same = old.fingerprint == spec.fingerprint && old.limits == spec.limits && old.eager == spec.eager;
     if is_same {
         // How it logs may be another: that waits for the root's next start, as what the root captures does.
         let spec = ServiceSpec::clone(&old);
-        return Step { change: Change::Unchanged, cell: Some(cell), spec: Some(spec) };
+        return Step::Tell(cell, spec, Change::Unchanged);
     }
     let change = if phase == ServiceState::Stopped {
         if spec.eager { Change::Started } else { Change::Unchanged }
@@ -163,22 +171,22 @@ fn compare(cell: Option<Arc<Cell>>, spec: ServiceSpec) -> Step {
     } else {
         Change::Restarted
     };
-    Step { change, cell: Some(cell), spec: Some(spec) }
+    Step::Tell(cell, spec, change)
 }
 
 /// Does what is to be done about one service; gives what was done.
 async fn take(ctx: &Arc<Context>, step: Step) -> Result<Change, String> {
     let deadline = Instant::now() + READY_TIME;
-    match (step.cell, step.spec) {
-        (Some(cell), Some(spec)) => {
+    match step {
+        Step::Tell(cell, spec, change) => {
             let (told, name) = (cell.spec().fingerprint != spec.fingerprint, spec.name.clone());
-            if step.change == Change::Restarted {
+            if change == Change::Restarted {
                 return replace(ctx, spec).await;
             }
             let fingerprint = spec.fingerprint.clone();
             // From here on a process that starts is told the new.
             cell.respecify(spec.clone());
-            match step.change {
+            match change {
                 Change::Reloaded if told => match apply(&cell).await {
                     Ok(()) => {
                         Record::retell(&ctx.runtime_dir.service_record(&name), fingerprint);
@@ -195,17 +203,16 @@ async fn take(ctx: &Arc<Context>, step: Step) -> Result<Change, String> {
                 change => Ok(change),
             }
         }
-        (Some(cell), None) => {
+        Step::End(cell) => {
             order_stop(&cell, ctx.supervision.get().shutdown_timeout).await;
             ctx.forget(cell.name());
             Ok(Change::Stopped)
         }
-        (None, Some(spec)) => {
+        Step::Begin(spec) => {
             let name = spec.name.clone();
             ctx.add(spec);
             ctx.ensure(&name, deadline).await.map(|_| Change::Started).map_err(|error| error.to_string())
         }
-        (None, None) => Ok(step.change),
     }
 }
 

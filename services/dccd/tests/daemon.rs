@@ -4,51 +4,16 @@ mod common;
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Host, Ran};
+use common::{Exchange, Host, Ran};
 use dccd_testkit::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// Patience with what takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A simulated exchange in a process of its own.
-struct Exchange {
-    child: Child,
-    rest_url: String,
-    ws_url: String,
-    // Held open, so that the process never writes into nothing.
-    _out: BufReader<ChildStdout>,
-}
-
-impl Exchange {
-    fn start(host: &Host) -> Self {
-        let mut child = host
-            .command(&["sim", "--trades", "200", "--book-updates", "200", "--history", "60"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut address = |name: &str| {
-            let mut line = String::new();
-            out.read_line(&mut line).unwrap();
-            line.strip_prefix(name).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
-        };
-        let (rest_url, ws_url) = (address("rest_url: "), address("ws_url: "));
-        Self { child, rest_url, ws_url, _out: out }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn configuration(rest_url: &str, ws_url: &str, more: &str) -> String {
     format!(
@@ -79,7 +44,7 @@ fn rings(host: &Host) -> Vec<String> {
 #[test]
 fn a_detached_daemon_is_ready_answers_and_leaves_nothing_behind() {
     let host = Host::new();
-    let exchange = Exchange::start(&host);
+    let exchange = Exchange::start(&host, 200);
     host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, ""));
     let started = host.run_own(&["start", "--detach"]).code(0);
     assert!(started.out.is_empty() && started.err.contains("datad.binance is ready"), "{started:?}");
@@ -165,7 +130,7 @@ fn a_detached_daemon_is_ready_answers_and_leaves_nothing_behind() {
 #[test]
 fn a_root_in_the_foreground_stops_on_sigterm_and_takes_its_pid_file_along() {
     let host = Host::new();
-    let exchange = Exchange::start(&host);
+    let exchange = Exchange::start(&host, 200);
     host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, "daemon: {pid_file: dccd.pid}\n"));
     let mut root = host.own(&["start"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let file = host.path().join("dccd.pid");
@@ -198,7 +163,7 @@ fn a_root_that_dies_while_it_is_waited_for_could_not_start() {
 #[test]
 fn a_service_that_has_to_be_killed_makes_stop_fail_and_leaves_no_ring() {
     let host = Host::new();
-    let exchange = Exchange::start(&host);
+    let exchange = Exchange::start(&host, 200);
     host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, ""));
     for (args, code) in [(&["stop", "--timeout", "1"][..], 1), (&["stop", "--force"], 0)] {
         host.run_own(&["start", "--detach"]).code(0);
@@ -215,7 +180,7 @@ fn a_service_that_has_to_be_killed_makes_stop_fail_and_leaves_no_ring() {
 #[test]
 fn a_stop_that_comes_while_the_root_is_replaced_stops_the_next_one() {
     let host = Host::new();
-    let exchange = Exchange::start(&host);
+    let exchange = Exchange::start(&host, 200);
     let more = "daemon: {shutdown_timeout: 2}\n";
     host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, more));
     host.run_own(&["start", "--detach"]).code(0);
@@ -254,7 +219,7 @@ fn a_pid_file_takes_the_place_of_nothing_else() {
 #[test]
 fn a_service_that_dies_comes_back_and_can_be_restarted() {
     let host = Host::new();
-    let exchange = Exchange::start(&host);
+    let exchange = Exchange::start(&host, 200);
     let text = configuration(&exchange.rest_url, &exchange.ws_url, "");
     host.put("config.yml", &text);
     host.run_own(&["start", "--detach"]).code(0);
@@ -296,7 +261,7 @@ fn a_service_that_dies_comes_back_and_can_be_restarted() {
 #[test]
 fn a_feed_that_nobody_configured_is_opened_to_be_tailed_and_given_back() {
     let host = Host::new();
-    let exchange = Exchange::start(&host);
+    let exchange = Exchange::start(&host, 200);
     host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, ""));
     host.run_own(&["start", "--detach"]).code(0);
     let ran = host.run_own(&["tail", "binance/ETH/USDT/trades", "-n", "2"]).code(0);

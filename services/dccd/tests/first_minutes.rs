@@ -2,36 +2,8 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
-
-use common::Host;
+use common::{Exchange, Host};
 use serde_json::Value;
-
-/// A simulated exchange in a process of its own; its address.
-struct Exchange(Child, String, String);
-
-impl Exchange {
-    fn start(host: &Host) -> Self {
-        let mut command = host.command(&["sim", "--trades", "0", "--book-updates", "0", "--history", "60"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut address = |name: &str| {
-            let mut line = String::new();
-            out.read_line(&mut line).unwrap();
-            line.strip_prefix(name).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
-        };
-        let (rest, ws) = (address("rest_url: "), address("ws_url: "));
-        Self(child, rest, ws)
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A check by name.
 fn found<'a>(findings: &'a Value, check: &str) -> &'a Value {
@@ -60,8 +32,8 @@ fn from_nothing_to_a_host_that_is_fit() {
     }
     assert!(!host.path().join("config.yml").exists());
 
-    let exchange = Exchange::start(&host);
-    let at = ["init", "--yes", "--rest-url", &exchange.1, "--ws-url", &exchange.2];
+    let exchange = Exchange::start(&host, 0);
+    let at = ["init", "--yes", "--rest-url", &exchange.rest_url, "--ws-url", &exchange.ws_url];
     let unknown = host.run(&[&at[..], &["--pairs", "BTC/USDX"]].concat()).code(1);
     assert!(unknown.err.contains("binance/BTC/USDX: the exchange doesn't list this market; near it: BTC/USDT"));
     let wrote = host.run(&[&at[..], &["--pairs", "BTC/USDT,ETH/USDT", "--span", "1h"]].concat()).code(0);

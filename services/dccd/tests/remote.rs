@@ -3,51 +3,20 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use common::{Host, Ran};
+use common::{Exchange, Host, Ran};
 use dccd_testkit::wait_for;
 use serde_json::{Value, json};
 
 /// Patience with what takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 const TOKEN: &str = "correct-horse-battery-staple";
-
-/// A simulated exchange in a process of its own.
-struct Exchange {
-    child: Child,
-    rest_url: String,
-    ws_url: String,
-    // Held open, so that the process never writes into nothing.
-    _out: BufReader<ChildStdout>,
-}
-
-impl Exchange {
-    fn start(host: &Host) -> Self {
-        let mut command = host.command(&["sim", "--trades", "100", "--book-updates", "100", "--history", "60"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut address = |name: &str| {
-            let mut line = String::new();
-            out.read_line(&mut line).unwrap();
-            line.strip_prefix(name).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
-        };
-        let (rest_url, ws_url) = (address("rest_url: "), address("ws_url: "));
-        Self { child, rest_url, ws_url, _out: out }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A port that nobody listens on now.
 fn free() -> SocketAddr {
@@ -78,7 +47,7 @@ fn far(command: &mut Command, token: Option<&str>, args: &[&str]) -> Ran {
 #[test]
 fn every_command_that_asks_the_daemon_works_from_afar() {
     let (host, elsewhere) = (Host::new(), Host::new());
-    let exchange = Exchange::start(&host);
+    let exchange = Exchange::start(&host, 100);
     let address = free();
     put_private(&host, "token", TOKEN);
     let token_file = host.path().join("token");

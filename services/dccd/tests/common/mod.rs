@@ -1,8 +1,9 @@
 //! The executable in a directory of its own: its own home, runtime directory and configuration, nothing of the host's.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A host of its own for the executable.
@@ -114,5 +115,38 @@ impl Drop for Host {
             let _ = self.own(&["stop", "--force"]).output();
         }
         let _ = dccd_ring::sweep(Some(&self.instance));
+    }
+}
+
+/// A simulated exchange in a process of its own.
+pub(crate) struct Exchange {
+    pub(crate) child: Child,
+    pub(crate) rest_url: String,
+    pub(crate) ws_url: String,
+    // Held open, so that the process never writes into nothing.
+    _out: BufReader<ChildStdout>,
+}
+
+impl Exchange {
+    /// One with so many trades and book updates a second.
+    pub(crate) fn start(host: &Host, rate: u32) -> Self {
+        let rate = rate.to_string();
+        let mut command = host.command(&["sim", "--trades", &rate, "--book-updates", &rate, "--history", "60"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut address = |name: &str| {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            line.strip_prefix(name).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
+        };
+        let (rest_url, ws_url) = (address("rest_url: "), address("ws_url: "));
+        Self { child, rest_url, ws_url, _out: out }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
