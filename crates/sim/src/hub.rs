@@ -450,7 +450,10 @@ fn invented(options: &SimOptions, kind: &Kind, now_us: i64) -> Result<(Vec<Symbo
             let price = past.trade(count - 1).map_or_else(|| past.close_before(past.listed), |row| row.price);
             Origin { price, trade_id: past.first_id.wrapping_add_signed(count) }
         });
-        let (engine, book) = Engine::new(&spec, options.seed, options.market.levels, origin);
+        let (mut engine, book) = Engine::new(&spec, options.seed, options.market.levels, origin);
+        if options.market.even {
+            engine.trade_one_at_a_time();
+        }
         let history = History::of(&spec, options.market.history_trades);
         symbols.push(SymbolState { spec, book, history, engine: Some(engine) });
         pasts.push(past);

@@ -102,8 +102,8 @@ pub struct MarketOptions {
     /// Run as fast as the slowest client reads, instead of by the clock; nobody is then dropped for reading slowly.
     /// The two rates above keep their proportion.
     pub blast: bool,
-    /// Spread the market's events evenly over time, to the microsecond, instead of in bursts each millisecond or five. Takes a
-    /// processor core.
+    /// Spread the market's events evenly over time, to the microsecond, instead of in bursts each millisecond or five; an order
+    /// makes one trade, not several at once. Takes a processor core.
     pub even: bool,
     /// Price levels a side that the book starts with and is kept near.
     pub levels: usize,

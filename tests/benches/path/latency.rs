@@ -20,8 +20,8 @@ fn at(venue: &Venue, time: Duration, pace: &str, even: bool) {
     let mut options = venue.options(symbols);
     options.market.even = even;
     // Few while it subscribes: of trades from before that an exchange may tell some after it.
-    options.market.trades_per_second = MESSAGES_PER_SECOND / 100.0;
-    options.market.book_updates_per_second = 0.0;
+    let few = MESSAGES_PER_SECOND / 100.0;
+    (options.market.trades_per_second, options.market.book_updates_per_second) = venue.rates(few);
     let mut exchange = dccd_tests::Exchange::start(options);
     let mut setup = venue.setup(&exchange);
     setup.channels = channels.iter().map(|channel| (*channel).to_owned()).collect();

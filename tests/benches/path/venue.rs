@@ -71,6 +71,12 @@ impl Venue {
         if self.batches_trades { &["trades", "quotes"] } else { &["trades"] }
     }
 
+    /// Trades and changes of books a second that make about so many messages in the fast channels.
+    pub(crate) fn rates(&self, messages: f64) -> (f64, f64) {
+        // A batch of trades is one message, however many they are; quotes follow the book.
+        if self.batches_trades { (messages / 100.0, messages) } else { (messages, 0.0) }
+    }
+
     /// A market without a past, rules that nobody meets.
     pub(crate) fn options(&self, symbols: Vec<String>) -> SimOptions {
         let busy = Exchange::options(1.0, 0.0);

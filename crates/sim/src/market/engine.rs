@@ -48,6 +48,8 @@ pub(crate) struct Engine {
     /// The price that traders believe in, in ticks: pulls the price back when it strays.
     anchor: i64,
     levels: usize,
+    /// A market order makes a single trade, whatever its size.
+    one_trade: bool,
 }
 
 /// Levels a side under which nothing is cancelled and something is added.
@@ -76,6 +78,7 @@ impl Engine {
             unit_lots,
             anchor,
             levels: levels.max(2 * LEVELS_MIN),
+            one_trade: false,
         };
         if let Some(origin) = origin {
             engine.next_trade = origin.trade_id;
@@ -96,6 +99,11 @@ impl Engine {
             }
         }
         (engine, book)
+    }
+
+    /// From now on a market order makes a single trade, so that trades come one at a time.
+    pub(crate) const fn trade_one_at_a_time(&mut self) {
+        self.one_trade = true;
     }
 
     /// One thing happens: a market order (`trade`), or a limit order that comes or goes.
@@ -151,7 +159,7 @@ impl Engine {
         let buys = i64::from(self.rng.u8(..)) < 128 + pull;
         let side = if buys { BookSide::Ask } else { BookSide::Bid };
         let mut wanted = self.order_lots(7);
-        for _ in 0..SWEEP_MAX {
+        for _ in 0..if self.one_trade { 1 } else { SWEEP_MAX } {
             if wanted == 0 || scene.book.side(side).len() <= LEVELS_MIN {
                 break;
             }
@@ -171,7 +179,8 @@ impl Engine {
         let price = tick * spec.tick;
         let first = self.next_trade;
         let mut left = lots;
-        for part in (1..=1 + self.rng.u32(..).trailing_ones().min(2)).rev() {
+        let parts = if self.one_trade { 1 } else { 1 + self.rng.u32(..).trailing_ones().min(2) };
+        for part in (1..=parts).rev() {
             let taken = if part == 1 || left == 1 { left } else { self.rng.i64(1..=left) };
             left -= taken;
             let amount = taken * spec.step;

@@ -87,7 +87,7 @@ struct Market {
     /// As fast as the slowest client reads, instead of by the clock
     #[arg(long)]
     blast: bool,
-    /// Spread evenly over time instead of in small bursts; takes a processor core
+    /// Spread evenly over time, one trade an order, instead of in small bursts; takes a processor core
     #[arg(long, conflicts_with = "blast")]
     even: bool,
     /// Price levels a side [default: 1000]

@@ -1,5 +1,5 @@
-//! From what the market does to messages: trades are told at once and once more with the next pulse, books each 100 ms, candles each
-//! second.
+//! From what the market does to messages: trades are told at once and once more with the next pulse (of an even market: the next
+//! step), books each 100 ms, candles each second.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -59,6 +59,9 @@ impl Live {
 impl Bitfinex {
     /// Tells what a step brought about.
     pub(super) fn tell(&self, core: &mut Core, place: usize, events: &[Event], now_us: i64) {
+        if core.options.market.even {
+            self.tell_again(core, place, now_us);
+        }
         for event in events {
             let Event::Trade(row) = event else { continue };
             {
@@ -81,12 +84,17 @@ impl Bitfinex {
         self.publish(core, stream, id, &body, now_us);
     }
 
-    /// Tells what comes by the clock.
-    pub(super) fn tell_by_clock(&self, core: &mut Core, place: usize, count: u64, now_us: i64) {
+    /// Tells the trades that were told once for the second time.
+    fn tell_again(&self, core: &mut Core, place: usize, now_us: i64) {
         let told_once = std::mem::take(&mut self.live.borrow_mut()[place].told_once);
         for row in &told_once {
             self.tell_trade(core, place, b"\"tu\",", row, now_us);
         }
+    }
+
+    /// Tells what comes by the clock.
+    pub(super) fn tell_by_clock(&self, core: &mut Core, place: usize, count: u64, now_us: i64) {
+        self.tell_again(core, place, now_us);
         let touched = core.symbols[place].book.take_touched();
         self.live.borrow_mut()[place].orders.follow(&core.symbols[place].book, &touched);
         let base = place * KINDS;
