@@ -73,13 +73,14 @@ impl S3Server {
         (status.unwrap_or(0), got.split_off(end + 4))
     }
 
-    /// Everything in a bucket by its key; keys are plain, and fewer than a thousand.
+    /// Everything in a bucket by its key, but for the store's id; keys are plain, and fewer than a thousand.
     #[must_use]
     pub fn contents(&self, bucket: &str) -> BTreeMap<String, Vec<u8>> {
         let (status, listing) = self.request("GET", &format!("/{bucket}?list-type=2"));
         let listing = String::from_utf8(listing).unwrap();
         assert!(status == 200 && listing.contains("<IsTruncated>false"), "{status}: {listing}");
         let keys = listing.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
+        let keys = keys.filter(|key| !key.ends_with(".dccd/store-id"));
         keys.map(|key| (key.to_owned(), self.request("GET", &format!("/{bucket}/{key}")).1)).collect()
     }
 }

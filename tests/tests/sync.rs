@@ -148,6 +148,44 @@ fn a_store_is_copied_to_s3_without_rclone() {
 }
 
 #[test]
+fn another_stores_objects_are_replaced_only_when_that_is_said() {
+    const TEST: &str = "another_stores_objects_are_replaced_only_when_that_is_said";
+    const DAY: &str = "binance/trades/BTC-USDT/2026-01-01.parquet";
+    let (place, other) = (Place::new(), Place::new());
+    let Some(server) = S3Server::start(TEST, BUCKET, &place.path().join("s3.log")) else { return };
+    for (place, content) in [(&place, 1), (&other, 2)] {
+        let remote = format!(
+            "{{provider: s3, bucket: {BUCKET}, prefix: crypto, endpoint: '{}', access_key_id: AKID, secret_access_key: {SECRET}}}",
+            server.url()
+        );
+        config(place, &remote);
+        put(place, DAY, &[content; 1_000]);
+        // The kernel's clock may not have gone on since the other one was written.
+        let day = std::fs::File::options().write(true).open(place.path().join("data").join(DAY)).unwrap();
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(content.into());
+        day.set_modified(time).unwrap();
+    }
+    let there = || server.contents(BUCKET).remove(&format!("crypto/{DAY}")).unwrap();
+    let _ = place.run(&["sync", "--now"]).code(0);
+    let ran = other.run(&["sync", "--now"]).code(1);
+    let refused = "could not copy to s3://archive/crypto: another store is copied there already (its id begins with ";
+    let way_out = "dccd sync --now --replace --remote s3://archive/crypto\n";
+    assert!(ran.err.contains(refused) && ran.err.ends_with(way_out), "{}", ran.err);
+    assert_eq!(there(), [1; 1_000]);
+    // It is said of remotes by their names, and not of all that there are.
+    let _ = other.run(&["sync", "--now", "--replace"]).code(2);
+    assert_eq!(there(), [1; 1_000]);
+    let _ = other.run(&["sync", "--now", "--replace", "--remote", "s3://archive/crypto"]).code(0);
+    assert_eq!(there(), [2; 1_000]);
+    assert!(place.run(&["sync", "--now"]).code(0).err.contains("up to date, nothing to copy"));
+    // Without its own directory it is the one that most of the objects are of.
+    std::fs::remove_dir_all(place.path().join("data/.dccd")).unwrap();
+    let _ = place.run(&["sync", "--now"]).code(1);
+    std::fs::remove_dir_all(other.path().join("data/.dccd")).unwrap();
+    let _ = other.run(&["sync", "--now"]).code(0);
+}
+
+#[test]
 fn rclone_copies_to_an_s3_server_too() {
     if !has_rclone("rclone_copies_to_an_s3_server_too") {
         return;
@@ -237,7 +275,7 @@ fn a_command_that_ends_takes_rclone_along() {
 #[test]
 fn a_program_that_hangs_dies_with_the_process_that_started_it() {
     let place = slow_place();
-    let fake = "#!/bin/sh\n[ \"$1\" = version ] && { echo 'rclone v1.60.1-DEV'; exit 0; }\necho $$ > \"$HOME/pid\"\nwhile true; do sleep 1; done\n";
+    let fake = "#!/bin/sh\ncase \"$1\" in version) echo 'rclone v1.60.1-DEV'; exit 0;; copy) ;; *) exit 0;; esac\necho $$ > \"$HOME/pid\"\nwhile true; do sleep 1; done\n";
     let program = place.put("fakes/rclone", fake);
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", place.path().join("fakes").display(), std::env::var("PATH").unwrap());

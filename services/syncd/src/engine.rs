@@ -121,6 +121,22 @@ impl Engine {
 
     /// Begins to copy to these remotes, or joins what is under way; none named: to all.
     pub fn begin(&self, names: &[String]) -> Result<Vec<SyncRun>, RpcError> {
+        Ok(self.meant(names)?.into_iter().map(Remote::ask).collect())
+    }
+
+    /// Lets the next run of these remotes copy there even though another store's files are: those of the same names are replaced. Blocks.
+    pub fn allow(&self, names: &[String]) -> Result<(), RpcError> {
+        for remote in self.meant(names)? {
+            crate::claim::allow(&remote.target.directory(&self.0.options.data_path)).map_err(|error| RpcError::Failed {
+                operation: format!("allowing {} to be replaced", remote.target.label()),
+                reason: dccd_service::chain(&error),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The remotes of these names; none named: all.
+    fn meant(&self, names: &[String]) -> Result<Vec<&Remote>, RpcError> {
         let labels = || self.0.remotes.iter().map(|remote| remote.target.label().to_owned()).collect::<Vec<_>>();
         if self.0.remotes.is_empty() {
             let reason = "the configuration names no remotes; add storage.remotes, then: dccd reload".to_owned();
@@ -133,7 +149,7 @@ impl Engine {
             }
         }
         let meant = |remote: &&Remote| names.is_empty() || names.iter().any(|name| is_meant(remote, name));
-        Ok(self.0.remotes.iter().filter(meant).map(Remote::ask).collect())
+        Ok(self.0.remotes.iter().filter(meant).collect())
     }
 
     /// Every remote as it is now.

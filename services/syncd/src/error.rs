@@ -86,6 +86,35 @@ pub enum SyncError {
         /// The store.
         data_path: PathBuf,
     },
+    /// The remote is another store's, by its id.
+    #[error(
+        "another store is copied there already (its id begins with {theirs}, {}), and nothing was copied; copy to another place, or, to \
+         let files of the same names be replaced there: dccd sync --now --replace --remote {remote}",
+        own.as_ref().map_or_else(|| "this one has none yet".to_owned(), |own| format!("that of this one with {own}"))
+    )]
+    OfAnother {
+        /// Its label.
+        remote: String,
+        /// The store's that is copied there.
+        theirs: String,
+        /// This store's, if it has one.
+        own: Option<String>,
+    },
+    /// The remote has other files of the same names.
+    #[error(
+        "there are other files of the same names, as of another store ({other} of {of} differ; the first: {first}), and nothing was \
+         copied; copy to another place, or, to let them be replaced there: dccd sync --now --replace --remote {remote}"
+    )]
+    Differing {
+        /// Its label.
+        remote: String,
+        /// How many are others.
+        other: u64,
+        /// How many have the name of a file of this store.
+        of: u64,
+        /// The first that is another.
+        first: String,
+    },
     /// Another process copies to the same remote.
     #[error("another process is copying to {remote} already")]
     Busy {

@@ -4,6 +4,7 @@
 //! under `<data_path>/.dccd/sync/`, which is right whenever a process dies. Reads the store and never writes to it.
 
 mod board;
+mod claim;
 mod engine;
 mod error;
 mod leash;
@@ -24,4 +25,4 @@ pub use error::SyncError;
 pub use leash::{LEASH, leash};
 pub use rclone::Rclone;
 pub use service::run;
-pub use target::{Target, objections, targets};
+pub use target::{Target, UnknownRemote, objections, targets, unknown_remotes};

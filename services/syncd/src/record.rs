@@ -75,6 +75,11 @@ impl Record {
         Ok(record)
     }
 
+    /// Whether nothing was ever copied, nor begun.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.copied.is_empty()
+    }
+
     /// What is to be done with a file.
     pub(crate) fn need(&self, file: &StoreFile) -> Need {
         match self.copied.get(&file.path) {

@@ -58,7 +58,7 @@ impl Run<'_> {
         let opened = path.clone();
         let record = blocking(move || Record::open(&opened)).await?;
         let mut record = record.map_err(|source| SyncError::File { doing: "read", path, source })?;
-        let (mut troubles, mut failed) = (Vec::new(), None);
+        let (mut troubles, mut failed, mut is_claimed) = (Vec::new(), None, false);
         for look in 0..LOOKS {
             let found = self.look().await?;
             if look == 0 {
@@ -66,6 +66,10 @@ impl Run<'_> {
             }
             let work: Work = found.files.into_iter().map(|file| (record.need(&file), file)).filter_map(needed).collect();
             self.board.add_work(work.len() as u64, work.iter().map(|(file, _)| file.identity.size).sum());
+            if !is_claimed && !work.is_empty() {
+                self.claim(s3.as_ref(), &directory, work.iter().map(|(file, _)| file), &record).await?;
+                is_claimed = true;
+            }
             for batch in batches(work) {
                 let done = self.board.status().files_done;
                 let copied = match (&s3, &self.target.to) {

@@ -1,6 +1,7 @@
 //! An S3-compatible store, written to without another program. A file is read from one descriptor that was opened once, so that it can't
 //! arrive torn; every request is signed over its content; what is there afterwards is compared by size and tag.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -20,6 +21,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, RetryConfig,
 };
 
+use crate::claim::{Likeness, tops};
 use crate::error::SyncError;
 use crate::record::Need;
 use crate::redact::redact;
@@ -47,6 +49,10 @@ const KEYS_OF_THE_ENVIRONMENT: [&str; 5] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_SKIP_SIGNATURE",
 ];
+/// Files that are read as a whole have no more, bytes.
+const SMALL_BYTES: u64 = 1 << 10;
+/// Objects that are asked for their times, one by one, where a place is looked at; so many tell whose it is.
+const COMPARED_MAX: usize = 50;
 /// Metadata of an object: when its file had last changed, ns since the epoch.
 const MTIME: &str = "dccd-mtime-ns";
 
@@ -144,11 +150,7 @@ impl S3 {
         stop: &Shutdown,
         moved: &dyn Fn(u64),
     ) -> Result<Option<Identity>, SyncError> {
-        let name = match self.bucket.prefix.as_str() {
-            "" => file.path.clone(),
-            prefix => format!("{prefix}/{}", file.path),
-        };
-        let key = Key::parse(&name).map_err(|error| self.failed("name", &name, &error))?;
+        let (name, key) = self.named(&file.path)?;
         let path = data_path.join(&file.path);
         let opened = blocking(move || match File::open(&path) {
             Ok(opened) => opened.metadata().map(|metadata| Some((opened, Identity::from(&metadata)))).map_err(|e| (path, e)),
@@ -182,6 +184,63 @@ impl S3 {
             return Err(SyncError::Torn { key: name, has: head.size, size: now.len() });
         }
         Ok(Some(identity))
+    }
+
+    /// The name of a file in the store.
+    fn named(&self, path: &str) -> Result<(String, Key), SyncError> {
+        let name = match self.bucket.prefix.as_str() {
+            "" => path.to_owned(),
+            prefix => format!("{prefix}/{path}"),
+        };
+        let key = Key::parse(&name).map_err(|error| self.failed("name", &name, &error))?;
+        Ok((name, key))
+    }
+
+    /// The content of a file of a few bytes; `None` where there is none, empty where it is larger.
+    pub(crate) async fn small(&self, path: &str) -> Result<Option<Vec<u8>>, SyncError> {
+        let (name, key) = self.named(path)?;
+        let found = match self.store.get(&key).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.failed("read", &name, &error)),
+        };
+        if found.meta.size > SMALL_BYTES {
+            return Ok(Some(Vec::new()));
+        }
+        let content = found.bytes().await.map_err(|error| self.failed("read", &name, &error))?;
+        Ok(Some(content.to_vec()))
+    }
+
+    /// Writes such a file.
+    pub(crate) async fn put_small(&self, path: &str, content: Vec<u8>) -> Result<(), SyncError> {
+        let (name, key) = self.named(path)?;
+        self.store.put(&key, content.into()).await.map(drop).map_err(|error| self.failed("write", &name, &error))
+    }
+
+    /// Compares files with those of the same names in the store.
+    pub(crate) async fn compare(&self, files: &HashMap<&str, &StoreFile>, stop: &Shutdown) -> Result<Likeness, SyncError> {
+        let (mut likeness, mut asked) = (Likeness::default(), 0);
+        for top in tops(files) {
+            let (name, below) = self.named(&top)?;
+            let mut listing = self.store.list(Some(&below));
+            while asked < COMPARED_MAX {
+                let object = tokio::select! {
+                    object = listing.next() => object,
+                    _ = stop.wait() => return Err(SyncError::Stopped),
+                };
+                let Some(object) = object else { break };
+                let object = object.map_err(|error| self.failed("list", &name, &error))?;
+                let path = object.location.as_ref().strip_prefix(&self.bucket.prefix).unwrap_or_default();
+                let Some(file) = files.get(path.trim_start_matches('/')) else { continue };
+                let is_same = object.size == file.identity.size && {
+                    // Its time is told by itself alone.
+                    asked += 1;
+                    self.has(&object.location, &file.identity).await?
+                };
+                likeness.note(&file.path, is_same);
+            }
+        }
+        Ok(likeness)
     }
 
     /// Whether the store has a file that looks like this one.

@@ -97,36 +97,51 @@ pub fn targets(config: &Config) -> Vec<Target> {
     targets
 }
 
-/// What is to be known of the remotes before they are needed: whether rclone is there, and knows them. Asks no remote.
-pub async fn objections(targets: &[Target], rclone: &Rclone) -> Vec<String> {
+/// A remote that rclone doesn't know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{label}: rclone has no remote named {name} ({})", if known.is_empty() { "it knows none".to_owned() } else { format!("it knows {}", known.join(", ")) })]
+pub struct UnknownRemote {
+    label: String,
+    name: String,
+    /// Those it knows.
+    known: Vec<String>,
+}
+
+/// Those of the remotes that rclone is to copy to and doesn't know. Asks no remote; looks for rclone only where one needs it.
+///
+/// # Errors
+/// When rclone is needed and isn't there, or is too old.
+pub async fn unknown_remotes(targets: &[Target], rclone: &Rclone) -> Result<Vec<UnknownRemote>, SyncError> {
     let by_rclone = |target: &Target| match &target.to {
         Destination::Rclone(text) => Some((target.label.clone(), RcloneRemote::of(text))),
         Destination::S3(_) => None,
     };
     let wanted: Vec<_> = targets.iter().filter_map(by_rclone).collect();
     if wanted.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    if let Err(error) = rclone.check().await {
-        return vec![format!("storage.remotes: {}", dccd_service::chain(&error))];
-    }
-    let known = match rclone.remotes().await {
-        Ok(known) => known,
-        Err(error) => return vec![format!("storage.remotes: {}", dccd_service::chain(&error))],
-    };
-    let mut objections = Vec::new();
+    rclone.check().await?;
+    let known = rclone.remotes().await?;
+    let mut unknown = Vec::new();
     for (label, remote) in wanted {
         let RcloneRemote::Named(name) = remote else { continue };
         // One that is made of variables: RCLONE_CONFIG_MYNAS_TYPE.
         let variable = format!("RCLONE_CONFIG_{}_TYPE", name.to_uppercase().replace([' ', '-'], "_"));
         if !known.contains(&name) && std::env::var_os(variable).is_none() {
-            let those = if known.is_empty() { "it knows none".to_owned() } else { format!("it knows {}", known.join(", ")) };
-            objections.push(format!(
-                "storage.remotes: {label}: rclone has no remote named {name} ({those}); make it with: rclone config"
-            ));
+            unknown.push(UnknownRemote { label, name, known: known.clone() });
         }
     }
-    objections
+    Ok(unknown)
+}
+
+/// What is to be known of the remotes before they are needed, in sentences: whether rclone is there, and knows them.
+pub async fn objections(targets: &[Target], rclone: &Rclone) -> Vec<String> {
+    match unknown_remotes(targets, rclone).await {
+        Ok(unknown) => {
+            unknown.iter().map(|remote| format!("storage.remotes: {remote}; make it with: rclone config")).collect()
+        }
+        Err(error) => vec![format!("storage.remotes: {}", dccd_service::chain(&error))],
+    }
 }
 
 /// A directory of this host under its whole path: services may be started elsewhere.

@@ -10,13 +10,15 @@ use dccd_testkit::wait_for;
 use syncd::Counters;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const VERSION: &str = "[ \"$1\" = version ] && { echo 'rclone v1.60.1-DEV'; exit 0; }\n";
+/// What it is, and that nothing is at the remote yet.
+const EMPTY: &str =
+    "case \"$1\" in version) echo 'rclone v1.60.1-DEV'; exit 0;; cat|lsjson) exit 3;; rcat) cat >/dev/null; exit 0;; esac\n";
 
 fn pair(script: &str) -> Pair {
     let mut pair = Pair::new();
     pair.put("x/trades/A-B/2026-01-01.parquet", &[1; 10]);
     pair.put("x/trades/A-B/2026-01-02.parquet", &[2; 10]);
-    pair.fake(&format!("{VERSION}{script}"));
+    pair.fake(&format!("{EMPTY}{script}"));
     pair
 }
 
@@ -55,6 +57,47 @@ fn garbage_without_end_is_bounded_and_said_in_a_line() {
 fn secrets_in_its_words_are_hidden() {
     let said = error("echo 'Failed: https://ann:hunter2@nas.example/dav: token=hunter2 refused' >&2; exit 1");
     assert!(said.contains("https://***@nas.example/dav: token=*** refused"), "{said}");
+}
+
+#[test]
+fn one_that_cannot_say_whose_a_place_is_copies_nothing_there() {
+    for (script, why) in [
+        (
+            "echo 'Failed to cat: token=hunter2 refused' >&2; exit 1",
+            "rclone ended with code 1: Failed to cat: token=*** refused",
+        ),
+        ("sleep 1000", "no progress for 0 s: rclone was stopped"),
+        ("head -c 9000000 /dev/zero | tr '\\0' 'x'; exit 9", "rclone ended with code 9: it gives no reason"),
+    ] {
+        let mut pair = pair("");
+        let version = "[ \"$1\" = version ] && { echo 'rclone v1.60.1-DEV'; exit 0; }\n";
+        pair.fake(&format!("{version}[ \"$1\" = cat ] || touch \"$(dirname \"$0\")/done\"\n{script}"));
+        pair.rclone.patience = Duration::from_millis(300);
+        let status = pair.sync();
+        assert_eq!((status.state.as_str(), status.files_done, status.last_error.as_deref()), ("failed", 0, Some(why)));
+        assert!(!pair.path().join("done").exists(), "it went on");
+    }
+}
+
+/// A copy that was made before there were marks goes on where none can be put, as with a key that may not look at what isn't there.
+#[test]
+fn a_place_that_is_known_is_copied_to_also_where_it_cannot_be_marked() {
+    let copied = r#"echo '{"level":"info","msg":"x","stats":{"transfers":2,"checks":0}}' >&2"#;
+    let mut pair = pair(copied);
+    assert_eq!(pair.sync().state, "idle");
+    let directory = std::fs::read_dir(pair.data().join(".dccd/sync")).unwrap().next().unwrap().unwrap().path();
+    let claim = directory.join("claim");
+    assert_eq!(std::fs::read_to_string(&claim).unwrap(), "settled\n");
+    std::fs::remove_file(&claim).unwrap();
+    let forbidden = "[ \"$1\" = cat ] && { echo 'Failed to cat: 403' >&2; exit 1; }\n";
+    pair.fake(&format!("{forbidden}{EMPTY}{copied}"));
+    pair.put("x/trades/A-B/2026-01-01.parquet", &[7; 20]);
+    let status = pair.sync();
+    assert_eq!((status.state.as_str(), status.behind_files, status.last_error), ("idle", 0, None));
+    assert!(!claim.exists(), "it is tried again");
+    // Who has copied nothing there yet doesn't begin.
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(pair.sync().last_error.as_deref(), Some("rclone ended with code 1: Failed to cat: 403"));
 }
 
 #[test]

@@ -35,6 +35,9 @@ pub struct Arguments {
     /// This remote alone, as the listing names it, or what stands before its colon; may be given again
     #[arg(long, value_name = "R")]
     remote: Vec<String>,
+    /// Copy to the remotes named even though they have another store's files: those of the same names are replaced there
+    #[arg(long, requires_all = ["now", "remote"])]
+    replace: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -58,6 +61,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
                 }
             }
             return Ok(());
+        }
+        if arguments.replace {
+            engine(global, registry.as_ref()).await?.allow(&arguments.remote)?;
         }
         shutdown.trigger_on_signals().context("cannot listen for signals")?;
         let ended = match registry {

@@ -4,6 +4,7 @@
 mod child;
 mod lines;
 mod log;
+mod talk;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(2);
 /// Errors of single files that are logged one by one in a run of it.
 const LOGGED_MAX: usize = 20;
+
+/// What it says of a remote that it doesn't know.
+const UNKNOWN_REMOTE: &str = "didn't find section in config file";
 
 /// Options of rclone that a user may have set in the environment for other uses, and that would make it copy less than it is told to,
 /// say it elsewhere, or listen. `RCLONE_CONFIG` and the options of backends are the user's word on how to reach a remote, and stay.
@@ -311,6 +315,24 @@ struct Errors {
     count: usize,
 }
 
+impl Errors {
+    fn note(&mut self, object: Option<String>, message: &str) {
+        let message = redact(message, &[]);
+        self.count += 1;
+        match object {
+            Some(object) => drop(self.first.get_or_insert(format!("{}: {message}", redact(&object, &[])))),
+            None => drop(self.general.get_or_insert(message)),
+        }
+    }
+
+    /// What is told of them: that of a file first.
+    fn said(self) -> String {
+        let said = self.first.or(self.general).unwrap_or_else(|| "it gives no reason".to_owned());
+        let hint = if said.contains(UNKNOWN_REMOTE) { "; make the remote with: rclone config" } else { "" };
+        said + hint
+    }
+}
+
 impl Run {
     fn hear(&mut self, line: &[u8], event: &mut impl FnMut(Event)) {
         match log::read(line) {
@@ -328,15 +350,11 @@ impl Run {
                 event(Event::Stats(stats));
             }
             Said::Error { object, message } => {
-                let message = redact(&message, &[]);
-                self.errors.count += 1;
-                if self.errors.count <= LOGGED_MAX {
-                    tracing::warn!(file = object.as_deref().unwrap_or_default(), error = message, "rclone");
+                if self.errors.count < LOGGED_MAX {
+                    let (file, error) = (object.as_deref().unwrap_or_default(), redact(&message, &[]));
+                    tracing::warn!(file, error, "rclone");
                 }
-                match object {
-                    Some(object) => drop(self.errors.first.get_or_insert(format!("{}: {message}", redact(&object, &[])))),
-                    None => drop(self.errors.general.get_or_insert(message)),
-                }
+                self.errors.note(object, &message);
             }
             Said::Other => {}
         }
@@ -351,7 +369,6 @@ impl Run {
             }
             return Err(SyncError::Unaccounted { accounted: accounted.min(batch.files), files: batch.files });
         }
-        let said = self.errors.first.or(self.errors.general).unwrap_or_else(|| "it gives no reason".to_owned());
-        Err(SyncError::Rclone { exit: child::shown(status), said })
+        Err(SyncError::Rclone { exit: child::shown(status), said: self.errors.said() })
     }
 }
