@@ -11,12 +11,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Puts a configuration in place and reloads; what became of the collector.
 fn reload(tree: &Tree, setup: &Setup) -> String {
+    reloaded(tree, setup)["change"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The same, with what is said of it.
+fn reloaded(tree: &Tree, setup: &Setup) -> Value {
     tree.place().put("config.yml", &setup.text(tree.data_path()));
     let report = tree.run(&["reload", "--json"]).code(0).json();
     let service = report["services"].as_array().unwrap().iter().find(|s| s["name"] == "datad.binance");
     let service = service.unwrap_or(&Value::Null);
     assert_eq!(service["error"], Value::Null, "{report:#}");
-    service["change"].as_str().unwrap_or_default().to_owned()
+    service.clone()
 }
 
 fn pid(tree: &Tree) -> Option<u32> {
@@ -66,11 +71,21 @@ fn what_is_wanted_as_before_notices_nothing_and_all_that_was_sent_is_stored_or_d
     let last_exit = |tree: &Tree| tree.collector().and_then(|service| service.last_exit);
     let rings = Setup { exchange: "ring_slots: 4096".to_owned(), ..whole };
     tree.wait_fresh(6);
-    assert_eq!(reload(&tree, &rings), "restarted");
+    let details = &reloaded(&tree, &rings)["details"];
+    assert!(
+        details[0].as_str().is_some_and(|word| word.starts_with("ring_slots: ") && word.ends_with(" → 4096")),
+        "{details}"
+    );
+    assert_eq!(details[1], "a new process took over without a moment between");
     assert_eq!(last_exit(&tree).as_deref(), Some("handed over"), "{}", tree.log());
     assert_ne!(pid(&tree), second);
     tree.wait_live(6);
-    assert_eq!(reload(&tree, &Setup { depth: 500, ..rings }), "restarted");
+    let details = &reloaded(&tree, &Setup { depth: 500, ..rings })["details"];
+    assert!(details[0].as_str().is_some_and(|word| word.starts_with("depth: ") && word.ends_with(" → 500")), "{details}");
+    assert!(
+        details[1].as_str().is_some_and(|word| word.starts_with("stopped and started again: its successor ")),
+        "{details}"
+    );
     assert_eq!(last_exit(&tree).as_deref(), Some("exit 0"), "{}", tree.log());
     tree.wait_fresh(6);
     tree.drain(&exchange, 0);

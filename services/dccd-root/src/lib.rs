@@ -43,8 +43,8 @@ pub use adopt::{Orphan, orphans};
 pub use error::RootError;
 pub use notify::{NOTIFY_VARIABLES, Notify};
 pub use options::{
-    Alerting, BootGuard, BoxError, HttpOptions, Limits, Options, Policy, Refuse, Reload, Reloaded, Resolve, RestartOptions,
-    ServiceSpec, Supervision, Sweep,
+    Alerting, BootGuard, BoxError, HttpOptions, LATER, Limits, Options, Policy, Refuse, Reload, Reloaded, Resolve,
+    RestartOptions, ServiceSpec, Supervision, Sweep,
 };
 pub use remote::{RpcLimits, RpcListenError, RpcOptions, RpcTls, RpcToken, check_rpc};
 pub use service::{Ended, Root};

@@ -125,6 +125,9 @@ impl Default for RestartOptions {
     }
 }
 
+/// The end of words about what takes effect with the next root.
+pub const LATER: &str = ", from the next dccd-root on";
+
 /// A configuration that was read anew and found valid.
 pub struct Reloaded {
     /// The services it names, in the order in which eager ones start.
@@ -141,7 +144,7 @@ pub struct Reloaded {
     pub disk_low_bytes: u64,
     /// What is another now and takes effect at the next start of the root only: the keys, as in `daemon.http`.
     pub later: Vec<String>,
-    /// What is another for each service, in words.
+    /// What is another for each service, in words; of the root itself those that end with [`LATER`] wait for the next one.
     pub details: BTreeMap<String, Vec<String>>,
     /// Makes it the configuration that services read from now on.
     pub commit: Box<dyn FnOnce() -> Result<(), BoxError> + Send>,

@@ -1,6 +1,7 @@
 //! Reading the configuration anew. It is checked before anything is done, and a bad one changes nothing. Then each service that
 //! is told something else takes it in by itself, is started anew where it can't, begins, or ends; the others are left alone.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use tokio::task::JoinSet;
 use crate::adopt::Record;
 use crate::cell::Cell;
 use crate::context::Context;
+use crate::exits::HANDED_OVER;
+use crate::options::LATER;
 use crate::stop::order_stop;
 use crate::{Reloaded, ServiceSpec};
 
@@ -82,6 +85,7 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
             ..ReloadedService::of(step.name(), step.change())
         };
         report.services = steps.iter().map(changed).collect();
+        report.services.extend(without_a_step(details));
         return Ok(report);
     }
     tokio::task::spawn_blocking(commit)
@@ -100,20 +104,43 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
     let mut done = running.join_all().await;
     done.sort_by_key(|(place, ..)| *place);
     for (_, name, change, result) in done {
-        let (change, error) = match result {
-            Ok(change) => (change, None),
-            Err(error) => (change, Some(error)),
+        let (change, how, error) = match result {
+            Ok(Done { change, how }) => (change, how, None),
+            Err(error) => (change, None, Some(error)),
         };
         match (&error, change) {
             (Some(error), _) => tracing::error!(service = name, error, "the new configuration did not take effect here"),
             (None, Change::Unchanged) => {}
             (None, _) => tracing::info!(service = name, change = %change, "the new configuration has taken effect"),
         }
-        let details = details.remove(&name).unwrap_or_default();
+        let details = details.remove(&name).unwrap_or_default().into_iter().chain(how).collect();
         report.services.push(ReloadedService { details, error, ..ReloadedService::of(&name, change) });
     }
+    report.services.extend(without_a_step(details));
     tracing::info!("the configuration is reloaded");
     Ok(report)
+}
+
+/// What is another where nothing is to be done: the root takes it in by itself, and a service that doesn't run hears it at its start.
+fn without_a_step(details: BTreeMap<String, Vec<String>>) -> impl Iterator<Item = ReloadedService> {
+    details.into_iter().filter(|(_, words)| !words.is_empty()).map(|(name, details)| {
+        let is_taken_in = name == ROOT_NAME && details.iter().any(|word| !word.ends_with(LATER));
+        let change = if is_taken_in { Change::Reloaded } else { Change::Unchanged };
+        ReloadedService { details, ..ReloadedService::of(&name, change) }
+    })
+}
+
+/// What was done about one service.
+struct Done {
+    change: Change,
+    /// How, where that is worth saying.
+    how: Option<String>,
+}
+
+impl From<Change> for Done {
+    fn from(change: Change) -> Self {
+        Self { change, how: None }
+    }
 }
 
 impl Step {
@@ -175,7 +202,7 @@ fn compare(cell: Option<Arc<Cell>>, spec: ServiceSpec) -> Step {
 }
 
 /// Does what is to be done about one service; gives what was done.
-async fn take(ctx: &Arc<Context>, step: Step) -> Result<Change, String> {
+async fn take(ctx: &Arc<Context>, step: Step) -> Result<Done, String> {
     let deadline = Instant::now() + READY_TIME;
     match step {
         Step::Tell(cell, spec, change) => {
@@ -190,7 +217,7 @@ async fn take(ctx: &Arc<Context>, step: Step) -> Result<Change, String> {
                 Change::Reloaded if told => match apply(&cell).await {
                     Ok(()) => {
                         Record::retell(&ctx.runtime_dir.service_record(&name), fingerprint);
-                        Ok(Change::Reloaded)
+                        Ok(Change::Reloaded.into())
                     }
                     Err(error) => {
                         tracing::warn!(service = name, error, "it can't take the new configuration in, and is started anew");
@@ -198,35 +225,44 @@ async fn take(ctx: &Arc<Context>, step: Step) -> Result<Change, String> {
                     }
                 },
                 Change::Started => {
-                    ctx.ensure(&name, deadline).await.map(|_| Change::Started).map_err(|error| error.to_string())
+                    ctx.ensure(&name, deadline).await.map(|_| Change::Started.into()).map_err(|error| error.to_string())
                 }
-                change => Ok(change),
+                change => Ok(change.into()),
             }
         }
         Step::End(cell) => {
             order_stop(&cell, ctx.supervision.get().shutdown_timeout).await;
             ctx.forget(cell.name());
-            Ok(Change::Stopped)
+            Ok(Change::Stopped.into())
         }
         Step::Begin(spec) => {
             let name = spec.name.clone();
             ctx.add(spec);
-            ctx.ensure(&name, deadline).await.map(|_| Change::Started).map_err(|error| error.to_string())
+            ctx.ensure(&name, deadline).await.map(|_| Change::Started.into()).map_err(|error| error.to_string())
         }
     }
 }
 
 /// Has a new process take the service over, which is told this: without a moment between where that can be.
-async fn replace(ctx: &Arc<Context>, spec: ServiceSpec) -> Result<Change, String> {
+async fn replace(ctx: &Arc<Context>, spec: ServiceSpec) -> Result<Done, String> {
     let name = spec.name.clone();
-    let replaced = match ctx.replace(&name, Some(spec.clone()), Instant::now() + READY_TIME).await {
+    let (mut kept, deadline) = (String::new(), Instant::now() + READY_TIME);
+    let replaced = match ctx.replace(&name, Some(spec.clone()), deadline).await {
         Err(EnsureError::Kept { reason, .. }) => {
             tracing::info!(service = name, reason, "it can't be replaced under way, and is restarted");
+            kept = format!(": its successor {reason}");
             ctx.restart_with(&name, Some(spec), Instant::now() + READY_TIME).await
         }
         other => other,
     };
-    replaced.map(|_| Change::Restarted).map_err(|error| error.to_string())
+    replaced.map_err(|error| error.to_string())?;
+    let last_exit = ctx.cell(&name).and_then(|cell| cell.state().last_exit.clone());
+    let how = if last_exit.as_deref() == Some(HANDED_OVER) {
+        "a new process took over without a moment between".to_owned()
+    } else {
+        format!("stopped and started again{kept}")
+    };
+    Ok(Done { change: Change::Restarted, how: Some(how) })
 }
 
 /// Has a running service take the new configuration in.

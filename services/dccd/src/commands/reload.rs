@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use dccd_rpc::root::{Change, ReloadReport, ReloadedService};
+use dccd_rpc::root::{Change, ROOT_NAME, ReloadReport, ReloadedService};
 
 use crate::cli::Global;
 use crate::commands::{DEADLINE, block_on, registry};
@@ -70,7 +70,8 @@ fn show(report: &ReloadReport, out: &mut Out) -> Result<(), Failure> {
 
 fn table(report: &ReloadReport) -> Listing {
     let mut listing = Listing::new(&["service", "change", "~what"]);
-    for service in &report.services {
+    let (root, others): (Vec<_>, Vec<_>) = report.services.iter().partition(|service| service.name == ROOT_NAME);
+    for service in root.into_iter().chain(others) {
         listing.row([service.name.clone(), would(service, report.dry_run), what(service)]);
     }
     listing
@@ -78,6 +79,8 @@ fn table(report: &ReloadReport) -> Listing {
 
 fn would(service: &ReloadedService, dry_run: bool) -> String {
     match (service.change, dry_run) {
+        // It hears of it at its start.
+        (Change::Unchanged, _) if service.name != ROOT_NAME && !service.details.is_empty() => "not running".to_owned(),
         (Change::Unchanged, _) | (_, false) => service.change.to_string(),
         (change, true) => format!("would be {change}"),
     }
