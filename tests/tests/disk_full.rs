@@ -73,6 +73,8 @@ fn a_full_disk_stops_recording_aloud_and_nothing_else() {
     for job in status["jobs"].as_array().unwrap() {
         assert!(job["last_error"].as_str().is_some_and(|e| e.contains("not recording")), "{job}");
     }
+    let told = tree.run(&["status"]).code(0).out;
+    assert!(told.contains(" more: not recording: "), "{told}");
     // Somebody is told, although nothing of that can be kept.
     let told = |what: &str| hook.taken().iter().filter(|body| body.contains(what)).count();
     wait_for(PATIENCE, || told("CRITICAL datad.binance: not recording"), |count| *count == 1);

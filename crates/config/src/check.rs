@@ -336,7 +336,8 @@ fn did_you_mean<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<
 }
 
 /// The name that a typing error or two away from the text, whatever its case; `None` when none is near.
-pub(crate) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_lowercase();
     let allowed = (text.chars().count() / 3).clamp(1, 3);
     names

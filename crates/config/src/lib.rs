@@ -26,6 +26,7 @@ mod tree;
 mod types;
 
 pub use alerts::{Alerts, MinSeverity, Webhook, WebhookFormat};
+pub use check::nearest;
 pub use edit::{Change, EditError, EditFileError, Edited, HistoEdit, add_histo, edit_file, remove_histo};
 pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
 pub use load::{Loaded, Lookup, Text};

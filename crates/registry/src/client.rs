@@ -299,6 +299,19 @@ impl Registry {
         }
     }
 
+    /// A greeted client of alertd, which listens there.
+    pub async fn alertd_at(&self, endpoint: &Endpoint, deadline: Duration) -> Result<AlertdClient, RegistryError> {
+        let remote = match &self.reach {
+            Reach::Local => return connect_alertd(endpoint, deadline).await,
+            Reach::Remote(remote) => remote,
+        };
+        let transport = remote
+            .connect(ALERTD_NAME, deadline)
+            .await
+            .map_err(|source| RegistryError::Remote { service: ALERTD_NAME.to_owned(), source })?;
+        greeted_alertd(spawn_dispatch(AlertdClient::new(client_config(), transport)), deadline).await
+    }
+
     /// Waits until a remote root that has stopped listens no more: then its process is as good as gone.
     async fn closed(&self, remote: &Remote) -> Result<(), RegistryError> {
         let until = tokio::time::Instant::now() + STOP_MARGIN;
@@ -313,14 +326,17 @@ impl Registry {
 }
 
 /// Connects to alertd's socket and greets it.
-pub async fn connect_alertd(endpoint: &Endpoint, deadline: Duration) -> Result<AlertdClient, RegistryError> {
+async fn connect_alertd(endpoint: &Endpoint, deadline: Duration) -> Result<AlertdClient, RegistryError> {
     let service = || ALERTD_NAME.to_owned();
     let Some(socket) = endpoint.unix_path() else {
         return Err(RegistryError::Endpoint { service: service(), endpoint: endpoint.clone() });
     };
     let transport =
         unix_connect(socket, deadline).await.map_err(|source| RegistryError::Transport { service: service(), source })?;
-    let client = spawn_dispatch(AlertdClient::new(client_config(), transport));
+    greeted_alertd(spawn_dispatch(AlertdClient::new(client_config(), transport)), deadline).await
+}
+
+async fn greeted_alertd(client: AlertdClient, deadline: Duration) -> Result<AlertdClient, RegistryError> {
     call(ALERTD_NAME, "hello", client.hello(context(deadline), Hello::new(ALERTD_PROTOCOL))).await?;
     Ok(client)
 }

@@ -5,6 +5,6 @@ mod client;
 mod process_watch;
 mod runtime_dir;
 
-pub use client::{Registry, RegistryError, connect_alertd, connect_datad, connect_syncd};
+pub use client::{Registry, RegistryError, connect_datad, connect_syncd};
 pub use process_watch::ProcessWatch;
 pub use runtime_dir::{INSTANCE_DEFAULT, RuntimeDir, RuntimeDirError};

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use dccd_config::{Config, Loaded, Lookup};
+use dccd_registry::{RuntimeDir, RuntimeDirError};
 use dccd_rpc::remote::RemoteAddress;
 use dccd_rpc::root::ROOT_NAME;
 
@@ -35,7 +36,7 @@ pub struct Global {
     #[arg(long, short, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Instance: its own processes, rings and lock
-    #[arg(long, global = true, value_name = "NAME", default_value = dccd_registry::INSTANCE_DEFAULT)]
+    #[arg(long, global = true, value_name = "NAME", default_value = dccd_registry::INSTANCE_DEFAULT, value_parser = instance)]
     pub instance: String,
     /// How much is logged [default: as configured]
     #[arg(long, global = true, value_name = "LEVEL", value_parser = ["trace", "debug", "info", "warn", "error"])]
@@ -52,6 +53,10 @@ pub struct Global {
     /// With --address: speak TLS, and trust the authorities in this file (PEM) alone
     #[arg(long, global = true, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
+}
+
+fn instance(text: &str) -> Result<String, RuntimeDirError> {
+    RuntimeDir::resolve(text).map(|_| text.to_owned())
 }
 
 impl Global {
@@ -82,7 +87,7 @@ enum Command {
     /// Check the configuration and print its summary
     Validate,
     /// Add a market to the history jobs of the configuration file
-    Add(commands::edit::Arguments),
+    Add(commands::edit::AddArguments),
     /// Remove a market from the history jobs of the configuration file; stored data stays
     Remove(commands::edit::Arguments),
     /// Start dccd-root and the services that the configuration needs
@@ -179,7 +184,8 @@ impl Command {
             Self::Logs(_) => ("logs", Needs::Logs),
             Self::Service(_) => ("service", Needs::Processes),
             Self::LogLevel(_) => ("log-level", Needs::Daemon),
-            Self::Alerts(_) => ("alerts", Needs::Store),
+            Self::Alerts(arguments) if arguments.asks_only() => ("alerts", Needs::Daemon),
+            Self::Alerts(_) => ("alerts test", Needs::Configuration),
             Self::Completion(_) => ("completion", Needs::Neither),
             Self::Demo(_) => ("demo", Needs::Neither),
             Self::Sim(_) => ("sim", Needs::Neither),

@@ -39,6 +39,14 @@ impl Failure {
         Self::Error { code, error: error.into() }
     }
 
+    /// The same failure where something was to be started: what merely failed could not start.
+    pub fn at_start(self) -> Self {
+        match self {
+            Self::Error { code: FAILED, error } => Self::Error { code: COULD_NOT_START, error },
+            other => other,
+        }
+    }
+
     /// A failure of another kind than "failed", in words.
     pub fn message(code: u8, message: impl fmt::Display) -> Self {
         Self::Error { code, error: anyhow::Error::msg(message.to_string()) }

@@ -4,8 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use dccd_config::Config;
+use dccd_exchange::Markets;
 use dccd_history::KeptMarkets;
 use dccd_model::{ExchangeName, Symbol};
+
+/// The word of [`Markets::objection`] for a market that isn't there.
+pub const NOT_LISTED: &str = "not listed";
+/// Markets that may be meant, at most.
+const NEAR_SHOWN: usize = 3;
 
 /// The list of an exchange, if one is kept.
 pub fn kept(config: &Config, exchange: &ExchangeName) -> Option<KeptMarkets> {
@@ -32,10 +38,26 @@ pub fn objections(config: &Config) -> Vec<String> {
     found
 }
 
-/// What a word of [`dccd_exchange::Markets::objection`] means.
+/// What a list says against a market, with those that may be meant.
+pub fn objection(markets: &Markets, pair: &Symbol) -> Option<String> {
+    let word = markets.objection(pair)?;
+    let near: Vec<_> = dccd_exchange::search(markets.iter(), pair.as_str(), NEAR_SHOWN)
+        .into_iter()
+        .map(|found| found.market.symbol.to_string())
+        .filter(|symbol| symbol != pair.as_str())
+        .collect();
+    let near = match near.as_slice() {
+        _ if word != NOT_LISTED => String::new(),
+        [] => "; `dccd search` finds those it has".to_owned(),
+        near => format!("; did you mean {}?", near.join(", ")),
+    };
+    Some(format!("{pair}: {}{near}", sentence(word)))
+}
+
+/// What a word of [`Markets::objection`] means.
 pub fn sentence(word: &str) -> String {
     match word {
-        "not listed" => "the exchange doesn't list this market".to_owned(),
+        NOT_LISTED => "the exchange doesn't list this market".to_owned(),
         "halted" => "the exchange doesn't trade this market now, or any more".to_owned(),
         other => format!("the exchange's list says: {other}"),
     }

@@ -178,6 +178,79 @@ fn a_service_that_has_to_be_killed_makes_stop_fail_and_leaves_no_ring() {
 }
 
 #[test]
+fn a_root_that_hangs_is_told_of_and_ended_by_force_with_all_it_has_started() {
+    let host = Host::new();
+    let exchange = Exchange::start(&host, 200);
+    host.put("config.yml", &configuration(&exchange.rest_url, &exchange.ws_url, ""));
+    host.run_own(&["start", "--detach"]).code(0);
+    let services = host.run_own(&["services", "--json"]).code(0).json();
+    let (root, datad) = (&services[0]["pid"], &services[1]["pid"]);
+    kill_process(pid(root), Signal::STOP).unwrap();
+    let hangs = host.run_own(&["start", "--detach"]).code(12);
+    let advice = format!("it hangs or is stopped: `kill -9 {root}` ends it and leaves its services at work");
+    assert!(hangs.err.contains(&advice) && hangs.err.contains("`dccd stop --force` ends all of them"), "{}", hangs.err);
+    let stopped = host.run_own(&["stop", "--force", "--timeout", "1", "--json"]).code(0);
+    for words in [
+        &format!("dccd-root (pid {root}) gives no answer; killing it\n"),
+        "dccd-root is gone (killed) after ",
+        &format!("stopping datad.binance (pid {datad}), which has lost dccd-root\n"),
+        "datad.binance is gone (killed) after ",
+        "dccd has stopped after ",
+    ] {
+        assert!(stopped.err.contains(words), "{words}: {}", stopped.err);
+    }
+    let report = stopped.json();
+    for (at, name) in ["dccd-root", "datad.binance"].into_iter().enumerate() {
+        let service = &report["services"][at];
+        let told = (&service["name"], &service["exit"], &service["killed"]);
+        assert_eq!(told, (&json!(name), &json!("SIGKILL"), &json!(true)), "{report}");
+    }
+    assert!(has_ended(root) && has_ended(datad));
+    assert_eq!(rings(&host), [""; 0], "rings are left behind");
+    host.run_own(&["stop", "--force"]).code(11);
+    // Nothing of it is in the way of the next one.
+    host.run_own(&["start", "--detach"]).code(0);
+    host.run_own(&["stop"]).code(0);
+}
+
+#[test]
+fn a_reload_says_what_is_another_and_shows_no_secret() {
+    let host = Host::new();
+    let at = ("http://127.0.0.1:1", "ws://127.0.0.1:1");
+    host.put("config.yml", &configuration(at.0, at.1, ""));
+    host.run_own(&["start", "--detach"]).code(0);
+    let more = "alerts: {webhooks: [{url: 'http://127.0.0.1:9/hunter2'}]}
+storage:
+  sync_interval: 60
+  remotes: [{provider: s3, bucket: b, endpoint: 'http://127.0.0.1:9', access_key_id: AKID, secret_access_key: hunter2}]
+daemon: {log_level: debug, shutdown_timeout: 30, http: {address: '127.0.0.1:9', token: hunter2hunter2hunter2}}
+";
+    let text = configuration("http://127.0.0.1:2", at.1, more).replace("time_step: 1", "time_step: 5");
+    host.put("config.yml", &text);
+    let dry = host.run_own(&["reload", "--dry-run"]).code(0);
+    let done = host.run_own(&["reload"]).code(0);
+    for (ran, changed) in [(&dry, "would be "), (&done, "")] {
+        let row = |service: &str| ran.out.lines().find(|line| line.starts_with(service)).unwrap_or_default().to_owned();
+        for (service, change, words) in [
+            ("datad.binance", "restarted", "time_step: 1 s → 5 s; rest_url: http://127.0.0.1:1 → http://127.0.0.1:2"),
+            ("syncd", "started", "storage.sync_interval: 3600 s → 60 s; s3://b is copied to"),
+            ("dccd-root", "reloaded", "daemon.log_level: info → debug; daemon.shutdown_timeout: 60 s → 30 s; "),
+        ] {
+            let row = row(service);
+            assert!(row.contains(&format!("{changed}{change} ")) && row.contains(words), "{words}: {row}");
+        }
+        assert!(row("alertd").contains("a webhook of 127.0.0.1:9 is told"), "{}", ran.out);
+        let later = "daemon.http.address: none → 127.0.0.1:9, from the next dccd-root on";
+        assert!(row("dccd-root").contains(later), "{}", ran.out);
+        assert!(ran.err.contains("daemon.http will be taken up by: dccd restart dccd-root"), "{}", ran.err);
+        assert!(!ran.out.contains("hunter2") && !ran.err.contains("hunter2"), "{ran:?}");
+    }
+    assert!(done.out.contains("without a moment between") || done.out.contains("stopped and started again"), "{}", done.out);
+    assert!(host.run_own(&["reload"]).code(0).err.contains("nothing has changed"));
+    host.run_own(&["stop"]).code(0);
+}
+
+#[test]
 fn a_stop_that_comes_while_the_root_is_replaced_stops_the_next_one() {
     let host = Host::new();
     let exchange = Exchange::start(&host, 200);
@@ -303,6 +376,16 @@ fn an_exchange_that_is_down_keeps_nobody_from_starting() {
     assert!(datad["reason"].as_str().unwrap().contains("waiting for the exchange's markets"), "{datad}");
     let status = host.run_own(&["status", "--json"]).code(0).json();
     assert_eq!(status["jobs"].as_array().unwrap().len(), 3);
+    // Why nothing is recorded is said to people without their asking for details.
+    let told = host.run_own(&["status"]).code(0).out;
+    let why = "binance/BTC/USDT/trades and 2 more: waiting for the exchange's markets";
+    assert!(told.lines().any(|line| line.starts_with(why)), "{told}");
+    // Who has no configuration at hand, or is just editing it, hears what is wrong all the same.
+    let alerts = |command: &mut std::process::Command| Ran::from(command.output().unwrap()).code(0).json();
+    let elsewhere = alerts(host.own(&["alerts", "list", "--json"]).current_dir("/"));
+    assert_eq!(elsewhere["live"], json!(true), "{elsewhere}");
+    host.put("config.yml", "stream_jobs: [");
+    assert_eq!(alerts(&mut host.own(&["alerts", "list", "--json"]))["live"], json!(true));
     host.run_own(&["stop"]).code(0);
 }
 

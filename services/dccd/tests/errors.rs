@@ -117,10 +117,14 @@ fn every_mistake_has_its_text() {
     };
     case("it runs already", &["start", "--detach"]);
     case("a service that isn't one", &["restart", "datad.binanse"]);
+    case("a service by half of its name", &["restart", "binance"]);
     case("a level that is none", &["log-level", "degub"]);
+    case("a service that isn't one, or a level", &["log-level", "datad.binanse"]);
     case("a level for nobody", &["log-level", "datad.binanse", "debug"]);
     case("a time that is none", &["logs", "--since", "soon"]);
+    case("a service without a log", &["logs", "datad.binanse"]);
     case("a job that isn't there", &["pause", "binance/ETH/USDT"]);
+    case("a service instead of a job", &["pause", "datad.binance"]);
     case("another configuration than that of the daemon", &["reload", "--config", "notes.txt"]);
     host.put("config.yml", &CONFIG.replace("binance,", "binanse,"));
     case("the configuration was broken", &["reload"]);

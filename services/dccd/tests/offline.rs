@@ -109,8 +109,8 @@ stream_jobs[0].chanels: unknown key, expected one of exchange, pairs, channels, 
 #[test]
 fn a_missing_configuration_names_the_places() {
     let host = Host::new();
-    for command in ["validate", "start", "status", "inventory"] {
-        let ran = host.run(&[command]).code(1);
+    for (command, code) in [("validate", 1), ("start", 12), ("status", 1), ("inventory", 1)] {
+        let ran = host.run(&[command]).code(code);
         assert_eq!(ran.out, "");
         let home = host.path().join(".config/dccd/config.yml");
         let looked = format!("error: no configuration found: looked for config.yml, {}; write one ", home.display());
@@ -141,7 +141,7 @@ fn without_a_daemon_the_code_is_11() {
         let ran = host.run_own(args).code(11);
         assert!(ran.out.is_empty() && ran.err.contains("dccd is not running"), "{args:?}: {ran:?}");
     }
-    let ran = host.run(&["stop", "--instance", "no/name"]).code(1);
+    let ran = host.run(&["stop", "--instance", "no/name"]).code(2);
     assert!(ran.err.contains("is not an instance name"), "{}", ran.err);
 }
 
@@ -339,6 +339,15 @@ fn markets_are_added_to_the_configuration_and_removed_in_place() {
     let run = |command: &str, exchange: &str, pair: &str, span: &str| {
         host.run_own(&[command, "--exchange", exchange, "--pair", pair, "--span", span])
     };
+    // The exchange's list, as it was kept last.
+    let market = |symbol: &str, status: &str| {
+        let id = symbol.replace('/', "");
+        format!(
+            r#"{{"symbol":"{symbol}","id":"{id}","status":"{status}","price_tick":null,"amount_step":null,"amount_min":null,"amount_max":null,"notional_min":null}}"#
+        )
+    };
+    let markets = [market("BTC/USDT", "trading"), market("ETH/USDT", "trading"), market("LUNA/USDT", "halted")].join(",");
+    host.put("data/.dccd/state/binance/markets.json", &format!(r#"{{"markets":[{markets}],"skipped":0}}"#));
     let ran = run("add", "binance", "ETH/USDT", "3600").code(0);
     assert_eq!(ran.out, format!("added ETH/USDT to the job in line 5 of {}\n", path.display()));
     assert_eq!(ran.err, "", "no daemon runs");
@@ -356,6 +365,8 @@ fn markets_are_added_to_the_configuration_and_removed_in_place() {
     assert_eq!(ran.out, format!("removed ETH/USDT from the job in line 5 of {}\n", path.display()));
     assert_eq!(file(), text);
 
+    let ran = host.run_own(&["run", "binance/BTC/USTD"]).code(1);
+    assert!(ran.err.ends_with("`dccd status` lists the jobs; did you mean binance/BTC/USDT?\n"), "{}", ran.err);
     let ran = run("remove", "binance", "BTC/USDC", "1h").code(1);
     let message = "no history job asks for binance/BTC/USDC/1h; did you mean binance/BTC/USDT/1h?\n";
     assert_eq!(ran.err, format!("{edit}{message}"));

@@ -103,6 +103,10 @@ daemon:
     assert_eq!((&run[0]["job"], &run[0]["state"]), (&json!("binance/BTC/USDT/1m"), &json!("done")));
     ask(&["run", "binance/ETH/USDT"]).code(1);
     assert!(!ask(&["backfill", "--list", "--json"]).code(0).json().as_array().unwrap().is_empty());
+    let alerts = ask(&["alerts", "list", "--json"]).code(0).json();
+    assert_eq!(alerts["live"], json!(true), "{alerts}");
+    ask(&["alerts", "ack", "all"]).code(0);
+    ask(&["alerts", "test"]).code(2);
     ask(&["restart", "datad.binance"]).code(0);
     assert_ne!(pids(&ask(&["services", "--json"]).code(0).json())[1], pids(&services)[1]);
 

@@ -110,7 +110,7 @@ fn a_users_unit_is_what_systemd_reads_and_goes_without_a_trace() {
     let refused = run(&["service", "install", "--user"]).code(1);
     assert!(refused.err.contains("was not written by dccd; --force"), "{}", refused.err);
     run(&["service", "install", "--user", "--force"]).code(0);
-    run(&["service", "install", "--user", "--instance", "no/name"]).code(1);
+    run(&["service", "install", "--user", "--instance", "no/name"]).code(2);
     run(&["service", "install"]).code(2);
     run(&["service", "install", "--user", "--run-as", "dccd"]).code(2);
 }

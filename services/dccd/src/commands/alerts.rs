@@ -1,11 +1,13 @@
 //! `dccd alerts`: what is wrong and whom it was told, whether messages arrive, and that somebody knows.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use alertd::AlertdOptions;
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
-use dccd_registry::{Registry, RegistryError, connect_alertd};
+use dccd_config::{Config, Lookup};
+use dccd_registry::{Registry, RegistryError};
 use dccd_rpc::alertd::{ALERTD_NAME, AlertInfo, AlertList, AlertState, WebhookInfo};
 use dccd_rpc::condition::{Condition, Severity};
 use dccd_rpc::{CallError, call, context};
@@ -22,6 +24,13 @@ use crate::output::{Listing, Out, instant, or_dash, rfc3339, say};
 pub struct Arguments {
     #[command(subcommand)]
     action: Action,
+}
+
+impl Arguments {
+    /// Whether all that is wanted is to be had from a daemon.
+    pub fn asks_only(&self) -> bool {
+        matches!(self.action, Action::List(_) | Action::Ack(_))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -115,19 +124,20 @@ struct Hook<'a> {
 }
 
 fn list(global: &Global, arguments: &ListArguments) -> Result<(), Failure> {
-    let config = global.load()?.config;
-    let options = AlertdOptions::of(&config, &global.instance);
-    let (mut known, live) = block_on(async {
+    let (mut known, live, options) = block_on(async {
         let Some(registry) = registry_if_running(global).await? else {
+            let options = AlertdOptions::of(&global.load()?.config, &global.instance);
             let saved = alertd::list_saved(&options).context("cannot read the state of the alerts that was saved last")?;
-            return Ok((saved.unwrap_or_default(), false));
+            return Ok((saved.unwrap_or_default(), false, Some(options)));
         };
-        let mut known = match told(&registry).await? {
-            Some(known) => known,
-            None => alertd::list_saved(&options).ok().flatten().unwrap_or_default(),
+        let options = told_to(global, &registry).await?;
+        let mut known = match (told(&registry).await?, &options) {
+            (Some(known), _) => known,
+            (None, Some(options)) => alertd::list_saved(options).ok().flatten().unwrap_or_default(),
+            (None, None) => AlertList::default(),
         };
         untold(&registry, &mut known).await?;
-        Ok((known, true))
+        Ok((known, true, options))
     })?;
     if !arguments.all {
         known.alerts.retain(|alert| alert.state != AlertState::Recovered);
@@ -140,7 +150,7 @@ fn list(global: &Global, arguments: &ListArguments) -> Result<(), Failure> {
     if !live {
         say("dccd is not running; this is what was so when it ran last");
     }
-    if options.webhooks.is_empty() {
+    if options.is_some_and(|options| options.webhooks.is_empty()) {
         say("nobody is told: the configuration has neither alerts.webhook_url nor alerts.webhooks");
     }
     let zone = zone(global, None);
@@ -156,12 +166,25 @@ fn list(global: &Global, arguments: &ListArguments) -> Result<(), Failure> {
     hooks(&known.webhooks, &zone).print(&mut out)
 }
 
+/// Whom the configuration of a running root names; `None` where that can't be known from here: it is on another host, or is just being
+/// edited. Who names a configuration means that one.
+async fn told_to(global: &Global, registry: &Registry) -> Result<Option<AlertdOptions>, Failure> {
+    if registry.is_remote() {
+        return Ok(None);
+    }
+    let loaded = match &global.config {
+        Some(_) => Some(global.load()?),
+        None => Config::load(&Lookup::new(registry.status(DEADLINE).await?.config_path.map(PathBuf::from))).ok(),
+    };
+    Ok(loaded.map(|loaded| AlertdOptions::of(&loaded.config, &global.instance)))
+}
+
 /// What alertd knows, if it runs; it isn't started for this.
 async fn told(registry: &Registry) -> Result<Option<AlertList>, Failure> {
     let runs = registry.list(DEADLINE).await?.iter().any(|service| service.name == ALERTD_NAME);
     let endpoint = if runs { registry.find(ALERTD_NAME, DEADLINE).await? } else { None };
     let Some(endpoint) = endpoint else { return Ok(None) };
-    let client = connect_alertd(&endpoint, DEADLINE).await?;
+    let client = registry.alertd_at(&endpoint, DEADLINE).await?;
     Ok(Some(call(ALERTD_NAME, "alerts", client.alerts(context(DEADLINE))).await?))
 }
 
@@ -335,7 +358,7 @@ fn acknowledge(global: &Global, arguments: &AckArguments) -> Result<(), Failure>
     let known = block_on(async {
         let registry = registry(global).await?;
         let endpoint = registry.ensure(ALERTD_NAME, DEADLINE).await?;
-        let client = connect_alertd(&endpoint, DEADLINE).await?;
+        let client = registry.alertd_at(&endpoint, DEADLINE).await?;
         let answer = call(ALERTD_NAME, "acknowledge", client.acknowledge(context(DEADLINE), ids, until)).await;
         Ok(answer.map_err(|error: CallError| RegistryError::from(error))?)
     })?;

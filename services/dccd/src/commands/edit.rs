@@ -1,14 +1,23 @@
 //! `dccd add` and `dccd remove`: one series of the history jobs, in the configuration file itself.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
 use clap::Args;
-use dccd_config::{Change, EditError, EditFileError, Edited, HistoEdit, Loaded, add_histo, edit_file, remove_histo};
+use dccd_config::{Change, Config, EditError, EditFileError, Edited, HistoEdit, Loaded, add_histo, edit_file, remove_histo};
+use dccd_exchange::AdapterOptions;
+use dccd_history::KeptMarkets;
 use dccd_model::{ExchangeName, Span, Symbol};
 
 use crate::cli::Global;
-use crate::commands::{DEADLINE, block_on, registry_if_running};
+use crate::commands::{DEADLINE, block_on, registry_if_running, search};
 use crate::exit::Failure;
-use crate::histo;
 use crate::output::{Out, say};
+use crate::{histo, listing};
+
+/// Patience with the exchange's list of markets; without it nothing is checked.
+const LIST_DEADLINE: Duration = Duration::from_secs(15);
 
 /// What is to be typed.
 #[derive(Debug, Args)]
@@ -30,9 +39,66 @@ impl Arguments {
     }
 }
 
+/// What is to be typed after `add`.
+#[derive(Debug, Args)]
+pub struct AddArguments {
+    #[command(flatten)]
+    series: Arguments,
+    /// Add it whether or not the exchange lists such a market
+    #[arg(long)]
+    no_check: bool,
+}
+
 /// Adds the series to the job that has its exchange and span, or as a job of its own.
-pub fn add(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
-    change(global, arguments, add_histo)
+pub fn add(global: &Global, arguments: &AddArguments) -> Result<(), Failure> {
+    let before = global.load()?;
+    let wanted = arguments.series.edit();
+    // What can't be added anyway is said below; nobody need be asked for that.
+    if !arguments.no_check && add_histo(before.text.as_str(), &wanted).is_ok() {
+        check_listed(&before.config, &wanted)?;
+    }
+    change(global, &arguments.series, add_histo)
+}
+
+/// Refuses a market that its exchange doesn't list: by the list of last time where that is of today and has it, else by the exchange's own,
+/// where it can be had.
+fn check_listed(config: &Config, wanted: &HistoEdit) -> Result<(), Failure> {
+    let HistoEdit { exchange, pair, .. } = wanted;
+    let Some(adapter) = dccd_exchange::adapter(exchange.as_str(), &AdapterOptions::default()) else { return Ok(()) };
+    let kept = listing::kept(config, exchange);
+    let is_known = |kept: &KeptMarkets| kept.is_fresh(&[adapter.rest_of(pair)]) && kept.markets.objection(pair).is_none();
+    if kept.as_ref().is_some_and(is_known) {
+        return Ok(());
+    }
+    let fetched = block_on(async {
+        let fetching = search::fetch(exchange, adapter.as_ref(), Some(config), kept.as_ref());
+        let fetched = tokio::time::timeout(LIST_DEADLINE, fetching).await;
+        Ok(fetched.unwrap_or_else(|_| Err(anyhow!("no answer within {} s", LIST_DEADLINE.as_secs()))))
+    })?;
+    let markets = match (fetched, kept) {
+        (Ok(markets), _) => Arc::new(markets),
+        (Err(error), Some(kept)) => {
+            say(format_args!(
+                "warning: {exchange} doesn't list its markets now; those of last time are looked at: {error:#}"
+            ));
+            kept.markets
+        }
+        (Err(error), None) => {
+            say(format_args!("warning: {exchange} could not be asked whether it has {pair}: {error:#}"));
+            return Ok(());
+        }
+    };
+    match (markets.objection(pair), listing::objection(&markets, pair)) {
+        (Some(listing::NOT_LISTED), Some(words)) => {
+            Err(anyhow!("{exchange}/{words} (nothing was written; --no-check adds it all the same)").into())
+        }
+        // Its past may be had.
+        (Some(_), Some(words)) => {
+            say(format_args!("warning: {exchange}/{words}"));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes the series; what was stored of it stays.

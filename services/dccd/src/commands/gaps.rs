@@ -52,7 +52,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn table(rows: &[GapRow], zone: &jiff::tz::TimeZone) -> Listing {
-    let mut listing = Listing::new(&["series", "~from", "~to", ">missing", "?>declared", "reason"]);
+    let mut listing = Listing::new(&["series", "~from", "~to", ">missing", "?>exchange lacks", "reason"]);
     let time = |time: Option<UnixNanos>| or_dash(time.map(|time| instant(time.0, zone)));
     for row in rows {
         let mut reason = row.reason.to_owned();

@@ -36,6 +36,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     for file in rows.iter().flat_map(|row| &row.unreadable) {
         say(format_args!("{} can't be read and counts as a gap; `dccd verify` says what is wrong with it", file.display()));
     }
+    if rows.is_empty() {
+        say(format_args!("nothing is stored yet in {}", data_path.display()));
+    }
     let mut out = Out::new();
     if arguments.json { out.json(&rows) } else { table_in(&rows, &zone(global, None)).print(&mut out) }
 }
@@ -57,7 +60,7 @@ fn table_in(rows: &[InventoryRow], zone: &jiff::tz::TimeZone) -> Listing {
         ">rows",
         ">gaps",
         "?>missing",
-        "?>declared",
+        "?>exchange lacks",
         "?>size",
         "?>files",
     ];

@@ -1,10 +1,14 @@
 //! `dccd pause`, `resume`, `run`: acting on history jobs by their names.
 
+use std::collections::BTreeSet;
+
 use anyhow::anyhow;
 use clap::Args;
+use dccd_config::nearest;
 use dccd_history::{Scope, is_meant};
 use dccd_model::Channel;
 use dccd_registry::Registry;
+use dccd_rpc::datad::JobInfo;
 use dccd_rpc::{call, context};
 
 use crate::cli::Global;
@@ -51,10 +55,12 @@ impl RunArguments {
 /// Pauses or resumes jobs; they stay as they are over restarts.
 pub fn run(global: &Global, arguments: &Arguments, pause: bool) -> Result<(), Failure> {
     let prefix = arguments.job.clone().unwrap_or_default();
-    let names = block_on(async {
+    let (names, meant) = block_on(async {
         let registry = registry(global).await?;
         let live = arguments.live || names_a_channel(&prefix);
-        change(&registry, &prefix, pause, live).await
+        let names = change(&registry, &prefix, pause, live).await?;
+        let meant = if names.is_empty() { meant(&registry, &prefix).await } else { String::new() };
+        Ok((names, meant))
     })?;
     if names.is_empty() {
         let what = if prefix.is_empty() {
@@ -63,7 +69,7 @@ pub fn run(global: &Global, arguments: &Arguments, pause: bool) -> Result<(), Fa
             format!("no history job's name begins with {prefix}")
         };
         let hint = if arguments.live { "" } else { "; live jobs are meant with --live, or named in full" };
-        return Err(anyhow!("{what}{hint}; `dccd status` lists the jobs").into());
+        return Err(anyhow!("{what}{hint}; `dccd status` lists the jobs{meant}").into());
     }
     let mut out = Out::new();
     if arguments.json {
@@ -116,6 +122,33 @@ async fn change(registry: &Registry, prefix: &str, pause: bool, live: bool) -> R
     Err(anyhow!("{}, and can't be told now; try again when it runs{done}", untold.join(", ")).into())
 }
 
+/// "; did you mean binance/BTC/USDT?" where a job, or what the names of some begin with, is near; else nothing.
+async fn meant(registry: &Registry, typed: &str) -> String {
+    let mut names = BTreeSet::new();
+    for service in registry.list(DEADLINE).await.unwrap_or_default() {
+        let (Some(exchange), Some(endpoint)) = (service.name.strip_prefix("datad."), &service.endpoint) else { continue };
+        let Ok(client) = registry.datad_at(&service.name, endpoint, DEADLINE).await else { continue };
+        let jobs = call(&service.name, "jobs", client.jobs(context(DEADLINE))).await.unwrap_or_default();
+        names.insert(exchange.to_owned());
+        for JobInfo { job, .. } in jobs {
+            names.extend(beginnings(job));
+        }
+    }
+    near(typed, &names)
+}
+
+/// A job's name, and that of its market.
+fn beginnings(job: String) -> impl Iterator<Item = String> {
+    let market = job.rsplit_once('/').map(|(market, _)| market.to_owned());
+    market.into_iter().chain([job])
+}
+
+/// The same of these names.
+fn near(typed: &str, names: &BTreeSet<String>) -> String {
+    let near = nearest(typed.strip_prefix("datad.").unwrap_or(typed), names.iter().map(String::as_str));
+    near.map(|near| format!("; did you mean {near}?")).unwrap_or_default()
+}
+
 /// Runs jobs now: all that their series lack.
 pub fn run_now(global: &Global, arguments: &RunArguments) -> Result<(), Failure> {
     if global.address.is_some() {
@@ -125,13 +158,19 @@ pub fn run_now(global: &Global, arguments: &RunArguments) -> Result<(), Failure>
     let loaded = global.load_aloud()?;
     let config = &loaded.config;
     let mut series = histo::jobs(config);
+    let mut names = BTreeSet::new();
+    for (exchange, wanted) in &series {
+        names.insert(exchange.to_string());
+        names.extend(wanted.iter().flat_map(|wanted| beginnings(wanted.name(exchange))));
+    }
     series.retain(|exchange, wanted| {
         wanted.retain(|wanted| is_meant(&wanted.name(exchange), &arguments.job));
         !wanted.is_empty()
     });
     if series.is_empty() {
         let job = &arguments.job;
-        return Err(anyhow!("no history job's name begins with {job}; `dccd status` lists the jobs").into());
+        let meant = near(job, &names);
+        return Err(anyhow!("no history job's name begins with {job}; `dccd status` lists the jobs{meant}").into());
     }
     if arguments.dry_run {
         return dry_run(config, &series, arguments.json);

@@ -1,12 +1,12 @@
 //! `dccd log-level`: how much the services log, changed while they run.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use dccd_registry::Registry;
 use dccd_rpc::root::{ROOT_NAME, ServiceLogLevel};
 
 use crate::cli::Global;
-use crate::commands::{DEADLINE, block_on, registry};
+use crate::commands::{DEADLINE, block_on, did_you_mean, registry};
 use crate::exit::{self, Failure};
 use crate::output::{Listing, Out, say};
 
@@ -55,7 +55,8 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         match arguments.wish(|word| levels.iter().any(|level| level.service == word)) {
             Wish::Show(service) => Ok(of(levels, service)),
             Wish::Set(service, directives) => {
-                set(&registry, service, directives).await?;
+                let services: Vec<&str> = levels.iter().map(|level| level.service.as_str()).collect();
+                set(&registry, service, directives, &services).await?;
                 Ok(of(registry.log_levels(DEADLINE).await?, service))
             }
         }
@@ -72,12 +73,26 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     listing.print(&mut out)
 }
 
-async fn set(registry: &Registry, service: Option<&str>, directives: Option<&str>) -> Result<(), Failure> {
+async fn set(
+    registry: &Registry,
+    service: Option<&str>,
+    directives: Option<&str>,
+    services: &[&str],
+) -> Result<(), Failure> {
     if let Some(directives) = directives
         && let Err(error) = dccd_service::log::check_level(directives)
     {
-        let help = "a level, or levels of modules: dccd log-level datad.binance info,datad::links=debug";
-        return Err(Failure::message(exit::USAGE, format!("{error}; expected {help}")));
+        let meant = if service.is_none() { did_you_mean(directives, services.iter().copied()) } else { String::new() };
+        let help = if meant.is_empty() {
+            "; expected a level, or levels of modules: dccd log-level datad.binance info,datad::links=debug".to_owned()
+        } else {
+            format!(", nor a service ({}){meant}", services.join(", "))
+        };
+        return Err(Failure::message(exit::USAGE, format!("{error}{help}")));
+    }
+    if let Some(unknown) = service.filter(|service| !services.contains(service)) {
+        let meant = did_you_mean(unknown, services.iter().copied());
+        return Err(anyhow!("service \"{unknown}\" is unknown (known: {}){meant}", services.join(", ")).into());
     }
     registry.set_log_level(service, directives, DEADLINE).await.context("cannot change the level")?;
     if service != Some(ROOT_NAME) {

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use dccd_config::{Config, Lookup};
+use dccd_config::{Config, Lookup, nearest};
 use dccd_registry::{Registry, RegistryError, RuntimeDir};
 use dccd_rpc::CallError;
 use dccd_rpc::remote::RemoteError;
@@ -92,7 +92,11 @@ fn silent(instance: &str, error: RegistryError) -> Failure {
     let directory = RuntimeDir::resolve(instance).ok();
     let pid = directory.and_then(|directory| dccd_service::PidLock::holder(&directory.root_lock()).ok().flatten());
     match pid {
-        Some(pid) => anyhow!("{error}; it hangs or is stopped: `kill -9 {pid}` ends it and leaves its services at work, `dccd start` adopts them").into(),
+        Some(pid) => anyhow!(
+            "{error}; it hangs or is stopped: `kill -9 {pid}` ends it and leaves its services at work, `dccd start` adopts them; \
+             `dccd stop --force` ends all of them"
+        )
+        .into(),
         None => error.into(),
     }
 }
@@ -105,6 +109,7 @@ pub async fn registry_if_running(global: &Global) -> Result<Option<Registry>, Fa
     match Registry::connect(&global.instance, DEADLINE).await {
         Ok(registry) => Ok(Some(registry)),
         Err(RegistryError::NotRunning { .. }) => Ok(None),
+        Err(error @ RegistryError::Call(CallError::Deadline { .. })) => Err(silent(&global.instance, error)),
         Err(error) => Err(error.into()),
     }
 }
@@ -117,6 +122,14 @@ pub fn registry_failure(error: RegistryError) -> Failure {
         }
         error => error.into(),
     }
+}
+
+/// "; did you mean datad.binance?" where a service was named that there isn't and one is near, also without what stands before its
+/// exchange; else nothing.
+pub fn did_you_mean<'a>(typed: &str, services: impl Iterator<Item = &'a str> + Clone) -> String {
+    let of_exchange = format!("datad.{typed}");
+    let near = nearest(typed, services.clone()).or_else(|| nearest(&of_exchange, services));
+    near.map(|near| format!("; did you mean {near}?")).unwrap_or_default()
 }
 
 /// The store: of the running root, or else of the configuration.
@@ -134,4 +147,20 @@ pub async fn data_path(global: &Global) -> Result<PathBuf, Failure> {
 pub fn zone(global: &Global, known: Option<PathBuf>) -> jiff::tz::TimeZone {
     let loaded = Config::load(&Lookup::new(global.config.clone().or(known)));
     loaded.map_or_else(|_| jiff::tz::TimeZone::system(), |loaded| loaded.config.settings.timezone.rules())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_that_was_meant_is_found() {
+        let services = ["dccd-root", "datad.binance", "datad.kraken", "syncd"];
+        let meant = |typed: &str| did_you_mean(typed, services.into_iter());
+        assert_eq!(meant("datad.binanse"), "; did you mean datad.binance?");
+        assert_eq!(meant("binance"), "; did you mean datad.binance?");
+        assert_eq!(meant("craken"), "; did you mean datad.kraken?");
+        assert_eq!(meant("synd"), "; did you mean syncd?");
+        assert_eq!(meant("webd-of-old"), "");
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::Args;
 use dccd_registry::{Registry, RegistryError};
 use dccd_rpc::CallError;
@@ -10,7 +11,7 @@ use dccd_rpc::root::{EnsureError, ROOT_NAME, ServiceInfo, ServiceState};
 use tokio::time::Instant;
 
 use crate::cli::Global;
-use crate::commands::{DEADLINE, block_on, registry, start};
+use crate::commands::{DEADLINE, block_on, did_you_mean, registry, start};
 use crate::exit::{self, Failure};
 use crate::output::say;
 
@@ -55,9 +56,10 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             };
             let endpoint = restarted.map_err(|error| match error {
                 // A name mistyped is no failed start; the message names those there are.
-                RegistryError::Ensure(CallError::Answer(EnsureError::Unknown { .. } | EnsureError::NotOffered { .. })) => {
-                    error.into()
+                RegistryError::Ensure(CallError::Answer(EnsureError::Unknown { ref known, .. })) => {
+                    anyhow!("{error}{}", did_you_mean(service, known.iter().map(String::as_str))).into()
                 }
+                RegistryError::Ensure(CallError::Answer(EnsureError::NotOffered { .. })) => error.into(),
                 RegistryError::Ensure(_) => Failure::new(exit::COULD_NOT_START, error),
                 error => error.into(),
             })?;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use dccd_config::{Config, Loaded, LogFormat};
+use dccd_config::{Config, LogFormat};
 use dccd_registry::{Registry, RegistryError, RuntimeDir};
 use dccd_root::{BootGuard, Ended, NOTIFY_VARIABLES, Root, RootError};
-use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState};
+use dccd_rpc::root::{ROOT_NAME, ServiceInfo, ServiceState, StopReport};
 use dccd_service::log::{LogFiles, LogOptions, Output};
 use dccd_service::{RotatingFile, Shutdown, ShutdownReason};
 use tokio::time::Instant;
@@ -53,10 +53,15 @@ pub struct Arguments {
 
 /// Starts it.
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.detach { detached(global) } else { foreground(global, arguments) }
+    if arguments.detach {
+        return detached(global);
+    }
+    let report = foreground(global, arguments).map_err(Failure::at_start)?;
+    stop::killed(&report).map_or(Ok(()), |error| Err(error.into()))
 }
 
-fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+/// Runs the root until it is stopped; how that went.
+fn foreground(global: &Global, arguments: &Arguments) -> Result<StopReport, Failure> {
     if arguments.own_session {
         // Fails only for the leader of a group, which is in no danger from its terminal either.
         let _ = rustix::process::setsid();
@@ -71,8 +76,7 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         // The other logs are written beside the data, or nothing is.
         RotatingFile::new(log.clone(), rotation)
             .handle()
-            .with_context(|| format!("cannot write {} (daemon.log_file)", log.display()))
-            .map_err(|error| Failure::new(exit::COULD_NOT_START, error))?;
+            .with_context(|| format!("cannot write {} (daemon.log_file)", log.display()))?;
     }
     let is_detached = arguments.own_session;
     dccd_service::log::init(LogOptions {
@@ -85,8 +89,7 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     dccd_service::process::set_title(ROOT_NAME);
     if let Some(directory) = &config.daemon.work_dir {
         std::env::set_current_dir(directory)
-            .with_context(|| format!("cannot work in {} (daemon.work_dir)", directory.display()))
-            .map_err(|error| Failure::new(exit::COULD_NOT_START, error))?;
+            .with_context(|| format!("cannot work in {} (daemon.work_dir)", directory.display()))?;
     }
     let runtime_dir = RuntimeDir::resolve(&global.instance)?;
     let shutdown = Shutdown::new();
@@ -114,7 +117,7 @@ fn foreground(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             Root::new(options).run(shutdown.clone()).await.map_err(root_failure)
         })?;
         match ended {
-            Ended::Stopped(report) => return stop::killed(&report).map_or(Ok(()), |error| Err(error.into())),
+            Ended::Stopped(report) => return Ok(report),
             // Told to stop just then: the next root, in this process, adopts the services and stops them.
             Ended::HandedOver if shutdown.is_triggered() => {}
             Ended::HandedOver => {
@@ -171,12 +174,16 @@ fn root_failure(error: RootError) -> Failure {
 
 /// Starts the root in a process of its own and returns when every service is ready.
 pub fn detached(global: &Global) -> Result<(), Failure> {
+    start_detached(global).map_err(Failure::at_start)
+}
+
+fn start_detached(global: &Global) -> Result<(), Failure> {
     let loaded = global.load_aloud()?;
     block_on(async {
         if let Some(running) = registry_if_running(global).await? {
             return Err(root_failure(RootError::AlreadyRunning { pid: Some(running.root().pid) }));
         }
-        let mut daemon = Daemon::spawn(global, &loaded)?;
+        let mut daemon = Daemon::spawn(global, &loaded.config, &loaded.path)?;
         let interrupted = Shutdown::new();
         interrupted.trigger_on_signals().context("cannot listen for signals")?;
         let result = tokio::select! {
@@ -201,11 +208,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn spawn(global: &Global, loaded: &Loaded) -> Result<Self, Failure> {
-        Self::try_spawn(global, &loaded.config, &loaded.path).map_err(|error| Failure::new(exit::COULD_NOT_START, error))
-    }
-
-    fn try_spawn(global: &Global, config: &Config, config_path: &Path) -> anyhow::Result<Self> {
+    fn spawn(global: &Global, config: &Config, config_path: &Path) -> anyhow::Result<Self> {
         let data_path = config.data_path().to_owned();
         let log_files = roles::log_files(config);
         let log = log_files.of(&data_path, ROOT_NAME);

@@ -73,6 +73,9 @@ struct Job {
     market: Option<String>,
     #[serde(skip)]
     shown: (i64, i64),
+    /// Why it is not as it should be just now, as far as its service says.
+    #[serde(skip)]
+    why: Option<String>,
 }
 
 /// What one datad says of itself.
@@ -87,6 +90,7 @@ impl From<JobInfo> for Job {
     fn from(job: JobInfo) -> Self {
         Self {
             shown: (job.last_run, job.last_success),
+            why: job.last_error.clone().filter(|_| job.consecutive_errors > 0),
             last_run: rfc3339(job.last_run),
             last_success: rfc3339(job.last_success),
             job: job.job,
@@ -122,7 +126,7 @@ impl Job {
             self.consecutive_errors = metrics.errors_count;
             self.errors = self.errors.max(metrics.errors_count);
             if metrics.errors_count == 0 {
-                self.last_error = None;
+                (self.last_error, self.why) = (None, None);
             }
         }
     }
@@ -161,7 +165,9 @@ async fn running(global: &Global, registry: &Registry, detailed: bool) -> Result
             }
             Err(error) => {
                 if let Some(data_path) = data_path {
-                    jobs.extend(saved_jobs(data_path, exchange, service.state.as_str()));
+                    let why = Some(&error);
+                    let saved = saved_jobs(data_path, exchange, service.state.as_str());
+                    jobs.extend(saved.into_iter().map(|job| Job { why: why.cloned(), ..job }));
                 }
                 exchanges.insert(exchange.to_owned(), Exchange { error: Some(error), ..Exchange::default() });
             }
@@ -286,6 +292,7 @@ fn never_run(job: String, kind: &str) -> Job {
         next_run: None,
         market: None,
         shown: (0, 0),
+        why: None,
     }
 }
 
@@ -299,7 +306,8 @@ fn saved_jobs(data_path: &Path, exchange: &str, state: &str) -> Vec<Job> {
             Vec::new()
         }),
     };
-    jobs.into_iter().map(|job| Job { state: state.to_owned(), ..Job::from(job) }).collect()
+    // What was wrong then says nothing about now.
+    jobs.into_iter().map(|job| Job { state: state.to_owned(), why: None, ..Job::from(job) }).collect()
 }
 
 fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut Out) -> Result<(), Failure> {
@@ -325,6 +333,9 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
         out.line(format_args!("not ready: {}", daemon.missing.join(", ")))?;
     }
     out.line("")?;
+    if status.jobs.is_empty() && daemon.missing.is_empty() {
+        say("there are no jobs: the configuration has neither stream_jobs nor histo_jobs");
+    }
     let shown = |nanos: i64| or_dash((nanos > 0).then(|| instant(nanos, zone)));
     if detailed {
         if let Some(list) = &status.services {
@@ -377,7 +388,33 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
         ]);
     }
     jobs.print(out)?;
+    print_reasons(&status.jobs, out)?;
     print_objections(&status.jobs, out)
+}
+
+/// Characters of a reason that are shown; `--detailed` and the log have all of it.
+const REASON_CHARS_MAX: usize = 200;
+
+/// Why jobs are not as they should be, each reason once.
+fn print_reasons(jobs: &[Job], out: &mut Out) -> Result<(), Failure> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for job in jobs {
+        let Some(why) = job.why.as_deref() else { continue };
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, names)) => names.push(&job.job),
+            None => reasons.push((why, vec![&job.job])),
+        }
+    }
+    for (why, names) in reasons {
+        let others = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+        let line = why.lines().next().unwrap_or_default();
+        let mut short: String = line.chars().take(REASON_CHARS_MAX).collect();
+        if short.len() < why.trim_end().len() {
+            short.push('…');
+        }
+        out.line(format_args!("{}{others}: {short}", names[0]))?;
+    }
+    Ok(())
 }
 
 /// Markets that the exchanges don't trade.

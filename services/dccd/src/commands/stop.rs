@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use dccd_registry::{Registry, RegistryError, RuntimeDir};
-use dccd_rpc::root::{StopReport, StoppedService};
-use dccd_rpc::{CallError, RpcError};
+use dccd_registry::{ProcessWatch, Registry, RegistryError, RuntimeDir};
+use dccd_rpc::root::{ROOT_NAME, StopReport, StoppedService};
+use dccd_rpc::{CallError, RpcError, TransportError};
 use dccd_service::PidLock;
+use rustix::process::Signal;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -22,10 +23,15 @@ use crate::roles;
 /// Patience with services that have lost their root, and with it its configuration.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Patience with a root that is to be stopped by force, until it is taken for one that hangs.
+const FORCE_PATIENCE: Duration = Duration::from_secs(5);
+/// Patience with a process after SIGKILL; only one stuck in the kernel needs longer.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Kill at once instead of letting services flush; what the journal has is safe all the same
+    /// Kill at once instead of letting services flush, also a dccd-root that gives no answer; what the journal has is safe all the same
     #[arg(long)]
     force: bool,
     /// Seconds that a service may take before it is killed [default: daemon.shutdown_timeout]
@@ -41,7 +47,7 @@ pub struct Arguments {
 struct Report {
     /// Seconds from the request to the last exit.
     took_s: f64,
-    /// In the order in which they were gone.
+    /// In the order in which they were gone; dccd-root among them only if it had to be killed.
     services: Vec<Service>,
 }
 
@@ -69,6 +75,14 @@ impl From<&StopReport> for Report {
     }
 }
 
+impl From<&Gone> for Service {
+    fn from(gone: &Gone) -> Self {
+        // Only its parent is told how a process ended by itself.
+        let exit = if gone.killed { "SIGKILL" } else { "exit unknown" }.to_owned();
+        Self { name: gone.name.clone(), exit, killed: gone.killed, took_s: gone.took.as_secs_f64(), flushed: None }
+    }
+}
+
 /// What a service has flushed, for people; nothing where it said nothing.
 fn flushed(service: &StoppedService) -> String {
     let words: Vec<_> = service.flushed.iter().map(|(what, number)| format!("{number} {what}")).collect();
@@ -85,8 +99,15 @@ pub fn killed(report: &StopReport) -> Option<anyhow::Error> {
 /// Stops the instance.
 pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     block_on(async {
-        let Some(registry) = registry_if_running(global).await? else { return without_a_root(global, arguments).await };
-        let report = stop(global, arguments, registry).await?;
+        let report = match ask(global, arguments).await {
+            Ok(Some(report)) => report,
+            Ok(None) => return without_a_root(global, arguments, None).await,
+            Err(failure) if arguments.force && global.address.is_none() && is_silent(&failure) => {
+                let root = kill_root(global, failure).await?;
+                return without_a_root(global, arguments, Some(root)).await;
+            }
+            Err(failure) => return Err(failure),
+        };
         for service in &report.services {
             let killed = if service.killed { ", killed" } else { "" };
             say(format_args!(
@@ -105,42 +126,119 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-/// Stops a root; one that hands over to the next just then stops nothing, and the next one is asked.
-async fn stop(global: &Global, arguments: &Arguments, mut registry: Registry) -> Result<StopReport, Failure> {
+/// Has the root stop everything; `None` where there is none. One that hands over to the next just then stops nothing, and the next one
+/// is asked.
+async fn ask(global: &Global, arguments: &Arguments) -> Result<Option<StopReport>, Failure> {
+    let mut patience = arguments.timeout.map(Duration::from_secs);
+    let mut answer = DEADLINE;
+    let found = if arguments.force && global.address.is_none() {
+        answer = patience.unwrap_or(FORCE_PATIENCE).min(DEADLINE);
+        // Nothing is waited for that is killed at once.
+        patience = Some(answer);
+        match Registry::connect(&global.instance, answer).await {
+            Err(RegistryError::NotRunning { .. }) => None,
+            connected => Some(connected?),
+        }
+    } else {
+        registry_if_running(global).await?
+    };
+    let Some(mut registry) = found else { return Ok(None) };
     let deadline = Instant::now() + ADOPTION_DEADLINE;
     loop {
-        let started = registry.status(DEADLINE).await?.started;
+        let started = registry.status(answer).await?.started;
         say(format_args!("stopping dccd (pid {})", registry.root().pid));
-        match registry.stop(arguments.force, arguments.timeout.map(Duration::from_secs)).await {
+        match registry.stop(arguments.force, patience).await {
             Err(RegistryError::Call(CallError::Answer(RpcError::Unavailable { .. }))) => {
                 say("dccd-root is just being restarted; waiting for the next one");
                 registry = next_root(global, started, deadline).await?;
             }
-            report => return Ok(report?),
+            report => return Ok(Some(report?)),
         }
     }
 }
 
-/// Stops services whose root died; code 11 where there are none.
-async fn without_a_root(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+/// Whether a root is there that says nothing, or doesn't go.
+fn is_silent(failure: &Failure) -> bool {
+    let Failure::Error { error, .. } = failure else { return false };
+    matches!(
+        error.downcast_ref::<RegistryError>(),
+        Some(
+            RegistryError::Call(CallError::Deadline { .. })
+                | RegistryError::Transport { source: TransportError::Deadline { .. }, .. }
+                | RegistryError::Lingers { .. }
+        )
+    )
+}
+
+/// Something that was ended without its root's help.
+#[derive(Debug)]
+pub struct Gone {
+    name: String,
+    /// Whether it had to be killed.
+    killed: bool,
+    took: Duration,
+}
+
+impl Gone {
+    fn of(name: &str, killed: bool, since: Instant) -> Self {
+        let gone = Self { name: name.to_owned(), killed, took: since.elapsed() };
+        let how = if killed { " (killed)" } else { "" };
+        say(format_args!("{name} is gone{how} after {:.1} s", gone.took.as_secs_f64()));
+        gone
+    }
+}
+
+/// Kills a root that says nothing; as it was told, where nothing of it is known.
+async fn kill_root(global: &Global, silent: Failure) -> Result<Gone, Failure> {
+    let runtime_dir = RuntimeDir::resolve(&global.instance)?;
+    let holder = || PidLock::holder(&runtime_dir.root_lock()).ok().flatten();
+    let Some(pid) = holder() else { return Err(silent) };
+    let Ok(watch) = ProcessWatch::open(pid) else { return Err(silent) };
+    if holder() != Some(pid) {
+        // It has ended just now, and its number may be another's.
+        return Err(silent);
+    }
+    say(format_args!("dccd-root (pid {pid}) gives no answer; killing it"));
+    let begun = Instant::now();
+    watch.signal(Signal::KILL);
+    if tokio::time::timeout(KILL_DEADLINE, watch.exited()).await.is_err() {
+        let seconds = KILL_DEADLINE.as_secs();
+        return Err(anyhow!("dccd-root (pid {pid}) can't be killed within {seconds} s; does it wait for a disk?").into());
+    }
+    Ok(Gone::of(ROOT_NAME, true, begun))
+}
+
+/// Stops services whose root died, or was killed just now; code 11 where there are none.
+async fn without_a_root(global: &Global, arguments: &Arguments, root: Option<Gone>) -> Result<(), Failure> {
+    let begun = Instant::now();
     let runtime_dir = RuntimeDir::resolve(&global.instance)?;
     let patience = arguments.timeout.map_or(ORPHAN_PATIENCE, Duration::from_secs);
     let patience = if arguments.force { Duration::ZERO } else { patience };
-    let Some(killed) = orphans(&runtime_dir, &global.instance, patience).await else {
+    let orphans = orphans(&runtime_dir, &global.instance, patience).await;
+    if root.is_none() && orphans.is_none() {
         return Err(registry_failure(RegistryError::NotRunning { socket: runtime_dir.root_socket() }));
-    };
-    if arguments.json {
-        // Nobody was there to hear how they ended, or what they flushed.
-        Out::new().json(&Report::default())?;
     }
+    if let Ok(Some(pid)) = PidLock::holder(&runtime_dir.root_lock()) {
+        let message =
+            format!("another dccd-root (pid {pid}) has taken its place; does systemd start it? Then stop it there");
+        return Err(anyhow!(message).into());
+    }
+    let took = begun.elapsed() + root.as_ref().map_or(Duration::ZERO, |root| root.took);
+    let gone: Vec<Gone> = root.into_iter().chain(orphans.into_iter().flatten()).collect();
+    say(format_args!("dccd has stopped after {:.1} s", took.as_secs_f64()));
+    if arguments.json {
+        let services = gone.iter().map(Service::from).collect();
+        Out::new().json(&Report { took_s: took.as_secs_f64(), services })?;
+    }
+    let killed: Vec<&str> = gone.iter().filter(|gone| gone.killed).map(|gone| gone.name.as_str()).collect();
     if killed.is_empty() || arguments.force {
         return Ok(());
     }
     Err(anyhow!("{} did not stop in time and had to be killed; what was acknowledged is safe", killed.join(", ")).into())
 }
 
-/// Ends what a root that died has left running; the services that had to be killed, or `None` where nothing runs.
-pub async fn orphans(runtime_dir: &RuntimeDir, instance: &str, patience: Duration) -> Option<Vec<String>> {
+/// Ends what a root that died has left running; `None` where nothing runs.
+pub async fn orphans(runtime_dir: &RuntimeDir, instance: &str, patience: Duration) -> Option<Vec<Gone>> {
     if !runtime_dir.path().is_dir() {
         return None;
     }
@@ -151,22 +249,19 @@ pub async fn orphans(runtime_dir: &RuntimeDir, instance: &str, patience: Duratio
         return None;
     }
     let mut ending = tokio::task::JoinSet::new();
+    let begun = Instant::now();
     for orphan in orphans {
         say(format_args!("stopping {} (pid {}), which has lost dccd-root", orphan.name, orphan.pid));
         ending.spawn(async move {
             let killed = orphan.end(patience).await;
-            (orphan.name, killed)
+            Gone::of(&orphan.name, killed, begun)
         });
     }
-    let mut killed = Vec::new();
-    for (name, was_killed) in ending.join_all().await {
-        say(format_args!("{name} is gone{}", if was_killed { " (killed)" } else { "" }));
+    let gone = ending.join_all().await;
+    for Gone { name, .. } in &gone {
         // What a process leaves that ended in order, too: one that was killed is no crash for the next root.
-        let _ = std::fs::remove_file(runtime_dir.service_record(&name));
-        if was_killed {
-            killed.push(name);
-        }
+        let _ = std::fs::remove_file(runtime_dir.service_record(name));
     }
     roles::sweep_rings(instance);
-    Some(killed)
+    Some(gone)
 }

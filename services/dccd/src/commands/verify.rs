@@ -45,6 +45,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
             anyhow::anyhow!("nothing is stored whose name begins with {series}; dccd inventory lists what is").into()
         );
     }
+    if report.series.is_empty() {
+        say(format_args!("nothing is stored yet in {}", data_path.display()));
+    }
     let mut out = Out::new();
     if arguments.json {
         out.json(&Verified { clean: report.is_clean(), report: &report })?;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::Stdio;
 
 use dccd_config::Config;
 use dccd_model::Channel;
+use dccd_registry::RuntimeDir;
+use dccd_service::{PidLock, chain};
 use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
@@ -173,19 +175,39 @@ fn size_below(path: &Path) -> u64 {
     entries.map(size).sum()
 }
 
-/// Whether the program that a remote needs is there.
-pub async fn rclone() -> Vec<Finding> {
-    let mut command = tokio::process::Command::new("rclone");
-    command.arg("version").stdin(Stdio::null()).kill_on_drop(true);
-    let remedy = "install it (Debian: apt install rclone), or remove storage.remotes";
-    vec![match command.output().await {
-        Ok(output) if output.status.success() => {
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            Finding::ok("rclone", text.lines().next().unwrap_or("it is there"))
+/// Whether the addresses are free that dccd is to listen on. Where its root runs they are that root's.
+pub fn ports(wanted: Vec<(&'static str, SocketAddr)>, runtime_dir: &RuntimeDir) -> Vec<Finding> {
+    let root = PidLock::holder(&runtime_dir.root_lock()).ok().flatten();
+    let look = |(key, address): (&str, SocketAddr)| match root {
+        Some(pid) => Finding::ok("ports", format!("{address}: for this instance's dccd-root (pid {pid})")),
+        None => match TcpListener::bind(address) {
+            Ok(_) => Finding::ok("ports", format!("{address}: free")),
+            Err(error) => {
+                let remedy = format!("free it, or choose another address in {key}");
+                Finding::failed("ports", format!("{address}: {error}"), remedy)
+            }
+        },
+    };
+    wanted.into_iter().map(look).collect()
+}
+
+/// Whether the program that remotes need is there, and knows them.
+pub async fn rclone(config: &Config) -> Vec<Finding> {
+    let rclone = syncd::Rclone::default();
+    match syncd::unknown_remotes(&syncd::targets(config), &rclone).await {
+        Ok(unknown) if unknown.is_empty() => {
+            let version = rclone.check().await.map_or_else(|error| chain(&error), |version| format!("rclone {version}"));
+            vec![Finding::ok("rclone", version)]
         }
-        Ok(output) => Finding::failed("rclone", format!("rclone version ended with {}", output.status), remedy),
-        Err(error) => Finding::failed("rclone", format!("a remote needs it: {error}"), remedy),
-    }]
+        Ok(unknown) => {
+            let remedy = "make it with: rclone config; under systemd RCLONE_CONFIG says where its configuration is";
+            unknown.into_iter().map(|remote| Finding::failed("rclone", remote.to_string(), remedy)).collect()
+        }
+        Err(error) => {
+            let remedy = "install it (Debian: apt install rclone), or remove the remote from storage.remotes";
+            vec![Finding::failed("rclone", format!("a remote needs it: {}", chain(&error)), remedy)]
+        }
+    }
 }
 
 #[cfg(test)]

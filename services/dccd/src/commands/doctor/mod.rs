@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use clap::Args;
-use dccd_config::{Config, ConfigErrors, Loaded, Lookup};
+use dccd_config::{Config, ConfigErrors, Loaded, Lookup, Provider};
 use dccd_registry::RuntimeDir;
 use futures_util::future::join_all;
 use serde::Serialize;
@@ -172,8 +172,15 @@ fn checks<'a>(loaded: Option<&'a Loaded>, instance: &str, runtime_dir: &RuntimeD
     let (own, pid_file) = (runtime_dir.clone(), config.daemon.pid_file.clone());
     // Looks at processes through the runtime.
     checks.push(within("locks".to_owned(), async move { paths::locks(&own, &data_path, pid_file.as_deref()) }));
-    if !config.storage.remotes.is_empty() {
-        checks.push(within("rclone".to_owned(), host::rclone()));
+    let listens = [
+        ("daemon.http.address", config.daemon.http.as_ref().map(|http| http.address)),
+        ("daemon.rpc.address", config.daemon.rpc.as_ref().map(|rpc| rpc.address)),
+    ];
+    let listens: Vec<_> = listens.into_iter().filter_map(|(key, address)| Some((key, address?))).collect();
+    let own = runtime_dir.clone();
+    checks.push(blocking("ports", move || host::ports(listens, &own)));
+    if config.storage.remotes.iter().any(|remote| remote.provider == Provider::Rclone) {
+        checks.push(within("rclone".to_owned(), host::rclone(config)));
     }
     for exchange in config.collected_exchanges() {
         checks.extend(exchange::checks(config, &exchange));

@@ -83,7 +83,8 @@ fn of_config(config: &Config) -> impl Iterator<Item = &Secret> {
     let rpc = daemon.rpc.as_ref().and_then(|rpc| rpc.token.as_ref());
     let http = daemon.http.as_ref().and_then(|http| http.token.as_ref());
     let all = [rpc, http, config.settings.ui_auth_token.as_ref(), config.alerts.webhook_url.as_ref()];
-    all.into_iter().flatten().chain(config.alerts.webhooks.iter().map(|webhook| &webhook.url))
+    let remotes = config.storage.remotes.iter().filter_map(|remote| remote.secret_access_key.as_ref());
+    all.into_iter().flatten().chain(config.alerts.webhooks.iter().map(|webhook| &webhook.url)).chain(remotes)
 }
 
 /// Who holds what this instance needs for itself. Must be called inside a tokio runtime.
@@ -145,6 +146,8 @@ mod tests {
         };
         assert_eq!(look("settings: {ui_auth_token: hunter2}", 0o600).status, Status::Ok);
         assert_eq!(look("settings: {ui_auth_token: '${T}'}", 0o644).status, Status::Ok);
+        let s3 = "storage: {remotes: [{provider: s3, bucket: b, access_key_id: AKIA, secret_access_key: hunter2}]}";
+        assert_eq!(look(s3, 0o644).status, Status::Failed);
         let found = look("settings: {ui_auth_token: hunter2}", 0o640);
         assert_eq!(found.status, Status::Failed);
         assert!(!format!("{found:?}").contains("hunter2"));

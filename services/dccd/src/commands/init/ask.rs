@@ -6,8 +6,9 @@ use dccd_exchange::{Markets, NAMES};
 use dccd_model::{Channel, ExchangeName, Symbol};
 
 use super::text::Answers;
-use super::{Arguments, DATA_PATH_DEFAULT, channels, exchange, objection, span, start};
+use super::{Arguments, DATA_PATH_DEFAULT, channels, exchange, span, start};
 use crate::exit::{self, Failure};
+use crate::listing::objection;
 
 /// What is suggested to be recorded live.
 pub const CHANNELS_SUGGESTED: [Channel; 3] = [Channel::Trades, Channel::Book, Channel::Quotes];

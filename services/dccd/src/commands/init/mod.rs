@@ -20,7 +20,7 @@ use crate::cli::Global;
 use crate::commands::{block_on, search};
 use crate::exit::{self, Failure};
 use crate::files;
-use crate::listing::sentence;
+use crate::listing;
 use crate::output::say;
 
 /// Patience with the exchange's list of markets; without it nothing is checked.
@@ -204,20 +204,8 @@ fn list(answers: &Answers) -> Option<Markets> {
     None
 }
 
-/// What the list says against a market, with those that may be meant.
-fn objection(markets: &Markets, pair: &Symbol) -> Option<String> {
-    let word = markets.objection(pair)?;
-    let near: Vec<_> = dccd_exchange::search(markets.iter(), pair.as_str(), 3)
-        .into_iter()
-        .map(|found| found.market.symbol.to_string())
-        .filter(|symbol| symbol != pair.as_str())
-        .collect();
-    let near = if near.is_empty() { String::new() } else { format!("; near it: {}", near.join(", ")) };
-    Some(format!("{pair}: {}{near}", sentence(word)))
-}
-
 fn checked(answers: &Answers, markets: &Markets) -> Result<(), Failure> {
-    let wrong: Vec<_> = answers.pairs.iter().filter_map(|pair| objection(markets, pair)).collect();
+    let wrong: Vec<_> = answers.pairs.iter().filter_map(|pair| listing::objection(markets, pair)).collect();
     if wrong.is_empty() {
         Ok(())
     } else {

@@ -17,7 +17,7 @@ use self::entry::{Entry, Level};
 use self::follow::{Follower, follow};
 use self::past::Past;
 use crate::cli::Global;
-use crate::commands::{DEADLINE, block_on, registry_if_running};
+use crate::commands::{DEADLINE, block_on, did_you_mean, registry_if_running};
 use crate::exit::Failure;
 use crate::output::{Out, say};
 
@@ -237,8 +237,9 @@ impl Logs {
             return anyhow!("there is no log {} yet", path.display()).into();
         }
         let names = self.services();
+        let meant = did_you_mean(service, names.iter().map(String::as_str));
         let names = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
-        anyhow!("{service} has no log in {}; there are: {names}", self.directory.display()).into()
+        anyhow!("{service} has no log in {}; there are: {names}{meant}", self.directory.display()).into()
     }
 }
 

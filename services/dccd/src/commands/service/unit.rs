@@ -84,7 +84,8 @@ EnvironmentFile=-%E/dccd/%i.env
 WatchdogSec=30
 Restart=on-failure
 RestartSec=1
-# 2: wrong usage, 10: it runs already. Neither mends itself.
+# 2: wrong usage, 10: it runs already. Neither mends itself. 12: it could not start; a port or a disk may come yet, a wrong
+# configuration ends with the tenth failure.
 RestartPreventExitStatus=2 10
 
 # Only dccd-root is signalled. Told to stop it stops its services in order and ends last. Where it dies, or the watchdog kills it,
