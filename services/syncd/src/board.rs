@@ -240,6 +240,8 @@ impl Board {
             }
         });
         let written = || {
+            // The run that has just begun is the first to this remote.
+            self.path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             let temporary = self.path.with_extension("json.tmp");
             let mut file = std::fs::File::create(&temporary)?;
             file.write_all(&serde_json::to_vec_pretty(&saved)?)?;

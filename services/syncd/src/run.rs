@@ -57,7 +57,7 @@ impl Run<'_> {
         let path = directory.join("record");
         let opened = path.clone();
         let record = blocking(move || Record::open(&opened)).await?;
-        let mut record = record.map_err(|source| SyncError::File { doing: "read", path, source })?;
+        let mut record = record.map_err(|source| SyncError::File { doing: "open", path, source })?;
         let (mut troubles, mut failed, mut is_claimed) = (Vec::new(), None, false);
         for look in 0..LOOKS {
             let found = self.look().await?;
