@@ -78,6 +78,8 @@ fn a_full_disk_stops_recording_aloud_and_nothing_else() {
     // Somebody is told, although nothing of that can be kept.
     let told = |what: &str| hook.taken().iter().filter(|body| body.contains(what)).count();
     wait_for(PATIENCE, || told("CRITICAL datad.binance: not recording"), |count| *count == 1);
+    let shown = tree.run(&["status"]).code(0).out;
+    assert!(shown.contains(" critical): dccd alerts list"), "{shown}");
     // Rings go on.
     let before = cursors(&tree);
     wait_for(

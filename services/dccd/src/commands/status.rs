@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use dccd_model::Symbol;
 use dccd_registry::Registry;
+use dccd_rpc::condition::{Conditions, Severity};
 use dccd_rpc::datad::{FeedInfo, JobInfo, Stats};
 use dccd_rpc::root::{RootStatus, ServiceInfo};
 use dccd_rpc::{call, context};
@@ -37,6 +38,9 @@ struct Status {
     services: Option<Vec<ServiceInfo>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exchanges: Option<BTreeMap<String, Exchange>>,
+    /// How much is wrong just now, in words.
+    #[serde(skip)]
+    wrong: Option<String>,
 }
 
 /// The head: the running root, or what was saved of the last one.
@@ -176,7 +180,21 @@ async fn running(global: &Global, registry: &Registry, detailed: bool) -> Result
     let zone = zone(global, root.config_path.as_ref().filter(|_| !registry.is_remote()).map(PathBuf::from));
     let daemon = head(&root, true, None);
     let services = detailed.then_some(list);
-    Ok((Status { daemon, jobs, services, exchanges: detailed.then_some(exchanges) }, zone))
+    // One that can't say so is no reason to show nothing.
+    let wrong = registry.conditions(0, DEADLINE).await.ok().flatten().and_then(|now| how_much(&now));
+    Ok((Status { daemon, jobs, services, exchanges: detailed.then_some(exchanges), wrong }, zone))
+}
+
+/// How many things are wrong; `None` where nothing is.
+fn how_much(now: &Conditions) -> Option<String> {
+    let grave: Vec<Severity> = now.services.iter().flat_map(|of| of.all().map(|condition| condition.severity)).collect();
+    let critical = grave.iter().filter(|severity| **severity == Severity::Critical).count();
+    let critical = if critical > 0 { format!(" ({critical} critical)") } else { String::new() };
+    match grave.len() {
+        0 => None,
+        1 => Some(format!("1 thing is wrong{critical}")),
+        several => Some(format!("{several} things are wrong{critical}")),
+    }
 }
 
 /// Asks a datad for its jobs and, if wanted, for everything else; in words why it can't be asked.
@@ -266,7 +284,8 @@ fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
         }
     }
     let services = detailed.then(|| state.map(|state| state.services).unwrap_or_default());
-    Ok((Status { daemon, jobs, services, exchanges: detailed.then(BTreeMap::new) }, config.settings.timezone.rules()))
+    let status = Status { daemon, jobs, services, exchanges: detailed.then(BTreeMap::new), wrong: None };
+    Ok((status, config.settings.timezone.rules()))
 }
 
 /// What is noted of all runs of history jobs, of commands as of daemons.
@@ -374,7 +393,7 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
             ]);
         }
         jobs.print(out)?;
-        return print_objections(&status.jobs, out);
+        return print_objections(status, out);
     }
     let mut jobs = Listing::new(&["job", "~last_run", "~last_success", ">rows", ">errors", "?state"]);
     for job in &status.jobs {
@@ -389,7 +408,7 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
     }
     jobs.print(out)?;
     print_reasons(&status.jobs, out)?;
-    print_objections(&status.jobs, out)
+    print_objections(status, out)
 }
 
 /// Characters of a reason that are shown; `--detailed` and the log have all of it.
@@ -417,12 +436,15 @@ fn print_reasons(jobs: &[Job], out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Markets that the exchanges don't trade.
-fn print_objections(jobs: &[Job], out: &mut Out) -> Result<(), Failure> {
+/// Markets that the exchanges don't trade, and where to look for what else is wrong.
+fn print_objections(status: &Status, out: &mut Out) -> Result<(), Failure> {
     let market = |job: &Job| Some((job.job.rsplit_once('/')?.0.to_owned(), job.market.clone()?));
-    let found: std::collections::BTreeSet<_> = jobs.iter().filter_map(market).collect();
+    let found: std::collections::BTreeSet<_> = status.jobs.iter().filter_map(market).collect();
     for (market, word) in found {
         out.line(format_args!("{market}: {}", crate::listing::sentence(&word)))?;
+    }
+    if let Some(wrong) = &status.wrong {
+        out.line(format_args!("{wrong}: dccd alerts list"))?;
     }
     out.flush()
 }
