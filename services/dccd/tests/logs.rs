@@ -111,6 +111,12 @@ fn one_file_for_all_services_names_each_and_the_level_changes_while_they_run() {
     let (all, own) = (services(&logs(&["-n", "100000"])), services(&logs(&["datad.binance", "-n", "100000"])));
     assert!(all.iter().any(|service| service == "dccd-root") && own.iter().all(|service| service == "datad.binance"));
     assert!(!own.is_empty() && own.len() < all.len());
+    let nobody = host.run_own(&["logs", "datad.binanse"]).code(1);
+    let who = "datad.binanse has logged nothing in ";
+    let there = "all.log; there are: datad.binance, dccd-root; did you mean datad.binance?\n";
+    assert!(nobody.err.contains(who) && nobody.err.ends_with(there), "{}", nobody.err);
+    let nothing = host.run_own(&["logs", "dccd-root", "-n", "0"]).code(0);
+    assert_eq!((nothing.out.as_str(), nothing.err.as_str()), ("", "nothing that was asked for is in the logs\n"));
     host.run_own(&["stop"]).code(0);
     assert!(host.path().join("all.log").exists());
     assert_eq!(

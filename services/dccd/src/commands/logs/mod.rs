@@ -4,7 +4,7 @@ mod entry;
 mod follow;
 mod past;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -94,7 +94,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
         let limit = arguments.lines.or((arguments.since.is_none()).then_some(LINES_DEFAULT));
         print_past(&logs, &pasts, limit, &mut printer)?;
         if !arguments.follow {
-            return Ok(());
+            return if printer.is_silent { logs.nothing(&pasts) } else { Ok(()) };
         }
         let mut followers = Vec::new();
         for (service, path, past) in pasts {
@@ -232,6 +232,27 @@ impl Logs {
         head.time >= self.since && head.level >= self.level && is_of_service
     }
 
+    /// Says why nothing is shown: a file for all services may hold nothing of the one that is asked for.
+    fn nothing(&self, pasts: &[(String, PathBuf, Option<Past>)]) -> Result<(), Failure> {
+        if let (Some(path), Some(service)) = (&self.common, &self.service) {
+            let mut names = BTreeSet::new();
+            for past in pasts.iter().filter_map(|(_, _, past)| past.as_ref()) {
+                for entry in past.from(0).map_err(cannot_read(path))? {
+                    names.extend(entry.map_err(cannot_read(path))?.head.service);
+                }
+            }
+            if !names.contains(service) {
+                let meant = did_you_mean(service, names.iter().map(String::as_str));
+                let names: Vec<_> = names.into_iter().collect();
+                let (path, names) =
+                    (path.display(), if names.is_empty() { "none yet".to_owned() } else { names.join(", ") });
+                return Err(anyhow!("{service} has logged nothing in {path}; there are: {names}{meant}").into());
+            }
+        }
+        say("nothing that was asked for is in the logs");
+        Ok(())
+    }
+
     fn missing(&self, service: &str, path: &Path) -> Failure {
         if self.common.is_some() {
             return anyhow!("there is no log {} yet", path.display()).into();
@@ -248,16 +269,19 @@ pub struct Printer {
     out: Out,
     names: bool,
     width: usize,
+    /// Whether it has printed nothing yet.
+    is_silent: bool,
 }
 
 impl Printer {
     fn new(logs: &Logs, sources: &[(String, PathBuf)]) -> Self {
         let width = sources.iter().map(|(service, _)| service.len()).max().unwrap_or_default();
-        Self { out: Out::new(), names: logs.service.is_none() && logs.common.is_none(), width }
+        Self { out: Out::new(), names: logs.service.is_none() && logs.common.is_none(), width, is_silent: true }
     }
 
     /// One message.
     pub fn print(&mut self, service: &str, entry: &Entry) -> Result<(), Failure> {
+        self.is_silent = false;
         if !self.names {
             self.out.raw(&entry.text)?;
             return if entry.text.ends_with(b"\n") { Ok(()) } else { self.out.raw(b"\n") };
