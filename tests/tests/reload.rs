@@ -205,6 +205,42 @@ fn a_live_job_that_is_paused_stays_so_over_a_crash_and_its_loss_is_declared() {
     tree.verify();
 }
 
+#[test]
+fn a_feed_that_only_a_client_held_for_a_while_declares_what_was_not_recorded_when_it_comes_back() {
+    let mut exchange = Exchange::busy(100.0, 100.0);
+    let whole = Setup::new(&exchange);
+    let one = Setup { pairs: vec!["BTC/USDT".to_owned()], ..whole.clone() };
+    let mut tree = Tree::start(&whole);
+    tree.wait_fresh(6);
+    tree.stop();
+    tree.place().put("config.yml", &one.text(tree.data_path()));
+    tree.start_root();
+    tree.wait_live(3);
+    for channel in ["trades", "quotes", "book"] {
+        let open = |c: dccd_rpc::datad::DatadClient| async move {
+            c.open_feed(dccd_rpc::context(PATIENCE), "ETH/USDT".to_owned(), channel.to_owned()).await
+        };
+        assert!(!tree.ask("open_feed", open).unwrap().recorded);
+    }
+    tree.wait_fresh(6);
+    // Over a crash, too: a client's feed is opened again.
+    let first = pid(&tree);
+    tree.kill(first.unwrap());
+    tree.wait_ready(first);
+    tree.wait_fresh(6);
+    assert_eq!(reload(&tree, &whole), "reloaded");
+    tree.wait_fresh(6);
+    assert!(tree.feeds().iter().all(|feed| feed.recorded));
+    // What was never recorded is not fetched.
+    tree.drain(&exchange, u64::MAX);
+    tree.stop();
+    let audit = tree.audit(&mut exchange);
+    let of_eth = audit.series.iter().filter(|series| series.series.starts_with("ethusdt"));
+    let declared: Vec<u64> = of_eth.map(|series| series.declared).collect();
+    assert!(declared.len() == 3 && declared.iter().all(|count| *count > 10), "{audit:#?}");
+    tree.verify();
+}
+
 /// What the kernel lets a process map privately, as `/proc/<pid>/limits` has it.
 fn data_limit(pid: Option<u32>) -> String {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", pid.unwrap())).unwrap_or_default();

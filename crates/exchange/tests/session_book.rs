@@ -38,6 +38,25 @@ fn a_book_begins_with_a_snapshot_in_the_time_of_the_first_event_on_top_of_it() {
 }
 
 #[test]
+fn epochs_go_on_from_those_of_the_store() {
+    let end = br#"{"ts":50000000,"epoch":7}"#;
+    let mut scene = Scene::new();
+    scene.entry(EntryKind::Stored, 0, "BTC/USDT book", end).feed("book").entry(EntryKind::Opened, 1, "", b"");
+    scene.restored().closed(0).depth(1, 101, 110).skip().snapshot(105).expect(
+        "gap 50..110 not_recorded
+         bid 98x5 u105 t110 e8 SfG
+         ask 102x5 u105 t110 e8 Sl
+         bid 99x1 u110 t110 e8 f
+         ask 101x0 u110 t110 e8 l
+         valid e8",
+    );
+    // Of a book that has begun only the number is taken.
+    let mut scene = valid();
+    scene.entry(EntryKind::Stored, 0, "BTC/USDT book", end).resync().depth(1, 121, 130).snapshot(121);
+    assert_eq!(scene.session.feed_status(0).epoch, 8);
+}
+
+#[test]
 fn the_event_on_top_of_the_snapshot_may_begin_just_after_it_or_overlap_it() {
     for (last, links) in [(99, false), (100, true), (105, true), (109, true)] {
         let mut scene = Scene::of(&["book"]);

@@ -4,7 +4,7 @@
 mod support;
 
 use dccd_exchange::{Product, RESYNC_SILENT, RestRequest, Want, resync_since};
-use dccd_model::{Channel, EntryKind, Symbol};
+use dccd_model::{Channel, EntryKind, SeriesEnd, Symbol, TradeId, UnixNanos};
 use support::bybit::{Scene, book, book_with, bybit, markets, page, trades};
 
 const SPOT: &str = "BTC/USDT";
@@ -178,6 +178,60 @@ fn a_frame_that_cant_be_read_is_of_its_own_sockets_feed() {
          trade 7 100.10x2 Sell flG e0",
     );
     assert_eq!(scene.session.feed_status(0).book, Some(dccd_model::BookState::Valid));
+}
+
+#[test]
+fn a_trade_from_before_all_that_are_remembered_goes_to_who_knows_all_that_there_are() {
+    let mut scene = Scene::of(&["BTC/USDT trades"]);
+    let times: Vec<u64> = (1..=100).map(|second| second * 1_000).collect();
+    scene.frame(1, &trades(false, &times)).skip();
+    scene.frame(1, &trades(false, &[70_500, 70_000])).expect("trade 70500 100.10x2 Sell fl e0");
+    // The first never came before. One that came is no other here, on whichever connection.
+    let past = "past trade 10500 100.10x2 Sell
+         past trade 10000 100.10x2 Sell";
+    scene.frame(1, &trades(false, &[10_500, 10_000])).expect(past);
+    scene.restored().opened(3, "spot").frame(3, &trades(false, &[10_500, 10_000])).expect(past);
+    // Nothing was missing, and nothing is when the new connection is the only one.
+    scene.frame(3, &trades(false, &[100_000])).closed(1);
+    scene.frame(3, &trades(false, &[101_000])).expect("trade 101000 100.10x2 Sell fl e0");
+    let status = scene.session.feed_status(0);
+    assert_eq!((status.records, status.duplicates, status.gaps), (102, 6, 0));
+}
+
+#[test]
+fn a_series_of_the_store_is_gone_on_with() {
+    let mut scene = Scene::of(&[]);
+    let end = SeriesEnd {
+        ts: UnixNanos::from_millis(5_000),
+        last_id: Some(5_000),
+        recent: [4_000, 5_000].map(|ms| (UnixNanos::from_millis(ms), TradeId(ms.unsigned_abs().into()))).to_vec(),
+        epoch: 7,
+    };
+    let end = serde_json::to_vec(&end).unwrap();
+    for feed in ["BTC/USDT trades", "BTC/USDT book"] {
+        scene.entry(EntryKind::Stored, 0, feed, &end).entry(EntryKind::FeedOpened, 0, feed, b"");
+    }
+    scene.restored().frame(1, &trades(false, &[4_000, 5_000])).expect("");
+    scene.frame(1, &trades(false, &[3_000])).expect("past trade 3000 100.10x2 Sell");
+    scene.frame(1, &trades(false, &[9_000])).expect(
+        "gap 5000..9000 not_recorded
+         want trades BTC/USDT 5000-5000
+         trade 9000 100.10x2 Sell flG e0",
+    );
+    scene.answer(SPOT, &page(false, [4_000, 5_000, 6_000, 9_000].into_iter())).expect(
+        "trade 6000 100.10x2 Sell fl e0
+         gap 5000..9000 not_recorded repaired",
+    );
+    scene.frame(1, &book(50, "snapshot", 700, r#"["99","1"]"#, r#"["101","1"]"#)).expect(
+        "gap 5000..7000 not_recorded
+         bid 99x1 u7000 t7000 e8 SfG
+         ask 101x1 u7000 t7000 e8 Sl
+         valid e8",
+    );
+    // Of what has begun it says nothing new.
+    scene.entry(EntryKind::Stored, 0, "BTC/USDT trades", &end).frame(1, &trades(false, &[9_001]));
+    scene.expect("trade 9001 100.10x2 Sell fl e0").entry(EntryKind::Stored, 0, "BTC/USDT trades", b"x");
+    scene.expect("notice Entry { subject: \"BTC/USDT trades\", fault: Payload }");
 }
 
 #[test]

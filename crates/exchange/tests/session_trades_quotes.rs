@@ -15,6 +15,27 @@ fn the_first_trade_is_no_gap_and_contiguous_ones_follow() {
 }
 
 #[test]
+fn trades_of_the_store_are_gone_on_with_and_what_came_between_is_fetched() {
+    let end = br#"{"ts":100000000,"last_id":100}"#;
+    let mut scene = Scene::new();
+    scene.entry(EntryKind::Stored, 0, "BTC/USDT trades", end).feed("trades").entry(EntryKind::Opened, 1, "", b"");
+    // Another process begins before anything came.
+    scene.restored().closed(0).trade(1, 99).trade(1, 100).expect("").trade(1, 105).expect(
+        "gap 100..105 not_recorded 101-104
+         want trades BTC/USDT 101-104
+         trade 105 100.10x2 Sell flG e0",
+    );
+    scene.page(101, 110).skip();
+    assert_eq!((scene.session.feed_status(0).open_gaps, scene.session.feed_status(0).repaired), (0, 1));
+    // Said once more it changes nothing.
+    scene.entry(EntryKind::Stored, 0, "BTC/USDT trades", end).trade(1, 106).expect("trade 106 100.10x2 Sell fl e0");
+    // Where nothing came between, nothing is missing.
+    let mut scene = Scene::new();
+    scene.entry(EntryKind::Stored, 0, "BTC/USDT trades", end).feed("trades").trade(1, 101);
+    scene.trade(1, 102).expect("trade 101 100.10x2 Sell fl e0\ntrade 102 100.10x2 Sell fl e0");
+}
+
+#[test]
 fn a_trade_seen_before_is_dropped_and_counted() {
     let mut scene = Scene::of(&["trades"]);
     scene.trade(1, 5_100).trade(1, 5_101).skip().trade(1, 5_101).trade(1, 5_100).trade(1, 4_042).trade(2, 5_101).expect("");

@@ -26,6 +26,9 @@ pub enum EntryKind {
     /// A connection is known to carry these feeds since before now, also those of which nothing has come on it: the exchange has
     /// confirmed its subscriptions a while ago. `payload`: symbol, space, channel, a line for each.
     Carries = 9,
+    /// The store holds rows of a series of which no entry before this speaks. They end there, and what came after is missing.
+    /// `subject`: symbol, space, channel; `payload`: a [`crate::SeriesEnd`].
+    Stored = 10,
 }
 
 impl EntryKind {
@@ -42,6 +45,7 @@ impl EntryKind {
             7 => Some(Self::Resync),
             8 => Some(Self::Lost),
             9 => Some(Self::Carries),
+            10 => Some(Self::Stored),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 //! No I/O, no async, no clock. A type lives here when two crates need it and not before.
 
 pub mod decimal;
+pub mod end;
 pub mod entry;
 pub mod gap;
 pub mod grid;
@@ -16,6 +17,7 @@ pub mod time;
 pub mod trading;
 
 pub use decimal::{Decimal, DecimalError};
+pub use end::SeriesEnd;
 pub use entry::{Entry, EntryKind};
 pub use gap::{Gap, GapReason};
 pub use grid::Grid;

@@ -209,6 +209,6 @@ fn exchanges(data_path: &Path) -> Result<BTreeSet<ExchangeName>, StoreError> {
     Ok(all.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
-fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
     layout::names(dir).map_err(|e| StoreError::io("list", dir, e))
 }

@@ -82,7 +82,8 @@ pub enum StoreError {
     /// were open, and gaps that no file has yet.
     #[error(
         "the checkpoint {} cannot be read ({problem}); put back a copy of it, or move it aside to begin anew: gaps that no file has yet \
-         are then forgotten, and what was received since it was written is recorded only if the journal still has its first segment",
+         are then forgotten, and what was received since it was written is recorded only if the journal still has its first segment, \
+         and otherwise declared missing",
         path.display()
     )]
     Checkpoint {

@@ -364,6 +364,31 @@ const COLUMNS: [&str; 21] = [
     "trades",
 ];
 
+/// The rows of a file's last row group. Its bytes are compared with their checksum; that of the rows is of all.
+pub(crate) fn last_rows<R: Row>(path: &Path) -> Result<Vec<R>, StoreError> {
+    guarded(path, || {
+        let io_error = |e| StoreError::io("read", path, e);
+        let file = disk::open(path).map_err(io_error)?;
+        let handle = file.try_clone().map_err(io_error)?;
+        let bytes = file.metadata().map_err(io_error)?.len();
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+            .map_err(|e| StoreError::parquet("read", path, e))?;
+        let info = FileInfo::from_metadata(builder.metadata(), bytes).map_err(|problem| StoreError::file(path, problem))?;
+        if let Some(data) = info.data {
+            data.check(path, &handle, 0)?;
+        }
+        let groups = builder.metadata().num_row_groups();
+        let reader = builder.with_row_groups((groups.saturating_sub(1)..groups).collect()).with_batch_size(BATCH_ROWS).build();
+        let mut rows = Vec::new();
+        for batch in reader.map_err(|e| StoreError::parquet("read", path, e))? {
+            let batch = batch.map_err(|e| StoreError::arrow("read", path, e))?;
+            R::decode(&batch, rows.len() as u64, &mut rows).map_err(|problem| StoreError::file(path, problem))?;
+        }
+        Ok(rows)
+    })
+}
+
 impl<R: Row> Iterator for Rows<R> {
     type Item = Result<R, StoreError>;
 

@@ -17,6 +17,7 @@ mod catalog;
 mod convert;
 mod coverage_map;
 mod disk;
+mod ends;
 pub mod error;
 mod export;
 mod file;

@@ -3,6 +3,10 @@
 //! It knows nothing but the journal, so the store is a pure function of it: recovery after a crash is going on from the last
 //! checkpoint, a slow disk delays no ring, and what was lost between two entries is found by the same rules as live.
 
+mod feeds;
+mod output;
+mod saved;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,12 +14,12 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use dccd_exchange::{Adapter, FeedIndex, Markets, Notice, Output, Session, Want};
-use dccd_model::{BookLevel, BookState, Candle, Channel, Entry, EntryKind, Gap, Quote, Symbol, Trade, UnixNanos};
+use dccd_exchange::{Adapter, FeedIndex, Markets, Session, Want};
+use dccd_model::{Channel, Entry, EntryKind, SeriesEnd, Symbol, UnixNanos};
 use dccd_rpc::datad::FlushReport;
 use dccd_service::Task;
 use dccd_store::journal::{JournalError, JournalReader, JournalSync};
-use dccd_store::{CommitMode, Position, Recorder, SeriesHandle, StoreError};
+use dccd_store::{CommitMode, Position, Recorder};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -24,6 +28,14 @@ use crate::error::{DatadError, chain};
 use crate::fetch::FetchRequest;
 use crate::history::{HistoryCommand, sends_empty};
 use crate::shared::{Part, Shared};
+use feeds::Feeds;
+use output::StoreOutput;
+use saved::SavedState;
+
+pub(crate) use feeds::{LIVE_ONLY, RECORDED};
+
+/// Where series end of which the journal says nothing.
+pub(crate) type Stored = HashMap<(Symbol, Channel), SeriesEnd>;
 
 /// How often the journal's end is looked at while nothing happens.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -37,11 +49,6 @@ const ASKS_MAX: u32 = 5;
 /// How long to wait before a failed commit is tried again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
-/// Payload of a `FeedOpened` entry whose feed goes to the store.
-pub(crate) const RECORDED: &[u8] = b"recorded";
-/// Payload of a `FeedOpened` entry whose feed is only handed on.
-pub(crate) const LIVE_ONLY: &[u8] = b"live";
-
 /// What the recorder is asked to do.
 pub(crate) enum RecorderCommand {
     /// Make everything up to this journal position durable, then answer.
@@ -54,51 +61,14 @@ pub(crate) enum RecorderCommand {
     Close { upto: Position, reply: oneshot::Sender<Result<FlushReport, String>> },
 }
 
-/// What a checkpoint holds beside the position: which feeds are recorded, the live candles, and the session.
-struct SavedState<'a> {
-    recorded: Vec<bool>,
-    /// `None` where none had been thought of.
-    candles: Option<&'a [u8]>,
-    session: &'a [u8],
-}
-
-/// In the number of feeds: live candles are there, too.
-const HAS_CANDLES: u32 = 1 << 31;
-
-impl<'a> SavedState<'a> {
-    /// Number of feeds with [`HAS_CANDLES`] (u32, little endian), a byte for each; the number of bytes of the live candles and those; the
-    /// session's own bytes. The latter may be many megabytes, so what comes before is moved in front of them.
-    fn encode(recorded: &[bool], candles: Vec<u8>, session: Vec<u8>) -> Vec<u8> {
-        let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        let feeds = (number(recorded.len()) | HAS_CANDLES).to_le_bytes();
-        let head = feeds.into_iter().chain(recorded.iter().map(|r| u8::from(*r)));
-        let head = head.chain(number(candles.len()).to_le_bytes()).chain(candles);
-        let mut bytes = session;
-        bytes.splice(..0, head.collect::<Vec<u8>>());
-        bytes
-    }
-
-    /// `None` when these bytes were not made by [`Self::encode`].
-    fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let (count, rest) = bytes.split_first_chunk::<4>()?;
-        let count = u32::from_le_bytes(*count);
-        let (recorded, mut session) = rest.split_at_checked(usize::try_from(count & !HAS_CANDLES).ok()?)?;
-        let mut candles = None;
-        if count & HAS_CANDLES != 0 {
-            let (length, rest) = session.split_first_chunk::<4>()?;
-            let (bytes, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-            (candles, session) = (Some(bytes), rest);
-        }
-        Some(Self { recorded: recorded.iter().map(|r| *r != 0).collect(), candles, session })
-    }
-}
-
 /// Where a session stands after the journal was read to its end: the live side goes on from here.
 pub(crate) struct Recovered {
     /// The session's saved state; `None` where there was no journal.
     pub(crate) session: Option<Vec<u8>>,
     /// Which feeds go to the store, by index.
     pub(crate) recorded: Vec<bool>,
+    /// [`RecorderLoop::unknown_ends`]; none at first.
+    pub(crate) stored: Stored,
     /// The saved state of the live candles.
     pub(crate) candles: Vec<u8>,
     /// Entries read since the last checkpoint.
@@ -150,108 +120,6 @@ pub(crate) struct RecorderLoop {
     last_ts: UnixNanos,
 }
 
-/// The store's side of the session's feeds.
-#[derive(Default)]
-struct Feeds {
-    handles: Vec<Option<SeriesHandle>>,
-    keys: Vec<(Symbol, Channel)>,
-    recorded: Vec<bool>,
-}
-
-impl Feeds {
-    fn handle(&self, feed: FeedIndex) -> Option<SeriesHandle> {
-        self.handles.get(feed as usize).copied().flatten()
-    }
-
-    /// Opens the series of feeds that the session has and we don't.
-    fn follow(&mut self, session: &dyn Session, recorder: &mut Recorder) -> Result<(), StoreError> {
-        for (index, feed) in session.feeds().iter().enumerate() {
-            if self.handles.len() <= index {
-                self.handles.push(None);
-                self.keys.push((feed.symbol.clone(), feed.channel));
-            }
-            if self.recorded.len() <= index {
-                self.recorded.push(false);
-            }
-            // Candles have a writer of their own.
-            let is_stored = self.recorded[index] && feed.channel != Channel::Ohlc;
-            if is_stored && self.handles[index].is_none() {
-                self.handles[index] = Some(recorder.series(&feed.symbol, feed.channel)?);
-            } else if !is_stored {
-                self.handles[index] = None;
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes whether the feed of a `FeedOpened` entry is recorded; the session has applied the entry already.
-    fn note_opened(&mut self, session: &dyn Session, entry: &Entry<'_>) {
-        let Some((symbol, channel)) = entry.subject.rsplit_once(' ') else { return };
-        let index = session.feeds().iter().position(|f| f.symbol.as_str() == symbol && f.channel.as_str() == channel);
-        if let Some(index) = index {
-            if self.recorded.len() <= index {
-                self.recorded.resize(index + 1, false);
-            }
-            self.recorded[index] = entry.payload == RECORDED;
-        }
-    }
-}
-
-/// Hands a session's records to the store.
-struct StoreOutput<'a> {
-    recorder: &'a mut Recorder,
-    candles: &'a mut LiveCandles,
-    feeds: &'a Feeds,
-    at: Position,
-    wants: &'a mut Vec<Want>,
-}
-
-impl Output for StoreOutput<'_> {
-    fn trade(&mut self, feed: FeedIndex, trade: &Trade) {
-        self.candles.trade(feed, trade, &mut Nowhere);
-        if let Some(handle) = self.feeds.handle(feed) {
-            self.recorder.trade(handle, self.at, trade);
-        }
-    }
-
-    fn quote(&mut self, feed: FeedIndex, quote: &Quote) {
-        if let Some(handle) = self.feeds.handle(feed) {
-            self.recorder.quote(handle, self.at, quote);
-        }
-    }
-
-    fn level(&mut self, feed: FeedIndex, level: &BookLevel) {
-        if let Some(handle) = self.feeds.handle(feed) {
-            self.recorder.level(handle, self.at, level);
-        }
-    }
-
-    fn candle(&mut self, feed: FeedIndex, candle: &Candle) {
-        self.candles.candle(feed, candle, &mut Nowhere);
-    }
-
-    fn gap(&mut self, feed: FeedIndex, gap: &Gap) {
-        self.candles.gap(feed, gap);
-        if let Some(handle) = self.feeds.handle(feed) {
-            self.recorder.gap(handle, self.at, gap);
-        }
-    }
-
-    fn book_state(&mut self, _feed: FeedIndex, _state: BookState, _epoch: u32) {}
-
-    fn want(&mut self, want: Want) {
-        // Books are the live side's business: it is the one that must be valid now. Trades are ours: what the store lacks, or its
-        // candles do.
-        if let Want::Trades { feed, .. } = &want
-            && (self.feeds.handle(*feed).is_some() || self.candles.needs(*feed))
-        {
-            self.wants.push(want);
-        }
-    }
-
-    fn notice(&mut self, _notice: Notice<'_>) {}
-}
-
 impl RecorderLoop {
     /// Opens the store, goes back to the last checkpoint and reads the journal to its end.
     ///
@@ -259,20 +127,20 @@ impl RecorderLoop {
     /// When store or journal can't be opened, or the checkpoint can't be read.
     pub(crate) fn recover(ctx: RecorderContext, mut recorder: Recorder) -> Result<(Self, Recovered), DatadError> {
         let store_error = |source| DatadError::Store { dir: ctx.data_path.clone(), source };
-        let mut feeds = Feeds::default();
+        let mut feeds = Feeds::new(ctx.adapter.capabilities().trade_ids_contiguous);
         let mut candles = live_candles(ctx.adapter.as_ref());
         let (session, position, had_state) = match recorder.checkpoint() {
             None => (ctx.adapter.session(ctx.markets.clone()), Position(0), false),
             Some(checkpoint) => {
                 let saved = SavedState::decode(&checkpoint.state)
                     .ok_or_else(|| DatadError::Checkpoint { exchange: ctx.adapter.name().to_owned() })?;
-                feeds.recorded.clone_from(&saved.recorded);
+                feeds.resume(&saved);
                 let session = ctx
                     .adapter
                     .restore(ctx.markets.clone(), saved.session)
                     .map_err(|source| DatadError::Session { exchange: ctx.adapter.name().to_owned(), source })?;
                 if let Some(saved) = saved.candles {
-                    candles.resume(saved, session.feeds(), &feeds.recorded);
+                    candles.resume(saved, session.feeds(), feeds.recorded());
                 }
                 (session, checkpoint.position, true)
             }
@@ -307,6 +175,9 @@ impl RecorderLoop {
                 "the journal no longer has what came after the last checkpoint; it is declared missing"
             );
             this.apply_lost(position, "journal removed", &mut Vec::new());
+        } else if retired && !this.is_beginning()? {
+            warn!("nothing says where the recorder stood, and the journal has lost its beginning; what it holds is not recorded");
+            this.pass_over()?;
         }
         let mut entries = 0;
         loop {
@@ -325,8 +196,48 @@ impl RecorderLoop {
             this.commit_if_due(false);
         }
         let session = (had_state || entries > 0).then(|| this.session.save());
-        let (recorded, candles) = (this.feeds.recorded.clone(), this.candles.save());
-        Ok((this, Recovered { session, recorded, candles, entries }))
+        let (recorded, candles) = (this.feeds.recorded().to_vec(), this.candles.save());
+        Ok((this, Recovered { session, recorded, stored: Stored::new(), candles, entries }))
+    }
+
+    /// Where the series end that the store has files of and the journal says nothing of.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub(crate) fn unknown_ends(&self) -> Result<Stored, DatadError> {
+        let ends = self.recorder.series_ends(|symbol, channel| self.feeds.is_known(symbol, channel));
+        let ends = ends.map_err(|source| DatadError::Store { dir: self.ctx.data_path.clone(), source })?;
+        Ok(ends.into_iter().map(|(symbol, channel, end)| ((symbol, channel), end)).collect())
+    }
+
+    /// Whether the journal begins here: what is recorded is said before anything else. Otherwise older segments were deleted.
+    fn is_beginning(&self) -> Result<bool, DatadError> {
+        let journal_error = |source| DatadError::Journal { dir: self.ctx.journal_dir.clone(), source };
+        let mut reader = JournalReader::open_at(&self.ctx.journal_dir, self.position).map_err(journal_error)?;
+        match reader.next() {
+            Ok(first) => Ok(first.is_none_or(|(_, e)| matches!(e.kind, EntryKind::Stored | EntryKind::FeedOpened))),
+            Err(JournalError::Damaged { .. }) => Ok(false),
+            Err(source) => Err(journal_error(source)),
+        }
+    }
+
+    /// Goes to the journal's end and begins there.
+    fn pass_over(&mut self) -> Result<(), DatadError> {
+        let journal_error = |source| DatadError::Journal { dir: self.ctx.journal_dir.clone(), source };
+        loop {
+            match self.reader.next() {
+                Ok(Some((after, _))) => self.position = after,
+                Ok(None) => break,
+                Err(JournalError::Damaged { .. }) => match self.reader.skip_damaged().map_err(journal_error)? {
+                    Some(after) => self.position = after,
+                    None => break,
+                },
+                Err(source) => return Err(journal_error(source)),
+            }
+        }
+        // Else it would be passed over again after a crash, with what has come meanwhile.
+        let dir = self.ctx.data_path.clone();
+        self.commit(CommitMode::Step).map(drop).map_err(|reason| DatadError::Recovery { dir, reason })
     }
 
     /// Follows the journal until it is told to close, or nobody is left to tell it.
@@ -405,20 +316,24 @@ impl RecorderLoop {
             let mut out = StoreOutput {
                 recorder: &mut self.recorder,
                 candles: &mut self.candles,
-                feeds: &self.feeds,
+                feeds: &mut self.feeds,
                 at: after,
+                is_sent: entry.kind == EntryKind::Frame,
                 wants: &mut wants,
             };
             self.session.apply(&entry, &mut out);
             self.candles.settle(entry.ts_recv, &mut Nowhere);
-            if matches!(entry.kind, EntryKind::FeedOpened | EntryKind::FeedClosed) {
-                if entry.kind == EntryKind::FeedOpened {
-                    self.feeds.note_opened(self.session.as_ref(), &entry);
-                }
+            if matches!(entry.kind, EntryKind::FeedOpened | EntryKind::FeedClosed | EntryKind::Stored) {
+                let missed = self.feeds.note(self.session.as_ref(), &entry);
                 self.feeds
                     .follow(self.session.as_ref(), &mut self.recorder)
                     .map_err(|source| DatadError::Store { dir: self.ctx.data_path.clone(), source })?;
-                self.candles.follow(self.session.feeds(), &self.feeds.recorded);
+                if let Some((feed, gap)) = missed
+                    && let Some(handle) = self.feeds.handle(feed)
+                {
+                    self.recorder.gap(handle, after, &gap);
+                }
+                self.candles.follow(self.session.feeds(), self.feeds.recorded());
             }
             self.position = after;
             read += 1;
@@ -453,8 +368,8 @@ impl RecorderLoop {
     /// Tells the session that entries before `at` are gone.
     fn apply_lost(&mut self, at: Position, subject: &str, wants: &mut Vec<Want>) {
         let lost = Entry { kind: EntryKind::Lost, conn: 0, ts_recv: self.last_ts, subject, payload: b"" };
-        let mut out =
-            StoreOutput { recorder: &mut self.recorder, candles: &mut self.candles, feeds: &self.feeds, at, wants };
+        let (recorder, candles, feeds) = (&mut self.recorder, &mut self.candles, &mut self.feeds);
+        let mut out = StoreOutput { recorder, candles, feeds, at, is_sent: false, wants };
         self.session.apply(&lost, &mut out);
         self.candles.settle(self.last_ts, &mut Nowhere);
     }
@@ -496,7 +411,7 @@ impl RecorderLoop {
     /// # Errors
     /// When the store can't be written.
     pub(crate) fn close(mut self) -> Result<FlushReport, DatadError> {
-        let state = || SavedState::encode(&self.feeds.recorded, self.candles.save(), self.session.save());
+        let state = || SavedState::encode(&self.feeds, self.candles.save(), self.session.save());
         let report = self
             .recorder
             .commit_with(self.position, state, CommitMode::Close)
@@ -534,7 +449,7 @@ impl RecorderLoop {
     }
 
     fn commit(&mut self, mode: CommitMode) -> Result<FlushReport, String> {
-        let state = || SavedState::encode(&self.feeds.recorded, self.candles.save(), self.session.save());
+        let state = || SavedState::encode(&self.feeds, self.candles.save(), self.session.save());
         // A checkpoint must not get ahead of the journal that a power cut would leave.
         let synced = self.ctx.sync.as_ref().map_or(Ok(()), |sync| sync.sync_now());
         let committed = synced.map_err(|e| chain(&e)).and_then(|()| {
@@ -545,8 +460,8 @@ impl RecorderLoop {
             Ok(report) => {
                 let now = crate::clock::now().0;
                 for (handle, rows) in &report.rows {
-                    if let Some(index) = self.feeds.handles.iter().position(|h| *h == Some(*handle)) {
-                        self.ctx.shared.add_rows(self.feeds.keys[index].clone(), *rows, now);
+                    if let Some(series) = self.feeds.name(*handle) {
+                        self.ctx.shared.add_rows(series, *rows, now);
                     }
                 }
                 if self.retry_at.take().is_some() {

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use dccd_model::{BookSide, BookState, Flags, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookSide, BookState, Flags, GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::messages::DepthEvent;
@@ -298,6 +298,13 @@ impl BookRules for Book {
             self.state = BookState::Syncing;
             sink.out.book_state(sink.feed, self.state, self.epoch);
         }
+    }
+
+    fn resume(&mut self, end: &SeriesEnd) {
+        if self.epoch == 0 && end.epoch > 0 {
+            (self.last_ts, self.broken) = (end.ts, Some((end.ts, GapReason::NotRecorded)));
+        }
+        self.epoch = self.epoch.max(end.epoch);
     }
 
     fn wanted(&self, feed: FeedIndex, symbol: &Symbol) -> Option<Want> {

@@ -4,7 +4,7 @@
 //! A change is given out at once: that none is missing its number says. A checksum that isn't right makes the book suspect back to the
 //! last one that was. So does what no book goes through: an end of a level that isn't there, a level too many, a crossing.
 
-use dccd_model::{BookSide, Decimal, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookSide, Decimal, GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::checksum::checksum;
@@ -188,6 +188,10 @@ impl BookRules for Book {
 
     fn close(&mut self, sink: &mut Sink<'_>) {
         self.carried.wait(sink);
+    }
+
+    fn resume(&mut self, end: &SeriesEnd) {
+        self.carried.resume(end);
     }
 
     fn disconnected(&mut self, conn: u32, ts_recv: UnixNanos, sink: &mut Sink<'_>) {

@@ -8,7 +8,7 @@
 //! that couldn't be read and may have been of this book. A snapshot that nobody asked for begins an epoch, with a gap before it:
 //! the exchange sends one when its service began anew (`u` is 1 then), and doesn't say what happened in between.
 
-use dccd_model::{BookSide, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookSide, GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::messages::BookPart;
@@ -147,6 +147,10 @@ impl BookRules for Book {
 
     fn close(&mut self, sink: &mut Sink<'_>) {
         self.carried.wait(sink);
+    }
+
+    fn resume(&mut self, end: &SeriesEnd) {
+        self.carried.resume(end);
     }
 
     fn disconnected(&mut self, conn: u32, ts_recv: UnixNanos, sink: &mut Sink<'_>) {

@@ -8,7 +8,7 @@
 //!
 //! All levels are kept, because those below the depth may come up; the best ones are given out ([`View`]).
 
-use dccd_model::{GapReason, Symbol, UnixNanos};
+use dccd_model::{GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::view::View;
@@ -138,6 +138,10 @@ impl BookRules for Book {
 
     fn close(&mut self, sink: &mut Sink<'_>) {
         self.carried.wait(sink);
+    }
+
+    fn resume(&mut self, end: &SeriesEnd) {
+        self.carried.resume(end);
     }
 
     fn disconnected(&mut self, conn: u32, ts_recv: UnixNanos, sink: &mut Sink<'_>) {

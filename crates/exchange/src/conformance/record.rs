@@ -9,6 +9,8 @@ use crate::{FeedIndex, Notice, Output, Want};
 pub enum Event {
     /// [`Output::trade`].
     Trade(FeedIndex, Trade),
+    /// [`Output::past_trade`].
+    PastTrade(FeedIndex, Trade),
     /// [`Output::quote`].
     Quote(FeedIndex, Quote),
     /// [`Output::level`].
@@ -67,6 +69,10 @@ impl Recorded {
 impl Output for Recorded {
     fn trade(&mut self, feed: FeedIndex, trade: &Trade) {
         self.events.push(Event::Trade(feed, *trade));
+    }
+
+    fn past_trade(&mut self, feed: FeedIndex, trade: &Trade) {
+        self.events.push(Event::PastTrade(feed, *trade));
     }
 
     fn quote(&mut self, feed: FeedIndex, quote: &Quote) {

@@ -139,4 +139,6 @@ pub enum EntryFault {
     Channel,
     /// It is about a feed that was never opened.
     UnknownFeed,
+    /// Its payload is not what it should be.
+    Payload,
 }

@@ -89,6 +89,9 @@ pub trait Session: Send {
 pub trait Output {
     /// A trade.
     fn trade(&mut self, feed: FeedIndex, trade: &Trade);
+    /// A trade from before all that the session remembers, of a feed whose ids don't count: whether it was given out before, nobody
+    /// can tell but who knows all that there are. Others pass it over.
+    fn past_trade(&mut self, _feed: FeedIndex, _trade: &Trade) {}
     /// A quote.
     fn quote(&mut self, feed: FeedIndex, quote: &Quote);
     /// One level of a book. The levels of an event stand between `Flags::FIRST` and `Flags::LAST`.

@@ -6,7 +6,7 @@
 //! and one that doesn't follow, is not given out: the book is suspect, and its subscription begins anew. Only the last message
 //! once more is a repetition: were all lower numbers taken for old ones, a book that began anew unseen would stay stale for ever.
 
-use dccd_model::{BookSide, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookSide, GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::messages::{BookPart, Known};
@@ -134,6 +134,10 @@ impl BookRules for Book {
 
     fn close(&mut self, sink: &mut Sink<'_>) {
         self.carried.wait(sink);
+    }
+
+    fn resume(&mut self, end: &SeriesEnd) {
+        self.carried.resume(end);
     }
 
     fn disconnected(&mut self, conn: u32, ts_recv: UnixNanos, sink: &mut Sink<'_>) {

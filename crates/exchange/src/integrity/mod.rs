@@ -13,7 +13,7 @@ pub(crate) use continuity::{Connections, Continuity};
 pub(crate) use quotes::{QuoteStep, Quotes};
 pub(crate) use timed::TimedQuotes;
 pub(crate) use trades::{IdSpace, TradeStep, Trades};
-pub(crate) use uncounted::{Filled, Uncounted, UncountedStep};
+pub(crate) use uncounted::{Filled, Repetition, Uncounted, UncountedStep};
 
 use dccd_model::{Gap, GapReason, UnixNanos};
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use dccd_model::{Gap, GapReason, UnixNanos};
+use dccd_model::{Gap, GapReason, SeriesEnd, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 /// Open gaps kept; past that one is given up and stays unrepaired: the oldest of absent ids, or else the oldest.
@@ -138,7 +138,8 @@ impl Trades {
             self.advance(id, ts);
             return TradeStep::New { gap: None };
         };
-        if self.space != Some(space) {
+        // Ids that only the store tells of are taken for those that come.
+        if *self.space.get_or_insert(space) != space {
             if !broken {
                 return TradeStep::Foreign;
             }
@@ -167,6 +168,15 @@ impl Trades {
             },
             step => step,
         }
+    }
+
+    /// The store has trades of this series up to this end; says whether the series goes on from there, which one that has begun doesn't.
+    pub(crate) fn resume(&mut self, end: &SeriesEnd) -> bool {
+        let is_new = self.last.is_none() && end.last_id.is_some();
+        if is_new {
+            (self.last, self.last_ts) = (end.last_id, end.ts);
+        }
+        is_new
     }
 
     /// The exchange says that this is its newest trade, at this time: what never came up to it is missing. `None`: nothing is, or the

@@ -7,11 +7,11 @@
 
 use std::collections::VecDeque;
 
-use dccd_model::{Gap, GapReason, TradeId, UnixNanos};
+use dccd_model::{Gap, GapReason, SeriesEnd, TradeId, UnixNanos};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
-/// Trades remembered, to know those that two connections bring. An older one is taken for a repetition.
+/// Trades remembered, to know those that two connections bring. Of an older one nobody can tell whether it is a repetition.
 const RECENT_MAX: usize = 1_024;
 /// So many are remembered however old they are.
 const RECENT_MIN: usize = 64;
@@ -55,8 +55,22 @@ struct OpenGap {
 pub(crate) enum UncountedStep {
     /// It is new; something may be missing before it.
     New { gap: Option<Gap> },
-    /// It was seen before, or is older than all that are remembered.
+    /// It was seen before.
     Duplicate,
+    /// It is older than all that are remembered: it was seen before, or comes very late. It goes to those who know by the ids of all
+    /// that there are.
+    Past,
+}
+
+/// What a trade means that is told once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repetition {
+    /// It is new all the same: its first time got lost, or is still to come.
+    New,
+    /// It is there, or of no concern.
+    Known,
+    /// As [`UncountedStep::Past`].
+    Past,
 }
 
 /// What an answer says about a gap.
@@ -94,7 +108,7 @@ impl Uncounted {
         let is_first_of_all = self.recent.is_empty();
         if self.is_beyond(ts) {
             // Whether it was there nobody can tell: it proves nothing of its connection.
-            return UncountedStep::Duplicate;
+            return UncountedStep::Past;
         }
         let is_known = self.is_remembered(id, ts);
         self.carry(conn, id, ts, is_known && !self.confirmed.contains(&id), is_first_of_all);
@@ -121,19 +135,31 @@ impl Uncounted {
         UncountedStep::New { gap }
     }
 
-    /// A trade that has been told is told once more, in no particular order. Whether it is new all the same: its first time got lost, or
-    /// is still to come. Of what was before the series nothing is wanted.
-    pub(crate) fn confirm(&mut self, id: TradeId, ts: UnixNanos) -> bool {
+    /// The store has trades of this series up to this end: if it hasn't begun here, it goes on from there, and something is missing.
+    pub(crate) fn resume(&mut self, end: &SeriesEnd) {
+        if !self.recent.is_empty() || self.broken.is_some() {
+            return;
+        }
+        self.recent = end.recent.iter().copied().collect();
+        self.has_forgotten = true;
+        (self.last_ts, self.broken) = (end.ts, Some((end.ts, GapReason::NotRecorded)));
+    }
+
+    /// A trade that has been told is told once more, in no particular order. Of what was before the series nothing is wanted.
+    pub(crate) fn confirm(&mut self, id: TradeId, ts: UnixNanos) -> Repetition {
+        if self.is_beyond(ts) {
+            return Repetition::Past;
+        }
         let is_of_series = self.recent.front().is_some_and(|(oldest, _)| *oldest <= ts);
-        if !is_of_series || self.is_beyond(ts) || self.is_remembered(id, ts) {
-            return false;
+        if !is_of_series || self.is_remembered(id, ts) {
+            return Repetition::Known;
         }
         if self.confirmed.len() >= CONFIRMED_MAX {
             self.confirmed.pop_front();
         }
         self.confirmed.push_back(id);
         self.remember(id, ts);
-        true
+        Repetition::New
     }
 
     /// Keeps account of what this connection is good for. `is_known`: the trade had arrived before.

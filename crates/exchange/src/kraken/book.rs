@@ -7,7 +7,7 @@
 //! The exchange sends no end for a level that falls out of the depth. Records say it, with an amount of zero at the end of the
 //! event that pushed it out, so that whoever applies them row by row has the exchange's book at all times.
 
-use dccd_model::{BookSide, Decimal, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookSide, Decimal, GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::checksum::{self, Precision};
@@ -167,6 +167,10 @@ impl BookRules for Book {
 
     fn close(&mut self, sink: &mut Sink<'_>) {
         self.carried.wait(sink);
+    }
+
+    fn resume(&mut self, end: &SeriesEnd) {
+        self.carried.resume(end);
     }
 
     fn disconnected(&mut self, conn: u32, ts_recv: UnixNanos, sink: &mut Sink<'_>) {

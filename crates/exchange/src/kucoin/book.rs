@@ -8,7 +8,7 @@
 //!
 //! A copy on another connection is the same in its number, which doesn't depend on the connection, and in every level.
 
-use dccd_model::{BookSide, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookSide, GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::consts::BOOK_LEVELS_MAX;
@@ -156,6 +156,10 @@ impl BookRules for Book {
 
     fn close(&mut self, sink: &mut Sink<'_>) {
         self.carried.wait(sink);
+    }
+
+    fn resume(&mut self, end: &SeriesEnd) {
+        self.carried.resume(end);
     }
 
     fn disconnected(&mut self, conn: u32, ts_recv: UnixNanos, sink: &mut Sink<'_>) {

@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 
-use dccd_model::{BookSide, Decimal, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookSide, Decimal, GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::checksum::checksum;
@@ -304,6 +304,10 @@ impl BookRules for Book {
     fn close(&mut self, sink: &mut Sink<'_>) {
         self.carried.wait(sink);
         self.forget();
+    }
+
+    fn resume(&mut self, end: &SeriesEnd) {
+        self.carried.resume(end);
     }
 
     fn disconnected(&mut self, conn: u32, ts_recv: UnixNanos, sink: &mut Sink<'_>) {

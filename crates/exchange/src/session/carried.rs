@@ -5,7 +5,7 @@
 //! costs a gap and a new epoch, or, where no other is there, the time until the next snapshot. A copy that isn't right is dropped
 //! and its subscription begins anew; the book is suspect where it was the one that is given out.
 
-use dccd_model::{BookSide, BookState, Decimal, Flags, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookSide, BookState, Decimal, Flags, GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::{BookStatus, EventHead, Level, Sink};
@@ -255,6 +255,14 @@ impl<C: BookCopy> Carried<C> {
             }
             None => self.note(reason),
         }
+    }
+
+    /// As [`super::BookRules::resume`].
+    pub(crate) fn resume(&mut self, end: &SeriesEnd) {
+        if self.epoch == 0 && end.epoch > 0 {
+            (self.last_ts, self.broken) = (end.ts, Some((end.ts, GapReason::NotRecorded)));
+        }
+        self.epoch = self.epoch.max(end.epoch);
     }
 
     /// As [`super::BookRules::disconnected`]; whether the book waits for a connection from now on.

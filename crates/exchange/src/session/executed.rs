@@ -4,7 +4,7 @@ use dccd_model::{Channel, Decimal, Entry, Flags, Gap, Side, Symbol, Trade, Trade
 
 use super::BookRules;
 use super::feeds::{FeedState, Feeds, Sequence, State, announce};
-use crate::integrity::{Filled, Tally, UncountedStep};
+use crate::integrity::{Filled, Repetition, Tally, UncountedStep};
 use crate::{FeedIndex, Output, Want};
 
 /// A trade whose id doesn't count, as its message or page has it.
@@ -44,6 +44,10 @@ impl<B: BookRules> Feeds<B> {
                 tally.duplicates += 1;
                 return;
             }
+            UncountedStep::Past => {
+                tally.duplicates += 1;
+                return out.past_trade(feed, &executed(trade, entry.ts_recv, flags));
+            }
         }
         if let Some(gap) = tally.heard(entry.ts_recv) {
             flags |= Flags::GAP;
@@ -64,10 +68,18 @@ impl<B: BookRules> Feeds<B> {
         else {
             return;
         };
-        if trades.confirm(trade.id, trade.ts_venue) {
-            tally.records += 1;
-            tally.last_recv = entry.ts_recv;
-            out.trade(feed, &executed(trade, entry.ts_recv, trade.flags | Flags::FIRST | Flags::LAST));
+        let record = executed(trade, entry.ts_recv, trade.flags | Flags::FIRST | Flags::LAST);
+        match trades.confirm(trade.id, trade.ts_venue) {
+            Repetition::Known => {}
+            Repetition::New => {
+                tally.records += 1;
+                tally.last_recv = entry.ts_recv;
+                out.trade(feed, &record);
+            }
+            Repetition::Past => {
+                tally.duplicates += 1;
+                out.past_trade(feed, &record);
+            }
         }
     }
 

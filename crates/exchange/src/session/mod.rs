@@ -9,7 +9,7 @@ mod plain;
 
 use std::sync::Arc;
 
-use dccd_model::{BookState, Channel, Entry, EntryKind, GapReason, Symbol, UnixNanos};
+use dccd_model::{BookState, Channel, Entry, EntryKind, GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -125,6 +125,10 @@ pub(crate) trait BookRules: Clone + Send + Serialize + DeserializeOwned {
     /// The feed was closed: when it opens again, a new epoch begins.
     fn close(&mut self, sink: &mut Sink<'_>);
 
+    /// The store has epochs of this book, up to this end. Those that begin from now on have higher numbers; of a book that had none
+    /// yet all since is missing.
+    fn resume(&mut self, end: &SeriesEnd);
+
     /// A connection ended; 0: all of them. Of no concern where the numbers of the next event tell what is missing.
     fn disconnected(&mut self, _conn: u32, _ts_recv: UnixNanos, _sink: &mut Sink<'_>) {}
 
@@ -221,6 +225,7 @@ impl<D: Dialect> Session for LiveSession<D> {
             EntryKind::FeedClosed => feeds.close(entry, out),
             EntryKind::Resync => feeds.resync(entry, out),
             EntryKind::Carries => feeds.carries(entry, out),
+            EntryKind::Stored => feeds.stored(dialect, entry, out),
             EntryKind::Lost => {
                 feeds.lost(out);
                 dialect.lost(out);

@@ -134,6 +134,13 @@ impl Scene {
         self.entry(EntryKind::Response, 0, "depth BTC/USDT", body.as_bytes())
     }
 
+    /// Goes on with what was saved.
+    pub(crate) fn restored(&mut self) -> &mut Self {
+        let markets = Arc::new(self.adapter.parse_markets(EXCHANGE_INFO).unwrap());
+        self.session = self.adapter.restore(markets, &self.session.save()).unwrap();
+        self
+    }
+
     /// Compares what came since the last time.
     #[track_caller]
     pub(crate) fn expect(&mut self, lines: &str) -> &mut Self {
@@ -166,6 +173,7 @@ pub(crate) fn line(event: &Event) -> String {
         Event::Trade(_, t) => {
             format!("trade {} {}x{} {:?} {} e{}", t.id, t.price, t.amount, t.side, flags(t.flags), t.epoch)
         }
+        Event::PastTrade(_, t) => format!("past trade {} {}x{} {:?}", t.id, t.price, t.amount, t.side),
         Event::Quote(_, q) => {
             format!("quote {}x{} {}x{} {}", q.bid, q.bid_amount, q.ask, q.ask_amount, flags(q.flags))
         }

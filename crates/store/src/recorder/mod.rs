@@ -31,6 +31,7 @@ pub(crate) use declare::declare_lost;
 use crate::Position;
 use crate::catalog::durable_position;
 use crate::disk::Disk;
+use crate::ends::{NamedEnd, series_ends};
 use crate::error::StoreError;
 use crate::layout::{self, Layout};
 use crate::rows::{BookRow, QuoteRow, Row, TradeRow};
@@ -195,6 +196,15 @@ impl Recorder {
     #[must_use]
     pub const fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
+    }
+
+    /// Where this exchange's series end in its files, but for those that `is_known` says needn't be looked at. Reads the footers of a
+    /// series' newest day and some of its last rows; a day of which nothing can be read counts for none.
+    ///
+    /// # Errors
+    /// When a directory or a file can't be read; damaged files are passed over.
+    pub fn series_ends(&self, is_known: impl FnMut(&Symbol, Channel) -> bool) -> Result<Vec<NamedEnd>, StoreError> {
+        series_ends(&self.layout.data_path, &self.layout.exchange, is_known)
     }
 
     /// The handle of a series; the same one each time.

@@ -1,7 +1,7 @@
 //! Which feeds are open: opened and closed on the bus, on the links, and in the journal.
 
 use dccd_exchange::FeedIndex;
-use dccd_model::{BookState, Channel, EntryKind, Symbol};
+use dccd_model::{BookState, Channel, EntryKind, SeriesEnd, Symbol};
 use dccd_rpc::datad::FeedInfo;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -119,8 +119,17 @@ impl Hot {
 
     /// Journals that a feed is open, and whether it is recorded.
     pub(super) fn enter_opened(&mut self, symbol: &Symbol, channel: Channel, recorded: bool) {
-        let payload = if recorded { RECORDED } else { LIVE_ONLY };
-        self.enter(EntryKind::FeedOpened, 0, &format!("{symbol} {channel}"), payload);
+        let (subject, payload) = (format!("{symbol} {channel}"), if recorded { RECORDED } else { LIVE_ONLY });
+        if recorded && let Some(end) = self.stored.get(&(symbol.clone(), channel)) {
+            info!(feed = subject, since = %end.ts, "the store has this series and nothing since; that is declared, and trades are fetched where they can be");
+            let end = encode(end);
+            self.enter(EntryKind::Stored, 0, &subject, &end);
+            // Otherwise it is said when the journal can be written.
+            if self.journal.broken_by().is_none() {
+                self.stored.remove(&(symbol.clone(), channel));
+            }
+        }
+        self.enter(EntryKind::FeedOpened, 0, &subject, payload);
         let index = self.session.feeds().iter().position(|f| f.symbol == *symbol && f.channel == channel);
         if let Some(index) = index {
             if self.recorded.len() <= index {
@@ -196,4 +205,10 @@ impl Hot {
         self.enter(EntryKind::FeedClosed, 0, &format!("{symbol} {channel}"), b"");
         self.bus.close(index);
     }
+}
+
+/// Payload of a `Stored` entry.
+pub(super) fn encode(end: &SeriesEnd) -> Vec<u8> {
+    // A plain struct of numbers: nothing in it that JSON can't hold.
+    serde_json::to_vec(end).unwrap_or_default()
 }

@@ -34,7 +34,7 @@ use crate::journaling::Journaling;
 use crate::latency::Latency;
 use crate::links::Links;
 use crate::output::{About, LiveOutput, Refusal};
-use crate::recorder::{LIVE_ONLY, RECORDED};
+use crate::recorder::{LIVE_ONLY, RECORDED, Stored};
 use crate::resubscribe::Resubscribes;
 use crate::shared::Shared;
 use crate::silence::Silence;
@@ -90,6 +90,8 @@ pub(crate) struct HotContext {
     pub(crate) session: Box<dyn Session>,
     /// Which of its feeds are recorded, by index.
     pub(crate) recorded: Vec<bool>,
+    /// Where series end that have files and were not recorded since.
+    pub(crate) stored: Stored,
     /// The journal.
     pub(crate) journal: JournalWriter,
     /// The feed bus.
@@ -116,6 +118,8 @@ pub(crate) struct Hot {
     markets: Arc<Markets>,
     session: Box<dyn Session>,
     recorded: Vec<bool>,
+    /// Where series end in the store of which the journal says nothing yet.
+    stored: Stored,
     journal: Journaling,
     bus: Bus,
     candles: LiveCandles,
@@ -162,6 +166,7 @@ impl Hot {
             markets: ctx.markets,
             session: ctx.session,
             recorded: ctx.recorded,
+            stored: ctx.stored,
             journal: Journaling::new(ctx.journal, ctx.shared.clone()),
             bus: ctx.bus,
             candles: ctx.candles,
@@ -488,14 +493,22 @@ impl Hot {
 
     /// Tries to record again. The live session missed nothing; it only learns, like the recorder's, that the store did.
     fn resume_recording(&mut self, now: Instant) {
-        let mut world: Vec<(EntryKind, u32, String, &[u8])> = vec![(EntryKind::Closed, 0, "not recorded".to_owned(), b"")];
-        world.extend(self.links.conns().map(|(conn, socket)| (EntryKind::Opened, conn, socket.to_owned(), b"".as_slice())));
+        let mut world = vec![(EntryKind::Closed, 0, "not recorded".to_owned(), Vec::new())];
+        world.extend(self.links.conns().map(|(conn, socket)| (EntryKind::Opened, conn, socket.to_owned(), Vec::new())));
+        let mut told = Vec::new();
         for (index, feed) in (0..).zip(self.session.feeds()) {
             let kind = if feed.open { EntryKind::FeedOpened } else { EntryKind::FeedClosed };
-            let payload = if self.is_recorded(index) { RECORDED } else { LIVE_ONLY };
-            world.push((kind, 0, format!("{} {}", feed.symbol, feed.channel), payload));
+            let subject = format!("{} {}", feed.symbol, feed.channel);
+            let is_recorded = self.is_recorded(index);
+            let series = (feed.symbol.clone(), feed.channel);
+            if let Some(end) = self.stored.get(&series).filter(|_| is_recorded) {
+                world.push((EntryKind::Stored, 0, subject.clone(), feeds::encode(end)));
+                told.push(series);
+            }
+            world.push((kind, 0, subject, if is_recorded { RECORDED } else { LIVE_ONLY }.to_vec()));
         }
         if let Some((ts_recv, reason)) = self.journal.retry(now, &world) {
+            told.iter().for_each(|series| drop(self.stored.remove(series)));
             self.apply(&Entry { kind: EntryKind::Lost, conn: 0, ts_recv, subject: &reason, payload: b"" });
         }
     }

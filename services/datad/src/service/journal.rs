@@ -57,7 +57,7 @@ pub(super) fn past_the_store(
     let (end, store) = (journal.position().0, at_least.0);
     warn!(
         journal = end,
-        store, "the store has more than the journal; what was sent in between is neither known nor declared"
+        store, "the store has more than the journal; what was sent in between is declared missing as feeds are opened"
     );
     drop(journal);
     JournalWriter::open(journal_dir, JournalOptions { at_least, ..JournalOptions::default() })

@@ -401,7 +401,12 @@ impl Parts<'_> {
             history: self.history.commands.clone(),
             shared: self.shared.clone(),
         };
-        tokio::task::spawn_blocking(move || RecorderLoop::recover(ctx, recorder))
+        let recover = move || {
+            let (recorder, mut recovered) = RecorderLoop::recover(ctx, recorder)?;
+            recovered.stored = recorder.unknown_ends()?;
+            Ok((recorder, recovered))
+        };
+        tokio::task::spawn_blocking(recover)
             .await
             .map_err(|_| DatadError::Thread { name: "recovery" })?
     }
@@ -428,6 +433,7 @@ impl Parts<'_> {
             markets: markets.clone(),
             session,
             recorded: recovered.recorded,
+            stored: recovered.stored,
             journal,
             bus: Bus::new(&self.options.instance, self.options.exchange.as_str(), sizes, self.adapter.quotes_follow_book()),
             candles,

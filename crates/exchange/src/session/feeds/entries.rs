@@ -1,6 +1,6 @@
 //! What the journal says of feeds and connections, beside their frames: opened, closed, answered, begun anew, lost.
 
-use dccd_model::{Channel, Entry, Gap, GapReason, Symbol};
+use dccd_model::{Channel, Entry, Gap, GapReason, SeriesEnd, Symbol};
 
 use super::{FeedState, Feeds, Sequence};
 use crate::contract::read_resync;
@@ -56,36 +56,60 @@ impl<B: BookRules> Feeds<B> {
             Ok(name) => name,
             Err(fault) => return self.entry_fault(entry, fault, out),
         };
-        let known = self.state.feeds.iter_mut().zip(&self.state.states).zip(0..);
-        let found = known.into_iter().find(|((feed, _), _)| feed.channel == channel && feed.symbol == symbol);
-        let (id, index) = match found {
-            Some(((feed, state), index)) => {
-                feed.open = true;
-                (state.id.clone(), index)
-            }
-            None => {
-                let id = dialect.id(&symbol, &self.markets);
-                let Ok(index) = u32::try_from(self.state.feeds.len()) else { return };
-                let sequence = match channel {
-                    Channel::Quotes if D::QUOTES_NUMBERED => Sequence::Quotes(Box::default()),
-                    Channel::Quotes => Sequence::Timed(Box::default()),
-                    Channel::Book => Sequence::Book(Box::new(dialect.book(&symbol, &self.markets))),
-                    Channel::Trades if !D::TRADES_COUNTED => Sequence::Uncounted(Box::default()),
-                    Channel::Trades => Sequence::Trades(Trades::default()),
-                    Channel::Ohlc => Sequence::Candles(Candles::default()),
-                };
-                self.state.feeds.push(Feed { symbol, channel, open: true });
-                self.state.states.push(FeedState {
-                    id: id.clone(),
-                    continuity: Continuity::default(),
-                    tally: Tally::default(),
-                    sequence,
-                });
-                (id, index)
-            }
+        let Some(index) = self.feed_or_new(dialect, symbol, channel) else { return };
+        let (Some(feed), Some(state)) =
+            (self.state.feeds.get_mut(index as usize), self.state.states.get(index as usize))
+        else {
+            return;
         };
-        if let Some(slot) = self.routes.entry(id).or_default().slot(channel) {
+        feed.open = true;
+        if let Some(slot) = self.routes.entry(state.id.clone()).or_default().slot(channel) {
             *slot = Some(index);
+        }
+    }
+
+    /// The feed of this name; a new one isn't open.
+    fn feed_or_new<D: Dialect<Book = B>>(&mut self, dialect: &D, symbol: Symbol, channel: Channel) -> Option<FeedIndex> {
+        let is_it = |feed: &Feed| feed.channel == channel && feed.symbol == symbol;
+        if let Some(at) = self.state.feeds.iter().position(is_it) {
+            return u32::try_from(at).ok();
+        }
+        let id = dialect.id(&symbol, &self.markets);
+        let index = u32::try_from(self.state.feeds.len()).ok()?;
+        let sequence = match channel {
+            Channel::Quotes if D::QUOTES_NUMBERED => Sequence::Quotes(Box::default()),
+            Channel::Quotes => Sequence::Timed(Box::default()),
+            Channel::Book => Sequence::Book(Box::new(dialect.book(&symbol, &self.markets))),
+            Channel::Trades if !D::TRADES_COUNTED => Sequence::Uncounted(Box::default()),
+            Channel::Trades => Sequence::Trades(Trades::default()),
+            Channel::Ohlc => Sequence::Candles(Candles::default()),
+        };
+        self.state.feeds.push(Feed { symbol, channel, open: false });
+        self.state.states.push(FeedState { id, continuity: Continuity::default(), tally: Tally::default(), sequence });
+        Some(index)
+    }
+
+    /// The store holds rows of a series of which nothing was known here: where there are numbers to go on from, they are gone on from.
+    /// Quotes have none; who stores them knows of the hole by itself.
+    pub(in crate::session) fn stored<D: Dialect<Book = B>>(&mut self, dialect: &D, entry: &Entry<'_>, out: &mut dyn Output) {
+        let (symbol, channel) = match feed_name(entry.subject, self.channels) {
+            Ok(name) => name,
+            Err(fault) => return self.entry_fault(entry, fault, out),
+        };
+        let Ok(end) = serde_json::from_slice::<SeriesEnd>(entry.payload) else {
+            return self.entry_fault(entry, EntryFault::Payload, out);
+        };
+        let index = self.feed_or_new(dialect, symbol, channel);
+        let Some(state) = index.and_then(|index| self.state.states.get_mut(index as usize)) else { return };
+        match &mut state.sequence {
+            Sequence::Trades(trades) => {
+                if trades.resume(&end) {
+                    state.continuity.interrupt(GapReason::NotRecorded);
+                }
+            }
+            Sequence::Uncounted(trades) => trades.resume(&end),
+            Sequence::Book(book) => book.resume(&end),
+            Sequence::Quotes(_) | Sequence::Timed(_) | Sequence::Candles(_) => {}
         }
     }
 

@@ -1,0 +1,190 @@
+//! The store's side of the session's feeds: which are recorded, and where the series of the others end. A feed that is recorded again, or
+//! for the first time into files that are there, declares what lies between, which nobody recorded.
+
+use dccd_exchange::{FeedIndex, FeedStatus, Session};
+use dccd_model::{Channel, Entry, EntryKind, Gap, GapReason, SeriesEnd, Symbol, UnixNanos};
+use dccd_store::{Recorder, SeriesHandle, StoreError};
+use serde::{Deserialize, Serialize};
+
+use super::saved::SavedState;
+
+/// Payload of a `FeedOpened` entry whose feed goes to the store.
+pub(crate) const RECORDED: &[u8] = b"recorded";
+/// Payload of a `FeedOpened` entry whose feed is only handed on.
+pub(crate) const LIVE_ONLY: &[u8] = b"live";
+
+/// Where the store's series of a feed ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Left {
+    /// Up to then there are rows, or what is missing is declared.
+    ts: UnixNanos,
+    /// The last trade, where ids count.
+    id: Option<u64>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Feeds {
+    /// Ids of trades count.
+    counts: bool,
+    handles: Vec<Option<SeriesHandle>>,
+    keys: Vec<(Symbol, Channel)>,
+    recorded: Vec<bool>,
+    /// Where a series ends whose feed isn't recorded, or has had no record since it is.
+    left: Vec<Option<Left>>,
+}
+
+impl Feeds {
+    /// None yet. `counts`: ids of trades are contiguous.
+    pub(super) fn new(counts: bool) -> Self {
+        Self { counts, ..Self::default() }
+    }
+
+    /// Goes on with what was saved.
+    pub(super) fn resume(&mut self, saved: &SavedState<'_>) {
+        self.recorded.clone_from(&saved.recorded);
+        for (feed, left) in &saved.left {
+            *self.left_of(*feed as usize) = Some(*left);
+        }
+    }
+
+    /// Which feeds are recorded, by index.
+    pub(super) fn recorded(&self) -> &[bool] {
+        &self.recorded
+    }
+
+    /// What [`Self::resume`] needs.
+    pub(super) fn left(&self) -> Vec<(FeedIndex, Left)> {
+        (0..).zip(&self.left).filter_map(|(feed, left)| Some((feed, (*left)?))).collect()
+    }
+
+    fn left_of(&mut self, at: usize) -> &mut Option<Left> {
+        if self.left.len() <= at {
+            self.left.resize(at + 1, None);
+        }
+        &mut self.left[at]
+    }
+
+    /// Whether it is known what the store has of this series.
+    pub(super) fn is_known(&self, symbol: &Symbol, channel: Channel) -> bool {
+        let at = self.keys.iter().position(|(of, kind)| of == symbol && *kind == channel);
+        at.is_some_and(|at| self.recorded.get(at) == Some(&true) || self.left.get(at).is_some_and(Option::is_some))
+    }
+
+    pub(super) fn handle(&self, feed: FeedIndex) -> Option<SeriesHandle> {
+        self.handles.get(feed as usize).copied().flatten()
+    }
+
+    /// The series of a handle.
+    pub(super) fn name(&self, handle: SeriesHandle) -> Option<(Symbol, Channel)> {
+        let at = self.handles.iter().position(|of| *of == Some(handle))?;
+        self.keys.get(at).cloned()
+    }
+
+    /// Opens the series of feeds that the session has and we don't.
+    pub(super) fn follow(&mut self, session: &dyn Session, recorder: &mut Recorder) -> Result<(), StoreError> {
+        for (index, feed) in session.feeds().iter().enumerate() {
+            if self.handles.len() <= index {
+                self.handles.push(None);
+                self.keys.push((feed.symbol.clone(), feed.channel));
+            }
+            if self.recorded.len() <= index {
+                self.recorded.push(false);
+            }
+            // Candles have a writer of their own.
+            let is_stored = self.recorded[index] && feed.channel != Channel::Ohlc;
+            if is_stored && self.handles[index].is_none() {
+                self.handles[index] = Some(recorder.series(&feed.symbol, feed.channel)?);
+            } else if !is_stored {
+                self.handles[index] = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what an entry says of a feed; the session has applied it already. Returns what is missing where it is recorded from now on.
+    pub(super) fn note(&mut self, session: &dyn Session, entry: &Entry<'_>) -> Option<(FeedIndex, Gap)> {
+        let (symbol, channel) = entry.subject.rsplit_once(' ')?;
+        let at = session.feeds().iter().position(|f| f.symbol.as_str() == symbol && f.channel.as_str() == channel)?;
+        let (feed, channel) = (FeedIndex::try_from(at).ok()?, session.feeds().get(at)?.channel);
+        if self.recorded.len() <= at {
+            self.recorded.resize(at + 1, false);
+        }
+        match entry.kind {
+            EntryKind::FeedOpened => {
+                let is_recorded = entry.payload == RECORDED;
+                let was_recorded = std::mem::replace(&mut self.recorded[at], is_recorded);
+                let status = session.feed_status(feed);
+                match (was_recorded, is_recorded) {
+                    _ if channel == Channel::Ohlc => None,
+                    (true, false) => {
+                        self.leave(at, self.end(channel, &status));
+                        None
+                    }
+                    (false, true) => self.come_back(at, channel, &status).map(|gap| (feed, gap)),
+                    _ => None,
+                }
+            }
+            EntryKind::Stored if !self.recorded[at] => {
+                let end = serde_json::from_slice::<SeriesEnd>(entry.payload).ok();
+                self.leave(at, end.map(|end| Left { ts: end.ts, id: end.last_id.filter(|_| self.counts) }));
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the series of a feed ends that was recorded up to now.
+    fn end(&self, channel: Channel, status: &FeedStatus) -> Option<Left> {
+        let id = status.last_id.filter(|_| channel == Channel::Trades && self.counts);
+        (status.last_ts != UnixNanos::UNKNOWN).then_some(Left { ts: status.last_ts, id })
+    }
+
+    /// Remembers an end, where there is no earlier one after which nothing was recorded.
+    fn leave(&mut self, at: usize, end: Option<Left>) {
+        let left = self.left_of(at);
+        *left = left.or(end);
+    }
+
+    /// A feed is recorded from now on. What it has handed on since its series ended is missing.
+    fn come_back(&mut self, at: usize, channel: Channel, status: &FeedStatus) -> Option<Gap> {
+        let now = self.end(channel, status);
+        let left = self.left_of(at);
+        let (since, now) = (*left).zip(now).filter(|(since, now)| since.ts < now.ts)?;
+        // A quote holds until the next, a book until its next snapshot: only then the store knows again what is.
+        if channel == Channel::Trades {
+            *left = None;
+        }
+        gap(since, now.ts, now.id)
+    }
+
+    /// A record of a feed goes to the store: the hole that ends with it. `id`: of a trade.
+    pub(super) fn goes_on(&mut self, feed: FeedIndex, ts: UnixNanos, id: Option<u64>) -> Option<Gap> {
+        let left = self.left.get_mut(feed as usize)?;
+        let since = (*left)?;
+        if since.id.zip(id).is_some_and(|(last, id)| id <= last) {
+            // From before the hole.
+            return None;
+        }
+        *left = None;
+        // What isn't newer than what is there leaves no hole.
+        if since.ts < ts { gap(since, ts, id.and_then(|id| id.checked_sub(1))) } else { None }
+    }
+
+    /// The session declares something missing.
+    pub(super) fn declared(&mut self, feed: FeedIndex, gap: &Gap) {
+        if let Some(left) = self.left.get_mut(feed as usize)
+            && left.is_some_and(|since| !gap.repaired && gap.from <= since.ts && since.ts <= gap.to)
+        {
+            *left = None;
+        }
+    }
+}
+
+/// What is missing from an end up to a time, and up to an id where ids count; `None` where the ids say that nothing is.
+fn gap(since: Left, to: UnixNanos, last_id: Option<u64>) -> Option<Gap> {
+    let ids = since.id.zip(last_id).filter(|(before, last)| before <= last).map(|(before, last)| (before + 1, last));
+    let is_whole = ids.is_some_and(|(first, last)| first > last);
+    let ids = ids.filter(|(first, last)| first <= last);
+    (!is_whole).then_some(Gap { from: since.ts, to, reason: GapReason::NotRecorded, repaired: false, ids })
+}
