@@ -30,7 +30,8 @@ struct Tape {
 impl Tape {
     fn new(exchange: &str, markets: &[u8]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let markets: Markets = adapter(exchange, &dccd_exchange::AdapterOptions::default()).unwrap().parse_markets(markets).unwrap();
+        let markets: Markets =
+            adapter(exchange, &dccd_exchange::AdapterOptions::default()).unwrap().parse_markets(markets).unwrap();
         std::fs::write(dir.path().join("markets.json"), serde_json::to_vec(&markets).unwrap()).unwrap();
         // Each commit in a segment of its own.
         let options = JournalOptions { segment_bytes: 1, ..JournalOptions::default() };
@@ -53,7 +54,9 @@ impl Tape {
     /// Binance: the exchange's time is our own.
     fn trade(&mut self, id: u64) -> &mut Self {
         let ms = self.clock + 1_000;
-        self.frame(&format!(r#"{{"e":"trade","E":{ms},"s":"BTCUSDT","t":{id},"p":"100.10","q":"2","T":{ms},"m":true,"M":true}}"#))
+        self.frame(&format!(
+            r#"{{"e":"trade","E":{ms},"s":"BTCUSDT","t":{id},"p":"100.10","q":"2","T":{ms},"m":true,"M":true}}"#
+        ))
     }
 
     fn quote(&mut self, number: u64) -> &mut Self {
@@ -136,7 +139,8 @@ fn a_trade_that_comes_very_late_is_there_and_one_that_comes_again_is_there_once(
     let mut tape = Tape::new("bybit", BYBIT);
     let trade = |second: i64| {
         let ms = START + second * 1_000;
-        let row = format!(r#"{{"T":{ms},"s":"BTCUSDT","S":"Sell","v":"2","p":"100.10","i":"{second}","BT":false,"seq":{ms}}}"#);
+        let row =
+            format!(r#"{{"T":{ms},"s":"BTCUSDT","S":"Sell","v":"2","p":"100.10","i":"{second}","BT":false,"seq":{ms}}}"#);
         format!(r#"{{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":{ms},"data":[{row}]}}"#)
     };
     tape.entry(EntryKind::FeedOpened, 0, "BTC/USDT trades", "recorded").entry(EntryKind::Opened, 1, "spot", "");
@@ -173,7 +177,8 @@ fn a_journal_without_its_beginning_says_nothing_where_nobody_knows_how_far_it_wa
     std::fs::write(tape.file("trades"), file).unwrap();
     std::fs::remove_file(&state).unwrap();
     let journal = tape.dir.path().join("journal");
-    let retired = |path: &Path| path.file_stem().and_then(|name| name.to_str()?.parse().ok()).is_some_and(|base: u64| base < begin.0);
+    let retired =
+        |path: &Path| path.file_stem().and_then(|name| name.to_str()?.parse().ok()).is_some_and(|base: u64| base < begin.0);
     for segment in std::fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().path()).filter(|path| retired(path)) {
         std::fs::remove_file(segment).unwrap();
     }
@@ -224,7 +229,8 @@ fn a_store_without_its_state_declares_what_was_missed_of_each_series_and_is_the_
     tree.drain(&exchange, 0);
     tree.stop();
     let gaps = tree.run(&["gaps", "--repaired", "--json"]).code(0).json();
-    for series in ["trades", "quotes", "book"].iter().flat_map(|c| ["BTC", "ETH"].map(|of| format!("binance/{of}/USDT/{c}"))) {
+    for series in ["trades", "quotes", "book"].iter().flat_map(|c| ["BTC", "ETH"].map(|of| format!("binance/{of}/USDT/{c}")))
+    {
         let is_told = |gap: &serde_json::Value| gap["series"] == *series && gap["reason"] == "not_recorded";
         assert!(gaps.as_array().unwrap().iter().any(is_told), "{series}: {gaps:#}");
     }

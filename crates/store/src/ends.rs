@@ -153,10 +153,10 @@ mod tests {
         // Of what is known nothing is read.
         let none = series_ends(dir.path(), &"binance".parse().unwrap(), |of, _| *of == symbol()).unwrap();
         assert_eq!(none, []);
-        // Without parts the day file is what there is.
+        // Without parts the day files are what there is.
         std::fs::remove_dir_all(dir.path().join(".dccd")).unwrap();
         let found = ends(&dir);
-        assert_eq!((found[0].1.ts, found[0].1.last_id, found[2].1.epoch), (at(299), Some(1_199), 7));
+        assert_eq!((found[0].1.ts, found[0].1.last_id, found[2].1.epoch), (at(299), Some(1_199), 8));
     }
 
     #[test]

@@ -379,7 +379,8 @@ pub(crate) fn last_rows<R: Row>(path: &Path) -> Result<Vec<R>, StoreError> {
             data.check(path, &handle, 0)?;
         }
         let groups = builder.metadata().num_row_groups();
-        let reader = builder.with_row_groups((groups.saturating_sub(1)..groups).collect()).with_batch_size(BATCH_ROWS).build();
+        let reader =
+            builder.with_row_groups((groups.saturating_sub(1)..groups).collect()).with_batch_size(BATCH_ROWS).build();
         let mut rows = Vec::new();
         for batch in reader.map_err(|e| StoreError::parquet("read", path, e))? {
             let batch = batch.map_err(|e| StoreError::arrow("read", path, e))?;

@@ -46,6 +46,7 @@ pub use candles::{
 pub use catalog::durable_position;
 pub use convert::{ConvertReport, ConvertedFile, convert_legacy};
 pub use disk::write_atomically;
+pub use ends::NamedEnd;
 pub use error::StoreError;
 pub use export::ExportWriter;
 pub use file::Rows;

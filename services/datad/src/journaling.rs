@@ -72,7 +72,11 @@ impl Journaling {
 
     /// Tries a broken journal again, if it is time to. What could not be journaled meanwhile may have been a connection or a
     /// feed, so the world as it is now comes first, and then the entry that declares the loss. `Some`: they are journaled.
-    pub(crate) fn retry(&mut self, now: Instant, world: &[(EntryKind, u32, String, Vec<u8>)]) -> Option<(UnixNanos, String)> {
+    pub(crate) fn retry(
+        &mut self,
+        now: Instant,
+        world: &[(EntryKind, u32, String, Vec<u8>)],
+    ) -> Option<(UnixNanos, String)> {
         let (reason, since, _) = self.broken.clone()?;
         let ts_recv = self.clock.now();
         let lost = Entry { kind: EntryKind::Lost, conn: 0, ts_recv, subject: &reason, payload: &since.0.to_le_bytes() };

@@ -176,7 +176,9 @@ impl RecorderLoop {
             );
             this.apply_lost(position, "journal removed", &mut Vec::new());
         } else if retired && !this.is_beginning()? {
-            warn!("nothing says where the recorder stood, and the journal has lost its beginning; what it holds is not recorded");
+            warn!(
+                "nothing says where the recorder stood, and the journal has lost its beginning; what it holds is not recorded"
+            );
             this.pass_over()?;
         }
         let mut entries = 0;

@@ -406,9 +406,7 @@ impl Parts<'_> {
             recovered.stored = recorder.unknown_ends()?;
             Ok((recorder, recovered))
         };
-        tokio::task::spawn_blocking(recover)
-            .await
-            .map_err(|_| DatadError::Thread { name: "recovery" })?
+        tokio::task::spawn_blocking(recover).await.map_err(|_| DatadError::Thread { name: "recovery" })?
     }
 
     /// Starts the hot thread, or lets that of a successor begin; the receiver resolves when it ends.

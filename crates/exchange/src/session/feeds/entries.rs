@@ -57,8 +57,7 @@ impl<B: BookRules> Feeds<B> {
             Err(fault) => return self.entry_fault(entry, fault, out),
         };
         let Some(index) = self.feed_or_new(dialect, symbol, channel) else { return };
-        let (Some(feed), Some(state)) =
-            (self.state.feeds.get_mut(index as usize), self.state.states.get(index as usize))
+        let (Some(feed), Some(state)) = (self.state.feeds.get_mut(index as usize), self.state.states.get(index as usize))
         else {
             return;
         };
