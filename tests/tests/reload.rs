@@ -237,7 +237,7 @@ fn a_feed_that_only_a_client_held_for_a_while_declares_what_was_not_recorded_whe
     let audit = tree.audit(&mut exchange);
     let of_eth = audit.series.iter().filter(|series| series.series.starts_with("ethusdt"));
     let declared: Vec<u64> = of_eth.map(|series| series.declared).collect();
-    assert!(declared.len() == 3 && declared.iter().all(|count| *count > 10), "{audit:#?}");
+    assert!(declared.len() == 3 && declared.iter().all(|count| *count > 0), "{audit:#?}");
     tree.verify();
 }
 
