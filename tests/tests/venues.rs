@@ -227,6 +227,20 @@ fn kills_lose_nothing_undeclared(venue: &Venue) {
     assert!(!venue.repairs || trades.clone().all(|series| series.gaps == 0 && series.repaired > 0), "{:#?}", audit.series);
 }
 
+/// Nobody remembers what was recorded but its files: what was missed since is declared, and fetched.
+fn a_store_without_its_state_is_gone_on_with(venue: &Venue) {
+    let mut exchange = Exchange::start(venue.options());
+    let mut tree = Tree::start(&setup(&exchange));
+    tree.wait_fresh(FEEDS);
+    tree.stop();
+    std::fs::remove_dir_all(tree.data_path().join(".dccd")).unwrap();
+    tree.start_root();
+    let audit = end(venue, tree, &mut exchange, 0);
+    assert!(audit.series.iter().all(|series| series.gaps + series.repaired > 0), "{:#?}", audit.series);
+    let trades = audit.series.iter().filter(|series| series.series.ends_with("trades"));
+    assert!(!venue.repairs || trades.clone().all(|series| series.gaps == 0 && series.repaired > 0), "{:#?}", audit.series);
+}
+
 /// The end of connections that is announced costs nothing: others take their place before.
 fn an_announced_end_costs_nothing(venue: &Venue) {
     let mut exchange = Exchange::start(venue.options());
@@ -284,6 +298,11 @@ macro_rules! venues {
             #[test]
             fn kills_under_load_lose_nothing_undeclared() {
                 super::kills_lose_nothing_undeclared(&super::$venue);
+            }
+
+            #[test]
+            fn a_store_without_its_state_is_gone_on_with() {
+                super::a_store_without_its_state_is_gone_on_with(&super::$venue);
             }
         }
     )*};

@@ -167,8 +167,8 @@ impl Feeds {
             return None;
         }
         *left = None;
-        // What isn't newer than what is there leaves no hole.
-        if since.ts < ts { gap(since, ts, id.and_then(|id| id.checked_sub(1))) } else { None }
+        // Of one time there may have been several, and the exchange's clock may have been set back.
+        gap(since, ts.max(since.ts), id.and_then(|id| id.checked_sub(1)))
     }
 
     /// The session declares something missing.
