@@ -19,6 +19,9 @@ const BYBIT: &[u8] = include_bytes!("../../crates/exchange/src/bybit/testdata/sp
 /// A day of 2024, ms.
 const START: i64 = 1_723_075_200_000;
 
+/// From and to in seconds since the beginning, why, ids.
+type Hole = (i64, i64, GapReason, Option<(u64, u64)>);
+
 /// A journal that is written by hand, and what is derived from it.
 struct Tape {
     dir: TempDir,
@@ -99,8 +102,8 @@ impl Tape {
         dccd_store::read_trades(&self.file("trades")).unwrap().map(|row| row.unwrap().id.0).collect()
     }
 
-    /// What is declared and not made good: seconds since the beginning, why, ids.
-    fn gaps(&self, channel: &str) -> Vec<(i64, i64, GapReason, Option<(u64, u64)>)> {
+    /// What is declared and not made good.
+    fn gaps(&self, channel: &str) -> Vec<Hole> {
         let second = |ts: UnixNanos| (ts.as_millis() - START) / 1_000;
         let row = |gap: Gap| (second(gap.from), second(gap.to), gap.reason, gap.ids);
         dccd_store::read_gaps(&self.file(channel)).unwrap().into_iter().filter(|gap| !gap.repaired).map(row).collect()
