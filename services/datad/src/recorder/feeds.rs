@@ -183,8 +183,74 @@ impl Feeds {
 
 /// What is missing from an end up to a time, and up to an id where ids count; `None` where the ids say that nothing is.
 fn gap(since: Left, to: UnixNanos, last_id: Option<u64>) -> Option<Gap> {
-    let ids = since.id.zip(last_id).filter(|(before, last)| before <= last).map(|(before, last)| (before + 1, last));
-    let is_whole = ids.is_some_and(|(first, last)| first > last);
-    let ids = ids.filter(|(first, last)| first <= last);
-    (!is_whole).then_some(Gap { from: since.ts, to, reason: GapReason::NotRecorded, repaired: false, ids })
+    let known = since.id.zip(last_id);
+    if known.is_some_and(|(before, last)| before == last) {
+        return None;
+    }
+    // Ids that go back began anew: how many are missing nobody can tell.
+    let ids = known.filter(|(before, last)| before < last).map(|(before, last)| (before + 1, last));
+    Some(Gap { from: since.ts, to, reason: GapReason::NotRecorded, repaired: false, ids })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One feed whose series ended at 5, with trade 50 where ids count.
+    fn left(counts: bool) -> Feeds {
+        let mut feeds = Feeds::new(counts);
+        feeds.leave(0, Some(Left { ts: UnixNanos(5), id: counts.then_some(50) }));
+        // A later end is none: nothing was recorded since the first.
+        feeds.leave(0, Some(Left { ts: UnixNanos(8), id: counts.then_some(80) }));
+        feeds
+    }
+
+    fn hole(to: i64, ids: Option<(u64, u64)>) -> Gap {
+        Gap { from: UnixNanos(5), to: UnixNanos(to), reason: GapReason::NotRecorded, repaired: false, ids }
+    }
+
+    #[test]
+    fn the_first_record_ends_the_hole_and_ids_tell_what_is_missing() {
+        for (counts, ts, id, expected) in [
+            (false, 9, None, Some(hole(9, None))),
+            (false, 9, Some(51), Some(hole(9, None))),
+            (false, 3, None, Some(hole(5, None))),
+            (true, 9, Some(53), Some(hole(9, Some((51, 52))))),
+            (true, 9, Some(51), None),
+            (true, 9, None, Some(hole(9, None))),
+        ] {
+            let mut feeds = left(counts);
+            assert_eq!(feeds.goes_on(0, UnixNanos(ts), id), expected, "{counts} {ts} {id:?}");
+            assert_eq!(feeds.goes_on(0, UnixNanos(20), Some(200)), None, "once");
+        }
+        // One from before it ends nothing.
+        let mut feeds = left(true);
+        assert_eq!((feeds.goes_on(0, UnixNanos(9), Some(50)), feeds.left().len()), (None, 1));
+        assert_eq!(feeds.goes_on(1, UnixNanos(9), None), None);
+    }
+
+    #[test]
+    fn what_the_session_declares_needs_no_second_word() {
+        let gap = |from, to, repaired| Gap { from: UnixNanos(from), repaired, ..hole(to, None) };
+        for (of, is_left) in
+            [(gap(5, 9, false), false), (gap(5, 9, true), true), (gap(6, 9, false), true), (gap(1, 4, false), true)]
+        {
+            let mut feeds = left(false);
+            feeds.declared(0, &of);
+            assert_eq!(feeds.left().len(), usize::from(is_left), "{of:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_handed_on_since_is_missing() {
+        let status = |ts, id| FeedStatus { last_ts: UnixNanos(ts), last_id: Some(id), ..FeedStatus::default() };
+        let back = |channel, ts, id| {
+            let mut feeds = left(true);
+            (feeds.come_back(0, channel, &status(ts, id)), feeds.left().len())
+        };
+        assert_eq!(back(Channel::Trades, 9, 90), (Some(hole(9, Some((51, 90)))), 0));
+        assert_eq!(back(Channel::Trades, 9, 7), (Some(hole(9, None)), 0), "ids began anew");
+        assert_eq!(back(Channel::Quotes, 9, 90), (Some(hole(9, None)), 1), "until the next quote");
+        assert_eq!(back(Channel::Trades, 5, 50), (None, 1), "nothing was");
+    }
 }

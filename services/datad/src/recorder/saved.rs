@@ -66,3 +66,31 @@ fn piece<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     *rest = behind;
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_read_as_it_was_written_and_as_earlier_versions_wrote_it() {
+        let mut feeds = Feeds::new(true);
+        let earlier = [2u32.to_le_bytes().as_slice(), &[1, 0], b"session"].concat();
+        let saved = SavedState::decode(&earlier).unwrap();
+        assert_eq!(
+            (saved.recorded.as_slice(), saved.candles, saved.session),
+            ([true, false].as_slice(), None, b"session".as_slice())
+        );
+        feeds.resume(&saved);
+        let left: Left = serde_json::from_str(r#"{"ts":7,"id":9}"#).unwrap();
+        for left in [vec![], vec![(1, left)]] {
+            feeds.resume(&SavedState { left: left.clone(), ..SavedState::decode(&earlier).unwrap() });
+            let bytes = SavedState::encode(&feeds, b"candles".to_vec(), b"session".to_vec());
+            let saved = SavedState::decode(&bytes).unwrap();
+            assert_eq!((saved.recorded, saved.left), (vec![true, false], left));
+            assert_eq!((saved.candles, saved.session), (Some(b"candles".as_slice()), b"session".as_slice()));
+            for length in 0..bytes.len() - b"session".len() {
+                assert!(SavedState::decode(&bytes[..length]).is_none(), "cut at {length}");
+            }
+        }
+    }
+}
