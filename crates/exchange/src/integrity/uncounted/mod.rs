@@ -5,11 +5,15 @@
 //! that was there already, or another whole connection brought the trade that it began with. While a whole one is open nothing is
 //! lost; when the last one ends, all since its own last trade may be.
 
+mod recent;
+
 use std::collections::VecDeque;
 
 use dccd_model::{Gap, GapReason, SeriesEnd, TradeId, UnixNanos};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
+
+use self::recent::Recent;
 
 /// Trades remembered, to know those that two connections bring. Of an older one nobody can tell whether it is a repetition.
 const RECENT_MAX: usize = 1_024;
@@ -87,7 +91,7 @@ pub(crate) struct Filled {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Uncounted {
     /// By time, those of one time as they came.
-    recent: VecDeque<(UnixNanos, TradeId)>,
+    recent: Recent,
     /// Others came before the oldest of them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_forgotten: bool,
@@ -127,7 +131,7 @@ impl Uncounted {
             if self.open.len() >= OPEN_MAX {
                 self.open.pop_front();
             }
-            let known = self.recent.iter().rev().take_while(|(at, _)| *at >= from).map(|(_, id)| *id).collect();
+            let known = self.recent.iter().rev().take_while(|(at, _)| *at >= from).map(|(_, id)| id).collect();
             self.open.push_back(OpenGap { gap: gap.clone(), known, reached: None });
             gap
         });
@@ -150,7 +154,7 @@ impl Uncounted {
         if self.is_beyond(ts) {
             return Repetition::Past;
         }
-        let is_of_series = self.recent.front().is_some_and(|(oldest, _)| *oldest <= ts);
+        let is_of_series = self.recent.oldest().is_some_and(|oldest| oldest <= ts);
         if !is_of_series || self.is_remembered(id, ts) {
             return Repetition::Known;
         }
@@ -203,27 +207,23 @@ impl Uncounted {
 
     /// Whether trades of this time have been forgotten; full ones were saved by versions that said nothing else of it.
     fn is_beyond(&self, ts: UnixNanos) -> bool {
-        let is_past_all = self.recent.front().is_some_and(|(oldest, _)| ts < *oldest);
+        let is_past_all = self.recent.oldest().is_some_and(|oldest| ts < oldest);
         is_past_all && (self.has_forgotten || self.recent.len() >= RECENT_MAX)
     }
 
     fn is_remembered(&self, id: TradeId, ts: UnixNanos) -> bool {
         let same_time = self.recent.iter().rev().skip_while(|(at, _)| *at > ts).take_while(|(at, _)| *at == ts);
-        same_time.into_iter().any(|(_, known)| *known == id)
+        same_time.into_iter().any(|(_, known)| known == id)
     }
 
     fn insert(&mut self, id: TradeId, ts: UnixNanos) {
-        let newest = self.recent.back().map_or(ts, |(newest, _)| *newest).max(ts);
+        let newest = self.recent.newest().map_or(ts, |newest| newest.max(ts));
         // Before it grows: room is made in powers of two.
-        while self.recent.front().is_some_and(|(oldest, _)| self.forgets(*oldest, newest)) {
+        while self.recent.oldest().is_some_and(|oldest| self.forgets(oldest, newest)) {
             self.recent.pop_front();
             self.has_forgotten = true;
         }
-        let later = self.recent.iter().rev().take_while(|(known, _)| *known > ts).count();
-        match later {
-            0 => self.recent.push_back((ts, id)),
-            later => self.recent.insert(self.recent.len() - later, (ts, id)),
-        }
+        self.recent.insert(ts, id);
     }
 
     /// Whether the oldest of the trades is to be forgotten when another one comes.
