@@ -25,6 +25,15 @@ impl Exchange {
         Self::start(Self::options(trades_per_second, book_updates_per_second))
     }
 
+    /// The same of this name with these markets.
+    #[must_use]
+    pub fn of(name: &str, symbols: &[&str], trades_per_second: f64, book_updates_per_second: f64) -> Self {
+        let mut options = Self::options(trades_per_second, book_updates_per_second);
+        name.clone_into(&mut options.exchange);
+        options.market.symbols = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
+        Self::start(options)
+    }
+
     /// The options that [`Exchange::busy`] starts with.
     #[must_use]
     pub fn options(trades_per_second: f64, book_updates_per_second: f64) -> SimOptions {

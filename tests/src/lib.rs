@@ -3,6 +3,7 @@
 //! For tests alone: everything here panics where a test should fail. A test that dies takes its tree along (the root ends with
 //! its input), and nothing waits for a hopeful while: conditions are waited for, with a deadline.
 
+mod every;
 mod exchange;
 pub mod past;
 mod python;
@@ -11,6 +12,7 @@ mod setup;
 mod tree;
 pub mod web;
 
+pub use every::{EXCHANGES, config_of};
 pub use exchange::{Exchange, free_port};
 pub use python::python;
 pub use setup::Setup;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use dccd_testkit::wait_for;
@@ -91,24 +91,4 @@ impl Drop for S3Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Files below a directory with their contents; of `.dccd` what is in these of its directories.
-#[must_use]
-pub fn contents(directory: &Path, own: &[&str]) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut open: Vec<PathBuf> = own.iter().map(|name| directory.join(".dccd").join(name)).collect();
-    open.push(directory.to_owned());
-    while let Some(next) = open.pop() {
-        for entry in std::fs::read_dir(&next).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let name = path.strip_prefix(directory).unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && name != ".dccd" {
-                open.push(path);
-            } else if path.is_file() {
-                found.insert(name, std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
 }

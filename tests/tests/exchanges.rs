@@ -1,62 +1,25 @@
 //! All exchanges at once, one configuration, a process for each: what happens to one is no matter of the others.
 #![allow(clippy::print_stdout, reason = "tests print their numbers")]
 
-use dccd_sim::{Disconnection, Fault, MarketOptions, SimOptions, Target};
+use dccd_sim::{Disconnection, Fault, Target};
 use dccd_testkit::wait_for;
-use dccd_tests::{Exchange, PATIENCE, Place, Tree};
+use dccd_tests::{EXCHANGES, Exchange, PATIENCE, Place, Tree, config_of};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Each with two markets; and whether its trades have numbers that count.
-const EXCHANGES: [(&str, [&str; 2], bool); 8] = [
-    ("binance", ["BTC/USDT", "ETH/USDT"], true),
-    ("bitfinex", ["BTC/USD", "BTC/USDT:USDT"], false),
-    ("bybit", ["BTC/USDT", "BTC/USDT:USDT"], false),
-    ("coinbase", ["BTC/USD", "ETH/USD"], true),
-    ("deribit", ["BTC/USD:BTC", "BTC/USDC:USDC"], true),
-    ("kraken", ["BTC/USD", "ETH/USD"], true),
-    ("kucoin", ["BTC/USDT", "ETH/USDT"], false),
-    ("okx", ["BTC/USDT", "BTC/USDT:USDT"], true),
-];
 const KILLED: &str = "kraken";
 const HUNG: &str = "okx";
 const BANNED: &str = "binance";
 /// Three channels of two markets.
 const FEEDS: usize = 6;
 
-fn config(exchanges: &[Exchange], data_path: &std::path::Path) -> String {
-    let job = |exchange: &Exchange| {
-        let (name, pairs) = (exchange.name(), exchange.symbols().join(", "));
-        format!("  - {{exchange: {name}, pairs: [{pairs}], channels: [trades, book, quotes], time_step: 1, depth: 5000}}\n")
-    };
-    let addresses = |exchange: &Exchange| {
-        format!("  {}: {{rest_url: '{}', ws_url: '{}'}}\n", exchange.name(), exchange.rest_url(), exchange.ws_url())
-    };
-    format!(
-        "settings: {{data_path: '{}', timezone: UTC}}\nstream_jobs:\n{}exchanges:\n{}\
-         daemon: {{restart: {{max_restarts: 1000, window: 600, base_delay: 0, max_delay: 1}}}}\n",
-        data_path.display(),
-        exchanges.iter().map(job).collect::<String>(),
-        exchanges.iter().map(addresses).collect::<String>(),
-    )
-}
-
 #[test]
 fn one_is_killed_one_hangs_one_is_banned_and_the_other_five_lose_nothing() {
-    let mut exchanges: Vec<Exchange> = EXCHANGES
-        .iter()
-        .map(|(name, symbols, _)| {
-            let symbols = symbols.map(str::to_owned).to_vec();
-            let options = Exchange::options(20.0, 40.0);
-            Exchange::start(SimOptions {
-                exchange: (*name).to_owned(),
-                market: MarketOptions { symbols, ..options.market },
-                ..options
-            })
-        })
-        .collect();
+    let mut exchanges: Vec<Exchange> =
+        EXCHANGES.iter().map(|(name, symbols, _)| Exchange::of(name, symbols, 20.0, 40.0)).collect();
     let place = Place::new();
     let data_path = place.path().join("data");
-    let text = config(&exchanges, &data_path);
+    let more = "daemon: {restart: {max_restarts: 1000, window: 600, base_delay: 0, max_delay: 1}}\n";
+    let text = config_of(&exchanges, "trades, book, quotes", &data_path, more);
     let mut tree = Tree::start_with(place, data_path, &text, "binance");
     let mut pids = Vec::new();
     for (name, ..) in EXCHANGES {

@@ -15,42 +15,14 @@ use dccd_registry::RuntimeDir;
 use dccd_ring::{Reader, Waited};
 use dccd_rpc::context;
 use dccd_rpc::datad::FeedInfo;
-use dccd_sim::{MarketOptions, SimOptions};
 use dccd_testkit::wait_for;
-use dccd_tests::{COLLECTOR, Exchange, PATIENCE, Place, Ran, Setup, Tree};
+use dccd_tests::{COLLECTOR, EXCHANGES, Exchange, PATIENCE, Place, Ran, Setup, Tree, config_of};
 
-/// Each with two markets; and whether its trades have numbers that count.
-const EXCHANGES: [(&str, [&str; 2], bool); 8] = [
-    ("binance", ["BTC/USDT", "ETH/USDT"], true),
-    ("bitfinex", ["BTC/USD", "BTC/USDT:USDT"], false),
-    ("bybit", ["BTC/USDT", "BTC/USDT:USDT"], false),
-    ("coinbase", ["BTC/USD", "ETH/USD"], true),
-    ("deribit", ["BTC/USD:BTC", "BTC/USDC:USDC"], true),
-    ("kraken", ["BTC/USD", "ETH/USD"], true),
-    ("kucoin", ["BTC/USDT", "ETH/USDT"], false),
-    ("okx", ["BTC/USDT", "BTC/USDT:USDT"], true),
-];
 const CHANNELS: &str = "trades, book, quotes, ohlc";
 const FEEDS: usize = 8;
 const ROUNDS: usize = 3;
 /// Trades and book updates a second, of both markets together.
 const RATES: (f64, f64) = (20.0, 40.0);
-
-fn config(exchanges: &[Exchange], data_path: &std::path::Path) -> String {
-    let job = |exchange: &Exchange| {
-        let (name, pairs) = (exchange.name(), exchange.symbols().join(", "));
-        format!("  - {{exchange: {name}, pairs: [{pairs}], channels: [{CHANNELS}], time_step: 1, depth: 5000}}\n")
-    };
-    let addresses = |exchange: &Exchange| {
-        format!("  {}: {{rest_url: '{}', ws_url: '{}'}}\n", exchange.name(), exchange.rest_url(), exchange.ws_url())
-    };
-    format!(
-        "settings: {{data_path: '{}', timezone: UTC}}\nstream_jobs:\n{}exchanges:\n{}",
-        data_path.display(),
-        exchanges.iter().map(job).collect::<String>(),
-        exchanges.iter().map(addresses).collect::<String>(),
-    )
-}
 
 /// Waits until all feeds are live, and those that speak all the time have spoken since this moment. Candles that are built from trades begin
 /// with the first whole minute.
@@ -128,21 +100,11 @@ fn services_of_all_exchanges_are_replaced_again_and_again_under_load() {
     let chosen =
         EXCHANGES.iter().filter(|(name, ..)| only.as_deref().is_none_or(|only| only.split(',').any(|o| o == *name)));
     let chosen: Vec<_> = chosen.copied().collect();
-    let mut exchanges: Vec<Exchange> = chosen
-        .iter()
-        .map(|(name, symbols, _)| {
-            let symbols = symbols.map(str::to_owned).to_vec();
-            let options = Exchange::options(RATES.0, RATES.1);
-            Exchange::start(SimOptions {
-                exchange: (*name).to_owned(),
-                market: MarketOptions { symbols, ..options.market },
-                ..options
-            })
-        })
-        .collect();
+    let mut exchanges: Vec<Exchange> =
+        chosen.iter().map(|(name, symbols, _)| Exchange::of(name, symbols, RATES.0, RATES.1)).collect();
     let place = Place::new();
     let data_path = place.path().join("data");
-    let text = config(&exchanges, &data_path);
+    let text = config_of(&exchanges, CHANNELS, &data_path, "");
     let mut tree = Tree::start_with(place, data_path, &text, chosen[0].0);
     let mut pids = BTreeMap::new();
     let mut rings = Vec::new();
@@ -246,9 +208,7 @@ fn nor_where_nothing_is_numbered() {
 fn kill_whoever(name: &str) {
     let (_, symbols, counts) = EXCHANGES.into_iter().find(|(of, ..)| *of == name).unwrap();
     let service = format!("datad.{name}");
-    let options = Exchange::options(200.0, 400.0);
-    let market = MarketOptions { symbols: symbols.map(str::to_owned).to_vec(), ..options.market };
-    let mut exchange = Exchange::start(SimOptions { exchange: name.to_owned(), market, ..options });
+    let mut exchange = Exchange::of(name, &symbols, 200.0, 400.0);
     // Binance's snapshots cost of its request weight.
     let depth = if name == "binance" { 100 } else { 5_000 };
     let mut tree = Tree::start(&Setup { depth, ..Setup::new(&exchange) });

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use dccd_testkit::wait_for;
-use dccd_tests::remotes::{S3Server, contents, has_rclone};
+use dccd_testkit::{contents, wait_for};
+use dccd_tests::remotes::{S3Server, has_rclone};
 use dccd_tests::{Exchange, PATIENCE, Place, Ran, Setup, Tree};
 use rustix::process::{Pid, Signal, kill_process};
 

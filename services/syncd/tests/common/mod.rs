@@ -101,29 +101,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Files below a directory with their contents; hidden directories at the top are left out.
+/// Files below a directory with their contents; of a store without its own state.
 pub(crate) fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![directory.to_owned()];
-    while let Some(next) = open.pop() {
-        for entry in std::fs::read_dir(&next).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let name = path.strip_prefix(directory).unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && name != ".dccd" {
-                open.push(path);
-            } else if path.is_file() {
-                found.insert(name, std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
-}
-
-/// Whether rclone is there; if not, the skipped test is named.
-pub(crate) fn has_rclone(test: &str) -> bool {
-    let found = runtime().block_on(Rclone::default().check());
-    if let Err(error) = &found {
-        dccd_testkit::skip(test, &dccd_service::chain(error));
-    }
-    found.is_ok()
+    dccd_testkit::contents(directory, &[])
 }
