@@ -3,7 +3,7 @@
 //! Wire types are positional (bincode): no `flatten`, `untagged`, `tag` or `skip_*`; fields, variants and methods are
 //! only ever appended, and the contract's protocol number is raised with it. `tests/schema.rs` freezes the order.
 //! The first call on every connection is `hello`; the server side refuses everything else until it has gone well.
-//! Deadlines: every call has one, made with [`context`]; none is longer than a day.
+//! Deadlines: every call has one, made with [`context`]; none is longer than a day, whatever a client says.
 
 pub mod alertd;
 pub mod condition;
@@ -11,6 +11,7 @@ pub mod datad;
 mod directory;
 mod error;
 mod hello;
+mod incoming;
 pub mod remote;
 pub mod root;
 mod serve;

@@ -7,12 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use tarpc::server::{BaseChannel, Channel, Serve};
 use tarpc::{RequestName, ServerError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
+use crate::incoming::Incoming;
 use crate::transport::{Io, framed};
 use crate::{Greeting, Listener};
 
@@ -91,7 +92,8 @@ impl Connection {
         S::Resp: serde::Serialize,
     {
         let gate = Gate { serve, greeting: self.greeting };
-        BaseChannel::with_defaults(framed::<_, tarpc::ClientMessage<S::Req>, tarpc::Response<S::Resp>>(self.stream))
+        let messages = framed::<_, Incoming<S::Req>, tarpc::Response<S::Resp>>(self.stream).map_ok(Incoming::bounded);
+        BaseChannel::<S::Req, S::Resp, _>::with_defaults(messages)
             .max_concurrent_requests(self.requests)
             .execute(gate)
             .for_each_concurrent(None, |handler| handler)

@@ -13,6 +13,8 @@ use dccd_rpc::{
     CallError, Greeting, Hello, HelloReply, RpcError, ServeLimits, TransportError, call, client_config, context, serve,
     spawn_dispatch, unix_connect, unix_listen,
 };
+use dccd_testkit::raw;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -182,7 +184,6 @@ async fn messages_up_to_the_frame_limit_pass_and_larger_ones_break_their_connect
 
 #[tokio::test]
 async fn a_panic_or_garbage_ends_its_connection_only() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let dir = tempfile::tempdir().unwrap();
     let path = socket(&dir);
     start(&path, ServeLimits::default(), std::future::pending());
@@ -195,6 +196,34 @@ async fn a_panic_or_garbage_ends_its_connection_only() {
     tokio::time::timeout(PATIENCE, garbage.read_to_end(&mut answer)).await.unwrap().unwrap();
     assert!(answer.is_empty());
     call("echo", "echo", second.echo(context(PATIENCE), String::new())).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_wants_to_wait_for_ages_is_answered_and_who_names_no_time_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = socket(&dir);
+    start(&path, ServeLimits::default(), std::future::pending());
+    let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
+    client.write_all(&raw::hello(0, (u64::MAX, 999_999_999), 1)).await.unwrap();
+    let answer = async |client: &mut tokio::net::UnixStream| {
+        let reading = async {
+            let mut bytes = vec![0; usize::try_from(client.read_u32().await.unwrap()).unwrap()];
+            client.read_exact(&mut bytes).await.unwrap();
+            bytes
+        };
+        tokio::time::timeout(PATIENCE, reading).await.unwrap()
+    };
+    // The request's number, that it was answered, by which method, and that it went well.
+    assert_eq!(answer(&mut client).await[..4], [0; 4]);
+    // Timers end after two years, dates with the year 9999, and the clock itself before all of the numbers do.
+    for (id, seconds) in [(1, u64::MAX), (2, 100_000_000), (3, 1 << 40), (4, i64::MAX.unsigned_abs())] {
+        client.write_all(&raw::request(id.into(), (seconds, 0), 1, &raw::text("x"))).await.unwrap();
+        assert_eq!(answer(&mut client).await, [id, 0, 1, 0, 1, b'x'], "{seconds} s");
+    }
+    client.write_all(&raw::request(9, (u64::MAX, u32::MAX), 1, &raw::text("x"))).await.unwrap();
+    let mut rest = Vec::new();
+    tokio::time::timeout(PATIENCE, client.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert_eq!(rest, b"");
 }
 
 #[tokio::test]

@@ -10,8 +10,9 @@ use std::time::Duration;
 use dccd_registry::{Registry, RegistryError};
 use dccd_root::{HttpOptions, Options, Policy, Root, RootError, RpcLimits, RpcOptions, RpcTls, RpcToken};
 use dccd_rpc::remote::{Remote, RemoteError, Token};
-use dccd_rpc::root::{Endpoint, Progress, Registration, ServiceState};
+use dccd_rpc::root::{Endpoint, Progress, ROOT_PROTOCOL, Registration, ServiceState};
 use dccd_service::{Shutdown, chain};
+use dccd_testkit::raw;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -57,11 +58,7 @@ async fn tree(limits: RpcLimits) -> (Tree, SocketAddr) {
 /// A client that was greeted, without anything that understands what comes then.
 async fn greeted(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let mut bytes = b"DCCDRPC\x01".to_vec();
-    bytes.extend(u16::try_from(TOKEN.len()).unwrap().to_be_bytes());
-    bytes.extend(TOKEN.as_bytes());
-    bytes.extend(b"\x09dccd-root");
-    stream.write_all(&bytes).await.unwrap();
+    stream.write_all(&raw::opening(TOKEN, "dccd-root")).await.unwrap();
     for _ in 0..2 {
         let mut verdict = [0; 11];
         stream.read_exact(&mut verdict).await.unwrap();
@@ -173,6 +170,19 @@ async fn garbage_ends_its_own_connection_and_is_told_why() {
     // Greeted, and then no message of ours.
     let mut stream = greeted(address).await;
     stream.write_all(&[0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff]).await.unwrap();
+    let said = rest(&mut stream).await;
+    assert!(said.contains("dccd-root has closed it"), "{said}");
+    // Then one who would wait for ages: for its answers, on the same connection.
+    let mut stream = greeted(address).await;
+    let hello = raw::hello(1, (u64::MAX, 0), ROOT_PROTOCOL);
+    for (id, method, request) in [(1, 0, hello), (2, 4, raw::request(2, (u64::MAX, 0), 4, &[]))] {
+        stream.write_all(&request).await.unwrap();
+        let mut answer = vec![0; usize::try_from(stream.read_u32().await.unwrap()).unwrap()];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[..4], [id, 0, method, 0]);
+    }
+    // And one who names no time.
+    stream.write_all(&raw::request(3, (u64::MAX, u32::MAX), 4, &[])).await.unwrap();
     let said = rest(&mut stream).await;
     assert!(said.contains("dccd-root has closed it"), "{said}");
     connect(address).await.unwrap().list(PATIENCE).await.unwrap();
