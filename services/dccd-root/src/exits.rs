@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use dccd_rpc::root::ServiceExit;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
 
 use crate::confine::Kills;
 use crate::events::unix_nanos;
+use crate::files::Writer;
 use crate::process::Exit;
 use crate::state_file;
 
@@ -24,8 +24,6 @@ const LOAD_PATIENCE: Duration = Duration::from_millis(250);
 pub(crate) const EXITS_KEPT: usize = 20;
 /// How the process of a service ends whose place a successor takes.
 pub(crate) const HANDED_OVER: &str = "handed over";
-/// Patience with the disk; a service's restart does not wait longer for this file.
-const SAVE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What stands in the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -105,36 +103,16 @@ fn file(data_path: &Path, service: &str) -> PathBuf {
 
 /// Saves the histories of one service, one after another.
 #[derive(Debug, Default)]
-pub(crate) struct Saver {
-    /// One that the disk has not taken yet.
-    running: Option<JoinHandle<io::Result<()>>>,
-}
+pub(crate) struct Saver(Writer);
 
 impl Saver {
-    /// Saves it, off the root's thread. A disk that takes no writes costs this file only: what comes after a save that still
-    /// hangs is left out.
+    /// Saves it. A disk that takes no writes costs this file only, and a service's restart does not wait long for it.
     pub(crate) async fn save(&mut self, data_path: &Path, service: &str, history: History) {
-        if self.running.is_some() && !self.settled(service).await {
-            return;
-        }
         let (data_path, name) = (data_path.to_owned(), service.to_owned());
-        self.running = Some(tokio::task::spawn_blocking(move || history.save(&data_path, &name)));
-        self.settled(service).await;
-    }
-
-    /// Waits a while for the last one.
-    async fn settled(&mut self, service: &str) -> bool {
-        let Some(running) = &mut self.running else { return true };
-        let Ok(saved) = tokio::time::timeout(SAVE_PATIENCE, running).await else {
-            tracing::warn!(service, "the disk does not take the service's history");
-            return false;
-        };
-        self.running = None;
-        if let Err(error) = saved.map_err(io::Error::other).flatten() {
+        if let Err(error) = self.0.write(move || history.save(&data_path, &name)).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(service, error, "cannot save the service's history");
         }
-        true
     }
 }
 
@@ -238,5 +216,18 @@ mod tests {
         assert!(ahead.window()[0].elapsed() < Duration::from_secs(60));
         fs::write(file(data, "a"), "{").unwrap();
         assert_eq!(History::load(data, "a"), History::default());
+    }
+
+    #[test]
+    fn a_disk_that_hangs_holds_up_no_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), "a");
+        fs::create_dir_all(directory(dir.path())).unwrap();
+        // Reading it waits for somebody who writes, as reading from such a disk waits for it.
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        assert_eq!(History::load_soon(dir.path(), "a"), History::default());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, r#"{"restarts": 7}"#).unwrap();
+        assert_eq!(History::load(dir.path(), "a").restarts, 7);
     }
 }

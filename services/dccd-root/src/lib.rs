@@ -19,6 +19,7 @@ mod disk;
 mod error;
 mod events;
 mod exits;
+mod files;
 mod health;
 mod http;
 mod levels;
@@ -41,6 +42,7 @@ mod watching;
 
 pub use adopt::{Orphan, orphans};
 pub use error::RootError;
+pub use files::FilesError;
 pub use notify::{NOTIFY_VARIABLES, Notify};
 pub use options::{
     Alerting, BootGuard, BoxError, HttpOptions, LATER, Limits, Options, Policy, Refuse, Reload, Reloaded, Resolve,

@@ -16,6 +16,7 @@ use crate::adopt::Record;
 use crate::cell::Cell;
 use crate::context::Context;
 use crate::exits::HANDED_OVER;
+use crate::files;
 use crate::options::LATER;
 use crate::stop::order_stop;
 use crate::{Reloaded, ServiceSpec};
@@ -63,9 +64,9 @@ async fn read_and_apply(ctx: Arc<Context>, dry_run: bool) -> Result<ReloadReport
         let (service, reason) = (ROOT_NAME.to_owned(), "it is stopping".to_owned());
         return Err(RpcError::Unavailable { service, reason });
     }
-    let read = tokio::task::spawn_blocking(move || read()).await.map_err(|error| failed(error.to_string()))?;
-    let new = read.map_err(|error| {
-        let reason = chain(error.as_ref());
+    let read = files::read(move || read()).await;
+    let read = read.map_err(|error| chain(&error)).and_then(|read| read.map_err(|error| chain(error.as_ref())));
+    let new = read.map_err(|reason| {
         tracing::warn!(reason, "the configuration is not reloaded; everything goes on as before");
         failed(format!("{reason}\nnothing was changed"))
     })?;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::events::unix_nanos;
+use crate::files::Writer;
 use crate::stop::finished;
 
 /// The state is written at least this often, for the sake of counters and memory.
@@ -51,13 +52,13 @@ pub fn load(data_path: &Path) -> io::Result<Option<SavedState>> {
 }
 
 /// Keeps the file current until everything is stopped, and returns when that stands in it. One task, so that no save can
-/// overtake another. A disk that takes no writes costs this file only.
+/// overtake another. A disk that takes no writes, or gives no answer, costs this file only.
 pub(crate) async fn keep(ctx: Arc<Context>) {
     let mut changes = ctx.events.subscribe();
-    let mut failing = false;
+    let (mut failing, mut writer) = (false, Writer::default());
     loop {
         let is_last = ctx.stopped.borrow().is_some();
-        match save_in_background(&ctx).await {
+        match save_now(&ctx, &mut writer).await {
             Ok(()) => failing = false,
             Err(error) if !failing || is_last => {
                 tracing::warn!(path = %path(&ctx.data_path).display(), error = &error as &dyn std::error::Error, "cannot save the state");
@@ -83,10 +84,10 @@ pub(crate) async fn keep(ctx: Arc<Context>) {
 }
 
 /// Writes the present state now.
-async fn save_in_background(ctx: &Context) -> io::Result<()> {
+async fn save_now(ctx: &Context, writer: &mut Writer) -> io::Result<()> {
     let state = SavedState { saved: unix_nanos(), daemon: ctx.status(), services: ctx.list() };
     let path = path(&ctx.data_path);
-    tokio::task::spawn_blocking(move || save(&path, &state)).await.map_err(io::Error::other)?
+    writer.write(move || save(&path, &state)).await
 }
 
 fn save(path: &Path, state: &SavedState) -> io::Result<()> {

@@ -2,6 +2,10 @@
 
 mod tree;
 
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use dccd_root::{Policy, Supervision};
@@ -201,4 +205,39 @@ async fn a_service_near_its_memory_limit_is_asked_to_shed_and_one_above_it_is_re
     assert_eq!((b.exits[0].reason.as_str(), b.exits[0].killed), ("memory limit", false));
     assert_eq!(b.last_exit.as_deref(), Some("memory limit"));
     tree.stop().await;
+}
+
+/// A file that a write waits at until somebody reads, as it does at a disk that hangs.
+fn stuck(place: &Place, file: &str) -> std::path::PathBuf {
+    let path = place.data().join(".dccd/state").join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_neither_services_nor_the_end() {
+    let place = Place::new();
+    let (saved, history) = (stuck(&place, "services.json.tmp"), stuck(&place, "exits/a.json.tmp"));
+    // A sweep that never ends, once there is something to sweep.
+    let mut options = place.options(&[place.spec("a", Policy::Permanent, true)]);
+    let (disk, sweeps) = channel::<()>();
+    let sweeps = std::sync::Mutex::new(sweeps);
+    let runs = std::sync::atomic::AtomicU32::new(0);
+    options.sweep = Some(Arc::new(move || {
+        if runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0 {
+            let _ = sweeps.lock().unwrap().recv();
+        }
+    }));
+    let tree = Tree::start_with(place, options).await;
+    let first = tree.until_state("a", ServiceState::Ready).await.pid.unwrap();
+    send(first, Signal::KILL);
+    tree.until("a", "with another process", |info| info.state.is_ready() && info.pid != Some(first)).await;
+    let (_place, report) = tree.stop().await;
+    assert_eq!(report.services.len(), 1);
+    // Threads that wait are let go, for the test's own end.
+    drop(disk);
+    for path in [saved, history] {
+        File::open(path).unwrap().read_to_end(&mut Vec::new()).unwrap();
+    }
 }

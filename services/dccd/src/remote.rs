@@ -94,7 +94,7 @@ fn own(global: &Global, address: &RemoteAddress) -> Result<Option<Config>, Failu
 
 fn token(global: &Global, own: Option<&Config>) -> Result<Option<Token>, Failure> {
     if let Some(path) = &global.token_file {
-        return Ok(Some(Token::from_file(path).context("the token can't be used (--token-file)")?));
+        return Ok(Some(Token::from_file_or_pipe(path).context("the token can't be used (--token-file)")?));
     }
     if let Some(text) = std::env::var_os(TOKEN_VARIABLE).filter(|text| !text.is_empty()) {
         let token = Token::parse(&text.to_string_lossy());

@@ -225,6 +225,11 @@ fn what_does_not_work_is_told_with_what_to_do() {
     host.put("config.yml", &format!("daemon: {{rpc: {{address: '{address}', token_file: ./rpc.token}}}}\n"));
     golden("open_token_file_of_the_root", &host.run_own(&["start", "--detach"]).code(12), address, &host);
     golden("open_token_file_in_validate", &host.run(&["validate"]).code(1), address, &host);
+    // Nobody ever writes there.
+    std::fs::remove_file(host.path().join("rpc.token")).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, host.path().join("rpc.token"), mode).unwrap();
+    golden("pipe_as_token_file_of_the_root", &host.run_own(&["start", "--detach"]).code(12), address, &host);
 }
 
 /// Holds what a command said against its file; what differs from run to run is named instead.

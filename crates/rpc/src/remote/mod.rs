@@ -16,6 +16,7 @@
 
 mod address;
 mod client;
+mod file;
 mod frames;
 mod greeting;
 mod secret;
@@ -24,6 +25,7 @@ mod tls;
 
 pub use address::{AddressError, RemoteAddress};
 pub use client::{Remote, RemoteError, RemoteTransport};
+pub use file::FileError;
 pub use frames::{FrameScan, Scanned, farewell};
 pub use greeting::{
     Opening, SERVICE_BYTES_MAX, TOKEN_BYTES_MAX, Verdict, opens_like_ours, read_opening, read_service, read_token,

@@ -1,11 +1,10 @@
 //! Tokens, and files that hold secrets. No text of an error has any of it.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::file::{self, FileError, Sort};
 use super::greeting::TOKEN_BYTES_MAX;
 
 /// Fewer characters can be guessed.
@@ -58,9 +57,19 @@ impl Token {
 
     /// Reads it from a file that nobody else may read. Blocks.
     pub fn from_file(path: &Path) -> Result<Self, SecretFileError> {
-        check_private(path, 0o077)?;
-        let text = fs::read_to_string(path).map_err(|source| SecretFileError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|source| SecretFileError::Token { path: path.to_owned(), source })
+        Self::from_sort(path, Sort::File)
+    }
+
+    /// The same, or from a pipe, whose writer is waited for: `--token-file <(pass show x)`. Blocks.
+    pub fn from_file_or_pipe(path: &Path) -> Result<Self, SecretFileError> {
+        Self::from_sort(path, Sort::FileOrPipe)
+    }
+
+    fn from_sort(path: &Path, sort: Sort) -> Result<Self, SecretFileError> {
+        let bytes = read_private(path, sort, 0o077)?;
+        let text = String::from_utf8(bytes).map_err(|_| TokenError::Unprintable);
+        let token = text.and_then(|text| Self::parse(&text));
+        token.map_err(|source| SecretFileError::Token { path: path.to_owned(), source })
     }
 
     /// The text, for the one place that sends or compares it.
@@ -79,21 +88,9 @@ impl Token {
 /// Why a file with a secret can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
-    /// It can't be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// It is a directory, a device, or too large.
-    #[error("{} is no file that holds a secret", path.display())]
-    Kind {
-        /// The path.
-        path: PathBuf,
-    },
+    /// It can't be read, or is none.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Others can read or change it.
     #[error("{} is open to others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
     Open {
@@ -123,25 +120,24 @@ pub enum SecretFileError {
     },
 }
 
-/// Refuses a file with one of these permission bits, or of another user. A pipe is as good as a file: `--token-file <(pass show x)`.
-pub(super) fn check_private(path: &Path, forbidden: u32) -> Result<(), SecretFileError> {
-    let meta = fs::metadata(path).map_err(|source| SecretFileError::Read { path: path.to_owned(), source })?;
-    if !(meta.is_file() || meta.file_type().is_fifo()) || meta.len() > FILE_BYTES_MAX {
-        return Err(SecretFileError::Kind { path: path.to_owned() });
-    }
-    let (mode, uid) = (meta.mode() & 0o7777, rustix::process::geteuid().as_raw());
+/// Reads a file, unless it has one of these permission bits or belongs to another user.
+pub(super) fn read_private(path: &Path, sort: Sort, forbidden: u32) -> Result<Vec<u8>, SecretFileError> {
+    let opened = file::open(path, sort)?;
+    let (meta, uid) = (&opened.meta, rustix::process::geteuid().as_raw());
+    let mode = meta.mode() & 0o7777;
     if mode & forbidden != 0 {
         return Err(SecretFileError::Open { path: path.to_owned(), mode });
     }
     if meta.uid() != uid && meta.uid() != 0 {
         return Err(SecretFileError::Foreign { path: path.to_owned(), owner: meta.uid(), uid });
     }
-    Ok(())
+    Ok(opened.read(FILE_BYTES_MAX)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
@@ -172,11 +168,13 @@ mod tests {
             assert_eq!(read.is_ok(), is_private, "{mode:o}");
             assert!(is_private || matches!(&read, Err(SecretFileError::Open { mode: found, .. }) if *found == mode));
         }
-        assert!(matches!(Token::from_file(dir.path()), Err(SecretFileError::Kind { .. })));
-        assert!(matches!(Token::from_file(&dir.path().join("none")), Err(SecretFileError::Read { .. })));
+        assert!(matches!(Token::from_file(dir.path()), Err(SecretFileError::File(FileError::Kind { .. }))));
+        assert!(matches!(Token::from_file(&dir.path().join("none")), Err(SecretFileError::File(FileError::Read { .. }))));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(&path, "two words").unwrap();
-        let error = Token::from_file(&path).unwrap_err();
-        assert!(matches!(error, SecretFileError::Token { .. }) && !error.to_string().contains("words"), "{error}");
+        for bad in [&b"two words"[..], b"words\xff"] {
+            fs::write(&path, bad).unwrap();
+            let error = Token::from_file(&path).unwrap_err();
+            assert!(matches!(error, SecretFileError::Token { .. }) && !error.to_string().contains("words"), "{error}");
+        }
     }
 }

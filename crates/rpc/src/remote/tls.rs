@@ -8,12 +8,18 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{self, CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-use super::SecretFileError;
-use super::secret::check_private;
+use super::file::{self, FileError, Sort};
+use super::secret::{SecretFileError, read_private};
+
+/// No bundle of authorities is longer: those of the world have 300 kB.
+const CERTIFICATES_BYTES_MAX: u64 = 4 << 20;
 
 /// Why files are no good for TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFileError {
+    /// The certificate's file is missing, or none.
+    #[error("the certificate can't be used")]
+    CertificateFile(#[source] FileError),
     /// It can't be read as PEM.
     #[error("cannot read the certificate {}", path.display())]
     Certificate {
@@ -54,19 +60,25 @@ pub enum TlsFileError {
     },
 }
 
-/// The certificates of a PEM file, in its order; one at least. Blocks.
+/// The certificates of a PEM file or a pipe, in its order; one at least. Blocks.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    certificates_of(path, Sort::FileOrPipe)
+}
+
+fn certificates_of(path: &Path, sort: Sort) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let failed = |source| TlsFileError::Certificate { path: path.to_owned(), source };
-    let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
+    let read = file::open(path, sort).and_then(|opened| opened.read(CERTIFICATES_BYTES_MAX));
+    let pem = read.map_err(TlsFileError::CertificateFile)?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     if chain.is_empty() { Err(TlsFileError::NoCertificate { path: path.to_owned() }) } else { Ok(chain) }
 }
 
 /// What a server needs that shows this certificate (with what leads to its authority) and has this key. The key may be readable for
-/// a group, as is usual for keys of certificates, for no others. Blocks.
+/// a group, as is usual for keys of certificates, for no others. Both are regular files. Blocks.
 pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsFileError> {
-    let chain = certificates(certificate)?;
-    check_private(key, 0o037).map_err(TlsFileError::KeyFile)?;
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsFileError::Key { path: key.to_owned(), source })?;
+    let chain = certificates_of(certificate, Sort::File)?;
+    let pem = read_private(key, Sort::File, 0o037).map_err(TlsFileError::KeyFile)?;
+    let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|source| TlsFileError::Key { path: key.to_owned(), source })?;
     let pair = |source| TlsFileError::Pair { certificate: certificate.to_owned(), key: key.to_owned(), source };
     // The provider by name: one process may hold several, and then none of them is the default.
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))

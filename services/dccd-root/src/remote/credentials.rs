@@ -43,6 +43,8 @@ impl Lock {
 /// The certificate, as of the files' last change.
 pub(super) struct Certificate {
     files: RpcTls,
+    /// As they were before they were read first.
+    known: Stamp,
     acceptor: Mutex<TlsAcceptor>,
 }
 
@@ -52,8 +54,9 @@ type Stamp = [Option<(u64, u64, u64, i64, i64)>; 2];
 impl Certificate {
     /// Reads the files. Blocks.
     pub(super) fn load(files: &RpcTls) -> Result<Self, RpcListenError> {
+        let known = stamp(files);
         let config = server_config(&files.certificate, &files.key).map_err(RpcListenError::Tls)?;
-        Ok(Self { files: files.clone(), acceptor: Mutex::new(config.into()) })
+        Ok(Self { files: files.clone(), known, acceptor: Mutex::new(config.into()) })
     }
 
     /// What the next connection is accepted with.
@@ -61,23 +64,15 @@ impl Certificate {
         self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn stamp(&self) -> Stamp {
-        let of = |path: &Path| {
-            let meta = std::fs::metadata(path).ok()?;
-            Some((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
-        };
-        [of(&self.files.certificate), of(&self.files.key)]
-    }
-
     /// Uses the files anew when they have changed; files that are no good (half written, maybe) change nothing. Never returns.
     pub(super) async fn renew(self: Arc<Self>) {
-        let mut known = self.stamp();
+        let mut known = self.known;
         loop {
             tokio::time::sleep(RENEWAL_INTERVAL).await;
             let this = Arc::clone(&self);
             // Files may lie on a disk that hangs.
             let look = tokio::task::spawn_blocking(move || {
-                let now = this.stamp();
+                let now = stamp(&this.files);
                 (now != known).then(|| (now, server_config(&this.files.certificate, &this.files.key)))
             });
             let Ok(Some((now, config))) = look.await else { continue };
@@ -95,6 +90,15 @@ impl Certificate {
             }
         }
     }
+}
+
+/// Blocks.
+fn stamp(files: &RpcTls) -> Stamp {
+    let of = |path: &Path| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+    };
+    [of(&files.certificate), of(&files.key)]
 }
 
 #[cfg(test)]
@@ -143,7 +147,9 @@ mod tests {
         let swapped = RpcTls { certificate: files.key.clone(), key: files.key.clone() };
         assert!(refusal(&swapped).contains("has no certificate in it"), "{}", refusal(&swapped));
         let missing = RpcTls { certificate: dir.path().join("none"), ..files.clone() };
-        assert!(refusal(&missing).contains("cannot read the certificate"), "{}", refusal(&missing));
+        assert!(refusal(&missing).contains("the certificate can't be used: cannot read "), "{}", refusal(&missing));
+        let directory = RpcTls { key: dir.path().to_owned(), ..files.clone() };
+        assert!(refusal(&directory).contains("is a directory; it must be a regular file"), "{}", refusal(&directory));
         let other = tempfile::tempdir().unwrap();
         let foreign = RpcTls { key: put(other.path()).key, ..files };
         assert!(refusal(&foreign).contains("don't go together"), "{}", refusal(&foreign));

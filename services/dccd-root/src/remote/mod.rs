@@ -37,6 +37,7 @@ use self::greet::{Greeted, Target, greet, turn_away};
 use self::pump::pump;
 use crate::RootError;
 use crate::context::Context;
+use crate::files::{self, FilesError};
 use crate::listeners::Door;
 use crate::rpc::RootServer;
 use crate::stop::finished;
@@ -67,6 +68,9 @@ pub enum RpcListenError {
     /// The certificate or its key is no good.
     #[error("TLS can't be spoken (daemon.rpc.tls)")]
     Tls(#[source] TlsFileError),
+    /// None of them could be read in time.
+    #[error("the files of daemon.rpc can't be read (token_file, tls)")]
+    Files(#[source] FilesError),
 }
 
 /// Reads the files that these options name, as a root would that starts with them. Blocks.
@@ -74,8 +78,11 @@ pub enum RpcListenError {
 /// # Errors
 /// When one of them is no good.
 pub fn check_rpc(options: &RpcOptions) -> Result<(), RpcListenError> {
-    Lock::of(&options.token)?;
-    options.tls.as_ref().map_or(Ok(()), |files| Certificate::load(files).map(drop))
+    read_files(options).map(drop)
+}
+
+fn read_files(options: &RpcOptions) -> Result<(Lock, Option<Certificate>), RpcListenError> {
+    Ok((Lock::of(&options.token)?, options.tls.as_ref().map(Certificate::load).transpose()?))
 }
 
 /// A port that is open and not served yet.
@@ -119,10 +126,10 @@ impl Door for RpcServer {
 impl RpcServer {
     /// Reads the token and the certificate and opens the port.
     pub(crate) async fn bind(options: RpcOptions) -> Result<Self, RootError> {
-        let address = options.address;
+        let (address, limits) = (options.address, options.limits);
         let failed = |source| RootError::Rpc { address, source: Box::new(source) };
-        let lock = Lock::of(&options.token).map_err(failed)?;
-        let certificate = options.tls.as_ref().map(Certificate::load).transpose().map_err(failed)?.map(Arc::new);
+        let read = files::read(move || read_files(&options)).await.map_err(RpcListenError::Files);
+        let (lock, certificate) = read.flatten().map_err(failed)?;
         let port = |source| failed(RpcListenError::Port(source));
         let listener = TcpListener::bind(address).await.map_err(port)?;
         let address = listener.local_addr().map_err(port)?;
@@ -131,7 +138,7 @@ impl RpcServer {
         if !tls && !address.ip().is_loopback() {
             tracing::warn!(%address, "other hosts can reach the RPC, and without daemon.rpc.tls the token and all data go in clear text");
         }
-        Ok(Self { listener, lock, certificate, limits: options.limits })
+        Ok(Self { listener, lock, certificate: certificate.map(Arc::new), limits })
     }
 
     /// Serves until everything is stopped. Fails never: what can't be accepted is logged, and the next one is waited for.

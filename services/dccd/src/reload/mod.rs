@@ -27,6 +27,11 @@ pub fn reload(loaded: &Loaded, common: Common) -> Reload {
 }
 
 fn read(path: &Path, common: &Common, applied: &Arc<Mutex<Config>>) -> anyhow::Result<Reloaded> {
+    // A pipe was good for a start; to be read again it would have to be written again.
+    let found = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if !found.is_file() {
+        bail!("{} is no regular file, and can't be read again", path.display());
+    }
     let new = Config::load(&Lookup::new(Some(path.to_owned())))?;
     for warning in new.warnings.iter().map(ToString::to_string).chain(crate::histo::warnings(&new.config)) {
         tracing::warn!(file = %path.display(), warning, "the new configuration");
