@@ -53,6 +53,15 @@ pub struct Condition {
     pub count: u64,
 }
 
+/// Something that a process can't tell yet: it may be wrong without being among its conditions, as when an earlier process said so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// The kind.
+    pub kind: String,
+    /// The subject; `None`: whatever is of this kind.
+    pub subject: Option<String>,
+}
+
 /// The conditions of one service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceConditions {
@@ -68,9 +77,19 @@ pub struct ServiceConditions {
     pub more: u32,
     /// Whether it has looked around since its start; before, it may have things wrong of which it doesn't know yet.
     pub settled: bool,
+    /// What it can't tell yet, now that it has.
+    pub doubts: Vec<Doubt>,
 }
 
 impl ServiceConditions {
+    /// Whether what is not listed of this kind and subject is over, as far as its own process says it: it has spoken, and would say it.
+    #[must_use]
+    pub fn says_over(&self, kind: &str, subject: &str) -> bool {
+        let is_doubted =
+            |doubt: &Doubt| doubt.kind == kind && doubt.subject.as_ref().is_none_or(|doubted| doubted == subject);
+        self.heard && self.settled && self.more == 0 && !self.doubts.iter().any(is_doubted)
+    }
+
     /// All that is wrong.
     pub fn all(&self) -> impl Iterator<Item = &Condition> {
         self.found.iter().chain(&self.said)

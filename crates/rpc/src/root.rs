@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::condition::{Condition, Conditions};
+use crate::condition::{Condition, Conditions, Doubt};
 use crate::{Hello, HelloReply, RpcError};
 
 /// Version of this contract.
-pub const ROOT_PROTOCOL: u32 = 4;
+pub const ROOT_PROTOCOL: u32 = 5;
 
 /// The root's name in listings, logs and errors.
 pub const ROOT_NAME: &str = "dccd-root";
@@ -171,6 +171,8 @@ pub struct Progress {
     pub conditions_more: u32,
     /// Whether it has only begun to look around: what is not among the conditions may hold all the same.
     pub conditions_unsettled: bool,
+    /// What it can't tell yet of those that are not among the conditions, now that it has looked around.
+    pub conditions_doubted: Vec<Doubt>,
 }
 
 /// Where a service is in its life.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dccd_rpc::alertd::{ALERTD_PROTOCOL, AlertInfo, AlertList, AlertState, AlertdRequest, WebhookInfo};
-use dccd_rpc::condition::{Condition, Conditions, ServiceConditions, Severity};
+use dccd_rpc::condition::{Condition, Conditions, Doubt, ServiceConditions, Severity};
 use dccd_rpc::root::{
     Change, Endpoint, EnsureError, Event, Events, HeartbeatReply, Progress, ROOT_PROTOCOL, RegisterReply, Registration,
     ReloadReport, ReloadedService, RootServiceRequest, RootStatus, ServiceExit, ServiceInfo, ServiceLogLevel, ServiceState,
@@ -63,6 +63,7 @@ fn the_wire_of_the_root_is_frozen() {
         conditions: vec![condition(Severity::Info)],
         conditions_more: 7,
         conditions_unsettled: true,
+        conditions_doubted: vec![Doubt { kind: s("k"), subject: Some(s("s")) }, Doubt { kind: s("l"), subject: None }],
     };
     let registration = Registration {
         name: s("n"),
@@ -194,7 +195,8 @@ fn the_wire_of_the_root_is_frozen() {
         schema.add("RpcError", &error);
     }
     let (found, said) = (vec![condition(Severity::Warning)], vec![condition(Severity::Critical)]);
-    let services = vec![ServiceConditions { service: s("s"), heard: true, found, said, more: 2, settled: false }];
+    let doubts = vec![Doubt { kind: s("k"), subject: None }];
+    let services = vec![ServiceConditions { service: s("s"), heard: true, found, said, more: 2, settled: false, doubts }];
     schema.add("Conditions", &Conditions { revision: 1, services });
     schema.check("root.schema");
 }

@@ -1,15 +1,17 @@
 //! What is wrong with a service and worth telling somebody: raised when it begins, cleared when it is over, carried by every
 //! heartbeat in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dccd_rpc::condition::{Condition, Severity};
+use dccd_rpc::condition::{Condition, Doubt, Severity};
 
 /// Conditions that a heartbeat carries; of more it carries the gravest, and the number of the others.
 pub const CONDITIONS_MAX: usize = 64;
+/// Doubts that a heartbeat carries; where there are more of a kind, the kind as a whole is in doubt.
+pub const DOUBTS_MAX: usize = 64;
 /// Conditions that a service keeps; further ones are ignored until some are cleared.
 const KEPT_MAX: usize = 1_024;
 /// Longest message, in characters.
@@ -25,6 +27,7 @@ pub struct Conditions(Arc<Inner>);
 struct Inner {
     all: Mutex<BTreeMap<Name, Condition>>,
     unsettled: AtomicBool,
+    doubts: Mutex<Vec<Doubt>>,
 }
 
 /// Kind and subject.
@@ -66,9 +69,22 @@ impl Conditions {
         self.0.unsettled.store(!settled, Ordering::Relaxed);
     }
 
-    /// Whether it has not.
-    pub(crate) fn is_unsettled(&self) -> bool {
-        self.0.unsettled.load(Ordering::Relaxed)
+    /// What this process can't tell yet, of all that an earlier one may have said; it takes the place of what was in doubt before.
+    /// Everything else is known from the moment on at which it is [`Conditions::settled`].
+    pub fn doubt(&self, doubts: Vec<Doubt>) {
+        *self.0.doubts.lock().unwrap_or_else(PoisonError::into_inner) = bounded(doubts);
+    }
+
+    /// As it was said last.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<Doubt> {
+        self.0.doubts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.0.unsettled.load(Ordering::Relaxed)
     }
 
     /// All of them, by kind and subject.
@@ -101,6 +117,16 @@ fn note(all: &mut BTreeMap<Name, Condition>, kind: &str, subject: &str, severity
         let (kind, subject) = name.clone();
         all.insert(name, Condition { kind, subject, severity, message, since: now(), count: 1 });
     }
+}
+
+/// No more than [`DOUBTS_MAX`], kinds as a whole if need be.
+fn bounded(doubts: Vec<Doubt>) -> Vec<Doubt> {
+    if doubts.len() <= DOUBTS_MAX {
+        let cut = |doubt: Doubt| Doubt { subject: doubt.subject.map(|s| cut(&s, SUBJECT_CHARS_MAX)), ..doubt };
+        return doubts.into_iter().map(cut).collect();
+    }
+    let kinds: BTreeSet<String> = doubts.into_iter().map(|doubt| doubt.kind).collect();
+    kinds.into_iter().map(|kind| Doubt { kind, subject: None }).collect()
 }
 
 fn cut(text: &str, chars_max: usize) -> String {
@@ -148,6 +174,23 @@ mod tests {
         assert_eq!(subjects(), ["disk_low ", "data_stale b", "data_stale c"]);
         stale(&[]);
         assert_eq!(subjects(), ["disk_low "]);
+    }
+
+    #[test]
+    fn doubts_are_carried_until_there_are_others_and_too_many_of_them_are_kinds() {
+        let conditions = Conditions::default();
+        let doubt = |kind: &str, subject: Option<String>| Doubt { kind: kind.to_owned(), subject };
+        let few = vec![doubt("k", Some("a".to_owned())), doubt("l", None)];
+        conditions.doubt(few.clone());
+        assert_eq!(conditions.doubts(), few);
+        let long = doubt("k", Some("s".repeat(1_000)));
+        conditions.doubt(vec![long]);
+        assert_eq!(conditions.doubts(), [doubt("k", Some("s".repeat(SUBJECT_CHARS_MAX)))], "as the subject itself is cut");
+        let many = (0..DOUBTS_MAX + 1).map(|n| doubt(if n == 0 { "l" } else { "k" }, Some(n.to_string())));
+        conditions.doubt(many.collect());
+        assert_eq!(conditions.doubts(), [doubt("k", None), doubt("l", None)]);
+        conditions.doubt(Vec::new());
+        assert_eq!(conditions.doubts(), []);
     }
 
     #[test]

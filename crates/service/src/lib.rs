@@ -30,7 +30,7 @@ mod shutdown;
 mod tasks;
 
 pub use args::{ArgsError, ORPHAN_GRACE_DEFAULT, ServiceArgs};
-pub use conditions::{CONDITIONS_MAX, Conditions};
+pub use conditions::{CONDITIONS_MAX, Conditions, DOUBTS_MAX};
 pub use context::ServiceContext;
 pub use error::{ServiceError, chain};
 pub use lock::{PidLock, PidLockError};

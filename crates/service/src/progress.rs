@@ -105,7 +105,8 @@ impl Progress {
             cpu_us: process::cpu_us(),
             conditions,
             conditions_more,
-            conditions_unsettled: self.0.conditions.is_unsettled(),
+            conditions_unsettled: !self.0.conditions.is_settled(),
+            conditions_doubted: self.0.conditions.doubts(),
         }
     }
 }

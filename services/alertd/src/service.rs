@@ -288,7 +288,8 @@ fn root_lost(lost_for: Duration) -> Conditions {
     let (kind, subject, severity) = ("root_gone".to_owned(), String::new(), Severity::Critical);
     let found = vec![Condition { kind, subject, severity, message, since, count: 1 }];
     let service = ALERTD_NAME.to_owned();
-    let of = ServiceConditions { service, heard: true, found, said: Vec::new(), more: 0, settled: true };
+    let (said, doubts) = (Vec::new(), Vec::new());
+    let of = ServiceConditions { service, heard: true, found, said, more: 0, settled: true, doubts };
     Conditions { revision: 0, services: vec![of] }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock;
+use crate::doubts::{Doubts, Seen};
 use crate::rpc::Server;
 use crate::shared::Part;
 
@@ -60,7 +61,7 @@ pub(crate) async fn watch(server: Server, conditions: Conditions, patience: watc
             // A thread that gives no answer is reported as such, and says nothing of the feeds.
             if let Ok(feeds) = server.feed_list().await {
                 watch.feeds(&feeds, Instant::now());
-                watch.settle(running, Instant::now());
+                watch.settle(&feeds, running, Instant::now());
             }
             watch.jobs(&server.known_histo_jobs());
         }
@@ -90,15 +91,13 @@ struct Watch {
     stale: HashSet<String>,
     not_live: Lasting,
     with_gaps: Lasting,
-    /// When it began to look; `None`: it has looked around.
-    unsettled_since: Option<Instant>,
+    doubts: Doubts,
 }
 
 impl Watch {
     fn new(exchange: &str, conditions: Conditions, patience: Patience) -> Self {
         let (not_live, with_gaps) = (Lasting::default(), Lasting::default());
         let exchange = exchange.to_owned();
-        let unsettled_since = Some(Instant::now());
         Self {
             exchange,
             conditions,
@@ -107,21 +106,33 @@ impl Watch {
             stale: HashSet::new(),
             not_live,
             with_gaps,
-            unsettled_since,
+            doubts: Doubts::new(Instant::now()),
         }
     }
 
-    /// It has looked around when it has collected for a while and nothing is even suspected, or when whatever is suspected had its
-    /// time.
-    fn settle(&mut self, running: bool, now: Instant) {
-        let Some(since) = self.unsettled_since else { return };
-        let suspects = self.unconnected_since.is_some() || !self.not_live.0.is_empty() || !self.with_gaps.0.is_empty();
-        let longest = self.patience.stale_after.max(self.patience.gap_after);
-        let well = running && !suspects && now.duration_since(since) >= self.patience.stale_after;
-        if well || now.duration_since(since) > longest + LOOK * FEEDS_EVERY * 2 {
-            self.unsettled_since = None;
-            self.conditions.settled(true);
+    /// Says what this process can't tell yet. Before it collects that is everything.
+    fn settle(&mut self, feeds: &[FeedInfo], running: bool, now: Instant) {
+        if !running || self.doubts.are_over() {
+            return;
         }
+        let seen = |feed: &FeedInfo| Seen {
+            name: self.name(feed),
+            is_live: feed.state == "live",
+            has_spoken: feed.last_recv > 0,
+            has_gaps: feed.open_gaps > 0,
+        };
+        let seen: Vec<Seen> = feeds.iter().filter(|feed| feed.recorded).map(seen).collect();
+        let said = self.conditions.list();
+        let told = |kind: &str, subject: Option<&str>| {
+            said.iter().any(|said| said.kind == kind && subject.is_none_or(|subject| said.subject == subject))
+        };
+        let is_connected = self.unconnected_since.is_none();
+        self.conditions.doubt(self.doubts.left(&seen, is_connected, told, self.patience.stale_after, now));
+        self.conditions.settled(true);
+    }
+
+    fn name(&self, feed: &FeedInfo) -> String {
+        format!("{}/{}/{}", self.exchange, feed.symbol, feed.channel)
     }
 
     /// The parts of the process that are in trouble. `running`: it has begun to collect.
@@ -163,9 +174,8 @@ impl Watch {
 
     /// Feeds without data, books that can't be kept, gaps that stay.
     fn feeds(&mut self, feeds: &[FeedInfo], now: Instant) {
-        let name = |feed: &FeedInfo| format!("{}/{}/{}", self.exchange, feed.symbol, feed.channel);
         let recorded: HashMap<String, &FeedInfo> =
-            feeds.iter().filter(|feed| feed.recorded).map(|feed| (name(feed), feed)).collect();
+            feeds.iter().filter(|feed| feed.recorded).map(|feed| (self.name(feed), feed)).collect();
         let named = |is: fn(&FeedInfo) -> bool| {
             let of = recorded.iter().filter(move |(_, feed)| is(feed));
             of.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
@@ -323,24 +333,29 @@ mod tests {
     }
 
     #[test]
-    fn it_has_looked_around_when_nothing_is_suspected_or_everything_had_its_time() {
-        let begin = Instant::now();
+    fn a_new_process_says_what_it_cannot_tell_yet_and_nothing_before_it_collects() {
+        let (mut watch, begin) = (watch(), Instant::now());
         let at = |seconds| begin + Duration::from_secs(seconds);
-        let settled = |watch: &Watch| watch.unsettled_since.is_none();
-        let mut well = watch();
-        for (second, state, running) in [(10, "live", true), (65, "live", false), (70, "stale", true), (75, "live", true)] {
-            assert!(!settled(&well), "at {second} s");
-            well.feeds(&[feed("BTC/USD", "trades", state, 0)], at(second));
-            well.settle(running, at(second));
+        let doubted = |watch: &Watch| {
+            let (doubts, kind) = (watch.conditions.doubts(), "gap_not_repaired");
+            doubts.iter().filter(|d| d.kind == kind).filter_map(|d| d.subject.clone()).collect::<Vec<_>>()
+        };
+        watch.conditions.settled(false);
+        let feeds = [feed("BTC/USD", "trades", "live", 1), feed("ETH/USD", "trades", "live", 0)];
+        let feeds = feeds.map(|feed| FeedInfo { last_recv: 1, ..feed });
+        for (second, running) in [(0, false), (20, true), (70, true), (899, true), (920, true)] {
+            watch.feeds(&feeds, at(second));
+            watch.settle(&feeds, running, at(second));
+            assert_eq!(watch.conditions.is_settled(), running);
+            let expected: &[&str] = match second {
+                20 => &["kraken/BTC/USD/trades", "kraken/ETH/USD/trades"],
+                70..920 => &["kraken/BTC/USD/trades"],
+                _ => &[],
+            };
+            assert_eq!(doubted(&watch), expected, "at {second} s");
         }
-        assert!(settled(&well));
-        let mut with_gaps = watch();
-        for second in [0, 899, 920, 921] {
-            with_gaps.feeds(&[feed("BTC/USD", "trades", "live", 1)], at(second));
-            with_gaps.settle(true, at(second));
-            assert_eq!(settled(&with_gaps), second == 921);
-        }
-        assert_eq!(wrong(&with_gaps), ["warning gap_not_repaired kraken/BTC/USD/trades"], "it knew before it was asked");
+        assert_eq!(wrong(&watch), ["warning gap_not_repaired kraken/BTC/USD/trades"], "it is told, and in doubt no more");
+        assert!(watch.doubts.are_over());
     }
 
     #[test]

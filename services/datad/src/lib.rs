@@ -9,6 +9,7 @@ mod candles;
 mod clock;
 mod conditions;
 mod derive;
+mod doubts;
 mod error;
 mod fetch;
 mod handover;

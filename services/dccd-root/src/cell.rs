@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dccd_rpc::RpcError;
-use dccd_rpc::condition::Condition;
+use dccd_rpc::condition::{Condition, Doubt};
 use dccd_rpc::root::{
     Endpoint, HeartbeatReply, Progress, ROOT_NAME, RegisterReply, Registration, ServiceExit, ServiceInfo, ServiceState,
 };
@@ -110,6 +110,8 @@ pub(crate) struct Told {
     pub(crate) more: u32,
     /// Whether it has looked around.
     pub(crate) settled: bool,
+    /// What it can't tell yet.
+    pub(crate) doubts: Vec<Doubt>,
 }
 
 /// The mutable part of a cell.
@@ -490,7 +492,9 @@ impl Cell {
         }
         state.last_beat = Some(now);
         let said = std::mem::take(&mut progress.conditions);
-        let told = Some(Told { said, more: progress.conditions_more, settled: !progress.conditions_unsettled });
+        let doubts = std::mem::take(&mut progress.conditions_doubted);
+        let (more, settled) = (progress.conditions_more, !progress.conditions_unsettled);
+        let told = Some(Told { said, more, settled, doubts });
         if state.told != told {
             state.told = told;
             self.board.changed();

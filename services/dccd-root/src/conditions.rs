@@ -125,12 +125,14 @@ pub(crate) fn report(ctx: &Context) -> Conditions {
         said: Vec::new(),
         more: 0,
         settled: true,
+        doubts: Vec::new(),
     };
     let of = |cell: &Arc<Cell>| {
         let told = cell.state().told.clone();
         let heard = told.is_some();
-        let Told { said, more, settled } = told.unwrap_or_default();
-        ServiceConditions { service: cell.name().to_owned(), heard, found: found(cell.name()), said, more, settled }
+        let Told { said, more, settled, doubts } = told.unwrap_or_default();
+        let (service, found) = (cell.name().to_owned(), found(cell.name()));
+        ServiceConditions { service, heard, found, said, more, settled, doubts }
     };
     Conditions { revision, services: std::iter::once(root).chain(ctx.cells().iter().map(of)).collect() }
 }
@@ -346,6 +348,19 @@ mod tests {
         assert!(set(Some(Severity::Warning)) && !set(Some(Severity::Warning)) && set(Some(Severity::Critical)));
         let since = board.own().found.values().next().unwrap().since;
         assert!(since > 0 && set(None) && board.own().found.is_empty());
+    }
+
+    #[test]
+    fn a_service_that_is_known_no_more_has_nothing_wrong() {
+        let board = Board::new();
+        let wrong = || Some((Severity::Warning, "it has failed".to_owned()));
+        for service in ["x", "y"] {
+            board.set(service, "service_failed", "", wrong());
+        }
+        let changes = board.subscribe();
+        board.forget("x");
+        assert!(changes.has_changed().unwrap(), "who follows is to hear of it");
+        assert_eq!((board.holds("x", "service_failed", ""), board.holds("y", "service_failed", "")), (false, true));
     }
 
     #[test]

@@ -132,8 +132,10 @@ impl Engine {
                 continue;
             }
             let of = report.services.iter().find(|of| of.service == alert.service);
-            // Only who has spoken, and would speak of everything, can be silent about it.
-            let is_silent = |of: &ServiceConditions| of.heard && (alert.by_root || (of.settled && of.more == 0));
+            // Only who has spoken, and would speak of it, can be silent about it.
+            let is_silent = |of: &ServiceConditions| {
+                if alert.by_root { of.heard } else { of.says_over(&alert.kind, &alert.subject) }
+            };
             if of.is_some_and(is_silent) && alert.absent_since == 0 {
                 alert.absent_since = now;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dccd_config::Secret;
 use dccd_net::Retry;
 use dccd_rpc::alertd::AlertState;
-use dccd_rpc::condition::{Condition, Conditions, ServiceConditions, Severity};
+use dccd_rpc::condition::{Condition, Conditions, Doubt, ServiceConditions, Severity};
 use dccd_rpc::root::ROOT_NAME;
 use serde_json::Value;
 
@@ -35,7 +35,8 @@ fn condition(kind: &str, subject: &str, severity: Severity) -> Condition {
 }
 
 fn of(service: &str, said: Vec<Condition>) -> ServiceConditions {
-    ServiceConditions { service: service.to_owned(), heard: true, found: vec![], said, more: 0, settled: true }
+    let service = service.to_owned();
+    ServiceConditions { service, heard: true, found: vec![], said, more: 0, settled: true, doubts: vec![] }
 }
 
 fn report(services: Vec<ServiceConditions>) -> Conditions {
@@ -177,6 +178,26 @@ fn silence_of_a_service_that_has_not_spoken_ends_nothing() {
     assert_eq!(bench.delivered(), [""; 0]);
     bench.pass(3_700);
     assert_eq!(bench.delivered(), ["recovered 0 a"]);
+}
+
+#[test]
+fn what_a_new_process_was_seen_to_be_well_is_over_while_something_else_is_in_doubt() {
+    let mut bench = Bench::new();
+    let gap = condition("gap_not_repaired", "b", Severity::Warning);
+    let stale = |subject| condition("data_stale", subject, Severity::Critical);
+    bench.hear(&report(vec![of("datad.x", vec![stale("a"), stale("b"), gap])]), 11);
+    assert_eq!(bench.delivered(), ["alert 0 a,b", "alert 0 b"]);
+    let doubt = |kind: &str, subject: Option<&str>| Doubt { kind: kind.to_owned(), subject: subject.map(str::to_owned) };
+    let doubting = |doubts| report(vec![ServiceConditions { doubts, ..of("datad.x", vec![]) }]);
+    bench.hear(&doubting(vec![doubt("data_stale", Some("b")), doubt("gap_not_repaired", None)]), 3_600);
+    assert_eq!(bench.delivered(), ["recovered 0 a"]);
+    bench.hear(&doubting(vec![doubt("gap_not_repaired", None)]), 61);
+    assert_eq!(bench.delivered(), ["recovered 0 b"]);
+    // It was so: the same streak goes on.
+    bench.hear(&report(vec![of("datad.x", vec![condition("gap_not_repaired", "b", Severity::Warning)])]), 3_600);
+    assert_eq!(bench.delivered(), [""; 0]);
+    bench.hear(&doubting(vec![]), 61);
+    assert_eq!(bench.delivered(), ["recovered 0 b"]);
 }
 
 #[test]
