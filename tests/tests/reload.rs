@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use dccd_ring::Reader;
 use dccd_testkit::wait_for;
-use dccd_tests::{Exchange, Setup, Tree};
+use dccd_tests::{Exchange, Place, Setup, Tree, config_of};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -101,7 +102,15 @@ fn a_bad_file_changes_nothing_and_says_why() {
     let mut tree = Tree::start(&setup);
     tree.wait_live(6);
     let first = pid(&tree);
+    let pipe = |name: &str| {
+        let path = tree.place().path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        path
+    };
+    pipe("pipe");
+    let waits = Setup { more: "daemon: {rpc: {address: '127.0.0.1:0', token_file: ./pipe}}\n".to_owned(), ..setup.clone() };
     for (text, why) in [
+        (&*waits.text(tree.data_path()), "/pipe is a pipe; it must be a regular file"),
         ("stream_jobs: [", "is not closed"),
         ("stream_jobs:\n  - {exchange: binanse, pairs: [BTC/USDT], channels: [trades]}\n", "did you mean binance?"),
         (&format!("settings: {{data_path: '{}'}}\n", tree.data_path().display()), "no job is left"),
@@ -112,6 +121,12 @@ fn a_bad_file_changes_nothing_and_says_why() {
         assert!(ran.err.contains(why) && ran.err.contains("nothing was changed"), "{why}: {}", ran.err);
         assert_eq!((pid(&tree), open_feeds(&tree).len()), (first, 6));
     }
+    // Nor is anything waited for that nobody writes.
+    std::fs::remove_file(tree.place().path().join("config.yml")).unwrap();
+    let config = pipe("config.yml");
+    let ran = tree.run(&["reload"]).code(1);
+    assert!(ran.err.contains("config.yml is no regular file") && ran.err.contains("nothing was changed"), "{}", ran.err);
+    std::fs::remove_file(config).unwrap();
     // Nor does asking what would be.
     let jobs = "histo_jobs: [{exchange: binance, pairs: [BTC/USDT], span: 60, start: \"2026-11-01\"}]\n";
     let wider = Setup { pairs: setup.pairs[..1].to_vec(), more: format!("{}{jobs}", setup.more), ..setup.clone() };
@@ -242,6 +257,36 @@ fn a_feed_that_only_a_client_held_for_a_while_declares_what_was_not_recorded_whe
 }
 
 /// What the kernel lets a process map privately, as `/proc/<pid>/limits` has it.
+#[test]
+fn where_one_collector_cannot_be_told_to_pause_none_is() {
+    let exchanges = [("binance", "BTC/USDT"), ("kraken", "BTC/USD")];
+    let exchanges = exchanges.map(|(name, symbol)| Exchange::of(name, &[symbol], 20.0, 20.0));
+    let place = Place::new();
+    let data_path = place.path().join("data");
+    let mut tree = Tree::start_with(place, data_path.clone(), &config_of(&exchanges, "trades", &data_path, ""), "binance");
+    tree.wait_live(1);
+    tree.look_at("kraken");
+    tree.wait_ready(None);
+    tree.wait_live(1);
+    let hung = Pid::from_raw(i32::try_from(pid(&tree).unwrap()).unwrap()).unwrap();
+    kill_process(hung, Signal::STOP).unwrap();
+    let refused = tree.run(&["pause", "--live"]).code(1);
+    for words in ["datad.kraken gives no answer", "and can't be told now; nothing was changed"] {
+        assert!(refused.err.contains(words), "{}", refused.err);
+    }
+    let paused = |tree: &Tree| {
+        let status = tree.run(&["status", "--json"]).code(0).json();
+        let jobs = status["jobs"].as_array().unwrap().iter().filter(|job| job["state"] == "paused");
+        jobs.map(|job| job["job"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(paused(&tree), [""; 0]);
+    // It may have been found to hang, and is another process then.
+    let _ = kill_process(hung, Signal::CONT);
+    wait_for(PATIENCE, || tree.run(&["pause", "--live"]).code, |code| *code == Some(0));
+    assert_eq!(paused(&tree), ["binance/BTC/USDT/trades", "kraken/BTC/USD/trades"]);
+    tree.stop();
+}
+
 fn data_limit(pid: Option<u32>) -> String {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", pid.unwrap())).unwrap_or_default();
     let line = limits.lines().find(|line| line.starts_with("Max data size")).unwrap_or_default().to_owned();

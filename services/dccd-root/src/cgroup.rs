@@ -242,6 +242,7 @@ mod tests {
         let limits = Limits { max_memory_bytes: Some(1_000), max_cpu_pct: Some(150) };
         let group = groups.confine("datad.x", 78, limits).unwrap();
         assert_eq!((read("datad.x/memory.high"), read("datad.x/memory.max")), ("900".to_owned(), "1000".to_owned()));
+        assert_eq!(read("datad.x/memory.swap.max"), "0", "what is over the limit is not to be swapped");
         assert_eq!((read("datad.x/cpu.max"), read("datad.x/cgroup.procs")), ("150000 100000".to_owned(), "78".to_owned()));
         fs::write(base.join("datad.x/memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 0\n").unwrap();
         assert_eq!(group.oom_kills(), 2);
@@ -257,6 +258,7 @@ mod tests {
         assert_eq!(again, groups);
         groups.confine("datad.x", 80, Limits::default()).unwrap();
         assert_eq!((read("datad.x/memory.max"), read("datad.x/cpu.max")), ("max".to_owned(), "max 100000".to_owned()));
+        assert_eq!(read("datad.x/memory.swap.max"), "max");
     }
 
     #[test]
@@ -287,7 +289,6 @@ mod tests {
         };
         let limits = Limits { max_memory_bytes: Some(64 << 20), max_cpu_pct: None };
         let group = groups.confine("the_kernel_keeps_a_limit", child.id(), limits).unwrap();
-        fs::write(group.path.join("memory.swap.max"), "0").unwrap();
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
         let status = child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));

@@ -8,7 +8,7 @@ use dccd_config::nearest;
 use dccd_history::{Scope, is_meant};
 use dccd_model::Channel;
 use dccd_registry::Registry;
-use dccd_rpc::datad::JobInfo;
+use dccd_rpc::datad::{DatadClient, JobInfo};
 use dccd_rpc::{call, context};
 
 use crate::cli::Global;
@@ -87,9 +87,30 @@ fn names_a_channel(name: &str) -> bool {
     name.rsplit_once('/').is_some_and(|(_, last)| last.parse::<Channel>().is_ok())
 }
 
-/// Tells every running service whose exchange can be meant.
+/// Tells every service whose exchange can be meant; none where one of them can't be told.
 async fn change(registry: &Registry, prefix: &str, pause: bool, live: bool) -> Result<Vec<String>, Failure> {
-    let (mut names, mut untold) = (Vec::new(), Vec::new());
+    let mut names = Vec::new();
+    for (service, client) in &collectors(registry, prefix).await? {
+        let context = context(DEADLINE);
+        names.extend(if pause {
+            call(service, "pause_jobs", client.pause_jobs(context, prefix.to_owned())).await?
+        } else {
+            call(service, "resume_jobs", client.resume_jobs(context, prefix.to_owned())).await?
+        });
+        if live {
+            names.extend(if pause {
+                call(service, "pause_live", client.pause_live(context, prefix.to_owned())).await?
+            } else {
+                call(service, "resume_live", client.resume_live(context, prefix.to_owned())).await?
+            });
+        }
+    }
+    Ok(names)
+}
+
+/// The services whose exchange can be meant, each ready to be told.
+async fn collectors(registry: &Registry, prefix: &str) -> Result<Vec<(String, DatadClient)>, Failure> {
+    let (mut clients, mut untold) = (Vec::new(), Vec::new());
     for service in registry.list(DEADLINE).await? {
         let Some(exchange) = service.name.strip_prefix("datad.") else { continue };
         let is_named = prefix.is_empty() || prefix.split('/').next() == Some(exchange);
@@ -100,26 +121,17 @@ async fn change(registry: &Registry, prefix: &str, pause: bool, live: bool) -> R
             untold.push(format!("{} is {}", service.name, service.state));
             continue;
         };
-        let client = registry.datad_at(&service.name, &endpoint, DEADLINE).await?;
-        let context = context(DEADLINE);
-        names.extend(if pause {
-            call(&service.name, "pause_jobs", client.pause_jobs(context, prefix.to_owned())).await?
-        } else {
-            call(&service.name, "resume_jobs", client.resume_jobs(context, prefix.to_owned())).await?
-        });
-        if live {
-            names.extend(if pause {
-                call(&service.name, "pause_live", client.pause_live(context, prefix.to_owned())).await?
-            } else {
-                call(&service.name, "resume_live", client.resume_live(context, prefix.to_owned())).await?
-            });
+        match registry.datad_at(&service.name, &endpoint, DEADLINE).await {
+            Ok(client) => clients.push((service.name, client)),
+            Err(error) => untold.push(format!("{} gives no answer ({})", service.name, dccd_service::chain(&error))),
         }
     }
     if untold.is_empty() {
-        return Ok(names);
+        return Ok(clients);
     }
-    let done = if names.is_empty() { String::new() } else { format!("; done: {}", names.join(", ")) };
-    Err(anyhow!("{}, and can't be told now; try again when it runs{done}", untold.join(", ")).into())
+    let untold = untold.join(", ");
+    Err(anyhow!("{untold}, and can't be told now; nothing was changed: try again when it runs, or name another exchange")
+        .into())
 }
 
 /// "; did you mean binance/BTC/USDT?" where a job, or what the names of some begin with, is near; else nothing.
