@@ -70,6 +70,7 @@ pub(crate) fn perform(world: &mut World, deed: Deed, rng: &mut fastrand::Rng) {
             }
         }
         Deed::FreezeRoot => {
+            let _disturbed = world.far.disturb();
             let pid = world.tree.root_pid();
             world.send(pid, Signal::STOP);
             let since = Instant::now();
@@ -83,6 +84,7 @@ pub(crate) fn perform(world: &mut World, deed: Deed, rng: &mut fastrand::Rng) {
             let _ = world.ended("services", asked);
         }
         Deed::KillRoot => {
+            let _disturbed = world.far.disturb();
             world.tree.kill_root();
             let alone = Instant::now();
             let lasts = Duration::from_millis(rng.u64(0..1_500));
@@ -93,6 +95,7 @@ pub(crate) fn perform(world: &mut World, deed: Deed, rng: &mut fastrand::Rng) {
             world.tree.start_root();
         }
         Deed::EndRoot => {
+            let _disturbed = world.far.disturb();
             world.tree.end_root(Signal::TERM);
             world.tree.start_root();
         }
@@ -101,7 +104,10 @@ pub(crate) fn perform(world: &mut World, deed: Deed, rng: &mut fastrand::Rng) {
             // One that is hung just now takes until it is killed; one that the configuration doesn't want is unknown or started.
             world.ran(&["restart", &name], &[0, 12]);
         }
-        Deed::RestartRoot => world.ran(&["restart", "dccd-root"], &[0, 12]),
+        Deed::RestartRoot => {
+            let _disturbed = world.far.disturb();
+            world.ran(&["restart", "dccd-root"], &[0, 12]);
+        }
         Deed::Reload => {
             world.wish.change(rng);
             world.write_wish();

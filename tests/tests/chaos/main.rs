@@ -1,11 +1,13 @@
 //! Everything at once, at random: processes killed, stopped and told to end, the root among them; configurations changed and broken; jobs
-//! paused; clients that flood, dawdle and talk nonsense; exchanges that hang up. In the end the tree is whole, nothing was lost that
-//! isn't declared, nothing is left over, and nobody has waited without a deadline.
+//! paused; clients that flood, dawdle and talk nonsense, at the sockets and over TCP, with the token and without; exchanges that hang up.
+//! In the end the tree is whole, nothing was lost that isn't declared, nothing is left over, nobody has waited without a deadline, and
+//! who was honest was answered. In the second half the port speaks TLS.
 //!
 //! `cargo xtask chaos --seconds 600 --seed 7` runs it for longer, or again as it was.
 #![allow(clippy::print_stdout, reason = "tests print what they did")]
 
 mod deeds;
+mod far;
 mod floods;
 mod world;
 
@@ -30,7 +32,13 @@ fn whatever_happens_the_tree_is_whole_in_the_end_and_nothing_is_lost_undeclared(
     println!("seed {seed}, {} s", lasts.as_secs());
     let mut world = World::begin();
     let begun = Instant::now();
+    let mut speaks_tls = false;
     while begun.elapsed() < lasts {
+        if !speaks_tls && begun.elapsed() >= lasts / 2 {
+            println!("{:8.3} TLS", begun.elapsed().as_secs_f64());
+            world.speak_tls();
+            speaks_tls = true;
+        }
         let deed = deeds::choose(&mut rng);
         println!("{:8.3} {deed:?}", begun.elapsed().as_secs_f64());
         deeds::perform(&mut world, deed, &mut rng);

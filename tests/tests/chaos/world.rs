@@ -1,6 +1,7 @@
 //! The tree, its exchanges, what is wished for, and how all of it is judged in the end.
 
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -8,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use dccd_sim::{MarketOptions, SimOptions};
+use dccd_rpc::root::ROOT_NAME;
 use dccd_testkit::{POLL_INTERVAL, wait_for};
 use dccd_tests::{Exchange, PATIENCE, Place, Tree};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::floods::{self, Flood};
+use crate::far::Far;
+use crate::floods::{self, Door, Flood};
 
 /// No command may take longer, whatever is done to the tree: the longest deadline of any, with what it adds to it.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(240);
@@ -45,7 +47,7 @@ impl Wish {
         }
     }
 
-    fn text(&self, data_path: &Path, exchanges: &[Exchange; 2]) -> String {
+    fn text(&self, data_path: &Path, exchanges: &[Exchange; 2], far: &Far) -> String {
         let [binance, kraken] = exchanges;
         let job = |exchange: &Exchange| {
             let symbols = &exchange.symbols()[..if self.second { 2 } else { 1 }];
@@ -68,6 +70,7 @@ impl Wish {
             at(kraken)
         );
         text += "daemon:\n  orphan_grace: 60\n  shutdown_timeout: 20\n  restart: {max_restarts: 1000, window: 600, base_delay: 0, max_delay: 1, heartbeat_timeout: 3}\n";
+        text += &far.text();
         text += &format!("stream_jobs:\n{}", job(binance));
         if self.kraken {
             text += &job(kraken);
@@ -90,6 +93,7 @@ pub(crate) struct World {
     pub(crate) exchanges: [Exchange; 2],
     pub(crate) wish: Wish,
     pub(crate) sleepers: Vec<Sleeper>,
+    pub(crate) far: Far,
     floods: Vec<JoinHandle<()>>,
     /// Somebody who looks at the tree all the time.
     watcher: Option<JoinHandle<u64>>,
@@ -99,17 +103,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn begin() -> Self {
-        let options = |name: &str, symbols: [&str; 2]| {
-            let busy = Exchange::options(100.0, 200.0);
-            let market = MarketOptions { symbols: symbols.map(str::to_owned).to_vec(), ..busy.market };
-            SimOptions { exchange: name.to_owned(), market, ..busy }
-        };
         let exchanges = [("binance", ["BTC/USDT", "ETH/USDT"]), ("kraken", ["BTC/USD", "ETH/USD"])]
-            .map(|(name, symbols)| Exchange::start(options(name, symbols)));
+            .map(|(name, symbols)| Exchange::of(name, &symbols, 100.0, 200.0));
         let place = Place::new();
         let data_path = place.path().join("data");
         let wish = Wish::WHOLE;
-        let text = wish.text(&data_path, &exchanges);
+        let far = Far::new(&place);
+        let text = wish.text(&data_path, &exchanges, &far);
         let tree = Tree::start_with(place, data_path, &text, "binance");
         let watching = Arc::new(AtomicBool::new(true));
         let mut world = Self {
@@ -117,12 +117,14 @@ impl World {
             exchanges,
             wish,
             sleepers: Vec::new(),
+            far,
             floods: Vec::new(),
             watcher: None,
             watching,
             slowest: (Duration::ZERO, String::new()),
         };
         world.watch();
+        world.far.begin(world.tree.place());
         world
     }
 
@@ -152,7 +154,7 @@ impl World {
     }
 
     pub(crate) fn write_wish(&self) {
-        self.write(&self.wish.text(self.tree.data_path(), &self.exchanges));
+        self.write(&self.wish.text(self.tree.data_path(), &self.exchanges, &self.far));
     }
 
     /// A command of the tree's instance, under way.
@@ -228,10 +230,27 @@ impl World {
     }
 
     pub(crate) fn flood(&mut self, what: Flood, rng: &mut fastrand::Rng) {
-        let name = if rng.bool() { "root".to_owned() } else { self.any_name(rng) };
-        let socket = self.tree.runtime_path().join(format!("{name}.sock"));
+        let name = if rng.bool() { ROOT_NAME.to_owned() } else { self.any_name(rng) };
+        let file = if name == ROOT_NAME { "root" } else { &name };
+        let door = if rng.bool() {
+            Door::Unix(self.tree.runtime_path().join(format!("{file}.sock")))
+        } else {
+            // Three who are not the honest one, as far as anybody can tell.
+            let from = Ipv4Addr::new(127, 0, 0, rng.u8(2..5));
+            Door::Tcp { address: self.far.address(), from, tls: self.far.tls() }
+        };
+        println!("         at {name}, by {}", if matches!(door, Door::Unix(_)) { "its socket" } else { "the port" });
         let seed = rng.u64(..);
-        self.floods.push(std::thread::spawn(move || floods::flood(&socket, what, seed)));
+        self.floods.push(std::thread::spawn(move || floods::flood(&door, &name, what, seed)));
+    }
+
+    /// From now on the port is talked to in TLS: a root takes that up at its start.
+    pub(crate) fn speak_tls(&mut self) {
+        let _disturbed = self.far.disturb();
+        self.far.speak_tls();
+        self.write_wish();
+        self.tree.kill_root();
+        self.tree.start_root();
     }
 
     /// Everything is wished for again, and judged.
@@ -247,6 +266,7 @@ impl World {
         self.floods.drain(..).for_each(|flood| flood.join().unwrap());
         let (took, what) = &self.slowest;
         println!("asked for the status {asked} times; the slowest command, {what}, took {took:?}");
+        println!("from afar: {:?}", self.far.end());
         let names = ["dccd-root", "datad.binance", "datad.kraken"];
         wait_for(
             PATIENCE,
@@ -273,6 +293,21 @@ impl World {
         }
         self.tree.verify();
         self.nothing_is_left();
+        self.nobody_panicked();
+    }
+
+    fn nobody_panicked(&self) {
+        let logs = files(&self.tree.data_path().join(".dccd/logs")).into_iter().map(|path| std::fs::read(path).unwrap());
+        let said = logs.chain([self.tree.root_said().into_bytes()]).map(|log| String::from_utf8_lossy(&log).into_owned());
+        let panics: Vec<String> = said
+            .flat_map(|log| {
+                log.lines()
+                    .filter(|line| ["panic: ", "panicked at"].iter().any(|words| line.contains(words)))
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(panics, [""; 0]);
     }
 
     fn nothing_is_left(&self) {
