@@ -80,7 +80,7 @@ mod tests {
     async fn a_disk_that_hangs_keeps_a_few_threads_and_nobody_else() {
         let mut disks = Vec::new();
         for _ in 0..AT_ONCE {
-            let (answer, disk) = mpsc::channel::<()>();
+            let (answer, disk) = mpsc::sync_channel::<()>(1);
             disks.push(answer);
             let read = read(move || disk.recv().is_ok());
             // A clock that nobody moves stands still while a thread works.
@@ -98,7 +98,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_disk_does_not_take_is_left_out_and_the_next_is_written_when_it_does() {
-        let (answer, disk) = mpsc::channel::<()>();
+        let (answer, disk) = mpsc::sync_channel::<()>(1);
         let mut writer = Writer::default();
         let later = || tokio::time::advance(WRITE_PATIENCE + Duration::from_secs(1));
         let (first, ()) = tokio::join!(writer.write(move || disk.recv().map_err(io::Error::other)), later());

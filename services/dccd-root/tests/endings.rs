@@ -5,7 +5,7 @@ mod tree;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use dccd_root::{Policy, Supervision};
@@ -221,7 +221,7 @@ async fn a_disk_that_hangs_holds_up_neither_services_nor_the_end() {
     let (saved, history) = (stuck(&place, "services.json.tmp"), stuck(&place, "exits/a.json.tmp"));
     // A sweep that never ends, once there is something to sweep.
     let mut options = place.options(&[place.spec("a", Policy::Permanent, true)]);
-    let (disk, sweeps) = channel::<()>();
+    let (disk, sweeps) = sync_channel::<()>(1);
     let sweeps = std::sync::Mutex::new(sweeps);
     let runs = std::sync::atomic::AtomicU32::new(0);
     options.sweep = Some(Arc::new(move || {

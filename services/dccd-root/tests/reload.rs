@@ -2,7 +2,7 @@
 
 mod tree;
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
 use dccd_root::{Options, Policy, Reloaded, ServiceSpec};
@@ -25,9 +25,9 @@ fn reloaded(services: Vec<ServiceSpec>) -> Reloaded {
     }
 }
 
-/// Has the root read what the sender is told, whenever that is.
-fn read_slowly(options: &mut Options) -> Sender<Vec<ServiceSpec>> {
-    let (sender, wanted) = channel();
+/// Has the root read what the sender is told, whenever that is; a few of them wait.
+fn read_slowly(options: &mut Options) -> SyncSender<Vec<ServiceSpec>> {
+    let (sender, wanted) = sync_channel(8);
     let wanted = Mutex::new(wanted);
     options.reload = Some(Arc::new(move || {
         let services = wanted.lock().unwrap().recv().map_err(|_| "half a configuration")?;

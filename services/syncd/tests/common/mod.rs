@@ -105,3 +105,12 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 pub(crate) fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     dccd_testkit::contents(directory, &[])
 }
+
+/// Whether rclone is there; if not, the skipped test is named.
+pub(crate) fn has_rclone(test: &str) -> bool {
+    let found = runtime().block_on(Rclone::default().check());
+    if let Err(error) = &found {
+        dccd_testkit::skip(test, &dccd_service::chain(error));
+    }
+    found.is_ok()
+}
