@@ -208,6 +208,22 @@ fn ids_that_begin_anew_are_not_taken_for_duplicates() {
 }
 
 #[test]
+fn ids_that_fall_back_among_those_before_are_left_out_and_told() {
+    let mut scene = Scene::of(&["trades"]);
+    scene.trade_at(1, 100, 5_000).trade_at(1, 101, 5_001).skip().trade_at(1, 50, 60_000).trade_at(1, 51, 60_001).expect(
+        "gap 5001..60000 sequence
+         notice CountsAnew { symbol: Symbol { text: \"BTC/USDT\", slash: 3, colon: None } }",
+    );
+    scene.trade_at(1, 102, 70_000).trade_at(1, 103, 70_001).expect(
+        "gap 60000..70000 sequence
+         trade 102 100.10x2 Sell flG e0
+         trade 103 100.10x2 Sell fl e0",
+    );
+    let status = scene.session.feed_status(0);
+    assert_eq!((status.gaps, status.open_gaps, status.duplicates), (2, 0, 2));
+}
+
+#[test]
 fn quotes_are_dropped_when_they_are_not_newer() {
     let mut scene = Scene::of(&["quotes"]);
     scene.quote(1, 10).quote(1, 10).quote(1, 9).quote(1, 500).expect(

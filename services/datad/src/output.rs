@@ -114,6 +114,11 @@ impl Output for LiveOutput<'_> {
                 }
             }
             Notice::Shutdown { conn } => info!(conn, "the exchange announces that it closes this connection"),
+            Notice::CountsAnew { symbol } => warn!(
+                %symbol,
+                "trades come with ids that were given already, at later times: the exchange counts anew. They are left out, and declared \
+                 missing, until it is past its old count"
+            ),
             Notice::Entry { subject, fault } => warn!(subject, ?fault, "an entry was not understood"),
             // Counted by the session.
             Notice::UnknownMessage { .. } | Notice::Unrouted { .. } | Notice::Ack { .. } => {}

@@ -242,6 +242,11 @@ pub enum Notice<'a> {
         /// Which connection.
         conn: u32,
     },
+    /// Trades come under ids that were given already, at later times. They are left out, and declared missing.
+    CountsAnew {
+        /// Of which market.
+        symbol: &'a Symbol,
+    },
     /// An entry that changes nothing, because it is not understood.
     Entry {
         /// Its subject.

@@ -108,6 +108,9 @@ pub(crate) enum TradeStep {
     Late { settled: Vec<Gap> },
     /// It was seen before.
     Duplicate,
+    /// Its id was given already, at an earlier time: the exchange counts anew, and what comes can't be told by its id from what came, here
+    /// nor in the store. It is left out; that is declared at the first of them, and when the count is past the old one.
+    Unplaced { gap: Option<Gap> },
     /// Its id is of the space that this feed doesn't carry.
     Foreign,
 }
@@ -127,6 +130,12 @@ pub(crate) struct Trades {
     /// The exchange told of trades that never came, and none came since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     told: bool,
+    /// The latest time of which it told so: no trade that came since need be newer.
+    #[serde(default, skip_serializing_if = "super::is_unknown")]
+    told_ts: UnixNanos,
+    /// Trades are left out because of their ids: up to when that is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unplaced: Option<UnixNanos>,
 }
 
 impl Trades {
@@ -157,8 +166,9 @@ impl Trades {
             return TradeStep::New { gap: Some(gap) };
         }
         match self.repair(space, id) {
-            TradeStep::Duplicate if last - id > RESET_IDS && ts.0.saturating_sub(self.last_ts.0) > RESET_NANOS => {
-                self.restart(id, ts, reason)
+            // A trade keeps its time, however often it comes.
+            TradeStep::Duplicate if ts.0.saturating_sub(self.last_ts.max(self.told_ts).0) > RESET_NANOS => {
+                if last - id > RESET_IDS { self.restart(id, ts, reason) } else { self.leave_out(ts, reason) }
             }
             TradeStep::Duplicate => match self.first {
                 Some((first, first_ts)) if id < first && first - id <= EARLY_IDS => {
@@ -186,13 +196,26 @@ impl Trades {
         let gap = self.open_gap((first, id), ts, reason);
         // The time stays that of the last trade that came: no missing one is older.
         self.last = Some(id);
-        self.told = true;
+        (self.told, self.told_ts) = (true, ts.max(self.told_ts));
         Some(gap)
     }
 
     /// Whether this newest trade is the first since the exchange told of some that never came; once.
     pub(crate) fn take_told(&mut self) -> bool {
         std::mem::take(&mut self.told)
+    }
+
+    /// What was left out up to this newest trade and isn't declared yet, if anything was.
+    pub(crate) fn take_unplaced(&mut self, ts: UnixNanos, reason: GapReason) -> Option<Gap> {
+        let from = self.unplaced.take()?;
+        (from < ts).then_some(Gap { from, to: ts, reason, repaired: false, ids: None })
+    }
+
+    fn leave_out(&mut self, ts: UnixNanos, reason: GapReason) -> TradeStep {
+        let gap = Gap { from: self.last_ts, to: ts, reason, repaired: false, ids: None };
+        let gap = self.unplaced.is_none().then_some(gap);
+        self.unplaced.get_or_insert(ts);
+        TradeStep::Unplaced { gap }
     }
 
     fn open_gap(&mut self, ids: (u64, u64), to: UnixNanos, reason: GapReason) -> Gap {
@@ -284,6 +307,8 @@ impl Trades {
     fn restart(&mut self, id: u64, ts: UnixNanos, reason: GapReason) -> TradeStep {
         let gap = Gap { from: self.last_ts, to: ts, reason, repaired: false, ids: None };
         self.open.clear();
+        // Declared with this one.
+        self.unplaced = None;
         self.epoch += 1;
         self.first = Some((id, ts));
         self.advance(id, ts);
@@ -319,195 +344,4 @@ impl Trades {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    use GapReason::{Disconnected, Sequence};
-    use IdSpace::{Aggregated, Single};
-
-    fn feed(trades: &mut Trades, id: u64) -> TradeStep {
-        trades.arrive(Single, id, UnixNanos(i64::try_from(id).unwrap()), Sequence, false)
-    }
-
-    const NEW: TradeStep = TradeStep::New { gap: None };
-    const LATE: TradeStep = TradeStep::Late { settled: Vec::new() };
-
-    #[test]
-    fn a_hole_is_found_and_filled_piece_by_piece() {
-        let mut trades = Trades::default();
-        assert_eq!(feed(&mut trades, 100), NEW);
-        assert_eq!(feed(&mut trades, 101), NEW);
-        let gap = Gap { from: UnixNanos(101), to: UnixNanos(107), reason: Sequence, repaired: false, ids: Some((102, 106)) };
-        assert_eq!(feed(&mut trades, 107), TradeStep::New { gap: Some(gap.clone()) });
-        assert_eq!(feed(&mut trades, 101), TradeStep::Duplicate);
-        assert_eq!(feed(&mut trades, 107), TradeStep::Duplicate);
-        assert_eq!(feed(&mut trades, 104), LATE);
-        assert_eq!(feed(&mut trades, 104), TradeStep::Duplicate);
-        assert_eq!(trades.missing().collect::<Vec<_>>(), [(102, 103), (105, 106)]);
-        assert_eq!(trades.repair(Single, 102), LATE);
-        assert_eq!(trades.repair(Single, 106), LATE);
-        assert_eq!(trades.repair(Single, 103), LATE);
-        assert_eq!(trades.repair(Single, 108), TradeStep::Duplicate);
-        assert_eq!(trades.repair(Single, 105), TradeStep::Late { settled: vec![Gap { repaired: true, ..gap }] });
-        assert_eq!((trades.open_gaps(), trades.last()), (0, Some(107)));
-    }
-
-    #[test]
-    fn trades_that_changed_places_with_the_first_are_of_the_series() {
-        let mut trades = Trades::default();
-        assert_eq!(feed(&mut trades, 100), NEW);
-        assert_eq!(feed(&mut trades, 99), TradeStep::Early { gap: None });
-        let gap = Gap { from: UnixNanos(96), to: UnixNanos(99), reason: Sequence, repaired: false, ids: Some((97, 98)) };
-        assert_eq!(feed(&mut trades, 96), TradeStep::Early { gap: Some(gap.clone()) });
-        assert_eq!(feed(&mut trades, 96), TradeStep::Duplicate);
-        assert_eq!((missing(&trades), trades.last()), (vec![(97, 98)], Some(100)));
-        assert_eq!(feed(&mut trades, 97), LATE);
-        assert_eq!(feed(&mut trades, 98), TradeStep::Late { settled: vec![Gap { repaired: true, ..gap }] });
-        let mut trades = Trades::default();
-        assert_eq!(feed(&mut trades, 5_000), NEW);
-        assert_eq!(feed(&mut trades, 3_999), TradeStep::Duplicate, "too far back to have changed places");
-    }
-
-    #[test]
-    fn trades_that_the_exchange_tells_of_are_missing_until_they_come() {
-        let mut trades = Trades::default();
-        assert_eq!(trades.told(Single, 100, UnixNanos(100), Sequence), None, "the series begins with a trade");
-        feed(&mut trades, 100);
-        assert_eq!(trades.told(Single, 100, UnixNanos(105), Sequence), None);
-        assert_eq!(trades.told(Aggregated, 103, UnixNanos(105), Sequence), None);
-        let gap = Gap { from: UnixNanos(100), to: UnixNanos(105), reason: Sequence, repaired: false, ids: Some((101, 103)) };
-        assert_eq!(trades.told(Single, 103, UnixNanos(105), Sequence), Some(gap.clone()));
-        assert_eq!(trades.told(Single, 103, UnixNanos(106), Sequence), None, "it is declared once");
-        assert_eq!((trades.last_ts(), missing(&trades)), (UnixNanos(100), vec![(101, 103)]));
-        // One that was on its way; then the newest.
-        assert_eq!(feed(&mut trades, 103), LATE);
-        assert_eq!(feed(&mut trades, 104), NEW);
-        assert!(trades.take_told() && !trades.take_told(), "the first after the gap, and no other");
-        assert_eq!(feed(&mut trades, 101), LATE);
-        assert_eq!(trades.repair(Single, 102), TradeStep::Late { settled: vec![Gap { repaired: true, ..gap }] });
-    }
-
-    fn missing(trades: &Trades) -> Vec<(u64, u64)> {
-        trades.missing().collect()
-    }
-
-    #[test]
-    fn a_gap_that_is_settled_leaves_what_is_absent() {
-        let mut trades = Trades::default();
-        feed(&mut trades, 100);
-        feed(&mut trades, 111);
-        let gap = |first, last, repaired| Gap {
-            from: UnixNanos(100),
-            to: UnixNanos(111),
-            reason: Sequence,
-            repaired,
-            ids: Some((first, last)),
-        };
-        // Answers: 101, 104, then 105, 107 and what comes after the gap.
-        assert_eq!(trades.repair(Single, 101), LATE);
-        assert_eq!(trades.pass_over(Single, 102, 103), []);
-        assert_eq!((trades.repair(Single, 104), missing(&trades)), (LATE, vec![(105, 110)]));
-        assert_eq!(trades.repair(Single, 105), LATE);
-        assert_eq!(trades.pass_over(Single, 106, 106), []);
-        assert_eq!((trades.repair(Single, 107), trades.pass_over(Aggregated, 108, 500)), (LATE, vec![]));
-        let settled = [gap(101, 110, true), gap(102, 103, false), gap(106, 106, false), gap(108, 110, false)];
-        assert_eq!(trades.pass_over(Single, 108, 500), settled);
-        assert_eq!((trades.open_gaps(), missing(&trades)), (0, vec![]));
-        // What is said again changes nothing.
-        assert_eq!(trades.pass_over(Single, 100, 500), []);
-        assert_eq!(trades.repair(Single, 104), TradeStep::Duplicate);
-        // They come after all.
-        assert_eq!(trades.repair(Single, 106), TradeStep::Late { settled: vec![gap(106, 106, true)] });
-        assert_eq!(feed(&mut trades, 103), LATE);
-        assert_eq!(feed(&mut trades, 103), TradeStep::Duplicate);
-        assert_eq!(feed(&mut trades, 102), TradeStep::Late { settled: vec![gap(102, 103, true)] });
-    }
-
-    #[test]
-    fn a_gap_that_is_absent_whole_stays_as_it_is_and_a_late_trade_settles_what_an_answer_left() {
-        let mut trades = Trades::default();
-        [100, 103, 106].into_iter().for_each(|id| assert_ne!(feed(&mut trades, id), TradeStep::Duplicate));
-        assert_eq!((trades.pass_over(Single, 50, 104), missing(&trades)), (vec![], vec![(105, 105)]));
-        let TradeStep::Late { settled } = feed(&mut trades, 105) else { panic!("105 is missing") };
-        assert_eq!(
-            settled.iter().map(|g| (g.ids, g.repaired)).collect::<Vec<_>>(),
-            [(Some((104, 105)), true), (Some((104, 104)), false)]
-        );
-        assert_eq!((trades.open_gaps(), trades.open.len()), (0, 2));
-    }
-
-    #[test]
-    fn absent_ids_are_bounded_and_make_room_for_others() {
-        let mut trades = Trades::default();
-        feed(&mut trades, 0);
-        feed(&mut trades, 10_001);
-        for id in (1..=10_000).step_by(2) {
-            assert_eq!(trades.pass_over(Single, id, id), []);
-        }
-        assert_eq!(trades.open[0].absent.len(), PIECES_MAX);
-        // Neighbours join, so all of it can be absent.
-        for id in (2..=10_000).step_by(2) {
-            assert_eq!(trades.pass_over(Single, 1, id), []);
-        }
-        assert_eq!((trades.open[0].absent.as_slice(), trades.open_gaps()), ([(1, 10_000)].as_slice(), 0));
-        for id in (10_003..).step_by(2).take(GAPS_MAX) {
-            feed(&mut trades, id);
-        }
-        assert_eq!((trades.open.len(), trades.open_gaps()), (GAPS_MAX, GAPS_MAX));
-        assert_eq!(trades.pass_over(Single, 0, u64::MAX), []);
-        assert_eq!((trades.open.len(), trades.open_gaps()), (GAPS_MAX, 0));
-    }
-
-    #[test]
-    fn gaps_and_their_pieces_are_bounded() {
-        let mut trades = Trades::default();
-        for id in (1..).step_by(2).take(GAPS_MAX + 11) {
-            feed(&mut trades, id);
-        }
-        assert_eq!((trades.open_gaps(), trades.missing().next()), (GAPS_MAX, Some((22, 22))));
-        assert_eq!(feed(&mut trades, 2), TradeStep::Duplicate);
-
-        let mut trades = Trades::default();
-        feed(&mut trades, 0);
-        feed(&mut trades, 1_000_000);
-        for id in (2..900_000).step_by(2) {
-            feed(&mut trades, id);
-        }
-        assert_eq!(trades.missing().count(), PIECES_MAX);
-        assert_eq!(feed(&mut trades, 999_999), LATE);
-    }
-
-    #[test]
-    fn ids_that_begin_anew_open_an_epoch_and_a_gap_of_unknown_size() {
-        let mut trades = Trades::default();
-        trades.arrive(Single, 1_000_000, UnixNanos(1), Sequence, false);
-        trades.arrive(Single, 1_000_002, UnixNanos(2), Sequence, false);
-        assert_eq!(trades.arrive(Single, 5, UnixNanos(3), Sequence, false), TradeStep::Duplicate);
-        let later = UnixNanos(RESET_NANOS + 3);
-        let gap = Gap { from: UnixNanos(2), to: later, reason: Sequence, repaired: false, ids: None };
-        assert_eq!(trades.arrive(Single, 5, later, Sequence, false), TradeStep::New { gap: Some(gap) });
-        assert_eq!((trades.epoch(), trades.open_gaps(), trades.last()), (1, 0, Some(5)));
-    }
-
-    #[test]
-    fn another_id_space_is_foreign_until_the_connection_is_gone() {
-        let mut trades = Trades::default();
-        feed(&mut trades, 100);
-        assert_eq!(trades.arrive(Aggregated, 7, UnixNanos(8), Sequence, false), TradeStep::Foreign);
-        assert_eq!(trades.repair(Aggregated, 7), TradeStep::Foreign);
-        let gap = Gap { from: UnixNanos(100), to: UnixNanos(200), reason: Disconnected, repaired: false, ids: None };
-        let step = trades.arrive(Aggregated, 7, UnixNanos(200), Disconnected, true);
-        assert_eq!((step, trades.epoch()), (TradeStep::New { gap: Some(gap) }, 1));
-    }
-
-    #[test]
-    fn the_ends_of_the_number_range_are_ids_like_others() {
-        let mut trades = Trades::default();
-        assert_eq!(feed(&mut trades, 0), NEW);
-        let step = trades.arrive(Single, u64::MAX, UnixNanos(1), Sequence, false);
-        assert!(matches!(step, TradeStep::New { gap: Some(Gap { ids: Some((1, last)), .. }) } if last == u64::MAX - 1));
-        assert_eq!(trades.repair(Single, u64::MAX), TradeStep::Duplicate);
-        assert_eq!(trades.repair(Single, u64::MAX - 1), LATE);
-        assert_eq!(trades.arrive(Single, 1, UnixNanos(1), Sequence, false), LATE);
-    }
-}
+mod tests;

@@ -282,6 +282,11 @@ impl<B: BookRules> Feeds<B> {
                     if trades.take_told() {
                         flags |= Flags::GAP;
                     }
+                    if let Some(left_out) = trades.take_unplaced(trade.ts_venue, reason) {
+                        tally.gaps += 1;
+                        flags |= Flags::GAP;
+                        out.gap(feed, &left_out);
+                    }
                 }
                 if let Some(gap) = gap {
                     tally.gaps += 1;
@@ -299,6 +304,16 @@ impl<B: BookRules> Feeds<B> {
             TradeStep::Duplicate => {
                 tally.duplicates += 1;
                 continuity.carried(entry.conn, counters.entries);
+                return;
+            }
+            TradeStep::Unplaced { gap } => {
+                tally.duplicates += 1;
+                continuity.carried(entry.conn, counters.entries);
+                if let (Some(gap), Some(of)) = (gap, feeds.get(feed as usize)) {
+                    tally.gaps += 1;
+                    out.gap(feed, &gap);
+                    out.notice(Notice::CountsAnew { symbol: &of.symbol });
+                }
                 return;
             }
             TradeStep::Foreign => return self.unrouted(entry.conn, out),
