@@ -33,10 +33,12 @@ fn whatever_happens_the_tree_is_whole_in_the_end_and_nothing_is_lost_undeclared(
     let mut world = World::begin();
     let begun = Instant::now();
     let mut speaks_tls = false;
+    world.storm(&mut rng);
     while begun.elapsed() < lasts {
         if !speaks_tls && begun.elapsed() >= lasts / 2 {
             println!("{:8.3} TLS", begun.elapsed().as_secs_f64());
             world.speak_tls();
+            world.storm(&mut rng);
             speaks_tls = true;
         }
         let deed = deeds::choose(&mut rng);

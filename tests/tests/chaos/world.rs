@@ -244,6 +244,14 @@ impl World {
         self.floods.push(std::thread::spawn(move || floods::flood(&door, &name, what, seed)));
     }
 
+    /// Whatever clients may do, all at once; later it comes by chance.
+    pub(crate) fn storm(&mut self, rng: &mut fastrand::Rng) {
+        for what in floods::ALL {
+            println!("         {what:?}");
+            self.flood(*what, rng);
+        }
+    }
+
     /// From now on the port is talked to in TLS: a root takes that up at its start.
     pub(crate) fn speak_tls(&mut self) {
         let _disturbed = self.far.disturb();
