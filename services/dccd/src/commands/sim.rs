@@ -94,7 +94,7 @@ struct Market {
     #[arg(long, value_name = "N")]
     levels: Option<usize>,
     /// Years of candles and trades before the present, for the REST side: e.g. listed=2017-08-17,trades=600,quiet=0.05,outages=2;
-    /// all exchanges but binance always have one
+    /// all exchanges but binance always have one. That of binance goes on beside the live market: its REST side tells other trades
     #[arg(long, value_name = "PAST")]
     past: Option<DeepOptions>,
     /// Seconds that trades reach back before the start [default: 7200]
