@@ -1,11 +1,13 @@
-//! Where live series end: what their files hold last, for a recorder that knows nothing of them. Of each series the footers of its
-//! newest day are read, of trades and books the last row group of that day's newest files besides.
+//! Where live series end: what their files hold last, for a recorder that knows nothing of them. Of a series the footers of its
+//! newest days are read, of trades and books the last row group of a day's newest files besides.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use dccd_model::{Channel, ExchangeName, SeriesEnd, Symbol, TradeId, UnixNanos};
+use tracing::warn;
 
 use crate::catalog::{DayFooters, LiveSeries, names};
 use crate::error::StoreError;
@@ -19,56 +21,75 @@ use crate::rows::{BookRow, Row, TradeRow};
 const RECENT_MAX: usize = 64;
 /// Files of a day whose last rows are looked at: those that reach furthest.
 const FILES_MAX: usize = 4;
+/// Days that are looked at for what numbers begin after, where the newest ones have no rows.
+const DAYS_MAX: usize = 8;
 
-/// A series and where it ends.
-pub type NamedEnd = (Symbol, Channel, SeriesEnd);
-
-/// As [`crate::Recorder::series_ends`].
-pub(crate) fn series_ends(
-    data_path: &Path,
-    exchange: &ExchangeName,
-    mut is_known: impl FnMut(&Symbol, Channel) -> bool,
-) -> Result<Vec<NamedEnd>, StoreError> {
+/// The live series of an exchange that have files. Lists directories and reads nothing else.
+pub(crate) fn stored_series(data_path: &Path, exchange: &ExchangeName) -> Result<Vec<(Symbol, Channel)>, StoreError> {
     let layout = Layout::new(data_path, exchange);
-    let mut ends = Vec::new();
+    let mut series = Vec::new();
     for channel in [Channel::Trades, Channel::Quotes, Channel::Book] {
-        let files = data_path.join(exchange.as_str()).join(channel.directory());
-        let parts = layout.parts().join(channel.directory());
-        let pairs: BTreeSet<String> = names(&files)?.into_iter().chain(names(&parts)?).collect();
-        for symbol in pairs.iter().filter_map(|pair| Symbol::from_path_name(pair)) {
-            if is_known(&symbol, channel) {
-                continue;
-            }
-            let day_files = names(&files.join(symbol.path_name()))?;
-            let mut days: BTreeSet<i64> = day_files.iter().filter_map(|name| layout::day_of(name)).collect();
-            let unmerged = names(&parts.join(symbol.path_name()))?;
-            days.extend(unmerged.iter().filter_map(|label| dccd_model::time::day_from_label(label)));
-            let series = LiveSeries { layout: layout.clone(), symbol: symbol.clone(), channel, days };
-            if let Some(end) = end(&series)? {
-                ends.push((symbol, channel, end));
-            }
-        }
+        let files = names(&data_path.join(exchange.as_str()).join(channel.directory()))?;
+        let parts = names(&layout.parts().join(channel.directory()))?;
+        let pairs: BTreeSet<String> = files.into_iter().chain(parts).collect();
+        series.extend(pairs.iter().filter_map(|pair| Some((Symbol::from_path_name(pair)?, channel))));
     }
-    Ok(ends)
+    Ok(series)
 }
 
-/// Where a series ends; `None` where its files hold nothing.
-fn end(series: &LiveSeries) -> Result<Option<SeriesEnd>, StoreError> {
-    for day in series.days.iter().rev() {
-        let DayFooters { mut files, .. } = series.footers(*day)?;
+/// Where a live series ends in its files; `None` where they hold nothing. A day of which nothing can be read counts for none, and so
+/// does one that hasn't begun yet.
+///
+/// # Errors
+/// When its directories can't be listed.
+pub fn series_end(
+    data_path: &Path,
+    exchange: &ExchangeName,
+    symbol: &Symbol,
+    channel: Channel,
+) -> Result<Option<SeriesEnd>, StoreError> {
+    let layout = Layout::new(data_path, exchange);
+    let files = data_path.join(exchange.as_str()).join(channel.directory()).join(symbol.path_name());
+    let parts = layout.parts().join(channel.directory()).join(symbol.path_name());
+    let mut days: BTreeSet<i64> = names(&files)?.iter().filter_map(|name| layout::day_of(name)).collect();
+    days.extend(names(&parts)?.iter().filter_map(|label| dccd_model::time::day_from_label(label)));
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // The exchange's day may have begun a little earlier than ours.
+    let last_day = i64::try_from(since.as_secs() / 86_400).unwrap_or(i64::MAX).saturating_add(1);
+    days.split_off(&last_day.saturating_add(1));
+    Ok(end(&LiveSeries { layout, symbol: symbol.clone(), channel, days }))
+}
+
+/// The newest day says when a series ends. What its numbers are after may be said by an earlier one only.
+fn end(series: &LiveSeries) -> Option<SeriesEnd> {
+    let mut found: Option<SeriesEnd> = None;
+    for day in series.days.iter().rev().take(DAYS_MAX) {
+        let files = match series.footers(*day) {
+            Ok(DayFooters { files, .. }) => files,
+            Err(error) => {
+                warn!(symbol = %series.symbol, channel = %series.channel, %error, "a day of a series can't be read; it counts for none");
+                continue;
+            }
+        };
         let Some(ts) = files.iter().filter_map(|(_, info)| end_of(info, *day)).max() else { continue };
-        let mut end = SeriesEnd { ts, ..SeriesEnd::default() };
-        files.sort_by_key(|(_, info)| Reverse(info.range.map(|(_, last)| last)));
-        match series.channel {
-            Channel::Trades => name_trades(&mut end, &files)?,
-            Channel::Book => each_tail::<BookRow>(&files, |rows| {
-                end.epoch = end.epoch.max(rows.iter().map(|row| row.epoch).max().unwrap_or_default());
-            })?,
-            Channel::Quotes | Channel::Ohlc => {}
+        let end = found.get_or_insert_with(|| SeriesEnd { ts, ..SeriesEnd::default() });
+        if take_numbers(end, series.channel, files) {
+            break;
         }
-        return Ok(Some(end));
     }
-    Ok(None)
+    found
+}
+
+/// Takes from a day's files what a series' numbers go on from; says whether there was anything.
+fn take_numbers(end: &mut SeriesEnd, channel: Channel, mut files: Vec<(PathBuf, FileInfo)>) -> bool {
+    files.sort_by_key(|(_, info)| Reverse(info.range.map(|(_, last)| last)));
+    match channel {
+        Channel::Trades => name_trades(end, &files),
+        Channel::Book => each_tail::<BookRow>(&files, |rows| {
+            end.epoch = end.epoch.max(rows.iter().map(|row| row.epoch).max().unwrap_or_default());
+        }),
+        Channel::Quotes | Channel::Ohlc => true,
+    }
 }
 
 /// Up to when a file says something: its last row, or the end of a gap. That a whole day is declared says nothing of when it was
@@ -81,29 +102,34 @@ fn end_of(info: &FileInfo, day: i64) -> Option<UnixNanos> {
     gaps.chain(rows).max()
 }
 
-/// The last trades of a day, and the highest id that is there or declared.
-fn name_trades(end: &mut SeriesEnd, files: &[(PathBuf, FileInfo)]) -> Result<(), StoreError> {
-    end.last_id = files.iter().flat_map(|(_, info)| &info.gaps).filter_map(|gap| gap.ids).map(|(_, last)| last).max();
-    each_tail::<TradeRow>(files, |rows| {
+/// The last trades of a day, and the highest id that is there or declared; says whether rows were read.
+fn name_trades(end: &mut SeriesEnd, files: &[(PathBuf, FileInfo)]) -> bool {
+    let declared = files.iter().flat_map(|(_, info)| &info.gaps).filter_map(|gap| gap.ids).map(|(_, last)| last).max();
+    end.last_id = end.last_id.max(declared);
+    let is_read = each_tail::<TradeRow>(files, |rows| {
         end.last_id = end.last_id.max(rows.iter().filter_map(TradeRow::number).max());
         let last = rows.iter().rev().take(RECENT_MAX).filter(|row| row.id != TradeId(0));
         end.recent.extend(last.map(|row| (row.ts, row.id)));
-    })?;
+    });
     end.recent.sort_unstable();
     end.recent.dedup();
     end.recent.drain(..end.recent.len().saturating_sub(RECENT_MAX));
-    Ok(())
+    is_read
 }
 
-/// The last rows of the files that reach furthest, which come first.
-fn each_tail<R: Row>(files: &[(PathBuf, FileInfo)], mut take: impl FnMut(&[R])) -> Result<(), StoreError> {
+/// The last rows of the files that reach furthest, which come first; says whether there were any that could be read.
+fn each_tail<R: Row>(files: &[(PathBuf, FileInfo)], mut take: impl FnMut(&[R])) -> bool {
+    let mut is_read = false;
     for (path, _) in files.iter().filter(|(_, info)| info.rows > 0).take(FILES_MAX) {
         match last_rows(path) {
-            Err(error) if error.is_damage() => {}
-            rows => take(&rows?),
+            Ok(rows) => {
+                is_read = true;
+                take(&rows);
+            }
+            Err(error) => warn!(path = %path.display(), %error, "the last rows of a file can't be read; it counts for none"),
         }
     }
-    Ok(())
+    is_read
 }
 
 #[cfg(test)]
@@ -113,11 +139,13 @@ mod tests {
 
     use super::*;
     use crate::CommitMode::{Close, Step};
-    use crate::testing::{DAY, Writer, at, symbol, tempdir};
+    use crate::testing::{DAY, Writer, at, tempdir};
 
     fn ends(dir: &TempDir) -> Vec<(Channel, SeriesEnd)> {
-        let ends = series_ends(dir.path(), &"binance".parse().unwrap(), |_, _| false).unwrap();
-        ends.into_iter().map(|(_, channel, end)| (channel, end)).collect()
+        let exchange = "binance".parse().unwrap();
+        let series = stored_series(dir.path(), &exchange).unwrap();
+        let end = |(of, channel)| Some((channel, series_end(dir.path(), &exchange, &of, channel).unwrap()?));
+        series.into_iter().filter_map(end).collect()
     }
 
     fn ids(end: &SeriesEnd) -> Vec<u128> {
@@ -150,9 +178,6 @@ mod tests {
         assert_eq!(ids(trades)[RECENT_MAX - 3..], [1_199, 1_201, 1_200], "by time");
         assert_eq!(*quotes, SeriesEnd { ts: at(400), ..SeriesEnd::default() });
         assert_eq!(*book, SeriesEnd { ts: at(600), epoch: 8, ..SeriesEnd::default() });
-        // Of what is known nothing is read.
-        let none = series_ends(dir.path(), &"binance".parse().unwrap(), |of, _| *of == symbol()).unwrap();
-        assert_eq!(none, []);
         // Without parts the day files are what there is.
         std::fs::remove_dir_all(dir.path().join(".dccd")).unwrap();
         let found = ends(&dir);
@@ -178,5 +203,30 @@ mod tests {
         let newest = dir.path().join("binance/trades/BTC-USDT/2024-08-09.parquet");
         std::fs::write(&newest, b"not a bit of Parquet").unwrap();
         assert_eq!((ends(&dir)[0].1.ts, ends(&dir)[0].1.last_id), (at(10), Some(100)));
+    }
+
+    #[test]
+    fn numbers_go_on_from_the_newest_day_that_has_any_and_days_to_come_or_unreadable_ones_count_for_none() {
+        let dir = tempdir();
+        let mut writer = Writer::new(&dir);
+        writer.trade(10, 100);
+        writer.book(20, 7, true, &[(BookSide::Bid, 99, 1), (BookSide::Ask, 101, 1)]);
+        writer.commit(Close);
+        let hole = Gap { from: at(20), to: at(86_500), reason: GapReason::Disconnected, repaired: false, ids: None };
+        writer.gap(Channel::Trades, &hole);
+        writer.gap(Channel::Book, &hole);
+        writer.commit(Close);
+        let expected = |ends: &[(Channel, SeriesEnd)]| {
+            let [(_, trades), (_, book)] = ends else { panic!("{ends:?}") };
+            assert_eq!((trades.ts, trades.last_id, ids(trades)), (at(86_500), Some(100), vec![100]));
+            assert_eq!((book.ts, book.epoch), (at(86_500), 7));
+        };
+        expected(&ends(&dir));
+        let trades = dir.path().join("binance/trades/BTC-USDT");
+        std::fs::copy(trades.join("2024-08-08.parquet"), trades.join("2999-01-01.parquet")).unwrap();
+        // What can be neither read nor called damaged.
+        std::fs::create_dir(trades.join("2024-08-10.parquet")).unwrap();
+        assert!(!FileInfo::read(&trades.join("2024-08-10.parquet")).unwrap_err().is_damage());
+        expected(&ends(&dir));
     }
 }

@@ -46,7 +46,7 @@ pub use candles::{
 pub use catalog::durable_position;
 pub use convert::{ConvertReport, ConvertedFile, convert_legacy};
 pub use disk::write_atomically;
-pub use ends::NamedEnd;
+pub use ends::series_end;
 pub use error::StoreError;
 pub use export::ExportWriter;
 pub use file::Rows;

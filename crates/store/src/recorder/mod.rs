@@ -31,7 +31,6 @@ pub(crate) use declare::declare_lost;
 use crate::Position;
 use crate::catalog::durable_position;
 use crate::disk::Disk;
-use crate::ends::{NamedEnd, series_ends};
 use crate::error::StoreError;
 use crate::layout::{self, Layout};
 use crate::rows::{BookRow, QuoteRow, Row, TradeRow};
@@ -198,15 +197,6 @@ impl Recorder {
         self.checkpoint.as_ref()
     }
 
-    /// Where this exchange's series end in its files, but for those that `is_known` says needn't be looked at. Reads the footers of a
-    /// series' newest day and some of its last rows; a day of which nothing can be read counts for none.
-    ///
-    /// # Errors
-    /// When a directory or a file can't be read; damaged files are passed over.
-    pub fn series_ends(&self, is_known: impl FnMut(&Symbol, Channel) -> bool) -> Result<Vec<NamedEnd>, StoreError> {
-        series_ends(&self.layout.data_path, &self.layout.exchange, is_known)
-    }
-
     /// The handle of a series; the same one each time.
     ///
     /// # Errors
@@ -233,6 +223,14 @@ impl Recorder {
         });
         self.by_name.insert((symbol.clone(), channel), index);
         Ok(SeriesHandle(index))
+    }
+
+    /// The live series of this exchange that have files; see [`crate::series_end`].
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn stored_series(&self) -> Result<Vec<(Symbol, Channel)>, StoreError> {
+        crate::ends::stored_series(&self.layout.data_path, &self.layout.exchange)
     }
 
     /// How old the newest part may be, from now on; see [`RecorderOptions::time_step`].

@@ -52,6 +52,8 @@ const FRAME_TURNS: u32 = 32;
 pub(crate) enum Command {
     /// Open a feed, or join it. `configured`: the configuration wants it, so it is recorded and no client closes it.
     OpenFeed { symbol: Symbol, channel: Channel, configured: bool, reply: oneshot::Sender<Result<FeedInfo, String>> },
+    /// Where series end in the store of which the journal says nothing yet; told before they are opened to be recorded.
+    Stored { ends: Stored },
     /// Take one opening back.
     CloseFeed { symbol: Symbol, channel: Channel, reply: oneshot::Sender<Result<FeedInfo, String>> },
     /// The configuration wants this feed no more; answered when that is done.
@@ -90,8 +92,6 @@ pub(crate) struct HotContext {
     pub(crate) session: Box<dyn Session>,
     /// Which of its feeds are recorded, by index.
     pub(crate) recorded: Vec<bool>,
-    /// Where series end that have files and were not recorded since.
-    pub(crate) stored: Stored,
     /// The journal.
     pub(crate) journal: JournalWriter,
     /// The feed bus.
@@ -166,7 +166,7 @@ impl Hot {
             markets: ctx.markets,
             session: ctx.session,
             recorded: ctx.recorded,
-            stored: ctx.stored,
+            stored: Stored::new(),
             journal: Journaling::new(ctx.journal, ctx.shared.clone()),
             bus: ctx.bus,
             candles: ctx.candles,
@@ -546,6 +546,7 @@ impl Hot {
             Command::OpenFeed { symbol, channel, configured, reply } => {
                 let _ = reply.send(self.open_feed(symbol, channel, configured));
             }
+            Command::Stored { ends } => self.stored.extend(ends),
             Command::CloseFeed { symbol, channel, reply } => {
                 let _ = reply.send(self.close_feed(&symbol, channel));
             }

@@ -67,8 +67,6 @@ pub(crate) struct Recovered {
     pub(crate) session: Option<Vec<u8>>,
     /// Which feeds go to the store, by index.
     pub(crate) recorded: Vec<bool>,
-    /// [`RecorderLoop::unknown_ends`]; none at first.
-    pub(crate) stored: Stored,
     /// The saved state of the live candles.
     pub(crate) candles: Vec<u8>,
     /// Entries read since the last checkpoint.
@@ -199,17 +197,18 @@ impl RecorderLoop {
         }
         let session = (had_state || entries > 0).then(|| this.session.save());
         let (recorded, candles) = (this.feeds.recorded().to_vec(), this.candles.save());
-        Ok((this, Recovered { session, recorded, stored: Stored::new(), candles, entries }))
+        Ok((this, Recovered { session, recorded, candles, entries }))
     }
 
-    /// Where the series end that the store has files of and the journal says nothing of.
+    /// The series that the store has files of and the journal says nothing of.
     ///
     /// # Errors
-    /// When the store can't be read.
-    pub(crate) fn unknown_ends(&self) -> Result<Stored, DatadError> {
-        let ends = self.recorder.series_ends(|symbol, channel| self.feeds.is_known(symbol, channel));
-        let ends = ends.map_err(|source| DatadError::Store { dir: self.ctx.data_path.clone(), source })?;
-        Ok(ends.into_iter().map(|(symbol, channel, end)| ((symbol, channel), end)).collect())
+    /// When the store's directories can't be listed.
+    pub(crate) fn unknown_series(&self) -> Result<Vec<(Symbol, Channel)>, DatadError> {
+        let series = self.recorder.stored_series();
+        let mut series = series.map_err(|source| DatadError::Store { dir: self.ctx.data_path.clone(), source })?;
+        series.retain(|(symbol, channel)| !self.feeds.is_known(symbol, *channel));
+        Ok(series)
     }
 
     /// Whether the journal begins here: what is recorded is said before anything else. Otherwise older segments were deleted.

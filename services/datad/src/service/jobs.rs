@@ -1,5 +1,6 @@
 //! The feeds that the configuration wants recorded: opened, tried again, and what is wrong with them.
 
+use std::collections::HashSet;
 use std::sync::{MutexGuard, PoisonError};
 
 use dccd_model::{Channel, Symbol};
@@ -7,7 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
 use super::{HOT_QUEUE, Parts};
+use crate::error::chain;
 use crate::hot::Command;
+use crate::recorder::Stored;
 use crate::rpc::ConfiguredFeed;
 
 impl Parts<'_> {
@@ -26,6 +29,7 @@ impl Parts<'_> {
 
     /// Opens the feeds of jobs, asked for one behind the other so that they are subscribed together, and notes which could not be opened.
     pub(super) async fn open_jobs(&self, commands: &mpsc::Sender<Command>, mut feeds: Vec<(Symbol, Channel)>) {
+        feeds = self.tell_ends(commands, feeds).await;
         // Trades first: whether they are recorded is known before candles are built from them.
         feeds.sort_by_key(|(_, channel)| *channel == Channel::Ohlc);
         let (asked, mut answers) = mpsc::channel(HOT_QUEUE);
@@ -45,6 +49,44 @@ impl Parts<'_> {
             }
         };
         tokio::join!(ask, note);
+    }
+
+    pub(super) fn unread(&self) -> MutexGuard<'_, HashSet<(Symbol, Channel)>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads where those of the feeds end that have files of which the journal says nothing, and tells the hot thread. Gives back those that
+    /// may be opened: one that can't be looked for would begin behind a hole that nothing tells of.
+    async fn tell_ends(
+        &self,
+        commands: &mpsc::Sender<Command>,
+        mut feeds: Vec<(Symbol, Channel)>,
+    ) -> Vec<(Symbol, Channel)> {
+        let unread: Vec<_> = {
+            let unread = self.unread();
+            feeds.iter().filter(|feed| unread.contains(feed)).cloned().collect()
+        };
+        if unread.is_empty() {
+            return feeds;
+        }
+        let mut ends = Stored::new();
+        for (symbol, channel) in unread {
+            let (data_path, exchange, of) = (self.options.data_path.clone(), self.options.exchange.clone(), symbol.clone());
+            let read = move || dccd_store::series_end(&data_path, &exchange, &of, channel).map_err(|error| chain(&error));
+            match tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string()).flatten() {
+                Ok(end) => {
+                    let feed = (symbol, channel);
+                    self.unread().remove(&feed);
+                    ends.extend(end.map(|end| (feed, end)));
+                }
+                Err(reason) => self.note_job(&symbol, channel, Some(reason)),
+            }
+        }
+        // Fails only when the hot thread is gone, which is reported elsewhere.
+        let _ = commands.send(Command::Stored { ends }).await;
+        let unread = self.unread();
+        feeds.retain(|feed| !unread.contains(feed));
+        feeds
     }
 
     /// Notes why the feed of a job could not be opened, or that it could.

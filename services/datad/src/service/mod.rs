@@ -8,9 +8,10 @@ mod reload;
 mod shed;
 mod succeed;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dccd_exchange::{Adapter, Markets, Product};
@@ -198,6 +199,7 @@ pub async fn run(options: DatadOptions, reread: Reread, ctx: ServiceContext) -> 
         patience,
         listed: rest_products(&options, adapter.as_ref(), &rest),
         reread,
+        unread: Mutex::default(),
         adapter,
         shared,
         rest,
@@ -267,6 +269,8 @@ struct Parts<'a> {
     /// The products whose lists of markets are asked for.
     listed: Vec<Product>,
     reread: Reread,
+    /// Series that have files, of which the journal says nothing and which weren't opened yet.
+    unread: Mutex<HashSet<(Symbol, Channel)>>,
 }
 
 impl Parts<'_> {
@@ -402,11 +406,14 @@ impl Parts<'_> {
             shared: self.shared.clone(),
         };
         let recover = move || {
-            let (recorder, mut recovered) = RecorderLoop::recover(ctx, recorder)?;
-            recovered.stored = recorder.unknown_ends()?;
-            Ok((recorder, recovered))
+            let (recorder, recovered) = RecorderLoop::recover(ctx, recorder)?;
+            let unknown = recorder.unknown_series()?;
+            Ok::<_, DatadError>((recorder, recovered, unknown))
         };
-        tokio::task::spawn_blocking(recover).await.map_err(|_| DatadError::Thread { name: "recovery" })?
+        let recovered = tokio::task::spawn_blocking(recover).await.map_err(|_| DatadError::Thread { name: "recovery" })?;
+        let (recorder, recovered, unknown) = recovered?;
+        self.unread().extend(unknown);
+        Ok((recorder, recovered))
     }
 
     /// Starts the hot thread, or lets that of a successor begin; the receiver resolves when it ends.
@@ -431,7 +438,6 @@ impl Parts<'_> {
             markets: markets.clone(),
             session,
             recorded: recovered.recorded,
-            stored: recovered.stored,
             journal,
             bus: Bus::new(&self.options.instance, self.options.exchange.as_str(), sizes, self.adapter.quotes_follow_book()),
             candles,
