@@ -47,15 +47,20 @@ impl Recorder {
             self.is_lost = true;
         }
         self.seq = numbers[0];
-        if message.channel == trades && message.is("te") {
+        if message.channel == trades && (message.is("te") || message.is("tu")) {
             let row = message.value(1);
             let text = |at: usize| row[at].to_string().parse::<f64>().unwrap();
+            let id = TradeId(row[0].as_u64().unwrap().into());
+            // Of one from just before the subscription only the repetition comes.
+            if self.trades.iter().any(|known| known.id == id) {
+                return;
+            }
             self.trades.push(TradeRow {
                 ts: UnixNanos::from_millis(row[1].as_i64().unwrap()),
                 price: text(3),
                 amount: text(2).abs(),
                 side: if text(2) > 0.0 { Side::Buy } else { Side::Sell },
-                id: TradeId(row[0].as_u64().unwrap().into()),
+                id,
                 ts_recv: UnixNanos(0),
             });
         } else if message.channel == best {
