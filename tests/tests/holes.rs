@@ -137,23 +137,87 @@ fn what_was_handed_on_and_not_recorded_is_declared_when_recording_begins_again()
     assert_eq!(tape.gaps("quotes"), [(6, 15, missed, None)]);
 }
 
+/// Of Bybit, at this second; its id is the same.
+fn bybit_trade(second: i64) -> String {
+    let ms = START + second * 1_000;
+    let row = format!(r#"{{"T":{ms},"s":"BTCUSDT","S":"Sell","v":"2","p":"100.10","i":"{second}","BT":false,"seq":{ms}}}"#);
+    format!(r#"{{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":{ms},"data":[{row}]}}"#)
+}
+
+/// The newest trades, those from `first` to `last`.
+fn bybit_page(first: i64, last: i64) -> String {
+    let row = |second: i64| {
+        let ms = START + second * 1_000;
+        format!(r#"{{"execId":"{second}","symbol":"BTCUSDT","price":"100.10","size":"2","side":"Sell","time":"{ms}"}}"#)
+    };
+    let rows: Vec<String> = (first..=last).rev().map(row).collect();
+    format!(r#"{{"retCode":0,"retMsg":"OK","result":{{"category":"spot","list":[{}]}},"time":1}}"#, rows.join(","))
+}
+
+#[test]
+fn a_hole_of_a_feed_that_was_only_handed_on_is_made_good_and_the_rest_stays_declared() {
+    let trades = "BTC/USDT trades";
+    for is_stored_between in [false, true] {
+        let mut tape = Tape::new("bybit", BYBIT);
+        tape.entry(EntryKind::FeedOpened, 0, trades, "recorded").entry(EntryKind::Opened, 1, "spot", "");
+        tape.frame(&bybit_trade(1)).frame(&bybit_trade(2));
+        // A client's: what it misses first begins where the series ends.
+        tape.entry(EntryKind::FeedClosed, 0, trades, "").entry(EntryKind::FeedOpened, 0, trades, "live");
+        tape.frame(&bybit_trade(5)).frame(&bybit_trade(6)).frame(&bybit_trade(7));
+        tape.entry(EntryKind::FeedOpened, 0, trades, "recorded").frame(&bybit_trade(8));
+        if is_stored_between {
+            tape.derive();
+            assert_eq!((tape.ids(), tape.gaps("trades")), (vec![1, 2, 8], vec![(2, 7, GapReason::NotRecorded, None)]));
+        }
+        tape.entry(EntryKind::Response, 0, "trades BTC/USDT since 1", &bybit_page(1, 8)).derive();
+        assert_eq!(tape.ids(), [1, 2, 3, 4, 8]);
+        assert_eq!(tape.gaps("trades"), [(2, 7, GapReason::NotRecorded, None)], "5 to 7 nobody recorded");
+    }
+}
+
+#[test]
+fn a_feed_that_only_a_client_held_begins_with_what_is_fetched_of_it_when_it_is_recorded_first() {
+    let trades = "BTC/USDT trades";
+    let mut tape = Tape::new("binance", BINANCE);
+    tape.entry(EntryKind::FeedOpened, 0, trades, "live").entry(EntryKind::Opened, 1, "", "");
+    // At 3, 4 and 5 s.
+    tape.trade(100).trade(105).trade(106);
+    tape.entry(EntryKind::FeedOpened, 0, trades, "recorded").trade(107);
+    let row = |id| {
+        format!(r#"{{"id":{id},"price":"100.10","qty":"2","quoteQty":"1","time":{},"isBuyerMaker":true}}"#, START + 3_500)
+    };
+    let page = format!("[{}]", (101..=104).map(row).collect::<Vec<_>>().join(","));
+    tape.entry(EntryKind::Response, 0, "trades BTC/USDT 101", &page).derive();
+    assert_eq!(tape.ids(), [101, 102, 103, 104, 107]);
+    assert_eq!(tape.gaps("trades"), [(3, 5, GapReason::NotRecorded, Some((101, 106)))]);
+    // Likewise without ids that count.
+    let mut tape = Tape::new("bybit", BYBIT);
+    tape.entry(EntryKind::FeedOpened, 0, trades, "live").entry(EntryKind::Opened, 1, "spot", "");
+    tape.frame(&bybit_trade(1)).entry(EntryKind::Closed, 1, "gone", "").entry(EntryKind::Opened, 2, "spot", "");
+    for second in [4, 5] {
+        tape.entry(EntryKind::Frame, 2, "", &bybit_trade(second));
+    }
+    tape.entry(EntryKind::FeedOpened, 0, trades, "recorded").entry(EntryKind::Frame, 2, "", &bybit_trade(6));
+    tape.entry(EntryKind::Response, 0, "trades BTC/USDT since 1", &bybit_page(1, 6)).derive();
+    assert_eq!((tape.ids(), tape.gaps("trades")), (vec![2, 3, 6], vec![(1, 5, GapReason::NotRecorded, None)]));
+    // With nothing to fetch the series begins where it is recorded.
+    let mut tape = Tape::new("binance", BINANCE);
+    tape.entry(EntryKind::FeedOpened, 0, trades, "live").entry(EntryKind::Opened, 1, "", "").trade(100);
+    tape.entry(EntryKind::FeedOpened, 0, trades, "recorded").trade(101).derive();
+    assert_eq!((tape.ids(), tape.gaps("trades")), (vec![101], vec![]));
+}
+
 #[test]
 fn a_trade_that_comes_very_late_is_there_and_one_that_comes_again_is_there_once() {
     let mut tape = Tape::new("bybit", BYBIT);
-    let trade = |second: i64| {
-        let ms = START + second * 1_000;
-        let row =
-            format!(r#"{{"T":{ms},"s":"BTCUSDT","S":"Sell","v":"2","p":"100.10","i":"{second}","BT":false,"seq":{ms}}}"#);
-        format!(r#"{{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":{ms},"data":[{row}]}}"#)
-    };
     tape.entry(EntryKind::FeedOpened, 0, "BTC/USDT trades", "recorded").entry(EntryKind::Opened, 1, "spot", "");
     for second in (1..=200).filter(|second| *second != 50) {
-        tape.frame(&trade(second));
+        tape.frame(&bybit_trade(second));
     }
     tape.derive();
     // Two and a half minutes late, and again; and one that is there.
-    tape.frame(&trade(50)).frame(&trade(50)).frame(&trade(60)).derive();
-    tape.frame(&trade(50)).frame(&trade(201)).derive();
+    tape.frame(&bybit_trade(50)).frame(&bybit_trade(50)).frame(&bybit_trade(60)).derive();
+    tape.frame(&bybit_trade(50)).frame(&bybit_trade(201)).derive();
     assert_eq!((tape.ids(), tape.gaps("trades")), ((1..=201).collect(), vec![]));
 }
 

@@ -18,8 +18,17 @@ pub(crate) fn same_hole(a: &Gap, b: &Gap) -> bool {
     }
 }
 
-/// Adds a gap, in place of what was known of the same hole; keeps the list in its one order.
+/// Whether a hole that is open reaches beyond what is said of it now: what was declared isn't made good, and stays as it is. Where ids
+/// tell what is missing, times don't matter.
+fn outlasts(open: &Gap, gap: &Gap) -> bool {
+    same_hole(open, gap) && gap.ids.is_none() && !open.repaired && gap.to < open.to
+}
+
+/// Adds a gap, in place of what was known of the same hole unless that is open and ends later; keeps the list in its one order.
 pub(crate) fn upsert(list: &mut Vec<Gap>, gap: &Gap) {
+    if list.iter().any(|g| outlasts(g, gap)) {
+        return;
+    }
     list.retain(|g| !same_hole(g, gap));
     let key = |g: &Gap| (g.from, g.to, g.ids);
     let at = list.partition_point(|g| key(g) < key(gap));
@@ -62,6 +71,9 @@ pub(crate) struct OpenGaps(Vec<OpenGap>);
 
 impl OpenGaps {
     pub(crate) fn add(&mut self, gap: &Gap) {
+        if self.0.iter().any(|open| outlasts(&open.gap, gap)) {
+            return;
+        }
         let (from, to) = end_days(gap);
         let mut days: BTreeSet<i64> = [from, to].into();
         if to - from <= DAYS_MAX {
@@ -96,7 +108,7 @@ impl OpenGaps {
             if touches(&open.gap, day) {
                 upsert(list, &open.gap);
             } else if open.days.contains(&day) {
-                list.retain(|g| !same_hole(g, &open.gap));
+                list.retain(|g| !same_hole(g, &open.gap) || outlasts(g, &open.gap));
             }
         }
     }
@@ -140,6 +152,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_open_ends_no_earlier_for_what_is_said_of_its_beginning() {
+        let whole = gap(3, 9, false, None);
+        for part in [gap(3, 8, true, None), gap(3, 8, false, None)] {
+            let mut list = vec![whole.clone()];
+            upsert(&mut list, &part);
+            assert_eq!(list, std::slice::from_ref(&whole), "{part:?}");
+            let mut open = OpenGaps::default();
+            open.add(&whole);
+            open.add(&part);
+            assert_eq!(open.iter().collect::<Vec<_>>(), [&whole], "{part:?}");
+        }
+        let mut list = vec![whole];
+        let made_good = gap(3, 9, true, None);
+        for said in [made_good.clone(), gap(3, 8, true, None), made_good.clone()] {
+            upsert(&mut list, &said);
+            assert_eq!(list, [said]);
+        }
+    }
+
+    #[test]
     fn gaps_that_take_the_place_of_a_longer_one_are_told_apart_by_their_ids() {
         let whole = |repaired| gap(10, DAY + 10, repaired, Some((100, 200)));
         let piece = |first, last, repaired| gap(10, DAY + 10, repaired, Some((first, last)));
@@ -172,7 +204,18 @@ mod tests {
         let mut list = vec![];
         open.apply(3, &mut list);
         assert_eq!(list.len(), 1);
-        open.add(&gap(DAY + 5, DAY + 9, true, None));
+        // Its file says so whether or not it waits for others yet.
+        let part = gap(DAY + 5, DAY + 9, true, None);
+        let mut later = OpenGaps::default();
+        later.add(&gap(DAY + 5, 3 * DAY + 4, true, None));
+        for open in [&mut open, &mut later] {
+            open.add(&part);
+            open.apply(3, &mut list);
+            assert_eq!(list, [gap(DAY + 5, 3 * DAY + 5, false, None)]);
+        }
+        open.add(&gap(DAY + 5, 3 * DAY + 5, true, None));
+        open.apply(3, &mut list);
+        open.add(&part);
         open.apply(3, &mut list);
         assert!(list.is_empty(), "it turned out not to reach that day");
         [1, 2, 3].into_iter().for_each(|day| open.settle(day));

@@ -279,7 +279,8 @@ impl Recorder {
         self.pending += 1;
     }
 
-    /// Takes a gap that was found, or one known by its ids or its beginning that was repaired since.
+    /// Takes a gap that was found, or one known by its ids or its beginning that was repaired since. Without ids, one that is open and
+    /// ends later stays as it is.
     pub fn gap(&mut self, handle: SeriesHandle, at: Position, gap: &Gap) {
         self.reached = self.reached.max(at);
         if let Some(series) = self.series.get_mut(handle.0 as usize) {

@@ -1,7 +1,7 @@
 //! The store's side of the session's feeds: which are recorded, and where the series of the others end. A feed that is recorded again, or
 //! for the first time into files that are there, declares what lies between, which nobody recorded.
 
-use dccd_exchange::{FeedIndex, FeedStatus, Session};
+use dccd_exchange::{FeedIndex, FeedStatus, Session, Want};
 use dccd_model::{Channel, Entry, EntryKind, Gap, GapReason, SeriesEnd, Symbol, UnixNanos};
 use dccd_store::{Recorder, SeriesHandle, StoreError};
 use serde::{Deserialize, Serialize};
@@ -121,7 +121,11 @@ impl Feeds {
                         self.leave(at, self.end(channel, &status));
                         None
                     }
-                    (false, true) => self.come_back(at, channel, &status).map(|gap| (feed, gap)),
+                    (false, true) => {
+                        // What is fetched of before it is recorded goes to the store: the series begins there.
+                        self.leave(at, self.first_wanted(session, feed));
+                        self.come_back(at, channel, &status).map(|gap| (feed, gap))
+                    }
                     _ => None,
                 }
             }
@@ -138,6 +142,17 @@ impl Feeds {
     fn end(&self, channel: Channel, status: &FeedStatus) -> Option<Left> {
         let id = status.last_id.filter(|_| channel == Channel::Trades && self.counts);
         (status.last_ts != UnixNanos::UNKNOWN).then_some(Left { ts: status.last_ts, id })
+    }
+
+    /// What lies before the earliest trades of a feed that are still to be fetched.
+    fn first_wanted(&self, session: &dyn Session, feed: FeedIndex) -> Option<Left> {
+        let before = |want| match want {
+            Want::Trades { feed: of, from_id, ts_before, .. } if of == feed => {
+                Some(Left { ts: ts_before, id: from_id.checked_sub(1).filter(|_| self.counts) })
+            }
+            _ => None,
+        };
+        session.outstanding().into_iter().filter_map(before).min_by_key(|left| (left.ts, left.id))
     }
 
     /// Remembers an end, where there is no earlier one after which nothing was recorded.
