@@ -271,7 +271,11 @@ fn where_one_collector_cannot_be_told_to_pause_none_is() {
     let hung = Pid::from_raw(i32::try_from(pid(&tree).unwrap()).unwrap()).unwrap();
     kill_process(hung, Signal::STOP).unwrap();
     let refused = tree.run(&["pause", "--live"]).code(1);
-    for words in ["datad.kraken gives no answer", "and can't be told now; nothing was changed"] {
+    for words in [
+        "datad.kraken gives no answer",
+        "and can't be told now; nothing was changed",
+        "name the others: `dccd pause --live binance`",
+    ] {
         assert!(refused.err.contains(words), "{}", refused.err);
     }
     let paused = |tree: &Tree| {

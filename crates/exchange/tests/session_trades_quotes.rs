@@ -208,6 +208,22 @@ fn ids_that_begin_anew_are_not_taken_for_duplicates() {
 }
 
 #[test]
+fn ids_that_begin_anew_where_the_day_has_them_are_left_out_and_told() {
+    let mut scene = Scene::of(&["trades"]);
+    for id in 1..=10_005 {
+        scene.trade_at(1, id, 5_000).skip();
+    }
+    scene.trade_at(1, 1, 60_000).trade_at(1, 2, 60_001).expect(
+        "gap 5000..60000 sequence
+         notice CountsAnew { symbol: Symbol { text: \"BTC/USDT\", slash: 3, colon: None } }",
+    );
+    scene.trade_at(1, 3, 86_400_000).expect(
+        "gap 5000..86400000 sequence
+         trade 3 100.10x2 Sell flG e1",
+    );
+}
+
+#[test]
 fn ids_that_fall_back_among_those_before_are_left_out_and_told() {
     let mut scene = Scene::of(&["trades"]);
     scene.trade_at(1, 100, 5_000).trade_at(1, 101, 5_001).skip().trade_at(1, 50, 60_000).trade_at(1, 51, 60_001).expect(

@@ -117,7 +117,7 @@ impl Output for LiveOutput<'_> {
             Notice::CountsAnew { symbol } => warn!(
                 %symbol,
                 "trades come with ids that were given already, at later times: the exchange counts anew. They are left out, and declared \
-                 missing, until it is past its old count"
+                 missing, until it is past its old count, or begins a day (UTC) far from it"
             ),
             Notice::Entry { subject, fault } => warn!(subject, ?fault, "an entry was not understood"),
             // Counted by the session.

@@ -47,6 +47,14 @@ impl Failure {
         }
     }
 
+    /// The same failure as the cause of this one.
+    pub fn context(self, message: String) -> Self {
+        match self {
+            Self::Error { code, error } => Self::Error { code, error: error.context(message) },
+            Self::Silent(code) => Self::Silent(code),
+        }
+    }
+
     /// A failure of another kind than "failed", in words.
     pub fn message(code: u8, message: impl fmt::Display) -> Self {
         Self::Error { code, error: anyhow::Error::msg(message.to_string()) }

@@ -8,6 +8,7 @@ mod exit;
 mod files;
 mod histo;
 mod listing;
+mod manager;
 mod output;
 mod pid_file;
 mod progress;

@@ -207,6 +207,28 @@ fn a_foreground_root_tells_the_service_manager_and_its_services_do_not() {
 }
 
 #[test]
+fn a_root_that_hangs_and_would_be_started_again_is_not_killed() {
+    let host = Host::new();
+    host.put("config.yml", CONFIG);
+    let ear = Ear::new(&host);
+    let mut root = host.own(&["start"]).env("NOTIFY_SOCKET", &ear.path).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(PATIENCE, || host.run_own(&["services", "--json"]), |ran| ran.out.contains("\"degraded\""));
+    let hung = Pid::from_child(&root);
+    kill_process(hung, Signal::STOP).unwrap();
+    let refused = host.run_own(&["stop", "--force", "--timeout", "1", "--json"]);
+    let silent = host.run_own(&["restart", "dccd-root"]);
+    // Before anything can fail: the root must not be left standing.
+    kill_process(hung, Signal::CONT).unwrap();
+    let stopped = host.run_own(&["stop"]);
+    let ended = root.wait().unwrap().code();
+    let advice = format!("error: dccd-root (pid {}) gives no answer, and is not killed: ", hung.as_raw_nonzero());
+    assert!(refused.err.contains(&advice) && refused.err.contains("would start it again"), "{}", refused.err);
+    assert!(refused.err.contains("  because: ") && refused.out.is_empty(), "{}", refused.err);
+    assert!(silent.err.contains(" looks after it: `kill -9 "), "{}", silent.err);
+    assert_eq!((refused.code, silent.code, stopped.code, ended), (Some(1), Some(1), Some(0), Some(0)), "{}", stopped.err);
+}
+
+#[test]
 fn a_detached_root_is_nobodys_main_process() {
     let host = Host::new();
     host.put("config.yml", CONFIG);

@@ -9,7 +9,7 @@ use dccd_history::{Scope, is_meant};
 use dccd_model::Channel;
 use dccd_registry::Registry;
 use dccd_rpc::datad::{DatadClient, JobInfo};
-use dccd_rpc::{call, context};
+use dccd_rpc::{CallError, call, context};
 
 use crate::cli::Global;
 use crate::commands::backfill::{dry_run, finish};
@@ -55,14 +55,16 @@ impl RunArguments {
 /// Pauses or resumes jobs; they stay as they are over restarts.
 pub fn run(global: &Global, arguments: &Arguments, pause: bool) -> Result<(), Failure> {
     let prefix = arguments.job.clone().unwrap_or_default();
-    let (names, meant) = block_on(async {
+    let (Changed { names, failed }, meant) = block_on(async {
         let registry = registry(global).await?;
         let live = arguments.live || names_a_channel(&prefix);
-        let names = change(&registry, &prefix, pause, live).await?;
-        let meant = if names.is_empty() { meant(&registry, &prefix).await } else { String::new() };
-        Ok((names, meant))
+        let clients = collectors(&registry, &prefix, &spoken(pause, arguments.live)).await?;
+        let changed = change(&clients, &prefix, pause, live).await;
+        let is_unknown = changed.names.is_empty() && changed.failed.is_none();
+        let meant = if is_unknown { meant(&registry, &prefix).await } else { String::new() };
+        Ok((changed, meant))
     })?;
-    if names.is_empty() {
+    if names.is_empty() && failed.is_none() {
         let what = if prefix.is_empty() {
             "there are no history jobs".to_owned()
         } else {
@@ -73,13 +75,22 @@ pub fn run(global: &Global, arguments: &Arguments, pause: bool) -> Result<(), Fa
     }
     let mut out = Out::new();
     if arguments.json {
-        return out.json(&names);
+        out.json(&names)?;
+    } else {
+        let done = if pause { "paused" } else { "resumed" };
+        for name in &names {
+            out.line(format_args!("{name}: {done}"))?;
+        }
+        out.flush()?;
     }
-    let done = if pause { "paused" } else { "resumed" };
-    for name in &names {
-        out.line(format_args!("{name}: {done}"))?;
-    }
-    out.flush()
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// The command as it was typed, without a job.
+fn spoken(pause: bool, live: bool) -> String {
+    let verb = if pause { "pause" } else { "resume" };
+    let live = if live { " --live" } else { "" };
+    format!("dccd {verb}{live}")
 }
 
 /// Whether a name ends with a channel, so that it is that of one live job.
@@ -87,29 +98,64 @@ fn names_a_channel(name: &str) -> bool {
     name.rsplit_once('/').is_some_and(|(_, last)| last.parse::<Channel>().is_ok())
 }
 
-/// Tells every service whose exchange can be meant; none where one of them can't be told.
-async fn change(registry: &Registry, prefix: &str, pause: bool, live: bool) -> Result<Vec<String>, Failure> {
-    let mut names = Vec::new();
-    for (service, client) in &collectors(registry, prefix).await? {
-        let context = context(DEADLINE);
-        names.extend(if pause {
-            call(service, "pause_jobs", client.pause_jobs(context, prefix.to_owned())).await?
-        } else {
-            call(service, "resume_jobs", client.resume_jobs(context, prefix.to_owned())).await?
-        });
-        if live {
-            names.extend(if pause {
-                call(service, "pause_live", client.pause_live(context, prefix.to_owned())).await?
-            } else {
-                call(service, "resume_live", client.resume_live(context, prefix.to_owned())).await?
-            });
-        }
-    }
-    Ok(names)
+/// What came of it.
+#[derive(Debug, Default)]
+struct Changed {
+    /// The jobs that are paused, or resumed, now.
+    names: Vec<String>,
+    /// Why those after them may not be.
+    failed: Option<anyhow::Error>,
 }
 
-/// The services whose exchange can be meant, each ready to be told.
-async fn collectors(registry: &Registry, prefix: &str) -> Result<Vec<(String, DatadClient)>, Failure> {
+/// Tells these services, up to one that fails.
+async fn change(clients: &[(String, DatadClient)], prefix: &str, pause: bool, live: bool) -> Changed {
+    let mut changed = Changed::default();
+    for (at, (service, client)) in clients.iter().enumerate() {
+        if let Err(error) = tell(service, client, (prefix, pause, live), &mut changed.names).await {
+            let untold: Vec<_> = clients.iter().skip(at + 1).map(|(service, _)| service.as_str()).collect();
+            changed.failed = Some(anyhow::Error::new(error).context(half_done(service, changed.names.len(), &untold)));
+            break;
+        }
+    }
+    changed
+}
+
+/// Tells one; the names of its jobs are added as soon as it has said them.
+async fn tell(
+    service: &str,
+    client: &DatadClient,
+    (prefix, pause, live): (&str, bool, bool),
+    names: &mut Vec<String>,
+) -> Result<(), CallError> {
+    let prefix = || prefix.to_owned();
+    names.extend(if pause {
+        call(service, "pause_jobs", client.pause_jobs(context(DEADLINE), prefix())).await?
+    } else {
+        call(service, "resume_jobs", client.resume_jobs(context(DEADLINE), prefix())).await?
+    });
+    if live {
+        names.extend(if pause {
+            call(service, "pause_live", client.pause_live(context(DEADLINE), prefix())).await?
+        } else {
+            call(service, "resume_live", client.resume_live(context(DEADLINE), prefix())).await?
+        });
+    }
+    Ok(())
+}
+
+/// Where it stands after a service that failed.
+fn half_done(service: &str, done: usize, untold: &[&str]) -> String {
+    let jobs = match done {
+        0 => "nothing".to_owned(),
+        1 => "the job that is listed".to_owned(),
+        _ => format!("the {done} jobs that are listed"),
+    };
+    let untold = if untold.is_empty() { String::new() } else { format!("; not told: {}", untold.join(", ")) };
+    format!("{service} doesn't say that it did it; done so far: {jobs}{untold}; the same command again does the rest")
+}
+
+/// The services whose exchange can be meant, each ready to be told; none where one of them isn't.
+async fn collectors(registry: &Registry, prefix: &str, command: &str) -> Result<Vec<(String, DatadClient)>, Failure> {
     let (mut clients, mut untold) = (Vec::new(), Vec::new());
     for service in registry.list(DEADLINE).await? {
         let Some(exchange) = service.name.strip_prefix("datad.") else { continue };
@@ -129,9 +175,14 @@ async fn collectors(registry: &Registry, prefix: &str) -> Result<Vec<(String, Da
     if untold.is_empty() {
         return Ok(clients);
     }
+    let others: Vec<_> = clients
+        .iter()
+        .filter_map(|(service, _)| service.strip_prefix("datad."))
+        .map(|exchange| format!("`{command} {exchange}`"))
+        .collect();
+    let others = if others.is_empty() { String::new() } else { format!(", or name the others: {}", others.join(", ")) };
     let untold = untold.join(", ");
-    Err(anyhow!("{untold}, and can't be told now; nothing was changed: try again when it runs, or name another exchange")
-        .into())
+    Err(anyhow!("{untold}, and can't be told now; nothing was changed: try again when it runs{others}").into())
 }
 
 /// "; did you mean binance/BTC/USDT?" where a job, or what the names of some begin with, is near; else nothing.
@@ -189,4 +240,21 @@ pub fn run_now(global: &Global, arguments: &RunArguments) -> Result<(), Failure>
     }
     let work = Work { series, scope: Scope::Everything, parallel: true, kind: "run" };
     finish(&history::work(global, config, work)?, arguments.json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_it_stands_is_told() {
+        let end = "; the same command again does the rest";
+        let text = half_done("datad.kraken", 2, &["datad.okx"]);
+        assert!(
+            text.contains("done so far: the 2 jobs that are listed; not told: datad.okx") && text.ends_with(end),
+            "{text}"
+        );
+        assert!(half_done("datad.kraken", 0, &[]).contains("done so far: nothing;"));
+        assert_eq!((spoken(true, false), spoken(false, true)), ("dccd pause".to_owned(), "dccd resume --live".to_owned()));
+    }
 }

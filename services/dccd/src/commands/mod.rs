@@ -43,6 +43,7 @@ use dccd_rpc::remote::RemoteError;
 
 use crate::cli::Global;
 use crate::exit::{self, Failure};
+use crate::manager::Manager;
 use crate::remote;
 
 /// How long a question to a running daemon may take.
@@ -91,13 +92,20 @@ fn not_running(instance: &str, error: RegistryError) -> Failure {
 fn silent(instance: &str, error: RegistryError) -> Failure {
     let directory = RuntimeDir::resolve(instance).ok();
     let pid = directory.and_then(|directory| dccd_service::PidLock::holder(&directory.root_lock()).ok().flatten());
-    match pid {
-        Some(pid) => anyhow!(
+    let manager = pid.and_then(Manager::of);
+    match (pid, manager) {
+        (Some(pid), Some(manager)) => anyhow!(
+            "{error}; it hangs or is stopped, and {manager} looks after it: `kill -9 {pid}` ends it and leaves its services at work, \
+             the next one that is started there adopts them; to end it for good: {}",
+            manager.stop()
+        )
+        .into(),
+        (Some(pid), None) => anyhow!(
             "{error}; it hangs or is stopped: `kill -9 {pid}` ends it and leaves its services at work, `dccd start` adopts them; \
              `dccd stop --force` ends all of them"
         )
         .into(),
-        None => error.into(),
+        (None, _) => error.into(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cli::Global;
 use crate::commands::restart::{ADOPTION_DEADLINE, next_root};
 use crate::commands::{DEADLINE, block_on, registry_failure, registry_if_running};
 use crate::exit::Failure;
+use crate::manager::Manager;
 use crate::output::{Out, say};
 use crate::roles;
 
@@ -31,7 +32,8 @@ const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// What is to be typed.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Kill at once instead of letting services flush, also a dccd-root that gives no answer; what the journal has is safe all the same
+    /// Kill at once instead of letting services flush, also a dccd-root that gives no answer (unless systemd would start it again); what
+    /// the journal has is safe all the same
     #[arg(long)]
     force: bool,
     /// Seconds that a service may take before it is killed [default: daemon.shutdown_timeout]
@@ -188,7 +190,8 @@ impl Gone {
     }
 }
 
-/// Kills a root that says nothing; as it was told, where nothing of it is known.
+/// Kills a root that says nothing; as it was told, where nothing of it is known. One that a service manager looks after is left to that,
+/// which would start everything again.
 async fn kill_root(global: &Global, silent: Failure) -> Result<Gone, Failure> {
     let runtime_dir = RuntimeDir::resolve(&global.instance)?;
     let holder = || PidLock::holder(&runtime_dir.root_lock()).ok().flatten();
@@ -197,6 +200,14 @@ async fn kill_root(global: &Global, silent: Failure) -> Result<Gone, Failure> {
     if holder() != Some(pid) {
         // It has ended just now, and its number may be another's.
         return Err(silent);
+    }
+    if let Some(manager) = Manager::of(pid) {
+        let advice = format!(
+            "dccd-root (pid {pid}) gives no answer, and is not killed: {manager} looks after it and would start it again; {}, \
+             and `dccd stop` what it leaves",
+            manager.stop()
+        );
+        return Err(silent.context(advice));
     }
     say(format_args!("dccd-root (pid {pid}) gives no answer; killing it"));
     let begun = Instant::now();

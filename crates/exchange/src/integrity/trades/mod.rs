@@ -109,10 +109,22 @@ pub(crate) enum TradeStep {
     /// It was seen before.
     Duplicate,
     /// Its id was given already, at an earlier time: the exchange counts anew, and what comes can't be told by its id from what came, here
-    /// nor in the store. It is left out; that is declared at the first of them, and when the count is past the old one.
+    /// nor in the store's file of the day. It is left out; that is declared at the first of them, and when the count is past the old one.
     Unplaced { gap: Option<Gap> },
     /// Its id is of the space that this feed doesn't carry.
     Foreign,
+}
+
+/// Ids that the store's file of a day may hold: it has each but once.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct DayIds {
+    /// The latest that a trade came of, in days since 1970 (UTC).
+    day: i64,
+    /// The lowest of the count that goes on.
+    first: u64,
+    /// Those of earlier counts, both ends included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    old: Option<(u64, u64)>,
 }
 
 /// The ids of one feed of trades.
@@ -124,6 +136,12 @@ pub(crate) struct Trades {
     first: Option<(u64, UnixNanos)>,
     last: Option<u64>,
     last_ts: UnixNanos,
+    /// The latest time of the newest trades and the id that it came with, where it isn't the last one's: the exchange's clock stepped back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    latest: Option<(u64, UnixNanos)>,
+    /// Since a day or a count began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of_day: Option<DayIds>,
     epoch: u32,
     /// By ids, ascending: they are found in that order.
     open: VecDeque<OpenGap>,
@@ -155,6 +173,11 @@ impl Trades {
             self.space = Some(space);
             return self.restart(id, ts, reason);
         }
+        if id > last && self.is_of_old_count((id, id), ts) {
+            let step = self.leave_out(ts, reason);
+            self.advance(id, ts);
+            return step;
+        }
         if id.checked_sub(1) == Some(last) {
             self.advance(id, ts);
             return TradeStep::New { gap: None };
@@ -167,8 +190,12 @@ impl Trades {
         }
         match self.repair(space, id) {
             // A trade keeps its time, however often it comes.
-            TradeStep::Duplicate if ts.0.saturating_sub(self.last_ts.max(self.told_ts).0) > RESET_NANOS => {
-                if last - id > RESET_IDS { self.restart(id, ts, reason) } else { self.leave_out(ts, reason) }
+            TradeStep::Duplicate if ts.0.saturating_sub(self.latest_ts().0) > RESET_NANOS => {
+                if last - id > RESET_IDS && !self.is_of_day(id, ts) {
+                    self.restart(id, ts, reason)
+                } else {
+                    self.leave_out(ts, reason)
+                }
             }
             TradeStep::Duplicate => match self.first {
                 Some((first, first_ts)) if id < first && first - id <= EARLY_IDS => {
@@ -194,6 +221,7 @@ impl Trades {
     pub(crate) fn told(&mut self, space: IdSpace, id: u64, ts: UnixNanos, reason: GapReason) -> Option<Gap> {
         let first = self.last.filter(|last| *last < id && self.space == Some(space))? + 1;
         let gap = self.open_gap((first, id), ts, reason);
+        self.turn_to(ts);
         // The time stays that of the last trade that came: no missing one is older.
         self.last = Some(id);
         (self.told, self.told_ts) = (true, ts.max(self.told_ts));
@@ -220,6 +248,10 @@ impl Trades {
 
     fn open_gap(&mut self, ids: (u64, u64), to: UnixNanos, reason: GapReason) -> Gap {
         let gap = Gap { from: self.last_ts, to, reason, repaired: false, ids: Some(ids) };
+        if self.is_of_old_count(ids, to) {
+            // The store wouldn't take what could be fetched.
+            return Gap { ids: None, ..gap };
+        }
         if self.open.len() >= GAPS_MAX {
             let of_absent = self.open.iter().position(|open| open.missing.is_empty());
             self.open.remove(of_absent.unwrap_or(0));
@@ -244,6 +276,9 @@ impl Trades {
             self.open.push_front(OpenGap { gap: gap.clone(), missing: gap.ids.into_iter().collect(), absent: Vec::new() });
         }
         self.first = Some((id, ts));
+        if let Some(of_day) = &mut self.of_day {
+            of_day.first = of_day.first.min(id);
+        }
         TradeStep::Early { gap }
     }
 
@@ -300,7 +335,44 @@ impl Trades {
     }
 
     fn advance(&mut self, id: u64, ts: UnixNanos) {
+        self.turn_to(ts);
+        // One that is later than all of so many after it was wrong.
+        let latest = self.latest.or(self.last.map(|last| (last, self.last_ts)));
+        self.latest = latest.filter(|(of, latest)| *latest > ts && id.abs_diff(*of) <= RESET_IDS);
         (self.last, self.last_ts) = (Some(id), ts);
+    }
+
+    /// The latest time that was heard of.
+    fn latest_ts(&self) -> UnixNanos {
+        let latest = self.latest.map_or(self.last_ts, |(_, latest)| latest);
+        latest.max(self.told_ts)
+    }
+
+    /// What the file of the newest day may hold. A state of the store, or of a version that didn't keep it, doesn't tell where the day
+    /// began.
+    fn ids_of_day(&self) -> Option<DayIds> {
+        let begun = || DayIds { day: self.latest_ts().day(), first: self.first.map_or(0, |(first, _)| first), old: None };
+        self.of_day.or_else(|| self.last.map(|_| begun()))
+    }
+
+    /// Where a day begins with this time: all ids after the last are of it, those that are missing before the next, too.
+    fn turn_to(&mut self, ts: UnixNanos) {
+        let (Some(last), Some(known)) = (self.last, self.ids_of_day()) else { return };
+        if known.day < ts.day() {
+            self.of_day = Some(DayIds { day: ts.day(), first: last.saturating_add(1), old: None });
+        }
+    }
+
+    /// Whether the store's file of this time's day may hold this id, which is not above the last.
+    fn is_of_day(&self, id: u64, ts: UnixNanos) -> bool {
+        let is_of_count = self.ids_of_day().is_some_and(|of_day| of_day.day == ts.day() && of_day.first <= id);
+        is_of_count || self.is_of_old_count((id, id), ts)
+    }
+
+    /// Whether that file may hold one of these ids, both ends included, of an earlier count.
+    fn is_of_old_count(&self, (from, to): (u64, u64), ts: UnixNanos) -> bool {
+        let of_day = self.of_day.filter(|of_day| of_day.day == ts.day());
+        of_day.and_then(|of_day| of_day.old).is_some_and(|(first, last)| from <= last && first <= to)
     }
 
     /// The ids begin anew: nothing says how many trades are missing in between, and open gaps can't be filled any more.
@@ -310,8 +382,18 @@ impl Trades {
         // Declared with this one.
         self.unplaced = None;
         self.epoch += 1;
+        self.turn_to(ts);
+        if let (Some(known), Some(last)) = (self.ids_of_day(), self.last) {
+            let count = (known.first <= last).then_some((known.first, last));
+            let old = known.old.into_iter().chain(count).reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)));
+            self.of_day = Some(DayIds { first: id, old, ..known });
+        }
         self.first = Some((id, ts));
         self.advance(id, ts);
+        if self.is_of_old_count((id, id), ts) {
+            self.unplaced = Some(ts);
+            return TradeStep::Unplaced { gap: Some(gap) };
+        }
         TradeStep::New { gap: Some(gap) }
     }
 

@@ -195,6 +195,108 @@ fn ids_that_fall_back_a_little_are_left_out_and_that_is_declared() {
 }
 
 #[test]
+fn a_copy_of_a_trade_from_before_the_clock_stepped_back_is_a_repetition() {
+    let mut trades = Trades::default();
+    let at = |seconds: i64| UnixNanos(seconds * 1_000_000_000);
+    let arrive = |trades: &mut Trades, id, seconds| trades.arrive(Single, id, at(seconds), Sequence, false);
+    assert_eq!(arrive(&mut trades, 1_000, 100), NEW);
+    // A state of before knows of no other time than the newest trade's.
+    let saved = serde_json::to_value(&trades).unwrap();
+    assert!(["latest", "of_day"].iter().all(|field| saved.get(field).is_none()), "{saved}");
+    let mut old: Trades = serde_json::from_value(saved).unwrap();
+    assert_eq!(arrive(&mut old, 1_000, 105), TradeStep::Duplicate);
+    assert!(matches!(arrive(&mut old, 1_000, 120), TradeStep::Unplaced { .. }));
+    assert_eq!(arrive(&mut trades, 1_001, 80), NEW);
+    let mut trades: Trades = serde_json::from_str(&serde_json::to_string(&trades).unwrap()).unwrap();
+    assert_eq!(arrive(&mut trades, 1_000, 100), TradeStep::Duplicate);
+    assert_eq!((trades.last_ts(), trades.take_unplaced(at(200), Sequence)), (at(80), None));
+    assert!(matches!(arrive(&mut trades, 1_000, 111), TradeStep::Unplaced { .. }));
+    // A time that is wrong by years isn't believed for ever.
+    let mut trades = Trades::default();
+    arrive(&mut trades, 1_000, 1_000_000_000);
+    for id in 1_001..=1_001 + RESET_IDS {
+        assert_eq!(arrive(&mut trades, id, 100), NEW);
+    }
+    assert!(matches!(arrive(&mut trades, 1_500, 111), TradeStep::Unplaced { .. }));
+}
+
+/// Arrives at this hour since 1970.
+fn arrive_at(trades: &mut Trades, id: u64, hour: i64) -> TradeStep {
+    trades.arrive(Single, id, UnixNanos(hour * 3_600_000_000_000), Sequence, false)
+}
+
+fn lost(from: i64, to: i64) -> Gap {
+    let at = |hour| UnixNanos(hour * 3_600_000_000_000);
+    Gap { from: at(from), to: at(to), reason: Sequence, repaired: false, ids: None }
+}
+
+#[test]
+fn a_count_that_begins_anew_among_the_ids_of_its_day_is_left_out_until_the_day_is_over() {
+    let mut trades = Trades::default();
+    for id in 1..=20_000 {
+        assert_eq!(arrive_at(&mut trades, id, 5), NEW);
+    }
+    assert_eq!(arrive_at(&mut trades, 1, 6), TradeStep::Unplaced { gap: Some(lost(5, 6)) });
+    assert_eq!(arrive_at(&mut trades, 2, 23), TradeStep::Unplaced { gap: None });
+    assert_eq!((trades.epoch(), trades.last()), (0, Some(20_000)));
+    // The file of another day has none of them.
+    assert_eq!(arrive_at(&mut trades, 3, 24), TradeStep::New { gap: Some(lost(5, 24)) });
+    assert_eq!((arrive_at(&mut trades, 4, 25), trades.epoch()), (NEW, 1));
+    assert_eq!(trades.take_unplaced(UnixNanos(i64::MAX), Sequence), None);
+}
+
+#[test]
+fn a_count_that_runs_into_the_ids_that_its_day_had_is_left_out_as_long_as_it_is_among_them() {
+    let mut trades = Trades::default();
+    for (id, hour) in [(49_998, 5), (49_999, 20), (50_001, 24), (50_002, 25)] {
+        assert!(matches!(arrive_at(&mut trades, id, hour), TradeStep::New { .. }));
+    }
+    // 50,000 may have been of the day before, or of this one.
+    assert_eq!(arrive_at(&mut trades, 39_000, 26), TradeStep::New { gap: Some(lost(25, 26)) });
+    for id in 39_001..50_000 {
+        assert_eq!(arrive_at(&mut trades, id, 27), NEW);
+    }
+    let saved = serde_json::to_string(&trades).unwrap();
+    let mut trades: Trades = serde_json::from_str(&saved).unwrap();
+    let mut skips = trades.clone();
+    assert_eq!(arrive_at(&mut trades, 50_000, 28), TradeStep::Unplaced { gap: Some(lost(27, 28)) });
+    for id in [50_001, 50_002] {
+        assert_eq!(arrive_at(&mut trades, id, 29), TradeStep::Unplaced { gap: None });
+    }
+    assert_eq!(arrive_at(&mut trades, 50_003, 30), NEW);
+    assert_eq!(trades.take_unplaced(UnixNanos(30 * 3_600_000_000_000), Sequence), Some(lost(28, 30)));
+    // What is missing among them can't be made good: the store would not take it.
+    assert_eq!(arrive_at(&mut skips, 50_010, 30), TradeStep::New { gap: Some(lost(27, 30)) });
+    assert_eq!((missing(&skips), arrive_at(&mut skips, 1, 31)), (vec![], TradeStep::New { gap: Some(lost(30, 31)) }));
+    // Another day, and all ids are free.
+    assert_eq!(
+        arrive_at(&mut skips, 50_000, 48),
+        TradeStep::New { gap: Some(Gap { ids: Some((2, 49_999)), ..lost(31, 48) }) }
+    );
+}
+
+#[test]
+fn what_a_day_has_of_a_store_is_not_known_until_the_next() {
+    let mut trades = Trades::default();
+    let end = SeriesEnd { ts: UnixNanos(5 * 3_600_000_000_000), last_id: Some(1_000_000), ..SeriesEnd::default() };
+    assert!(trades.resume(&end));
+    assert_eq!(arrive_at(&mut trades, 3, 6), TradeStep::Unplaced { gap: Some(lost(5, 6)) });
+    assert_eq!(arrive_at(&mut trades, 4, 30), TradeStep::New { gap: Some(lost(5, 30)) });
+}
+
+#[test]
+fn ids_of_another_space_are_left_out_where_the_day_has_them() {
+    let mut trades = Trades::default();
+    for id in 100..=200 {
+        arrive_at(&mut trades, id, 5);
+    }
+    let mut arrive = |id, hour: i64| trades.arrive(Aggregated, id, UnixNanos(hour * 3_600_000_000_000), Sequence, true);
+    assert_eq!(arrive(199, 6), TradeStep::Unplaced { gap: Some(lost(5, 6)) });
+    assert_eq!((arrive(200, 7), arrive(201, 8)), (TradeStep::Unplaced { gap: None }, NEW));
+    assert_eq!(trades.take_unplaced(UnixNanos(8 * 3_600_000_000_000), Sequence), Some(lost(6, 8)));
+}
+
+#[test]
 fn what_came_late_of_what_the_exchange_told_is_a_repetition_when_it_comes_again() {
     let mut trades = Trades::default();
     let at = |seconds: i64| UnixNanos(seconds * 1_000_000_000);
