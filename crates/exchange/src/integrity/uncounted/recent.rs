@@ -2,8 +2,11 @@
 //! times and ids lie apart, and ids that are numbers take half the room.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use dccd_model::{TradeId, UnixNanos};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Ids as narrow as the widest of them allows.
@@ -44,7 +47,8 @@ impl Ids {
     }
 }
 
-/// Trades by time, those of one time as they came. Saved as a list of pairs.
+/// Trades by time, those of one time as they came. Saved as times and ids, each as its distance from the one before: a checkpoint of
+/// hundreds of markets consists of little else.
 #[derive(Clone, Debug)]
 pub(super) struct Recent {
     times: VecDeque<UnixNanos>,
@@ -110,15 +114,55 @@ impl FromIterator<(UnixNanos, TradeId)> for Recent {
     }
 }
 
+/// What is saved.
+#[derive(Serialize, Deserialize)]
+struct Distances {
+    times: Vec<i64>,
+    ids: Vec<i128>,
+}
+
 impl Serialize for Recent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
+        let mut last = (0_i64, 0_u128);
+        let distance = |(ts, id): (UnixNanos, TradeId)| {
+            let distance = (ts.0.wrapping_sub(last.0), id.0.wrapping_sub(last.1).cast_signed());
+            last = (ts.0, id.0);
+            distance
+        };
+        let (times, ids) = self.iter().map(distance).unzip();
+        Distances { times, ids }.serialize(serializer)
+    }
+}
+impl<'de> Deserialize<'de> for Recent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Saved)
     }
 }
 
-impl<'de> Deserialize<'de> for Recent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Vec::<(UnixNanos, TradeId)>::deserialize(deserializer)?.into_iter().collect())
+/// Reads what is saved, and the pairs that former versions saved. (Choosing without a visitor would lose numbers of 128 bits.)
+struct Saved;
+
+impl<'de> Visitor<'de> for Saved {
+    type Value = Recent;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("times and ids, or pairs of them")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Recent, A::Error> {
+        let Distances { times, ids } = Distances::deserialize(MapAccessDeserializer::new(map))?;
+        let (mut ts, mut id) = (0_i64, 0_u128);
+        let trade = |(time, number): (i64, i128)| {
+            ts = ts.wrapping_add(time);
+            id = id.wrapping_add(number.cast_unsigned());
+            (UnixNanos(ts), TradeId(id))
+        };
+        Ok(times.into_iter().zip(ids).map(trade).collect())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, pairs: A) -> Result<Recent, A::Error> {
+        let pairs = Vec::<(UnixNanos, TradeId)>::deserialize(SeqAccessDeserializer::new(pairs))?;
+        Ok(pairs.into_iter().collect())
     }
 }
 
@@ -139,9 +183,13 @@ mod tests {
         assert_eq!((recent.oldest(), recent.newest(), recent.len()), (Some(UnixNanos(3)), Some(UnixNanos(9)), 5));
 
         let saved = serde_json::to_string(&recent).unwrap();
-        assert_eq!(saved, serde_json::to_string(&expected).unwrap());
-        let mut read: Recent = serde_json::from_str(&saved).unwrap();
-        assert_eq!(read.iter().collect::<Vec<_>>(), expected);
+        assert!(saved.starts_with(r#"{"times":[3,1,1,0,4],"ids":[2,-3,2,2,"#), "{saved}");
+        let pairs = serde_json::to_string(&expected).unwrap();
+        for saved in [saved, pairs] {
+            let read: Recent = serde_json::from_str(&saved).unwrap();
+            assert_eq!(read.iter().collect::<Vec<_>>(), expected, "{saved}");
+        }
+        let mut read = recent;
         read.pop_front();
         assert_eq!(read.iter().collect::<Vec<_>>(), expected[1..]);
     }
