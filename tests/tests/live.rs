@@ -244,10 +244,10 @@ fn what_is_wrong_at_the_start_is_said() {
     // A configuration that is none.
     place.put("config.yml", "settings: {data_path: ./data}\nstream_jobs:\n  - {exchange: binanse, pairs: [BTC/USDT]}\n");
     let ran = place.run(&["start", "--foreground"]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(ran.code, Some(12), "{ran:?}");
     assert!(ran.err.contains("binanse") && ran.err.contains("binance") && ran.err.contains("config.yml:3"), "{}", ran.err);
     let ran = place.run(&["start", "--foreground", "--config", "nowhere.yml"]);
-    assert!(ran.code == Some(1) && ran.err.contains("nowhere.yml"), "{ran:?}");
+    assert!(ran.code == Some(12) && ran.err.contains("nowhere.yml"), "{ran:?}");
     // A runtime directory that no socket's path fits into.
     let setup = Setup::at("http://127.0.0.1:1".to_owned(), "ws://127.0.0.1:1".to_owned());
     place.put("config.yml", &setup.text(&place.path().join("data")));
