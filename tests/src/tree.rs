@@ -24,6 +24,9 @@ use crate::{Exchange, PATIENCE, Setup};
 pub const COLLECTOR: &str = "datad.binance";
 /// Patience with one question.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
+/// What is there again may first have had to be given up: a root waits ten seconds for word of a process that it adopts, and as long as
+/// the configuration says until that has stopped.
+const READY_PATIENCE: Duration = Duration::from_secs(90);
 /// The collector has everything when its counters stood still this long.
 const CALM: Duration = Duration::from_millis(500);
 
@@ -216,7 +219,7 @@ impl Tree {
     pub fn wait_ready(&mut self, old: Option<u32>) -> u32 {
         let service = self.service();
         let found = wait_for(
-            PATIENCE,
+            READY_PATIENCE,
             || {
                 if let Some(status) = self.root.as_mut().and_then(|root| root.try_wait().unwrap()) {
                     panic!("the root ended ({status}):\n{}", self.root_said());
