@@ -108,6 +108,9 @@ impl Markets {
         self.by_symbol.get(symbol).map(|i| &self.list[*i])
     }
 
+    /// The word of [`Self::objection`] for a market that isn't there.
+    pub const NOT_LISTED: &str = "not listed";
+
     /// Why this symbol can't be traded, in a word, as far as the list tells; `None` where nothing is known against it. A list without
     /// any derivatives tells nothing of them: their part may not be there.
     #[must_use]
@@ -115,7 +118,7 @@ impl Markets {
         match self.by_symbol(symbol).map(|market| market.status) {
             None => {
                 let kind = |symbol: &Symbol| symbol.settle().is_some();
-                self.list.iter().any(|market| kind(&market.symbol) == kind(symbol)).then_some("not listed")
+                self.list.iter().any(|market| kind(&market.symbol) == kind(symbol)).then_some(Self::NOT_LISTED)
             }
             Some(MarketStatus::Halted) => Some("halted"),
             Some(MarketStatus::Trading | MarketStatus::Unknown) => None,

@@ -21,7 +21,7 @@ use crate::rows::{BookRow, Row, TradeRow};
 const RECENT_MAX: usize = 64;
 /// Files of a day whose last rows are looked at: those that reach furthest.
 const FILES_MAX: usize = 4;
-/// Days that are looked at for what numbers begin after, where the newest ones have no rows.
+/// Days that are looked at for what numbers go on from, beginning with that in which the series ends.
 const DAYS_MAX: usize = 8;
 
 /// The live series of an exchange that have files. Lists directories and reads nothing else.
@@ -37,8 +37,8 @@ pub(crate) fn stored_series(data_path: &Path, exchange: &ExchangeName) -> Result
     Ok(series)
 }
 
-/// Where a live series ends in its files; `None` where they hold nothing. A day of which nothing can be read counts for none, and so
-/// does one that hasn't begun yet.
+/// Where a live series ends in its files; `None` where it has none. A day of which nothing can be read counts for none, and so does one
+/// that hasn't begun yet; where no day can be read, the series ends with the beginning of its newest.
 ///
 /// # Errors
 /// When its directories can't be listed.
@@ -56,14 +56,15 @@ pub fn series_end(
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // The exchange's day may have begun a little earlier than ours.
     let last_day = i64::try_from(since.as_secs() / 86_400).unwrap_or(i64::MAX).saturating_add(1);
-    days.split_off(&last_day.saturating_add(1));
+    days.retain(|day| *day <= last_day);
     Ok(end(&LiveSeries { layout, symbol: symbol.clone(), channel, days }))
 }
 
-/// The newest day says when a series ends. What its numbers are after may be said by an earlier one only.
+/// The newest day says when a series ends. What its numbers go on from may be said by an earlier one only.
 fn end(series: &LiveSeries) -> Option<SeriesEnd> {
     let mut found: Option<SeriesEnd> = None;
-    for day in series.days.iter().rev().take(DAYS_MAX) {
+    let mut looks = 0;
+    for day in series.days.iter().rev() {
         let files = match series.footers(*day) {
             Ok(DayFooters { files, .. }) => files,
             Err(error) => {
@@ -73,11 +74,13 @@ fn end(series: &LiveSeries) -> Option<SeriesEnd> {
         };
         let Some(ts) = files.iter().filter_map(|(_, info)| end_of(info, *day)).max() else { continue };
         let end = found.get_or_insert_with(|| SeriesEnd { ts, ..SeriesEnd::default() });
-        if take_numbers(end, series.channel, files) {
+        looks += 1;
+        if take_numbers(end, series.channel, files) || looks >= DAYS_MAX {
             break;
         }
     }
-    found
+    // Nothing that is there can be read: what was recorded last isn't known, but that something was.
+    found.or_else(|| Some(SeriesEnd { ts: whole_day(*series.days.last()?).from, ..SeriesEnd::default() }))
 }
 
 /// Takes from a day's files what a series' numbers go on from; says whether there was anything.
@@ -203,6 +206,9 @@ mod tests {
         let newest = dir.path().join("binance/trades/BTC-USDT/2024-08-09.parquet");
         std::fs::write(&newest, b"not a bit of Parquet").unwrap();
         assert_eq!((ends(&dir)[0].1.ts, ends(&dir)[0].1.last_id), (at(10), Some(100)));
+        std::fs::write(newest.with_file_name("2024-08-08.parquet"), b"nor this").unwrap();
+        let unreadable = SeriesEnd { ts: whole_day(DAY + 1).from, ..SeriesEnd::default() };
+        assert_eq!(ends(&dir)[0].1, unreadable, "something was recorded on that day");
     }
 
     #[test]

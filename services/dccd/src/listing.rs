@@ -8,8 +8,6 @@ use dccd_exchange::Markets;
 use dccd_history::KeptMarkets;
 use dccd_model::{ExchangeName, Symbol};
 
-/// The word of [`Markets::objection`] for a market that isn't there.
-pub const NOT_LISTED: &str = "not listed";
 /// Markets that may be meant, at most.
 const NEAR_SHOWN: usize = 3;
 
@@ -47,7 +45,7 @@ pub fn objection(markets: &Markets, pair: &Symbol) -> Option<String> {
         .filter(|symbol| symbol != pair.as_str())
         .collect();
     let near = match near.as_slice() {
-        _ if word != NOT_LISTED => String::new(),
+        _ if word != Markets::NOT_LISTED => String::new(),
         [] => "; `dccd search` finds those it has".to_owned(),
         near => format!("; did you mean {}?", near.join(", ")),
     };
@@ -57,7 +55,7 @@ pub fn objection(markets: &Markets, pair: &Symbol) -> Option<String> {
 /// What a word of [`Markets::objection`] means.
 pub fn sentence(word: &str) -> String {
     match word {
-        NOT_LISTED => "the exchange doesn't list this market".to_owned(),
+        Markets::NOT_LISTED => "the exchange doesn't list this market".to_owned(),
         "halted" => "the exchange doesn't trade this market now, or any more".to_owned(),
         other => format!("the exchange's list says: {other}"),
     }

@@ -263,9 +263,13 @@ mod tests {
     use super::*;
     use crate::market::book::Pace;
 
-    fn run(seed: u64, steps: usize, mut each: impl FnMut(&Book, &[Event])) -> Vec<Event> {
+    fn run(seed: u64, steps: usize, each: impl FnMut(&Book, &[Event])) -> Vec<Event> {
+        let (engine, book) = Engine::new(&Spec::of("BTC/USDT").unwrap(), seed, 300, None);
+        run_on(engine, book, steps, each)
+    }
+
+    fn run_on(mut engine: Engine, mut book: Book, steps: usize, mut each: impl FnMut(&Book, &[Event])) -> Vec<Event> {
         let spec = Spec::of("BTC/USDT").unwrap();
-        let (mut engine, mut book) = Engine::new(&spec, seed, 300, None);
         let mut history = History::keeping(1_000);
         let mut all = Vec::new();
         for step in 0..steps {
@@ -365,5 +369,21 @@ mod tests {
         let end = book.ladder(usize::MAX, &spec);
         assert_eq!(bids.into_iter().rev().collect::<Vec<_>>(), end.bids);
         assert_eq!(asks.into_iter().collect::<Vec<_>>(), end.asks);
+    }
+
+    #[test]
+    fn an_order_makes_one_trade_where_that_is_wanted_and_several_otherwise() {
+        let trades = |events: &[Event]| events.iter().filter(|event| matches!(event, Event::Trade(_))).count();
+        let most = |one: bool| {
+            let (mut engine, book) = Engine::new(&Spec::of("BTC/USDT").unwrap(), 4, 300, None);
+            if one {
+                engine.trade_one_at_a_time();
+            }
+            let mut most = 0;
+            run_on(engine, book, 3_000, |_, events| most = most.max(trades(events)));
+            most
+        };
+        assert_eq!(most(true), 1);
+        assert!(most(false) > 3);
     }
 }

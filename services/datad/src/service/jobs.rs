@@ -1,9 +1,10 @@
 //! The feeds that the configuration wants recorded: opened, tried again, and what is wrong with them.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use dccd_model::{Channel, Symbol};
+use dccd_model::{Channel, SeriesEnd, Symbol};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
@@ -12,6 +13,9 @@ use crate::error::chain;
 use crate::hot::Command;
 use crate::recorder::Stored;
 use crate::rpc::ConfiguredFeed;
+
+/// Ends of series are read for so long before feeds are opened whose ends are known.
+const READING_TIME: Duration = Duration::from_secs(1);
 
 impl Parts<'_> {
     /// Opens what the configuration wants recorded.
@@ -29,9 +33,16 @@ impl Parts<'_> {
 
     /// Opens the feeds of jobs, asked for one behind the other so that they are subscribed together, and notes which could not be opened.
     pub(super) async fn open_jobs(&self, commands: &mpsc::Sender<Command>, mut feeds: Vec<(Symbol, Channel)>) {
-        feeds = self.tell_ends(commands, feeds).await;
         // Trades first: whether they are recorded is known before candles are built from them.
         feeds.sort_by_key(|(_, channel)| *channel == Channel::Ohlc);
+        let mut waiting = VecDeque::from(feeds);
+        while !waiting.is_empty() {
+            let ready = self.tell_ends(commands, &mut waiting).await;
+            self.open_ready(commands, ready).await;
+        }
+    }
+
+    async fn open_ready(&self, commands: &mpsc::Sender<Command>, feeds: Vec<(Symbol, Channel)>) {
         let (asked, mut answers) = mpsc::channel(HOT_QUEUE);
         let ask = async move {
             for (symbol, channel) in feeds {
@@ -55,38 +66,47 @@ impl Parts<'_> {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads where those of the feeds end that have files of which the journal says nothing, and tells the hot thread. Gives back those that
-    /// may be opened: one that can't be looked for would begin behind a hole that nothing tells of.
+    /// Whether it is still to be read where one of the configuration's feeds ends.
+    pub(super) fn is_unread(&self) -> bool {
+        let unread = self.unread();
+        self.options.feeds.iter().any(|feed| unread.contains(feed))
+    }
+
+    /// Takes feeds that may be opened now: of those that have files of which the journal says nothing the hot thread is told first where
+    /// these end. Reading goes on for a short time only, since what isn't open isn't recorded. One that can't be looked for is left out:
+    /// it would begin behind a hole that nothing tells of.
     async fn tell_ends(
         &self,
         commands: &mpsc::Sender<Command>,
-        mut feeds: Vec<(Symbol, Channel)>,
+        waiting: &mut VecDeque<(Symbol, Channel)>,
     ) -> Vec<(Symbol, Channel)> {
-        let unread: Vec<_> = {
-            let unread = self.unread();
-            feeds.iter().filter(|feed| unread.contains(feed)).cloned().collect()
-        };
-        if unread.is_empty() {
-            return feeds;
-        }
-        let mut ends = Stored::new();
-        for (symbol, channel) in unread {
-            let (data_path, exchange, of) = (self.options.data_path.clone(), self.options.exchange.clone(), symbol.clone());
-            let read = move || dccd_store::series_end(&data_path, &exchange, &of, channel).map_err(|error| chain(&error));
-            match tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string()).flatten() {
-                Ok(end) => {
-                    let feed = (symbol, channel);
-                    self.unread().remove(&feed);
-                    ends.extend(end.map(|end| (feed, end)));
+        let (begun, mut ends, mut ready) = (Instant::now(), Stored::new(), Vec::new());
+        while begun.elapsed() < READING_TIME
+            && let Some(feed) = waiting.pop_front()
+        {
+            if self.unread().contains(&feed) {
+                match self.read_end(feed.clone()).await {
+                    Ok(end) => ends.extend(end.map(|end| (feed.clone(), end))),
+                    Err(reason) => {
+                        self.note_job(&feed.0, feed.1, Some(reason));
+                        continue;
+                    }
                 }
-                Err(reason) => self.note_job(&symbol, channel, Some(reason)),
+                self.unread().remove(&feed);
             }
+            ready.push(feed);
         }
-        // Fails only when the hot thread is gone, which is reported elsewhere.
-        let _ = commands.send(Command::Stored { ends }).await;
-        let unread = self.unread();
-        feeds.retain(|feed| !unread.contains(feed));
-        feeds
+        if !ends.is_empty() {
+            // Fails only when the hot thread is gone, which is reported elsewhere.
+            let _ = commands.send(Command::Stored { ends }).await;
+        }
+        ready
+    }
+
+    async fn read_end(&self, (symbol, channel): (Symbol, Channel)) -> Result<Option<SeriesEnd>, String> {
+        let (data_path, exchange) = (self.options.data_path.clone(), self.options.exchange.clone());
+        let read = move || dccd_store::series_end(&data_path, &exchange, &symbol, channel).map_err(|error| chain(&error));
+        tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
     }
 
     /// Notes why the feed of a job could not be opened, or that it could.

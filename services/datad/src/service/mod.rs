@@ -328,6 +328,11 @@ impl Parts<'_> {
         };
         let task = ctx.tasks().begin("fetcher");
         let fetching = tokio::spawn(async move { task.run(fetcher.run()).await });
+        if self.is_unread() {
+            // It may take longer than a start may.
+            let reason = "looking where series end that the store has and the journal doesn't know";
+            self.register_degraded(ctx, &mut registered, reason.to_owned()).await;
+        }
         self.open_configured(&commands).await;
         let parts = Running { hot: commands.clone(), recorder: recorder.commands.clone(), lists };
         running.send_replace(Some(parts.clone()));

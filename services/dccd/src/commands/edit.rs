@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use dccd_config::{Change, Config, EditError, EditFileError, Edited, HistoEdit, Loaded, add_histo, edit_file, remove_histo};
-use dccd_exchange::AdapterOptions;
+use dccd_exchange::{AdapterOptions, Markets};
 use dccd_history::KeptMarkets;
 use dccd_model::{ExchangeName, Span, Symbol};
 
@@ -89,7 +89,7 @@ fn check_listed(config: &Config, wanted: &HistoEdit) -> Result<(), Failure> {
         }
     };
     match (markets.objection(pair), listing::objection(&markets, pair)) {
-        (Some(listing::NOT_LISTED), Some(words)) => {
+        (Some(Markets::NOT_LISTED), Some(words)) => {
             Err(anyhow!("{exchange}/{words} (nothing was written; --no-check adds it all the same)").into())
         }
         // Its past may be had.

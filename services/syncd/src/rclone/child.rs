@@ -8,6 +8,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Child;
 
+use super::ANSWER_DEADLINE;
+use crate::error::SyncError;
+
 /// Time to end in order after SIGTERM; then it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 /// Patience with a process after SIGKILL.
@@ -32,6 +35,15 @@ impl Group {
         let status = self.child.wait().await;
         self.leader = None;
         status
+    }
+
+    /// The same of one that has closed its output, and so has nothing left to do. One that stays is ended.
+    pub(crate) async fn exited_soon(&mut self) -> Result<io::Result<ExitStatus>, SyncError> {
+        if let Ok(status) = tokio::time::timeout(ANSWER_DEADLINE, self.exited()).await {
+            return Ok(status);
+        }
+        self.end().await;
+        Err(SyncError::Stalled { what: "rclone", after: ANSWER_DEADLINE })
     }
 
     /// Ends it: asked first, then killed.

@@ -255,14 +255,7 @@ impl Rclone {
         }
         let status = match exited {
             Some(status) => status,
-            // It has closed its output and works on: nothing that we know of does.
-            None => match tokio::time::timeout(ANSWER_DEADLINE, group.exited()).await {
-                Ok(status) => status,
-                Err(_) => {
-                    group.end().await;
-                    return Err(SyncError::Stalled { what: "rclone", after: ANSWER_DEADLINE });
-                }
-            },
+            None => group.exited_soon().await?,
         };
         run.outcome(status.map_err(no_rclone)?, batch)
     }

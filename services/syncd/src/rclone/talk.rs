@@ -13,7 +13,7 @@ use tokio::io::{AsyncWriteExt as _, BufReader};
 use super::child::{Group, shown};
 use super::lines::Lines;
 use super::log::{self, Said};
-use super::{ANSWER_DEADLINE, DRAIN, Errors, Rclone, next};
+use super::{DRAIN, Errors, Rclone, next};
 use crate::claim::{Likeness, tops};
 use crate::error::SyncError;
 use crate::tree::StoreFile;
@@ -133,13 +133,7 @@ impl Rclone {
         }
         let status = match exited {
             Some(status) => status,
-            None => match tokio::time::timeout(ANSWER_DEADLINE, group.exited()).await {
-                Ok(status) => status,
-                Err(_) => {
-                    group.end().await;
-                    return Err(SyncError::Stalled { what: "rclone", after: ANSWER_DEADLINE });
-                }
-            },
+            None => group.exited_soon().await?,
         };
         let status = status.map_err(no_rclone)?;
         match status.code() {

@@ -133,6 +133,7 @@ impl Serialize for Recent {
         Distances { times, ids }.serialize(serializer)
     }
 }
+
 impl<'de> Deserialize<'de> for Recent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Saved)
