@@ -69,6 +69,14 @@ pub enum AnswerError {
         /// The last.
         last: u64,
     },
+    /// A trade of long before the one that comes before it.
+    #[error("trade {id} is of {at} in the exchange's answer, long before the trades around it")]
+    StepsBack {
+        /// Which.
+        id: u64,
+        /// When, as the answer says.
+        at: UnixNanos,
+    },
     /// The exchange answered again and again, each time with other candles.
     #[error("{answers} answers contradict each other")]
     Unsettled {

@@ -186,8 +186,8 @@ async fn pass<'a>(
     let mut end = End::default();
     loop {
         let request = history.trades_page_request(market, cursor);
-        // A hole in the ids is believed when the exchange answers so twice.
-        let mut seen_hole: Option<(u64, u64)> = None;
+        // What can hardly be is believed when the exchange answers so twice.
+        let (mut seen_hole, mut seen_back) = (None, None);
         let asked = ctx.source.ask(&request, Priority::Backfill, &attempts, &ctx.cancel, |response| {
             trades.clear();
             let page = history.parse_trades_page(&response.body, cursor, UnixNanos(response.ts_recv), &mut trades)?;
@@ -196,6 +196,11 @@ async fn pass<'a>(
                 && seen_hole.replace(hole) != Some(hole)
             {
                 return Err(AnswerError::Hole { first: hole.0, last: hole.1 });
+            }
+            if let Some((id, at)) = step_back(&ids, begin, &trades)
+                && seen_back.replace((id, at)) != Some((id, at))
+            {
+                return Err(AnswerError::StepsBack { id, at });
             }
             // Up to its last trade a page is whole; behind it, one that reaches the present, but for what is told of late.
             let reached = trades.last().map_or(begin, |trade| trade.ts_venue);
@@ -282,6 +287,18 @@ fn hole(ids: &Ids, trades: &[Trade]) -> Option<(u64, u64)> {
     None
 }
 
+/// A trade not seen before whose time lies long before the trade's before it, or before `begin`, from which on trades were asked for.
+fn step_back(ids: &Ids, begin: UnixNanos, trades: &[Trade]) -> Option<(u64, UnixNanos)> {
+    let (last, mut reached) = ids.last.map_or((None, begin), |(id, ts)| (Some(id), ts));
+    for trade in trades.iter().filter(|trade| last.is_none_or(|last| trade.id.low() > last)) {
+        if trade.ts_venue < reached - LATE_MAX {
+            return Some((trade.id.low(), trade.ts_venue));
+        }
+        reached = trade.ts_venue;
+    }
+    None
+}
+
 fn take_page(lanes: &mut [Lane<'_, '_>], ids: &mut Ids, trades: &[Trade], pages: TradePages) -> Result<(), HistoryJobError> {
     for trade in trades {
         let id = trade.id.low();
@@ -304,6 +321,9 @@ fn take_page(lanes: &mut [Lane<'_, '_>], ids: &mut Ids, trades: &[Trade], pages:
                 }
             }
         }
+        if ids.last.is_some_and(|(_, ts)| trade.ts_venue < ts - LATE_MAX) {
+            tracing::warn!(id, at = %trade.ts_venue, "a trade of long before the one before it, as the exchange says again; its candle is without it");
+        }
         for lane in lanes.iter_mut() {
             lane.take(trade)?;
         }
@@ -314,7 +334,33 @@ fn take_page(lanes: &mut [Lane<'_, '_>], ids: &mut Ids, trades: &[Trade], pages:
 
 #[cfg(test)]
 mod tests {
+    use dccd_model::{Decimal, Flags, Side, TradeId};
+
     use super::*;
+
+    #[test]
+    fn a_trade_of_long_before_its_neighbours_is_found_and_a_clock_that_steps_back_a_little_is_let_be() {
+        let trade = |id: u64, seconds: i64| Trade {
+            ts_venue: UnixNanos(seconds * 1_000_000_000),
+            ts_recv: UnixNanos(1),
+            price: Decimal::new(1, 0),
+            amount: Decimal::new(1, 0),
+            id: TradeId(id.into()),
+            side: Side::Buy,
+            flags: Flags::NONE,
+            epoch: 0,
+        };
+        let found = |ids: &Ids, trades: &[Trade]| {
+            step_back(ids, UnixNanos(1_000_000_000_000), trades).map(|(id, at)| (id, at.0 / 1_000_000_000))
+        };
+        let none = Ids::default();
+        assert_eq!(found(&none, &[trade(1, 990), trade(2, 1_000), trade(3, 980), trade(4, 5_000)]), None);
+        assert_eq!(found(&none, &[trade(1, 500), trade(2, 1_000)]), Some((1, 500)), "before what was asked for");
+        assert_eq!(found(&none, &[trade(1, 1_000), trade(2, 2_000), trade(3, 1_000)]), Some((3, 1_000)));
+        let seen = Ids { last: Some((7, UnixNanos(3_000_000_000_000))) };
+        assert_eq!(found(&seen, &[trade(6, 1_000), trade(7, 3_000), trade(8, 3_001)]), None, "pages overlap");
+        assert_eq!(found(&seen, &[trade(7, 3_000), trade(8, 1_500)]), Some((8, 1_500)));
+    }
 
     #[test]
     fn an_end_is_believed_when_whole_answers_agree() {

@@ -95,10 +95,11 @@ impl RestFault {
             Self::Outside if count > 0 => {
                 let time = match &mut rows[0] {
                     Value::Array(row) => {
-                        // Where ids come first, times in milliseconds come second.
+                        // Where ids come first, times in milliseconds come second; after prices and amounts, in seconds, third.
                         let whole = |at: usize| row.get(at).and_then(Value::as_i64);
                         let is_second = whole(0).is_some_and(|id| id < MILLIS) && whole(1).is_some_and(|ms| ms > MILLIS);
-                        row.get_mut(usize::from(is_second))?
+                        let is_third = row.get(2).is_some_and(Value::is_f64) && row[0].is_string();
+                        row.get_mut(if is_third { 2 } else { usize::from(is_second) })?
                     }
                     row => {
                         let key = ["time", "ts", "timestamp"].into_iter().find(|key| row.get(key).is_some())?;
@@ -109,9 +110,13 @@ impl RestFault {
                     Some(text) => Value::from(match text.parse::<i64>() {
                         Ok(number) => (number / 2).to_string(),
                         // A date: the same day of another year.
-                        Err(_) => format!("1996{}", text.get(4..)?),
+                        Err(_) if text.get(4..5) == Some("-") => format!("1996{}", &text[4..]),
+                        Err(_) => return None,
                     }),
-                    None => Value::from(time.as_i64()? / 2),
+                    None => match time.as_i64() {
+                        Some(number) => Value::from(number / 2),
+                        None => Value::from(time.as_f64()? / 2.0),
+                    },
                 };
             }
             _ => return None,
@@ -164,6 +169,9 @@ mod tests {
         let kraken = br#"{"error":[],"result":{"XXBTZUSD":[[1,"a"]],"last":"7"}}"#;
         let empty = RestFault::Empty.damage(kraken, &mut rng).unwrap();
         assert_eq!(empty, br#"{"error":[],"result":{"XXBTZUSD":[],"last":"7"}}"#);
+        let trades = br#"{"error":[],"result":{"XXBTZUSD":[["30243.40000","0.34",1688669598.5,"b","m","",61]],"last":"7"}}"#;
+        let outside = String::from_utf8(RestFault::Outside.damage(trades, &mut rng).unwrap()).unwrap();
+        assert!(outside.contains(r#"["30243.40000","0.34",844334799.25,"#), "{outside}");
         let bybit = br#"{"result":{"category":"spot","list":[{"time":"1000"}]}}"#;
         let outside = RestFault::Outside.damage(bybit, &mut rng).unwrap();
         assert_eq!(outside, br#"{"result":{"category":"spot","list":[{"time":"500"}]}}"#);
