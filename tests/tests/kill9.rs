@@ -121,6 +121,8 @@ fn stop_ends_collectors_that_have_lost_their_root() {
     tree.wait_fresh(6);
     let pid = tree.collector().and_then(|c| c.pid).unwrap();
     tree.kill_root();
+    let status = tree.run(&["status"]).code(0).out;
+    assert!(status.contains(&format!("{COLLECTOR} (pid {pid}) goes on without dccd-root")), "{status}");
     let stopped = tree.run(&["stop"]).code(0);
     assert!(stopped.err.contains(&format!("{COLLECTOR} is gone")), "{}", stopped.err);
     assert!(tree.log().contains("everything received is in the store"), "{}", tree.log());

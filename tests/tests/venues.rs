@@ -267,7 +267,10 @@ fn a_maintenance_that_ends_is_recovered_from(venue: &Venue) {
     let opened = exchange.stats().connections_opened;
     exchange.inject(Fault::Maintenance { ms: 1_000 });
     wait_for(PATIENCE, || exchange.stats().connections_opened, |now| *now > opened);
-    let _audit = end(venue, tree, &mut exchange, 0);
+    let audit = end(venue, tree, &mut exchange, 0);
+    // What nobody was told meanwhile is declared, where it can't be fetched.
+    let told = audit.series.iter().filter(|series| !series.series.ends_with("trades"));
+    assert!(told.clone().all(|series| series.gaps > 0), "{:#?}", audit.series);
 }
 
 #[test]

@@ -128,6 +128,13 @@ impl Continuity {
         }
     }
 
+    /// The exchange was closed, and this connection may have heard nothing meanwhile. Neither may another that carries the feed.
+    pub(crate) fn halted(&mut self, conn: u32) {
+        if self.carriers.contains(&conn) {
+            self.interrupt(GapReason::Silent);
+        }
+    }
+
     /// A record arrived: the reason there would be for a hole before it.
     pub(crate) fn reason(&self, conn: u32, connections: &Connections) -> GapReason {
         match self.broken {

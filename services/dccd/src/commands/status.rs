@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dccd_model::Symbol;
-use dccd_registry::Registry;
+use dccd_registry::{Registry, RuntimeDir};
 use dccd_rpc::condition::{Conditions, Severity};
 use dccd_rpc::datad::{FeedInfo, JobInfo, Stats};
 use dccd_rpc::root::{RootStatus, ServiceInfo};
@@ -58,6 +58,15 @@ struct Daemon {
     missing: Vec<String>,
     /// When the saved state was written; null while the daemon answers for itself.
     saved: Option<String>,
+    /// Services that have lost their root and go on without one.
+    orphans: Vec<Orphan>,
+}
+
+/// A service without a root.
+#[derive(Debug, Serialize)]
+struct Orphan {
+    name: String,
+    pid: u32,
 }
 
 /// One job: one series.
@@ -230,6 +239,7 @@ fn head(root: &RootStatus, running: bool, saved: Option<i64>) -> Daemon {
         ready: running && root.ready,
         missing: if running { root.missing.clone() } else { Vec::new() },
         saved: saved.and_then(rfc3339),
+        orphans: Vec::new(),
     }
 }
 
@@ -242,7 +252,7 @@ fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
         say(format_args!("warning: the saved state {} cannot be read: {error}", dccd_root::state_path(data_path).display()));
         None
     });
-    let daemon = match &state {
+    let mut daemon = match &state {
         Some(state) => head(&state.daemon, false, Some(state.saved)),
         None => Daemon {
             running: false,
@@ -256,13 +266,19 @@ fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
             ready: false,
             missing: Vec::new(),
             saved: None,
+            orphans: Vec::new(),
         },
     };
+    if let Ok(runtime_dir) = RuntimeDir::resolve(&global.instance) {
+        let orphans = dccd_root::orphans(&runtime_dir).into_iter();
+        daemon.orphans = orphans.map(|orphan| Orphan { pid: orphan.pid, name: orphan.name }).collect();
+    }
     let mut jobs = Vec::new();
     let histo = crate::histo::jobs(config);
     let metrics = metrics(data_path);
     for exchange in config.collected_exchanges() {
-        let mut known = saved_jobs(data_path, exchange.as_str(), "stopped");
+        let goes_on = daemon.orphans.iter().any(|orphan| orphan.name == format!("datad.{exchange}"));
+        let mut known = saved_jobs(data_path, exchange.as_str(), if goes_on { "running" } else { "stopped" });
         let list = crate::listing::kept(config, &exchange);
         let mut take = |name: String, kind: &str, symbol: &Symbol| {
             let at = known.iter().position(|job| job.job == name);
@@ -341,6 +357,11 @@ fn print(status: &Status, zone: &jiff::tz::TimeZone, detailed: bool, out: &mut O
             Some(saved) => format!("dccd is not running; this is what was saved at {saved}"),
             None => "dccd is not running, and nothing was saved of an earlier run".to_owned(),
         })?,
+    }
+    for Orphan { name, pid } in &daemon.orphans {
+        out.line(format_args!(
+            "{name} (pid {pid}) goes on without dccd-root; to look after it again: dccd start; to end it: dccd stop"
+        ))?;
     }
     if let Some(path) = &daemon.config_path {
         out.line(format_args!("configuration: {path}"))?;

@@ -174,7 +174,20 @@ impl<B: BookRules> Feeds<B> {
     pub(crate) fn venue(&mut self, conn: u32, is_open: bool, words: &str, out: &mut dyn Output) {
         out.notice(Notice::Venue { conn, is_open, words });
         if self.state.connections.venue(conn, is_open) {
+            self.halted(conn);
             out.want(Want::Replace { conn });
+        }
+    }
+
+    /// While the exchange was closed this connection may have heard nothing. Trades that are counted show it themselves, and so do
+    /// books.
+    fn halted(&mut self, conn: u32) {
+        for state in &mut self.state.states {
+            match &mut state.sequence {
+                Sequence::Trades(_) | Sequence::Book(_) => {}
+                Sequence::Uncounted(trades) => trades.missed(conn, GapReason::Silent),
+                Sequence::Quotes(_) | Sequence::Timed(_) | Sequence::Candles(_) => state.continuity.halted(conn),
+            }
         }
     }
 
