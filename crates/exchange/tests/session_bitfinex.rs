@@ -326,6 +326,26 @@ fn a_wrong_checksum_of_quotes_is_a_gap_from_the_last_that_was_right() {
 }
 
 #[test]
+fn what_no_checksum_has_proven_before_a_hole_is_in_the_gap() {
+    let sum = |text: &str| format!(r#""cs",{}"#, crc(text));
+    let mut scene = Scene::of(&["book", "quotes"]);
+    scene.says(1, BOOK, SNAPSHOT).says(1, BOOK, &sum("99:1:101:-1:98:2:102:-2")).skip();
+    scene.says(1, QUOTES, "[[99,1,1],[101,1,-1]]").says(1, QUOTES, &sum("99:1:101:-1")).skip();
+    // Something was never sent, without a number that would tell; then a message is lost, before a checksum could tell.
+    scene.says(1, BOOK, "[99,1,6]").says(1, QUOTES, "[99,1,6]").skip();
+    scene.loses(1, 1).says(1, TRADES, r#""hb""#).skip();
+    scene.frame(1, &subscribed(BOOK)).frame(1, &subscribed(QUOTES)).skip();
+    scene.says(1, BOOK, "[[99,1,6],[103,1,-1]]").says(1, QUOTES, "[[99,1,6],[103,1,-1]]").expect(
+        "gap 800..1600 sequence
+         bid 99x6 u0 t1600 e2 SfG
+         ask 103x1 u0 t1600 e2 Sl
+         valid e2
+         gap 1000..1700 sequence
+         quote 99x6 103x1 flG",
+    );
+}
+
+#[test]
 fn maintenance_restarts_and_lost_entries_replace_the_connection() {
     let mut scene = book();
     scene.frame(1, r#"{"event":"info","code":20060,"msg":"Entering in Maintenance mode."}"#);

@@ -2,7 +2,8 @@
 //! whatever else the connection brings, and from time to time a checksum of the best 25 levels.
 //!
 //! A change is given out at once: that none is missing its number says. A checksum that isn't right makes the book suspect back to the
-//! last one that was. So does what no book goes through: an end of a level that isn't there, a level too many, a crossing.
+//! last one that was. So does what no book goes through (an end of a level that isn't there, a level too many, a crossing), and a loss
+//! on its connection: no checksum comes any more of what was given out since.
 
 use dccd_model::{BookSide, Decimal, GapReason, SeriesEnd, Symbol, UnixNanos};
 use serde::{Deserialize, Serialize};
@@ -179,6 +180,15 @@ impl Book {
         }
         self.carried.reject(GapReason::Integrity, conn, sink);
     }
+
+    /// What this connection brought since the last proof gets none any more: it begins anew.
+    fn doubt(&mut self, conn: u32, reason: GapReason) {
+        if self.carried.is_carrier(conn)
+            && let Some(proven) = self.carried.carrier().map(|copy| copy.proven)
+        {
+            self.carried.note_from(proven, reason);
+        }
+    }
 }
 
 impl BookRules for Book {
@@ -199,10 +209,12 @@ impl BookRules for Book {
     }
 
     fn unreadable(&mut self, conn: u32, sink: &mut Sink<'_>) {
+        self.doubt(conn, GapReason::Unreadable);
         self.carried.unreadable(conn, sink);
     }
 
     fn missed(&mut self, conn: u32, sink: &mut Sink<'_>) {
+        self.doubt(conn, GapReason::Sequence);
         self.carried.missed(conn, sink);
     }
 

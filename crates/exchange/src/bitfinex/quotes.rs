@@ -65,6 +65,11 @@ impl Top {
         Ok(())
     }
 
+    /// When the snapshot or a checksum last said that this is all, by the exchange's clock.
+    pub(super) const fn proven(&self) -> UnixNanos {
+        self.proven
+    }
+
     /// The quote, if both sides stand. `is_settled`: nothing else follows, so a side without a level has none.
     pub(super) fn values(&self, is_settled: bool) -> Option<Values> {
         let nobody = is_settled.then_some(Level { price: Decimal::ZERO, amount: Decimal::ZERO });
@@ -168,6 +173,13 @@ impl Quotes {
     /// This connection brings nothing of it any more, or begins anew: whichever says something next is followed.
     pub(super) fn leave(&mut self, name: &str, conn: u32, left: Left) {
         self.0.iter_mut().filter(|shown| shown.name == name && shown.conn == conn).for_each(|shown| shown.leave(left));
+    }
+
+    /// This connection begins anew, for a reason that leaves no checksum to come for what it brought since `proven`: where they were right
+    /// until then, that can't be believed either.
+    pub(super) fn begin_anew(&mut self, name: &str, conn: u32, left: Left, proven: UnixNanos) {
+        let since = left.since.or(self.of(name).is_summed.then_some(proven));
+        self.leave(name, conn, Left { since, ..left });
     }
 
     /// A checksum of one level was right, or not. Whether it was to be right.

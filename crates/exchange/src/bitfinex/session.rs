@@ -154,7 +154,8 @@ impl Dialect {
         let channel = self.said.connections.of(entry.conn).channels.get_mut(place);
         let Some(channel) = channel.filter(|channel| channel.kind == Subscribed::Quotes && channel.is_begun) else { return };
         channel.is_begun = false;
-        self.said.quotes.leave(&channel.name, entry.conn, left);
+        let proven = channel.top.proven();
+        self.said.quotes.begin_anew(&channel.name, entry.conn, left, proven);
         want_anew(channel, entry, feeds, out);
     }
 
