@@ -9,7 +9,7 @@ use dccd_store::journal::{JournalError, JournalWriter};
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use crate::clock::{self, Monotonic};
+use crate::clock::Monotonic;
 use crate::error::chain;
 use crate::shared::{Part, Shared};
 
@@ -30,7 +30,8 @@ pub(crate) struct Journaling {
 impl Journaling {
     /// A journal in order.
     pub(crate) fn new(writer: JournalWriter, shared: Arc<Shared>) -> Self {
-        Self { writer, clock: Monotonic::after(clock::now()), broken: None, unusable: false, shared }
+        let clock = Monotonic::going_on(writer.found_until());
+        Self { writer, clock, broken: None, unusable: false, shared }
     }
 
     /// Puts an entry into the batch.

@@ -65,6 +65,7 @@ fn a_reader_follows_a_growing_journal_across_segments_and_reopens_anywhere() {
 fn a_batch_becomes_visible_at_its_commit_and_goes_on_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = JournalWriter::open(dir.path(), small()).unwrap();
+    assert_eq!(writer.found_until(), UnixNanos::UNKNOWN);
     writer.append(&entry(0, &[0])).unwrap();
     writer.append(&entry(1, &[1])).unwrap();
     let mut reader = JournalReader::open_at(dir.path(), Position(0)).unwrap();
@@ -73,6 +74,7 @@ fn a_batch_becomes_visible_at_its_commit_and_goes_on_after_reopening() {
     assert_eq!(read_all(&mut reader), [0, 1]);
     drop(writer);
     let mut writer = JournalWriter::open(dir.path(), small()).unwrap();
+    assert_eq!(writer.found_until(), entry(1, &[1]).ts_recv);
     assert_eq!(*writer.recovered(), Recovered::default());
     write(&mut writer, 2..5);
     assert_eq!(read_all(&mut reader), [2, 3, 4]);

@@ -68,6 +68,7 @@ pub struct JournalWriter {
     rolling: bool,
     sync: Arc<Shared>,
     recovered: Recovered,
+    found_until: UnixNanos,
     _lock: FileLock,
     #[cfg(test)]
     room: Option<usize>,
@@ -106,6 +107,7 @@ impl JournalWriter {
             rolling: false,
             sync: Arc::default(),
             recovered: Recovered::default(),
+            found_until: UnixNanos::UNKNOWN,
             _lock: lock,
             #[cfg(test)]
             room: None,
@@ -118,6 +120,12 @@ impl JournalWriter {
     #[must_use]
     pub const fn recovered(&self) -> &Recovered {
         &self.recovered
+    }
+
+    /// The latest time of receipt in the segment that opening found last; unknown where it is empty, or there is none.
+    #[must_use]
+    pub const fn found_until(&self) -> UnixNanos {
+        self.found_until
     }
 
     /// The end of what is committed.
@@ -279,7 +287,7 @@ impl JournalWriter {
         let mut reader = JournalReader::open_at(&self.dir, Position(base))?;
         let damage = loop {
             match reader.next() {
-                Ok(Some(_)) => {}
+                Ok(Some((_, entry))) => self.found_until = self.found_until.max(entry.ts_recv),
                 Ok(None) => break None,
                 Err(JournalError::Damaged { damage, .. }) => break Some(damage),
                 Err(error) => return Err(error),

@@ -109,7 +109,7 @@ impl Hot {
             }
             return self.part(&reason);
         }
-        let (position, ts) = (self.journal.writer.position().0, self.journal.clock.at_least(dccd_model::UnixNanos::UNKNOWN));
+        let (position, ts) = (self.journal.writer.position().0, self.journal.clock.last());
         if let Some(joined) = &mut self.joined {
             let payload = [joined.taken.to_le_bytes(), position.to_le_bytes()].concat();
             joined.peer.push(&Message { ts, ..Message::new(Kind::Taken, "", payload) });

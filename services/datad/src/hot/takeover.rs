@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dccd_exchange::{FeedIndex, Want};
-use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind, UnixNanos};
+use dccd_model::{BookLevel, BookState, Channel, Entry, EntryKind};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -79,7 +79,7 @@ impl Hot {
     /// Journals that the connections of the process before have ended with it.
     fn close_others(&mut self, conns: &[u32]) {
         for conn in conns {
-            let ts_recv = self.journal.clock.at_least(UnixNanos::UNKNOWN);
+            let ts_recv = self.journal.clock.last();
             let subject = "the process before is gone";
             let entry = Entry { kind: EntryKind::Closed, conn: *conn, ts_recv, subject, payload: b"" };
             self.journal.append(&entry);
