@@ -123,6 +123,7 @@ fn stop_ends_collectors_that_have_lost_their_root() {
     tree.kill_root();
     let status = tree.run(&["status"]).code(0).out;
     assert!(status.contains(&format!("{COLLECTOR} (pid {pid}) goes on without dccd-root")), "{status}");
+    assert!(status.contains("orphaned"), "{status}");
     let stopped = tree.run(&["stop"]).code(0);
     assert!(stopped.err.contains(&format!("{COLLECTOR} is gone")), "{}", stopped.err);
     assert!(tree.log().contains("everything received is in the store"), "{}", tree.log());

@@ -278,7 +278,7 @@ fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
     let metrics = metrics(data_path);
     for exchange in config.collected_exchanges() {
         let goes_on = daemon.orphans.iter().any(|orphan| orphan.name == format!("datad.{exchange}"));
-        let mut known = saved_jobs(data_path, exchange.as_str(), if goes_on { "running" } else { "stopped" });
+        let mut known = saved_jobs(data_path, exchange.as_str(), if goes_on { "orphaned" } else { "stopped" });
         let list = crate::listing::kept(config, &exchange);
         let mut take = |name: String, kind: &str, symbol: &Symbol| {
             let at = known.iter().position(|job| job.job == name);
