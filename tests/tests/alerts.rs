@@ -120,13 +120,13 @@ fn an_end_is_told_by_the_process_after_a_crash_though_a_gap_stays_open() {
     let mut tree = Tree::start(&Setup { channels, ..base });
     tree.wait_live(4);
     exchange.inject(Fault::Down { ms: 12_000 });
+    // Whoever asks for what is missing is banned, for longer than this test.
+    exchange.inject(Fault::RestLimit { count: 1, ban_ms: Some(600_000) });
     let has = |told: &Vec<String>, message: &str| told.iter().any(|known| known == message);
     wait_for(PATIENCE, || told(&hook), |told| has(told, "alert disconnected"));
     let pid = tree.collector().and_then(|service| service.pid);
     tree.kill(pid.unwrap());
     tree.wait_ready(pid);
-    // Whoever asks for what is missing is banned, for longer than this test.
-    exchange.inject(Fault::RestLimit { count: 1, ban_ms: Some(600_000) });
     let told_of = wait_for(PATIENCE * 2, || told(&hook), |told| has(told, "recovered disconnected"));
     assert!(!has(&told_of, "recovered ban"), "{told_of:?}");
     assert!(tree.feeds().iter().any(|feed| feed.open_gaps > 0), "no gap is open");

@@ -22,8 +22,11 @@ fn endures(faults: &[Fault], expected_in_log: &[&str]) -> dccd_sim::audit::Audit
     tree.wait_live(6);
     for fault in faults {
         let before = tree.stats().unwrap();
-        let began = Instant::now();
+        let (began, opened) = (Instant::now(), exchange.stats().connections_opened);
         exchange.inject(fault.clone());
+        if matches!(fault, Fault::Disconnect { .. } | Fault::Down { .. }) {
+            wait_for(PATIENCE, || exchange.stats().connections_opened, |now| *now > opened);
+        }
         // Twice: what was on its way when the fault came may be taken for recovery.
         tree.wait_fresh(6);
         tree.wait_fresh(6);

@@ -118,6 +118,20 @@ fn a_book_is_whole_and_its_best_levels_are_given_out() {
     scene.frame(1, &update("90x1 98x0", "", 500)).expect("bid 90x1 u0 t500 e1 f\nbid 98x0 u0 t500 e1 l");
 }
 
+#[test]
+fn where_our_clock_is_behind_a_snapshot_ends_its_gap_by_the_exchange_s() {
+    let mut scene = Scene::of(BOOK, None);
+    // At 400 ms by our clock.
+    scene.frame(1, &snapshot("99x1", "101x1")).frame(1, &update("99x2", "", 5_400)).skip();
+    scene.closed(1).entry(EntryKind::Opened, 2, "", b"").skip();
+    scene.frame(2, &snapshot("99x3", "101x1")).restored().expect(
+        "gap 5400..5700 disconnected
+         bid 99x3 u0 t5700 e2 SfG
+         ask 101x1 u0 t5700 e2 Sl
+         valid e2",
+    );
+}
+
 /// The exchange's reply to a message of ours: what is subscribed now.
 fn subscribed(has_book: bool) -> &'static str {
     if has_book {
@@ -234,9 +248,9 @@ fn a_snapshot_that_nobody_asked_for_is_a_gap_unless_it_says_what_is_known() {
     scene.frame(1, &snapshot("98x2 99x1.0", "101x1")).expect("");
     assert_eq!(scene.session.feed_status(0).duplicates, 1);
     scene.frame(1, &snapshot("98x2", "101x1")).expect(
-        "gap 500..600 integrity
-         bid 98x2 u0 t600 e2 SfG
-         ask 101x1 u0 t600 e2 Sl
+        "gap 500..700 integrity
+         bid 98x2 u0 t700 e2 SfG
+         ask 101x1 u0 t700 e2 Sl
          valid e2",
     );
 }

@@ -69,9 +69,9 @@ pub enum AnswerError {
         /// The last.
         last: u64,
     },
-    /// A trade of long before the one that comes before it.
-    #[error("trade {id} is of {at} in the exchange's answer, long before the trades around it")]
-    StepsBack {
+    /// A trade of another time than those around it, or of one that is to come.
+    #[error("trade {id} is of {at} in the exchange's answer, which is not the time of the trades around it")]
+    Misplaced {
         /// Which.
         id: u64,
         /// When, as the answer says.

@@ -178,7 +178,9 @@ async fn pass<'a>(
         let (began, landed, doubtful_until) = (first, first, UnixNanos(i64::MIN));
         lanes.push(Lane { series, builder, holes, began, landed, doubtful_until, rows: Vec::with_capacity(ROWS_MAX) });
     }
-    let Some(attempts) = lanes.first().map(|lane| lane.series.wanted.attempts) else { return Ok(()) };
+    let Some(mut attempts) = lanes.first().map(|lane| lane.series.wanted.attempts) else { return Ok(()) };
+    // A hole and a trade of another time are each believed with their second answer.
+    attempts.max = attempts.max.max(3);
     let history = ctx.source.history().map_err(|e| refused(market, e.into()))?;
     let mut cursor = TradeCursor::Time(begin);
     let mut ids = Ids::default();
@@ -187,7 +189,7 @@ async fn pass<'a>(
     loop {
         let request = history.trades_page_request(market, cursor);
         // What can hardly be is believed when the exchange answers so twice.
-        let (mut seen_hole, mut seen_back) = (None, None);
+        let (mut seen_hole, mut seen_back) = (None, Vec::new());
         let asked = ctx.source.ask(&request, Priority::Backfill, &attempts, &ctx.cancel, |response| {
             trades.clear();
             let page = history.parse_trades_page(&response.body, cursor, UnixNanos(response.ts_recv), &mut trades)?;
@@ -197,10 +199,17 @@ async fn pass<'a>(
             {
                 return Err(AnswerError::Hole { first: hole.0, last: hole.1 });
             }
-            if let Some((id, at)) = step_back(&ids, begin, &trades)
-                && seen_back.replace((id, at)) != Some((id, at))
+            // No candle is made of a trade that is to come.
+            let newest = ctx.source.settled_at(response) + LATE_MAX;
+            if let Some(ahead) = trades.iter().find(|trade| trade.ts_venue > newest) {
+                return Err(AnswerError::Misplaced { id: ahead.id.low(), at: ahead.ts_venue });
+            }
+            let back = steps_back(&ids, begin, &trades);
+            if let Some((id, at)) = back.first().copied()
+                && seen_back != back
             {
-                return Err(AnswerError::StepsBack { id, at });
+                seen_back = back;
+                return Err(AnswerError::Misplaced { id, at });
             }
             // Up to its last trade a page is whole; behind it, one that reaches the present, but for what is told of late.
             let reached = trades.last().map_or(begin, |trade| trade.ts_venue);
@@ -287,16 +296,19 @@ fn hole(ids: &Ids, trades: &[Trade]) -> Option<(u64, u64)> {
     None
 }
 
-/// A trade not seen before whose time lies long before the trade's before it, or before `begin`, from which on trades were asked for.
-fn step_back(ids: &Ids, begin: UnixNanos, trades: &[Trade]) -> Option<(u64, UnixNanos)> {
+/// Trades not seen before whose time lies long before that of the trade before them, or before `begin`, from which on trades were asked
+/// for.
+fn steps_back(ids: &Ids, begin: UnixNanos, trades: &[Trade]) -> Vec<(u64, UnixNanos)> {
     let (last, mut reached) = ids.last.map_or((None, begin), |(id, ts)| (Some(id), ts));
+    let mut back = Vec::new();
     for trade in trades.iter().filter(|trade| last.is_none_or(|last| trade.id.low() > last)) {
         if trade.ts_venue < reached - LATE_MAX {
-            return Some((trade.id.low(), trade.ts_venue));
+            back.push((trade.id.low(), trade.ts_venue));
+        } else {
+            reached = trade.ts_venue;
         }
-        reached = trade.ts_venue;
     }
-    None
+    back
 }
 
 fn take_page(lanes: &mut [Lane<'_, '_>], ids: &mut Ids, trades: &[Trade], pages: TradePages) -> Result<(), HistoryJobError> {
@@ -321,8 +333,18 @@ fn take_page(lanes: &mut [Lane<'_, '_>], ids: &mut Ids, trades: &[Trade], pages:
                 }
             }
         }
-        if ids.last.is_some_and(|(_, ts)| trade.ts_venue < ts - LATE_MAX) {
-            tracing::warn!(id, at = %trade.ts_venue, "a trade of long before the one before it, as the exchange says again; its candle is without it");
+        if let Some((_, ts)) = ids.last
+            && trade.ts_venue < ts - LATE_MAX
+        {
+            tracing::warn!(id, at = %trade.ts_venue, "a trade of long before those around it, as the exchange says again; no candle is made of it");
+            for lane in lanes.iter_mut() {
+                lane.series.progress.update(|p| {
+                    p.windows_failed += 1;
+                    p.error = Some(format!("the exchange has trade {id} at {}, after others of {ts}", trade.ts_venue));
+                });
+            }
+            ids.last = Some((id, ts));
+            continue;
         }
         for lane in lanes.iter_mut() {
             lane.take(trade)?;
@@ -351,15 +373,16 @@ mod tests {
             epoch: 0,
         };
         let found = |ids: &Ids, trades: &[Trade]| {
-            step_back(ids, UnixNanos(1_000_000_000_000), trades).map(|(id, at)| (id, at.0 / 1_000_000_000))
+            let back = steps_back(ids, UnixNanos(1_000_000_000_000), trades);
+            back.into_iter().map(|(id, at)| (id, at.0 / 1_000_000_000)).collect::<Vec<_>>()
         };
         let none = Ids::default();
-        assert_eq!(found(&none, &[trade(1, 990), trade(2, 1_000), trade(3, 980), trade(4, 5_000)]), None);
-        assert_eq!(found(&none, &[trade(1, 500), trade(2, 1_000)]), Some((1, 500)), "before what was asked for");
-        assert_eq!(found(&none, &[trade(1, 1_000), trade(2, 2_000), trade(3, 1_000)]), Some((3, 1_000)));
+        assert_eq!(found(&none, &[trade(1, 990), trade(2, 1_000), trade(3, 980), trade(4, 5_000)]), []);
+        assert_eq!(found(&none, &[trade(1, 500), trade(2, 1_000)]), [(1, 500)], "before what was asked for");
+        assert_eq!(found(&none, &[trade(1, 1_000), trade(2, 2_000), trade(3, 1_000), trade(4, 2_001)]), [(3, 1_000)]);
         let seen = Ids { last: Some((7, UnixNanos(3_000_000_000_000))) };
-        assert_eq!(found(&seen, &[trade(6, 1_000), trade(7, 3_000), trade(8, 3_001)]), None, "pages overlap");
-        assert_eq!(found(&seen, &[trade(7, 3_000), trade(8, 1_500)]), Some((8, 1_500)));
+        assert_eq!(found(&seen, &[trade(6, 1_000), trade(7, 3_000), trade(8, 3_001)]), [], "pages overlap");
+        assert_eq!(found(&seen, &[trade(7, 3_000), trade(8, 1_500)]), [(8, 1_500)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::kraken::{Book, Kraken, options};
-use common::{Client, End, Scene, get, start};
+use common::{Client, DEADLINE, End, Scene, get, start};
 use dccd_sim::{Corruption, Disconnection, Fault, FrameStatus, InjectError, LedgerRecord, Target};
 use serde_json::{Value, json};
 
@@ -172,11 +172,13 @@ async fn duplicated_delayed_and_damaged_frames_are_those_of_their_channel() {
     inject(&scene, Fault::Delay { target: Target::stream(TRADES), count: 1, ms: 150 }).await;
     inject(&scene, Fault::Corrupt { target: Target::stream("ohlc"), count: 2, how: Corruption::Flip }).await;
     let (mut before, mut twice) = (String::new(), 0);
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_millis(600) {
+    let (begun, mut corrupted) = (Instant::now(), 0);
+    while twice < 2 || corrupted < 2 || begun.elapsed() < Duration::from_millis(600) {
+        assert!(begun.elapsed() < DEADLINE, "{twice} came twice, {corrupted} corrupted");
         let text = kraken.next_text().await.unwrap();
         twice += usize::from(text == before);
         before = text;
+        corrupted = entered(&scene, "ohlc:BTC/USD:1", FrameStatus::Corrupted).await.len();
     }
     assert_eq!(twice, 2);
     assert_eq!(entered(&scene, "ticker", FrameStatus::Duplicated).await.len(), 2);

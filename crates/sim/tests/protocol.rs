@@ -115,8 +115,8 @@ async fn an_address_may_connect_so_often_and_then_has_to_wait() {
 #[tokio::test]
 async fn pings_come_and_who_never_answers_is_dropped() {
     let limits = Limits {
-        ping_interval: Duration::from_millis(30),
-        pong_timeout: Duration::from_millis(200),
+        ping_interval: Duration::from_millis(200),
+        pong_timeout: Duration::from_secs(2),
         client_messages_per_second: 1_000,
         ..limits()
     };
@@ -125,7 +125,7 @@ async fn pings_come_and_who_never_answers_is_dropped() {
     // This client answers pings while it is read; the other one is not read at all.
     let _bad = Client::connect(&scene.sim, "/ws").await;
     let mut pings = 0;
-    while pings < 12 {
+    while pings < 14 {
         match tokio::time::timeout(DEADLINE, good.socket.next()).await.unwrap() {
             Some(Ok(Message::Ping(_))) => pings += 1,
             Some(Ok(_)) => {}

@@ -210,7 +210,7 @@ async fn one_that_hangs_or_is_another_than_wanted_is_replaced() {
     let mut services = ["a", "b"].map(|name| place.spec(name, Policy::Permanent, true));
     services[1].protocol = Some(7);
     let mut options = place.options(&services);
-    options.supervision.adoption_timeout = Duration::from_millis(500);
+    options.supervision.adoption_timeout = Duration::from_secs(3);
     options.supervision.shutdown_timeout = Duration::from_millis(500);
     let tree = Tree::start_with(place, options).await;
     let a = tree.until("a", "replaced", |info| info.state == ServiceState::Ready && info.pid != Some(pids[0])).await;

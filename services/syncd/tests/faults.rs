@@ -61,18 +61,20 @@ fn secrets_in_its_words_are_hidden() {
 
 #[test]
 fn one_that_cannot_say_whose_a_place_is_copies_nothing_there() {
-    for (script, why) in [
+    let (short, long) = (Duration::from_millis(300), Duration::from_secs(30));
+    for (script, patience, why) in [
         (
             "echo 'Failed to cat: token=hunter2 refused' >&2; exit 1",
+            long,
             "rclone ended with code 1: Failed to cat: token=*** refused",
         ),
-        ("sleep 1000", "no progress for 0 s: rclone was stopped"),
-        ("head -c 9000000 /dev/zero | tr '\\0' 'x'; exit 9", "rclone ended with code 9: it gives no reason"),
+        ("sleep 1000", short, "no progress for 0 s: rclone was stopped"),
+        ("head -c 9000000 /dev/zero | tr '\\0' 'x'; exit 9", long, "rclone ended with code 9: it gives no reason"),
     ] {
         let mut pair = pair("");
         let version = "[ \"$1\" = version ] && { echo 'rclone v1.60.1-DEV'; exit 0; }\n";
         pair.fake(&format!("{version}[ \"$1\" = cat ] || touch \"$(dirname \"$0\")/done\"\n{script}"));
-        pair.rclone.patience = Duration::from_millis(300);
+        pair.rclone.patience = patience;
         let status = pair.sync();
         assert_eq!((status.state.as_str(), status.files_done, status.last_error.as_deref()), ("failed", 0, Some(why)));
         assert!(!pair.path().join("done").exists(), "it went on");

@@ -26,7 +26,7 @@ struct Copy {
     depth: Option<u32>,
     /// Of the last message, the exchange's clock; `None` before one that has a time.
     time: Option<UnixNanos>,
-    /// The same, or when the snapshot reached us.
+    /// The same, or when the snapshot reached us, by the exchange's clock as far as that is known.
     ts: UnixNanos,
 }
 
@@ -57,10 +57,18 @@ impl BookCopy for Copy {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+const fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
 /// One book.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Book {
     carried: Carried<Copy>,
+    /// How far the exchange's clock was ahead of ours at the last change, in nanoseconds; 0 where it was not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    ahead: i64,
     #[serde(skip)]
     view: View,
 }
@@ -75,7 +83,9 @@ impl Book {
         conn: u32,
         sink: &mut Sink<'_>,
     ) {
-        let mut copy = Copy { conn, depth, time, ts: time.unwrap_or(ts_recv), ..Copy::default() };
+        // It ends a gap: where our clock is behind, what came before it is later by the exchange's.
+        let ts = time.unwrap_or(UnixNanos(ts_recv.0.saturating_add(self.ahead)));
+        let mut copy = Copy { conn, depth, time, ts, ..Copy::default() };
         copy.ladder.replace(levels);
         if copy.ladder.is_crossed() {
             return self.carried.reject(GapReason::Integrity, conn, sink);
@@ -109,6 +119,7 @@ impl Book {
         sink: &mut Sink<'_>,
     ) {
         let (is_carrier, last_ts) = (self.carried.is_carrier(conn), self.carried.last_ts());
+        self.ahead = time.0.saturating_sub(ts_recv.0).max(0);
         let Some(copy) = self.carried.copy_mut(conn) else {
             // Of a subscription that is over, or that began before all that is known.
             return;

@@ -24,6 +24,11 @@ impl Connections {
         self.unreadable.iter().find(|(c, _)| *c == conn).map_or(0, |(_, at)| *at)
     }
 
+    /// Whether the exchange said on this connection that it is closed, and not yet that it is open again.
+    pub(crate) fn is_halted(&self, conn: u32) -> bool {
+        self.halted.contains(&conn)
+    }
+
     /// The exchange told on this connection whether it is open; says whether it opened again after it was closed.
     pub(crate) fn venue(&mut self, conn: u32, is_open: bool) -> bool {
         let known = self.halted.iter().position(|c| *c == conn);

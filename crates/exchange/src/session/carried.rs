@@ -156,7 +156,7 @@ impl<C: BookCopy> Carried<C> {
         self.settle(copy.conn());
         let mut facts = Flags::SNAPSHOT;
         if let Some((from, reason)) = self.broken.take() {
-            sink.gap(from, copy.ts(), reason);
+            sink.gap(from, copy.ts().max(from), reason);
             facts |= Flags::GAP;
         }
         self.epoch += 1;

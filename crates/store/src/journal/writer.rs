@@ -122,7 +122,7 @@ impl JournalWriter {
         &self.recovered
     }
 
-    /// The latest time of receipt in the segment that opening found last; unknown where it is empty, or there is none.
+    /// When the last entry that opening found was received; unknown where the last segment is empty, or there is none.
     #[must_use]
     pub const fn found_until(&self) -> UnixNanos {
         self.found_until
@@ -287,7 +287,7 @@ impl JournalWriter {
         let mut reader = JournalReader::open_at(&self.dir, Position(base))?;
         let damage = loop {
             match reader.next() {
-                Ok(Some((_, entry))) => self.found_until = self.found_until.max(entry.ts_recv),
+                Ok(Some((_, entry))) => self.found_until = entry.ts_recv,
                 Ok(None) => break None,
                 Err(JournalError::Damaged { damage, .. }) => break Some(damage),
                 Err(error) => return Err(error),

@@ -20,7 +20,7 @@ impl Hot {
     pub(crate) fn take_over(&mut self, succession: Succession) {
         let Succession { links, feeds, kept, books, conns_left, ts } = succession;
         self.links = links;
-        self.journal.clock = Monotonic::after(ts);
+        self.journal.clock = Monotonic::after(ts.max(self.journal.clock.last()));
         let mut books: HashMap<String, (u32, Vec<BookLevel>)> =
             books.into_iter().filter_map(|book| Some((book.subject, decode_book(&book.payload)?))).collect();
         let mut places = Vec::new();
@@ -42,9 +42,11 @@ impl Hot {
 
         let count = kept.len();
         let mut conns_left = Some(conns_left);
+        // Where the clock of the process before was ahead of the host's, nothing tells which messages came after its end: all may have.
+        let is_ahead = ts > clock::now();
         for (place, message) in kept.iter().enumerate() {
             // The process before was there up to the journal's last entry. A feed that hadn't come here by then may have lost something since.
-            if message.ts > ts
+            if (is_ahead || message.ts > ts)
                 && let Some(conns) = conns_left.take()
             {
                 self.close_others(&conns);

@@ -278,11 +278,12 @@ fn saved(global: &Global, detailed: bool) -> Result<Shown, Failure> {
     let metrics = metrics(data_path);
     for exchange in config.collected_exchanges() {
         let goes_on = daemon.orphans.iter().any(|orphan| orphan.name == format!("datad.{exchange}"));
-        let mut known = saved_jobs(data_path, exchange.as_str(), if goes_on { "orphaned" } else { "stopped" });
+        let state = if goes_on { "orphaned" } else { "stopped" };
+        let mut known = saved_jobs(data_path, exchange.as_str(), state);
         let list = crate::listing::kept(config, &exchange);
         let mut take = |name: String, kind: &str, symbol: &Symbol| {
             let at = known.iter().position(|job| job.job == name);
-            let mut job = at.map_or_else(|| never_run(name, kind), |at| known.remove(at));
+            let mut job = at.map_or_else(|| never_run(name, kind, state), |at| known.remove(at));
             if let Some(list) = &list {
                 job.market = list.markets.objection(symbol).map(str::to_owned);
             }
@@ -313,11 +314,11 @@ fn metrics(data_path: &Path) -> dccd_history::Metrics {
     })
 }
 
-fn never_run(job: String, kind: &str) -> Job {
+fn never_run(job: String, kind: &str, state: &str) -> Job {
     Job {
         job,
         kind: kind.to_owned(),
-        state: "stopped".to_owned(),
+        state: state.to_owned(),
         last_run: None,
         last_success: None,
         rows: 0,
