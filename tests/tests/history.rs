@@ -18,7 +18,7 @@ const KILLS: usize = 10;
 
 /// Every kind of fault of the REST side, now and then.
 fn faulty(options: SimOptions) -> SimOptions {
-    let faults: FaultPlan = "seed=5,rest=0.25".parse().unwrap();
+    let faults: FaultPlan = "seed=5,rest=0.05".parse().unwrap();
     SimOptions { faults, ..options }
 }
 
