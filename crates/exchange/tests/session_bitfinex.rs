@@ -358,6 +358,17 @@ fn maintenance_restarts_and_lost_entries_replace_the_connection() {
 }
 
 #[test]
+fn what_quotes_may_have_missed_is_declared_from_the_beginning_of_a_maintenance() {
+    let mut scene = Scene::of(&["quotes"]);
+    scene.says(1, QUOTES, "[[99,1,1],[101,1,-1]]").skip();
+    scene.frame(1, r#"{"event":"info","code":20060,"msg":"Entering in Maintenance mode."}"#).skip();
+    scene.says(1, QUOTES, "[99,1,2]").expect("gap 700..900 silent\nquote 99x2 101x1 flG");
+    scene.frame(1, r#"{"event":"info","code":20061,"msg":"Maintenance ended"}"#).skip();
+    scene.restored().says(1, QUOTES, "[99,1,3]").expect("gap 900..1100 silent\nquote 99x3 101x1 flG");
+    scene.says(1, QUOTES, "[99,1,4]").expect("quote 99x4 101x1 fl");
+}
+
+#[test]
 fn a_frame_that_cant_be_read_is_about_its_channel_or_about_all() {
     let mut scene = Scene::of(&["book", "trades", "quotes"]);
     scene.says(1, BOOK, SNAPSHOT).says(1, QUOTES, "[[99,1,1],[101,1,-1]]").trade(1, 5).skip();

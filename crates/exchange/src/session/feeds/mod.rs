@@ -173,13 +173,11 @@ impl<B: BookRules> Feeds<B> {
     /// silent from then on: another connection takes its place.
     pub(crate) fn venue(&mut self, conn: u32, is_open: bool, words: &str, out: &mut dyn Output) {
         out.notice(Notice::Venue { conn, is_open, words });
-        let was_open = !self.state.connections.is_halted(conn);
-        let opens_again = self.state.connections.venue(conn, is_open);
-        if opens_again || was_open != is_open {
-            // When it closes, too: a record that comes before it says that it is open again doesn't make up for what did not come.
+        // When it closes, too: a record that comes before it says that it is open again doesn't make up for what did not come.
+        if self.state.connections.is_halted(conn) == is_open {
             self.halted(conn);
         }
-        if opens_again {
+        if self.state.connections.venue(conn, is_open) {
             out.want(Want::Replace { conn });
         }
     }
